@@ -1,0 +1,1 @@
+"""Ablation studies of masked autoencoders that can be trusted."""

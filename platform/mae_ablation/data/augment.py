@@ -1,0 +1,132 @@
+"""Augmentation of whole batches: crop, resize and flip are two matrix products per image.
+
+Resizing is linear and separable, so a crop box and a flip become one weight matrix per axis and
+image, and a batch is resampled by `rows @ image @ columns^T`. Weights are those of antialiased
+bicubic interpolation (a = -0.5) inside the box, as torchvision's `resized_crop` computes them.
+
+Shapes: n images, c channels, s source side, t target side.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+
+
+class Boxes(NamedTuple):
+    """Crop boxes in source pixels, each (n,) int64, and which images are mirrored (n,) bool."""
+
+    top: torch.Tensor
+    left: torch.Tensor
+    height: torch.Tensor
+    width: torch.Tensor
+    flip: torch.Tensor
+
+
+def random_resized_boxes(
+    n: int, side: int, min_area: float, generator: torch.Generator, attempts: int = 10
+) -> Boxes:
+    """Boxes of area uniform in [min_area, 1], aspect ratio log-uniform in [3/4, 4/3], half flipped.
+
+    A box that does not fit is drawn again, up to `attempts` times, then the whole image is taken:
+    the rule of torchvision's RandomResizedCrop, for square images.
+    """
+    shape = (attempts, n)
+    area = side * side * torch.empty(shape).uniform_(min_area, 1.0, generator=generator)
+    bound = math.log(4 / 3)
+    aspect = torch.empty(shape).uniform_(-bound, bound, generator=generator).exp()
+    width = (area * aspect).sqrt().round().long()
+    height = (area / aspect).sqrt().round().long()
+    fits = (0 < width) & (width <= side) & (0 < height) & (height <= side)
+    first = fits.int().argmax(dim=0)[None]
+    none = ~fits.any(dim=0)
+    width = width.gather(0, first)[0].masked_fill(none, side)
+    height = height.gather(0, first)[0].masked_fill(none, side)
+    return Boxes(
+        top=uniform_below(side - height + 1, generator),
+        left=uniform_below(side - width + 1, generator),
+        height=height,
+        width=width,
+        flip=torch.rand(n, generator=generator) < 0.5,
+    )
+
+
+def shifted_boxes(n: int, side: int, generator: torch.Generator) -> Boxes:
+    """Boxes of full size, moved by up to 1/8 of the side (beyond the border is black), half flipped."""
+    reach = side // 8
+    full = torch.full((n,), side)
+    return Boxes(
+        top=uniform_below(full * 0 + 2 * reach + 1, generator) - reach,
+        left=uniform_below(full * 0 + 2 * reach + 1, generator) - reach,
+        height=full,
+        width=full,
+        flip=torch.rand(n, generator=generator) < 0.5,
+    )
+
+
+def uniform_below(bound: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Integers uniform in [0, bound), elementwise."""
+    return (torch.rand(bound.shape, generator=generator) * bound).long().minimum(bound - 1)
+
+
+def boxes_for(
+    augmentation: str, n: int, side: int, min_area: float, generator: torch.Generator
+) -> Boxes | None:
+    """Boxes of one batch for "crop_random" or "crop_fixed"; None for "none"."""
+    if augmentation == "crop_random":
+        return random_resized_boxes(n, side, min_area, generator)
+    return shifted_boxes(n, side, generator) if augmentation == "crop_fixed" else None
+
+
+def cubic(x: torch.Tensor) -> torch.Tensor:
+    """Keys' cubic kernel, a = -0.5."""
+    x = x.abs()
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
+
+
+def axis_weights(start: torch.Tensor, extent: torch.Tensor, source: int, target: int):
+    """Weights (n, t, s) that resample source pixels [start, start + extent) to t pixels.
+
+    Where the box reaches beyond the image, the missing pixels count as zeros.
+    """
+    scale = extent[:, None, None].float() / target  # (n, 1, 1)
+    stretch = scale.clamp(min=1.0)  # antialiasing: the kernel widens when shrinking
+    centre = scale * (torch.arange(target)[None, :, None] + 0.5)  # (n, t, 1), from the box's start
+    pixel = torch.arange(source)[None, None] - start[:, None, None]  # (n, 1, s), from the same
+    inside = (pixel >= 0) & (pixel < extent[:, None, None])
+    weights = cubic((pixel + 0.5 - centre) / stretch) * inside
+    first, last = start.clamp(min=0), (start + extent).clamp(max=source)
+    cut = (last - first < extent)[:, None, None]  # only boxes of unchanged size may leave the image
+    return weights / torch.where(cut, 1.0, weights.sum(dim=-1, keepdim=True))
+
+
+def crop_resize_flip(images: torch.Tensor, boxes: Boxes) -> torch.Tensor:
+    """Float images (n, c, s, s) cropped to their boxes, resized back to (s, s), mirrored."""
+    side = images.shape[-1]
+    rows = axis_weights(boxes.top, boxes.height, side, side)
+    columns = axis_weights(boxes.left, boxes.width, side, side)
+    columns = torch.where(boxes.flip[:, None, None], columns.flip(1), columns)
+    rows, columns = (w.to(images.device, non_blocking=True)[:, None] for w in (rows, columns))
+    return rows @ images @ columns.transpose(-1, -2)
+
+
+def normalise(images: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]):
+    """Pixels in [0, 1] (n, c, h, w), minus the mean, over the standard deviation, per channel."""
+    shape = (1, -1, 1, 1)
+    mean, std = (torch.tensor(v, device=images.device).view(shape) for v in (mean, std))
+    return (images - mean) / std
+
+
+def prepare(
+    images: torch.Tensor, boxes: Boxes | None, mean: tuple[float, ...], std: tuple[float, ...]
+) -> torch.Tensor:
+    """uint8 images (n, c, s, s) to augmented, normalised float32.
+
+    Interpolated values are clamped to the range of a pixel, as torchvision does for uint8.
+    """
+    pixels = images.float() / 255
+    if boxes is not None:
+        pixels = crop_resize_flip(pixels, boxes).clamp(0, 1)
+    return normalise(pixels, mean, std)

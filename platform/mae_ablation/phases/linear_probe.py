@@ -1,0 +1,228 @@
+"""Phase `linear_probe`: a linear classifier on frozen features (paper, appendix A.1, Table 10).
+
+Features pass a batch normalisation without affine parameters first, so that one learning rate
+serves every row of an ablation. Two protocols:
+
+    cached   features of every image extracted once, without augmentation; SGD with momentum
+    paper    random crops and flips encoded afresh in every epoch; LARS
+
+Features come from a pre-trained encoder or, as reference rows, from a randomly initialised encoder
+or from the pixels themselves.
+"""
+
+import math
+import time
+from collections.abc import Callable
+
+import torch
+from timm.optim.lars import Lars
+from torch import nn
+from torch.nn import functional as F
+
+from mae_ablation.data.augment import prepare, random_resized_boxes
+from mae_ablation.data.dataset import Dataset, Split, load
+from mae_ablation.phases.optim import generator, lr_at, scaled_lr, set_lr
+from mae_ablation.phases.pretrain import build_model
+from mae_ablation.phases.run import (
+    Checkpoints,
+    Diverged,
+    PhaseRun,
+    facts,
+    load_checkpoint,
+    reset_peak_memory,
+)
+from mae_ablation.store import journal
+from mae_ablation.store.folder import PhaseFolder
+from mae_ablation.study.cost import encoder_flops, training_flops
+from mae_ablation.study.recipe import LinearProbe, Recipe
+
+VERSION = 1  # part of the identity: raised when the same recipe would give another result
+ENCODE_BATCH = 512
+Encode = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Head(nn.Module):
+    """Batch normalisation without affine parameters (eps 1e-6), then a linear layer."""
+
+    def __init__(self, width: int, classes: int, rng: torch.Generator) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(width, affine=False, eps=1e-6)
+        self.linear = nn.Linear(width, classes)
+        nn.init.trunc_normal_(self.linear.weight, std=0.01, generator=rng)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Logits (n, classes) of features (n, width)."""
+        return self.linear(self.norm(features))
+
+
+def encoder(
+    recipe: Recipe, source: str, upstream: PhaseFolder | None, channels: int, seed: int, device: str
+) -> Encode:
+    """Maps normalised images (n, c, h, w) to features (n, width), without gradients.
+
+    Args:
+        source: "pretrain" (the upstream phase's last checkpoint), "random" (the same seed's
+            initial weights) or "pixels".
+    """
+    if source == "pixels":
+        return lambda images: images.flatten(1)
+    model = build_model(recipe, channels, seed)
+    if upstream is not None:
+        model.load_state_dict(load_checkpoint(upstream.checkpoints()[0], "cpu")["model"])
+    model.to(device).eval()
+
+    @torch.no_grad()
+    def encode(images: torch.Tensor) -> torch.Tensor:
+        return model.features(images, recipe.linear_probe.pooling)
+
+    return encode
+
+
+def extract(split: Split, encode: Encode, data: Dataset, device: str) -> torch.Tensor:
+    """Features (n, width) of a whole split, without augmentation."""
+    parts = split.images.split(ENCODE_BATCH)
+    return torch.cat([encode(prepare(p.to(device), None, data.mean, data.std)) for p in parts])
+
+
+def optimizer_for(settings: LinearProbe, head: Head, lr: float) -> torch.optim.Optimizer:
+    """LARS for the paper's protocol (no trust ratio, no decay for the bias), else SGD."""
+    if settings.protocol == "cached":
+        return torch.optim.SGD(
+            head.parameters(), lr=lr, momentum=settings.momentum, weight_decay=settings.weight_decay
+        )
+    matrices = {"params": [head.linear.weight], "always_adapt": True}
+    vectors = {"params": [head.linear.bias], "weight_decay": 0.0}
+    return Lars(
+        [matrices, vectors],
+        lr=lr,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        trust_coeff=0.001,
+    )
+
+
+@torch.no_grad()
+def acc1(head: Head, features: torch.Tensor, labels: torch.Tensor) -> float:
+    """Top-1 accuracy in per cent."""
+    head.eval()
+    right = (head(features).argmax(dim=1).cpu() == labels).float().mean().item()
+    head.train()
+    return 100 * right
+
+
+def linear_probe(
+    recipe: Recipe, seed: int, run: PhaseRun, *, source: str, upstream: PhaseFolder | None
+) -> dict:
+    """Train the classifier, or go on; returns what `result.json` holds.
+
+    Test accuracy is that of the last epoch. Arguments as in `encoder`.
+
+    Raises:
+        Diverged: the mean loss of an epoch is not finite.
+    """
+    settings = recipe.linear_probe
+    reset_peak_memory(run.device)
+    began = time.perf_counter()
+
+    # frozen features
+    data = load(recipe.data)
+    encode = encoder(recipe, source, upstream, data.channels, seed, run.device)
+    validation = extract(data.validation, encode, data, run.device)
+    test = extract(data.test, encode, data, run.device)
+    cached = settings.protocol == "cached"
+    train = extract(data.train, encode, data, run.device) if cached else None
+    labels = data.train.labels.to(run.device)
+
+    # classifier and optimiser
+    order_rng, augment_rng = (generator(seed, f"probe/{s}") for s in ("order", "augment"))
+    head = Head(test.shape[1], data.classes, generator(seed, "probe/init")).to(run.device)
+    batch_size = min(settings.batch_size, len(labels))
+    steps = len(labels) // batch_size
+    peak_lr = scaled_lr(settings.base_lr, batch_size)
+    optimizer = optimizer_for(settings, head, peak_lr)
+
+    # where an earlier attempt stopped
+    checkpoints = Checkpoints(
+        run=run,
+        parts={"head": head, "optimizer": optimizer},
+        generators={"order": order_rng, "augment": augment_rng},
+        every_s=settings.checkpoint_every_s,
+    )
+    first_epoch = checkpoints.resume()
+    checkpoints.seconds += time.perf_counter() - began
+
+    def features_of(index: torch.Tensor) -> torch.Tensor:
+        if cached:
+            return train[index]
+        side = recipe.data.image_size
+        boxes = random_resized_boxes(len(index), side, settings.crop_min_area, augment_rng)
+        images = data.train.images[index].to(run.device, non_blocking=True)
+        return encode(prepare(images, boxes, data.mean, data.std))
+
+    head.train()
+    for epoch in range(first_epoch, settings.epochs):
+        began = time.perf_counter()
+        total = torch.zeros((), device=run.device)
+        order = torch.randperm(len(labels), generator=order_rng)
+        for step in range(steps):
+            set_lr(
+                optimizer,
+                lr_at(
+                    epoch + step / steps,
+                    peak=peak_lr,
+                    warmup=settings.warmup_epochs,
+                    epochs=settings.epochs,
+                ),
+            )
+            index = order[step * batch_size : (step + 1) * batch_size]
+            loss = F.cross_entropy(head(features_of(index)), labels[index])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            total += loss.detach()
+
+        # the end of an epoch: check, journal, checkpoint, tell
+        loss = total.item() / steps
+        done, step = epoch + 1, (epoch + 1) * steps
+        if not math.isfinite(loss):
+            raise Diverged(f"loss is {loss} in epoch {done} of {settings.epochs} (step {step})")
+        seconds = time.perf_counter() - began
+        checkpoints.seconds += seconds
+        validation_acc1 = acc1(head, validation, data.validation.labels)
+        journal.append(
+            run.folder.journal,
+            step,
+            {
+                "linear_probe/loss": loss,
+                "linear_probe/lr": optimizer.param_groups[0]["lr"],
+                "linear_probe/epoch": done,
+                "linear_probe/validation_acc1": round(validation_acc1, 3),
+            },
+        )
+        checkpoints.save(done, step, last=done == settings.epochs)
+        run.report(
+            {
+                "phase": "linear_probe",
+                "epoch": done,
+                "epochs": settings.epochs,
+                "loss": loss,
+                "images_per_s": steps * batch_size / seconds,
+                "seconds_left": (settings.epochs - done) * seconds,
+            }
+        )
+
+    # after the last epoch, once
+    forward = encoder_flops(recipe, data.channels, recipe.patches) if source != "pixels" else 0
+    head_flops = training_flops(2 * test.shape[1] * data.classes)
+    return {
+        "test_acc1": acc1(head, test, data.test.labels),
+        "validation_acc1": acc1(head, validation, data.validation.labels),
+        "train_loss": journal.read(run.folder.journal)[-1]["m"]["linear_probe/loss"],
+        "epochs": settings.epochs,
+        "seconds": checkpoints.seconds,
+        "images_per_s": settings.epochs * steps * batch_size / checkpoints.seconds,
+        "flops_per_image": head_flops + (0 if cached else forward),
+        "encoder_flops_per_image": forward,
+        **facts(run),
+    }

@@ -1,0 +1,121 @@
+"""What every phase shares: where it writes, whom it tells, checkpoints and the result's facts."""
+
+import platform as python_platform
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from mae_ablation.store import atomic, journal
+from mae_ablation.store.folder import PhaseFolder
+
+
+class Diverged(RuntimeError):
+    """The loss is not finite."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PhaseRun:
+    """One phase at work."""
+
+    folder: PhaseFolder
+    device: str = "cpu"
+    commit: str = "unknown"
+    """commit of the code, for the result"""
+    report: Callable[[dict], None] = field(default=lambda progress: None)
+    """told the progress after every epoch"""
+
+
+@dataclass(slots=True)
+class Checkpoints:
+    """Saves and restores everything a phase needs to go on bit for bit.
+
+    `parts` have `state_dict` and `load_state_dict`; `generators` are saved with their states.
+    """
+
+    run: PhaseRun
+    parts: dict[str, torch.nn.Module | torch.optim.Optimizer]
+    generators: dict[str, torch.Generator]
+    every_s: float
+    saved_at: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0
+    """training seconds so far, over all attempts"""
+
+    def resume(self) -> int:
+        """Finished epochs of the newest checkpoint, restored; 0 if there is none."""
+        newest = next(iter(self.run.folder.checkpoints()), None)
+        if newest is None:
+            journal.cut(self.run.folder.journal, after_step=-1)
+            return 0
+        state = load_checkpoint(newest, self.run.device)
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        for name, generator in self.generators.items():
+            generator.set_state(state["generators"][name].cpu())
+        self.seconds = state["seconds"]
+        journal.cut(self.run.folder.journal, after_step=state["step"])
+        return state["epoch"]
+
+    def save(self, epoch: int, step: int, *, last: bool) -> None:
+        """Write a checkpoint if the last one is old enough, or always at the end."""
+        if not last and time.monotonic() - self.saved_at < self.every_s:
+            return
+        state = {name: part.state_dict() for name, part in self.parts.items()}
+        generators = {name: g.get_state() for name, g in self.generators.items()}
+        with atomic.replacing(self.run.folder.checkpoint_path(epoch)) as file:
+            torch.save(
+                {
+                    **state,
+                    "generators": generators,
+                    "epoch": epoch,
+                    "step": step,
+                    "seconds": self.seconds,
+                },
+                file,
+            )
+        self.run.folder.drop_old_checkpoints()
+        self.saved_at = time.monotonic()
+
+
+def load_checkpoint(path: Path, device: str) -> dict:
+    """A checkpoint as plain tensors and numbers; nothing in it is executed."""
+    return torch.load(path, map_location=device, weights_only=True)
+
+
+def facts(run: PhaseRun) -> dict:
+    """What a result says about how it was made: code, versions, device, threads."""
+    packages = {name: version(name) for name in ("torch", "timm", "ray", "mae-ablation")}
+    return {
+        "commit": run.commit,
+        "versions": {"python": python_platform.python_version(), **packages},
+        "device": torch.cuda.get_device_name() if run.device.startswith("cuda") else "cpu",
+        "threads": torch.get_num_threads(),
+        "peak_memory_bytes": peak_memory_bytes(run.device),
+        "finished_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def reset_peak_memory(device: str) -> None:
+    """Start measuring a phase's peak memory in a process that has run others before."""
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+        return
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: VmHWM starts again from here
+    except OSError:
+        return  # elsewhere the peak is that of the process
+
+
+def peak_memory_bytes(device: str) -> int:
+    """Peak of the device's memory, or of the process's resident memory, since the reset."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated()
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,8 @@
+"""`python -m platform.run STUDY`: run a study (see mae_ablation/cli.py)."""
+
+import sys
+
+from mae_ablation.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["run", *sys.argv[1:]], program="python -m platform.run"))
