@@ -2,7 +2,7 @@
 
 import sys
 
-from mae_ablation.cli import main
+from mae_ablation.cli import main_run
 
 if __name__ == "__main__":
-    sys.exit(main(["run", *sys.argv[1:]], program="python -m platform.run"))
+    sys.exit(main_run())

@@ -37,7 +37,7 @@ def random_resized_boxes(
     aspect = torch.empty(shape).uniform_(-bound, bound, generator=generator).exp()
     width = (area * aspect).sqrt().round().long()
     height = (area / aspect).sqrt().round().long()
-    fits = (0 < width) & (width <= side) & (0 < height) & (height <= side)
+    fits = (width > 0) & (width <= side) & (height > 0) & (height <= side)
     first = fits.int().argmax(dim=0)[None]
     none = ~fits.any(dim=0)
     width = width.gather(0, first)[0].masked_fill(none, side)
@@ -52,12 +52,12 @@ def random_resized_boxes(
 
 
 def shifted_boxes(n: int, side: int, generator: torch.Generator) -> Boxes:
-    """Boxes of full size, moved by up to 1/8 of the side (beyond the border is black), half flipped."""
+    """Boxes of full size, moved by up to 1/8 of the side, half flipped; outside it is black."""
     reach = side // 8
     full = torch.full((n,), side)
     return Boxes(
-        top=uniform_below(full * 0 + 2 * reach + 1, generator) - reach,
-        left=uniform_below(full * 0 + 2 * reach + 1, generator) - reach,
+        top=uniform_below(torch.full((n,), 2 * reach + 1), generator) - reach,
+        left=uniform_below(torch.full((n,), 2 * reach + 1), generator) - reach,
         height=full,
         width=full,
         flip=torch.rand(n, generator=generator) < 0.5,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 FILE = Path(__file__).with_name("fashion_mnist.npz")
 SHA256 = "efefbe05b9d7eaf04f28ae39025070e3f555b25bf705ff9319bf8a7a4784fc6b"
 SIDE = 28
+TRAIN_IMAGES, TEST_IMAGES = 10_000, 2_000
 CLASSES = 10
 
 

@@ -4,7 +4,7 @@ import torch
 
 
 def axis_table(positions: torch.Tensor, width: int) -> torch.Tensor:
-    """Sines, then cosines, of integer positions (n,) -> (n, width), frequencies 10000^(-2i/width)."""
+    """Sines, then cosines, of positions (n,) -> (n, width), frequencies 10000^(-2i/width)."""
     frequencies = 10000.0 ** -(torch.arange(width // 2, dtype=torch.float64) / (width / 2))
     angles = positions.double()[:, None] * frequencies[None]
     return torch.cat([angles.sin(), angles.cos()], dim=1)

@@ -36,7 +36,6 @@ from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.study.cost import encoder_flops, training_flops
 from mae_ablation.study.recipe import LinearProbe, Recipe
 
-VERSION = 1  # part of the identity: raised when the same recipe would give another result
 ENCODE_BATCH = 512
 Encode = Callable[[torch.Tensor], torch.Tensor]
 

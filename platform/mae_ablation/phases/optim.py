@@ -13,7 +13,7 @@ def scaled_lr(base_lr: float, batch_size: int) -> float:
 
 
 def lr_at(position: float, *, peak: float, warmup: float, epochs: int) -> float:
-    """Linear warm-up from 0, then half a cosine to 0; all in epochs, `position` may be fractional."""
+    """Linear warm-up from 0, then half a cosine to 0; everything in epochs, fractions too."""
     if position < warmup:
         return peak * position / warmup
     return peak * 0.5 * (1 + math.cos(math.pi * (position - warmup) / (epochs - warmup)))

@@ -16,8 +16,6 @@ from mae_ablation.store import journal
 from mae_ablation.study.cost import pretrain_flops, training_flops
 from mae_ablation.study.recipe import Recipe
 
-VERSION = 1  # part of the identity: raised when the same recipe would give another result
-
 
 def build_model(recipe: Recipe, channels: int, seed: int) -> MaskedAutoencoder:
     """The recipe's model with the initial weights of a seed."""

@@ -11,7 +11,7 @@ RUNTIME = {"runtime": True}
 
 
 class Invalid(ValueError):
-    """A value that cannot be. `fields` names the culprits, dotted, most telling one first."""
+    """A value that cannot be. `fields` names those involved: the last one said is to blame."""
 
     def __init__(self, message: str, *fields: str) -> None:
         super().__init__(message)

@@ -1,0 +1,35 @@
+"""Writes a study's report: table (Markdown, CSV), figure (PNG, SVG) and every trial (CSV)."""
+
+import io
+from pathlib import Path
+
+from mae_ablation.report.results import results_frame
+from mae_ablation.report.table import markdown, table_frame
+from mae_ablation.store import atomic
+from mae_ablation.study.plan import Plan
+
+
+def write_report(plan: Plan, folder: Path) -> list[Path]:
+    """Make `folder`/table.md, table.csv, trials.csv, figure.png, figure.svg from the store alone.
+
+    Returns the files. The same store gives the same files.
+    """
+    from mae_ablation.report.figure import draw
+
+    results = results_frame(plan)
+    table = table_frame(plan, results)
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {
+        folder / "table.md": markdown(plan, table, results),
+        folder / "table.csv": csv(table.round(4)),
+        folder / "trials.csv": csv(results.drop(columns="row").round(4)),
+    }
+    for path, text in texts.items():
+        atomic.write_text(path, text)
+    return [*texts, *draw(plan, table, results, folder)]
+
+
+def csv(frame) -> str:
+    buffer = io.StringIO()
+    frame.to_csv(buffer, index=False, lineterminator="\n")
+    return buffer.getvalue()

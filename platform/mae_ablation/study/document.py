@@ -1,0 +1,80 @@
+"""YAML files whose every value knows its line."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from mae_ablation.study.errors import UserError
+
+Key = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Plain data of a YAML file, and the line of each key, counted from 1."""
+
+    path: Path
+    data: dict
+    lines: dict[Key, int]
+
+    def place(self, *key: str | int) -> str:
+        """`file:line` of a key, or of the nearest one above it."""
+        while key and key not in self.lines:
+            key = key[:-1]
+        return f"{self.path}:{self.lines.get(key, 1)}"
+
+
+def read(path: Path) -> Document:
+    """Raises UserError for a file that cannot be read, is not YAML, or is not a mapping."""
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise UserError(f"cannot read it: {error.strerror}", str(path)) from None
+    except UnicodeDecodeError:
+        raise UserError("cannot read it: not a text file", str(path)) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise UserError(f"not valid YAML: {error.problem}", f"{path}:{line}") from None
+    except yaml.YAMLError:
+        raise UserError("not valid YAML: forbidden characters", str(path)) from None
+    if not isinstance(node, yaml.MappingNode):
+        raise UserError("expected keys and values, `key: value`", f"{path}:1")
+    lines: dict[Key, int] = {}
+    return Document(path, _plain(node, (), path, lines), lines)
+
+
+def _plain(node: yaml.Node, key: Key, path: Path, lines: dict[Key, int]):
+    lines.setdefault(key, node.start_mark.line + 1)
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(item, (*key, i), path, lines) for i, item in enumerate(node.value)]
+    if isinstance(node, yaml.MappingNode):
+        return _mapping(node, key, path, lines)
+    try:
+        return _scalar(node)
+    except (yaml.YAMLError, ValueError):
+        place = f"{path}:{node.start_mark.line + 1}"
+        raise UserError(f'cannot read the value "{node.value}"', place) from None
+
+
+def _mapping(node: yaml.MappingNode, key: Key, path: Path, lines: dict[Key, int]) -> dict:
+    out = {}
+    for name_node, value_node in node.value:
+        place = f"{path}:{name_node.start_mark.line + 1}"
+        if not isinstance(name_node, yaml.ScalarNode):
+            raise UserError("a key must be a plain word", place)
+        name = _scalar(name_node)
+        if name in out:
+            raise UserError(f'key "{name}" is given twice', place)
+        lines[(*key, name)] = name_node.start_mark.line + 1
+        out[name] = _plain(value_node, (*key, name), path, lines)
+    return out
+
+
+def _scalar(node: yaml.ScalarNode):
+    constructor = yaml.SafeLoader("")
+    try:
+        return constructor.construct_object(node)
+    finally:
+        constructor.dispose()

@@ -1,0 +1,40 @@
+"""Tails the journals of one trial into its run, every point once."""
+
+import math
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+
+from mae_ablation.store import journal
+
+BATCH = 1000  # points per call, MLflow's limit
+
+
+class Uploader:
+    """Sends what a run does not have yet.
+
+    MLflow keeps a second value for the same step if its time differs, for ever; so nothing at or
+    below the highest step it has of a metric is sent again, whatever was killed in between.
+    """
+
+    def __init__(self, client: MlflowClient, run_id: str) -> None:
+        self._client, self._run_id = client, run_id
+        self._last = {
+            name: max(point.step for point in client.get_metric_history(run_id, name))
+            for name in client.get_run(run_id).data.metrics
+            if "/" in name
+        }
+
+    def pump(self, path: Path) -> None:
+        """Send the new points of a journal. Raises what MLflow raises; then nothing is lost."""
+        points = [
+            Metric(name, value, row["t"], row["s"])
+            for row in journal.read(path)
+            for name, value in row["m"].items()
+            if math.isfinite(value) and row["s"] > self._last.get(name, -1)
+        ]
+        for start in range(0, len(points), BATCH):
+            batch = points[start : start + BATCH]
+            self._client.log_batch(self._run_id, batch)
+            self._last.update((point.key, point.step) for point in batch)

@@ -1,0 +1,70 @@
+"""Shared toys: the smallest recipe that trains, a store of its own, the repository's root."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+os.environ.pop("RAY_ADDRESS", None)
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def toy():
+    """Arguments of a recipe that trains in well under a second: 6 x 6 patches, 200 images."""
+    from mae_ablation.study.recipe import Data, LinearProbe, Model, Pretrain, Recipe
+
+    return Recipe(
+        data=Data(image_size=30, train_images=200, validation_images=100),
+        model=Model(
+            patch_size=5,
+            encoder_width=16,
+            encoder_depth=1,
+            encoder_heads=2,
+            decoder_width=8,
+            decoder_depth=1,
+            decoder_heads=2,
+        ),
+        pretrain=Pretrain(epochs=3, warmup_epochs=1, batch_size=50, checkpoint_every_s=0),
+        linear_probe=LinearProbe(epochs=3, warmup_epochs=1, batch_size=50, checkpoint_every_s=0),
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    from mae_ablation.store.folder import PhaseFolder
+
+    (tmp_path / "phase").mkdir()
+    return PhaseFolder(tmp_path / "phase")
+
+
+@pytest.fixture
+def write_study(tmp_path):
+    """Writes studies/x.yaml and studies/recipes/toy.yaml; returns the study's path."""
+
+    def write(study: str, recipe: str = "") -> Path:
+        studies = tmp_path / "studies"
+        (studies / "recipes").mkdir(parents=True, exist_ok=True)
+        (studies / "recipes" / "toy.yaml").write_text(recipe or TOY_RECIPE)
+        (studies / "x.yaml").write_text(study)
+        return studies / "x.yaml"
+
+    return write
+
+
+TOY_RECIPE = """\
+data: {image_size: 30, train_images: 200, validation_images: 100}
+model:
+  patch_size: 5
+  encoder_width: 16
+  encoder_depth: 1
+  encoder_heads: 2
+  decoder_width: 8
+  decoder_depth: 1
+  decoder_heads: 2
+pretrain: {epochs: 2, warmup_epochs: 1, batch_size: 50}
+linear_probe: {epochs: 2, warmup_epochs: 1, batch_size: 50}
+"""

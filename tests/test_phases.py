@@ -1,0 +1,250 @@
+"""The trainings: same seed same result, killed and resumed bit for bit, honest about failure."""
+
+import dataclasses
+import math
+import shutil
+
+import pytest
+import torch
+
+from mae_ablation.phases import pretrain as pretrain_module
+from mae_ablation.phases.linear_probe import Head, linear_probe, optimizer_for
+from mae_ablation.phases.optim import decay_groups, generator, lr_at, scaled_lr
+from mae_ablation.phases.pretrain import build_model, pretrain
+from mae_ablation.phases.run import Diverged, PhaseRun, load_checkpoint
+from mae_ablation.store import journal
+from mae_ablation.store.folder import PhaseFolder
+
+torch.set_num_threads(1)  # sums in another order are other numbers
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing catches it."""
+
+
+def kill_after(epoch):
+    def report(progress):
+        if progress["epoch"] == epoch:
+            raise Killed
+
+    return report
+
+
+def a_folder(tmp_path, name):
+    (tmp_path / name).mkdir()
+    return PhaseFolder(tmp_path / name)
+
+
+def curve(folder):
+    return [(row["s"], row["m"]) for row in journal.read(folder.journal)]
+
+
+def losses(folder, phase):
+    return [(step, m[f"{phase}/loss"], m[f"{phase}/lr"]) for step, m in curve(folder)]
+
+
+def same_state(one, two):
+    a, b = (load_checkpoint(folder.checkpoints()[0], "cpu") for folder in (one, two))
+    for part in ("model", "head"):
+        for key, value in a.get(part, {}).items():
+            assert torch.equal(value, b[part][key]), key
+    assert a["optimizer"]["param_groups"] == b["optimizer"]["param_groups"]
+    for i, state in a["optimizer"]["state"].items():
+        for key, value in state.items():
+            assert torch.equal(
+                torch.as_tensor(value), torch.as_tensor(b["optimizer"]["state"][i][key])
+            )
+    for name, value in a["generators"].items():
+        assert torch.equal(value, b["generators"][name]), name
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_killed_pretraining_resumes_bit_for_bit(toy, tmp_path, epoch):
+    whole, killed = a_folder(tmp_path, "whole"), a_folder(tmp_path, "killed")
+    pretrain(toy, 0, PhaseRun(folder=whole))
+    with pytest.raises(Killed):
+        pretrain(toy, 0, PhaseRun(folder=killed, report=kill_after(epoch)))
+    with open(killed.journal, "a") as torn:
+        torn.write('{"t": 1, "s": 99')
+    pretrain(toy, 0, PhaseRun(folder=killed))
+    assert losses(whole, "pretrain") == losses(killed, "pretrain")
+    same_state(whole, killed)
+
+
+@pytest.mark.parametrize("protocol", ["cached", "paper"])
+def test_a_killed_probe_resumes_bit_for_bit(toy, tmp_path, protocol):
+    probe = dataclasses.replace(toy.linear_probe, protocol=protocol)
+    recipe = dataclasses.replace(toy, linear_probe=probe)
+    whole, killed = a_folder(tmp_path, "whole"), a_folder(tmp_path, "killed")
+    wanted = linear_probe(recipe, 0, PhaseRun(folder=whole), source="random", upstream=None)
+    with pytest.raises(Killed):
+        run = PhaseRun(folder=killed, report=kill_after(1))
+        linear_probe(recipe, 0, run, source="random", upstream=None)
+    got = linear_probe(recipe, 0, PhaseRun(folder=killed), source="random", upstream=None)
+    assert got["test_acc1"] == wanted["test_acc1"]
+    assert losses(whole, "linear_probe") == losses(killed, "linear_probe")
+    same_state(whole, killed)
+
+
+def test_killed_before_the_first_checkpoint_starts_over(toy, tmp_path):
+    slow = dataclasses.replace(toy.pretrain, checkpoint_every_s=1e9)
+    recipe = dataclasses.replace(toy, pretrain=slow)
+    folder = a_folder(tmp_path, "killed")
+    with pytest.raises(Killed):
+        pretrain(recipe, 0, PhaseRun(folder=folder, report=kill_after(2)))
+    assert folder.checkpoints() == [] and len(curve(folder)) == 2
+    pretrain(recipe, 0, PhaseRun(folder=folder))
+    assert [step for step, _ in curve(folder)] == [4, 8, 12]
+
+
+def test_two_checkpoints_are_kept_and_load_without_executing_anything(toy, folder):
+    pretrain(toy, 0, PhaseRun(folder=folder))
+    names = [path.name for path in folder.checkpoints()]
+    assert names == ["checkpoint-00003.pt", "checkpoint-00002.pt"]
+    state = load_checkpoint(folder.checkpoints()[0], "cpu")  # weights_only
+    assert set(state) == {"model", "optimizer", "generators", "epoch", "step", "seconds"}
+    assert set(state["generators"]) == {"order", "augment", "mask"}
+
+
+def test_levels_with_the_same_seed_see_the_same_images_in_the_same_order(
+    toy, tmp_path, monkeypatch
+):
+    seen = {}
+
+    def spy(level):
+        original = pretrain_module.prepare
+
+        def prepare(images, *rest):
+            out = original(images, *rest)
+            seen.setdefault(level, []).append(out.sum(dim=(1, 2, 3)))
+            return out
+
+        return original, prepare
+
+    for ratio in (0.5, 0.75):
+        original, prepare = spy(ratio)
+        monkeypatch.setattr(pretrain_module, "prepare", prepare)
+        level = dataclasses.replace(toy.pretrain, mask_ratio=ratio)
+        recipe = dataclasses.replace(toy, pretrain=level)
+        pretrain(recipe, 0, PhaseRun(folder=a_folder(tmp_path, str(ratio))))
+        monkeypatch.setattr(pretrain_module, "prepare", original)
+    assert len(seen[0.5]) == 12
+    assert all(torch.equal(a, b) for a, b in zip(seen[0.5], seen[0.75], strict=True))
+
+
+def test_seeds_differ(toy, tmp_path):
+    results = [
+        pretrain(toy, seed, PhaseRun(folder=a_folder(tmp_path, str(seed)))) for seed in (0, 1)
+    ]
+    assert results[0]["train_loss"] != results[1]["train_loss"]
+
+
+def test_result_says_how_it_was_made(toy, folder):
+    result = pretrain(toy, 0, PhaseRun(folder=folder, commit="abc"))
+    assert result["commit"] == "abc" and result["device"] == "cpu" and result["threads"] == 1
+    assert result["images_per_s"] == pytest.approx(3 * 200 / result["seconds"])
+    assert result["flops_per_s"] == pytest.approx(
+        result["flops_per_image"] * result["images_per_s"]
+    )
+    assert result["peak_memory_bytes"] > 1e7
+    assert result["versions"]["torch"] == torch.__version__.split("+")[0]
+
+
+def test_training_learns(toy, folder):
+    longer = dataclasses.replace(toy.pretrain, epochs=15, base_lr=1e-2, augmentation="none")
+    pretrain(dataclasses.replace(toy, pretrain=longer), 0, PhaseRun(folder=folder))
+    values = [m["pretrain/loss"] for _, m in curve(folder)]
+    assert values[-1] < 0.8 * values[0]
+
+
+def test_a_loss_that_is_not_finite_stops_the_phase(toy, folder):
+    wild = dataclasses.replace(toy.pretrain, base_lr=1e30)
+    with pytest.raises(Diverged, match=r"loss is nan in epoch \d of 3 \(step \d+\)"):
+        pretrain(dataclasses.replace(toy, pretrain=wild), 0, PhaseRun(folder=folder))
+
+
+def test_one_bad_trial_is_marked_and_tried_again(toy, tmp_path, monkeypatch):
+    from mae_ablation.data.catalog import facts
+    from mae_ablation.phases import trial as trial_module
+    from mae_ablation.store.folder import Store
+    from mae_ablation.study.plan import make_trial
+    from mae_ablation.study.study import PHASES
+
+    class AStudy:
+        phases = PHASES
+
+    trial = make_trial(AStudy, toy, 0, "pretrain", "a", facts(toy.data))
+    full = "No space left on device"
+    monkeypatch.setattr(trial_module, "pretrain", lambda *_: (_ for _ in ()).throw(OSError(full)))
+    assert trial_module.run_trial(trial, tmp_path) == f"pretrain: OSError: {full}"
+    folder = trial.phases[0].folder(Store(tmp_path))
+    assert full in folder.failure()["details"] and folder.result() is None
+    monkeypatch.undo()
+    assert trial_module.run_trial(trial, tmp_path) is None
+    assert folder.failure() is None and folder.result()["identity"] == trial.id
+    first = folder.result()
+    assert trial_module.run_trial(trial, tmp_path) is None  # nothing is run twice
+    assert folder.result() == first
+
+
+def test_raw_pixels_and_random_encoder_are_probed_alike(toy, tmp_path):
+    for source in ("pixels", "random"):
+        folder = a_folder(tmp_path, source)
+        result = linear_probe(toy, 0, PhaseRun(folder=folder), source=source, upstream=None)
+        width = {"pixels": 900, "random": 16}[source]
+        head = load_checkpoint(folder.checkpoints()[0], "cpu")["head"]
+        assert head["linear.weight"].shape == (10, width)
+        assert 0 < result["test_acc1"] < 100
+
+
+def test_probe_uses_the_last_checkpoint_of_its_pretraining(toy, tmp_path):
+    upstream = a_folder(tmp_path, "pretrain")
+    pretrain(toy, 0, PhaseRun(folder=upstream))
+    one = linear_probe(
+        toy, 0, PhaseRun(folder=a_folder(tmp_path, "one")), source="pretrain", upstream=upstream
+    )
+    shutil.copy(upstream.checkpoint_path(2), upstream.checkpoint_path(4))
+    two = linear_probe(
+        toy, 0, PhaseRun(folder=a_folder(tmp_path, "two")), source="pretrain", upstream=upstream
+    )
+    assert one["train_loss"] != two["train_loss"]
+
+
+def test_learning_rate_starts_at_zero_warms_up_and_falls_as_a_cosine():
+    assert scaled_lr(1.5e-4, 4096) == pytest.approx(2.4e-3)
+    at = {e: lr_at(e, peak=1.0, warmup=10, epochs=110) for e in (0, 5, 10, 60, 110)}
+    assert at == pytest.approx({0: 0.0, 5: 0.5, 10: 1.0, 60: 0.5, 110: 0.0})
+    assert lr_at(35, peak=1.0, warmup=10, epochs=110) == pytest.approx(
+        0.5 * (1 + math.cos(math.pi / 4))
+    )
+
+
+def test_tokens_and_matrices_decay_vectors_and_positions_do_not(toy):
+    model = build_model(toy, 1, seed=0)
+    decayed, spared = decay_groups(model, 0.05)
+    names = {id(p): name for name, p in model.named_parameters()}
+    assert decayed["weight_decay"] == 0.05 and spared["weight_decay"] == 0
+    assert {"cls_token", "mask_token"} <= {names[id(p)] for p in decayed["params"]}
+    assert all(names[id(p)].endswith(("bias", "weight")) for p in spared["params"])
+    assert "pos_embed" not in {names[id(p)] for g in (decayed, spared) for p in g["params"]}
+
+
+def test_lars_scales_the_weight_by_its_trust_ratio_and_leaves_the_bias_alone(toy):
+    settings = dataclasses.replace(toy.linear_probe, protocol="paper", momentum=0.9)
+    head = Head(6, 4, generator(0, "probe/init"))
+    optimizer = optimizer_for(settings, head, lr=0.5)
+    weight, bias = head.linear.weight, head.linear.bias
+    before = weight.detach().clone()
+    weight.grad, bias.grad = torch.randn_like(weight), torch.randn_like(bias)
+    optimizer.step()
+    trust = 0.001 * before.norm() / weight.grad.norm()
+    assert torch.allclose(weight, before - 0.5 * trust * weight.grad, atol=1e-7)
+    assert torch.allclose(bias, -0.5 * bias.grad)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+def test_phases_run_on_a_gpu(toy, tmp_path):
+    folder = a_folder(tmp_path, "pretrain")
+    assert pretrain(toy, 0, PhaseRun(folder=folder, device="cuda"))["train_loss"] > 0
+    run = PhaseRun(folder=a_folder(tmp_path, "probe"), device="cuda")
+    assert linear_probe(toy, 0, run, source="pretrain", upstream=folder)["test_acc1"] > 0

@@ -1,0 +1,89 @@
+"""Tables: exact numbers, honest about what is missing."""
+
+import pandas as pd
+import pytest
+
+from mae_ablation.commands import plan_study
+from mae_ablation.report.report import write_report
+from mae_ablation.report.results import results_frame
+from mae_ablation.report.table import table_frame
+
+STUDY = """\
+title: Masking ratio
+paper: figure_5
+recipe: toy
+factors:
+  mask_ratio: [0.5, 0.75, 0.9]
+seeds: 3
+"""
+ACCURACY = {  # by level and seed
+    "0.5": [80.0, 81.0, 85.0],
+    "0.75": [79.0, 81.5, 83.0],
+    "0.9": [70.0, None, 72.0],
+    "random encoder": [60.0, 60.0, 60.0],
+    "raw pixels": [65.0, 65.0, 65.0],
+}
+
+
+@pytest.fixture
+def plan(write_study, tmp_path):
+    plan = plan_study(write_study(STUDY), store=tmp_path / "store")
+    for row in (*plan.rows, *plan.references):
+        for seed, accuracy in enumerate(ACCURACY[row.label]):
+            for phase in row.trials[seed].phases:
+                folder = phase.folder(plan.store)
+                folder.begin(phase.document)
+                if accuracy is None:
+                    folder.fail("pretrain: Diverged: loss is nan", "traceback")
+                    continue
+                numbers = {"train_loss": 0.5, "seconds": 1.0, "commit": "abc"}
+                folder.finish({"test_acc1": accuracy, "validation_acc1": accuracy, **numbers})
+    return plan
+
+
+def test_means_spreads_and_paired_differences(plan):
+    table = table_frame(plan, results_frame(plan)).set_index("level")
+    half = table.loc["0.5"]
+    assert half["mean"] == pytest.approx(82.0) and half["sd"] == pytest.approx(7**0.5)
+    assert half["difference"] == pytest.approx((1.0 - 0.5 + 2.0) / 3)
+    assert half["difference_sd"] == pytest.approx(pd.Series([1.0, -0.5, 2.0]).std())
+    assert half["paper"] == 69.9 and half["paper_difference"] == -3.6
+    assert table.loc["0.75", "kind"] == "baseline" and pd.isna(table.loc["0.75", "difference"])
+    assert table.loc["raw pixels", "difference"] == pytest.approx(65 - 81.1666, abs=1e-3)
+
+
+def test_missing_seeds_are_said_and_pairs_use_common_seeds_only(plan):
+    line = table_frame(plan, results_frame(plan)).set_index("level").loc["0.9"]
+    assert (line["seeds"], line["seeds_asked"], line["failed"]) == (2, 3, 1)
+    assert line["note"] == "2 of 3 seeds, 1 failed"
+    assert line["difference"] == pytest.approx((70 - 79 + 72 - 83) / 2)
+
+
+def test_the_report_names_its_data_recipe_epochs_seeds_and_commit(plan, tmp_path):
+    files = write_report(plan, tmp_path / "reports" / "x")
+    assert [f.name for f in files] == [
+        "table.md",
+        "table.csv",
+        "trials.csv",
+        "figure.png",
+        "figure.svg",
+    ]
+    page = files[0].read_text()
+    for words in ("fashion_mnist (30 px)", "recipe toy", "2 pre-training epochs", "seeds 0, 1, 2"):
+        assert words in page
+    assert "commit abc" in page and "2 of 3 seeds, 1 failed" in page
+    assert "| **0.75** | 9 | 81.17 | 2.02 | 3/3 | – | 73.5 | – | baseline |" in page
+    assert "| 0.5 | 18 | 82.00 | 2.65 | 3/3 | +0.83 ± 1.26 | 69.9 | -3.6 |  |" in page
+    assert pd.read_csv(files[2])["reason"].dropna().tolist() == ["pretrain: Diverged: loss is nan"]
+    assert files[3].stat().st_size > 10_000
+
+
+def test_the_same_store_gives_the_same_files(plan, tmp_path):
+    one, two = (write_report(plan, tmp_path / name) for name in ("one", "two"))
+    assert all(a.read_bytes() == b.read_bytes() for a, b in zip(one, two, strict=True))
+
+
+def test_nothing_finished_is_a_table_too(write_study, tmp_path):
+    plan = plan_study(write_study(STUDY), store=tmp_path / "none")
+    page = write_report(plan, tmp_path / "reports")[0].read_text()
+    assert "| 0.5 | 18 | – | – | 0/3 | – | 69.9 | -3.6 | 0 of 3 seeds |" in page
