@@ -23,6 +23,8 @@ ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # a dead worker is seen at once
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # saves a process per lane
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",  # importing torch on a busy machine
+    "RAY_worker_niceness": "0",  # at Ray's 15, lanes starve beside any other busy program
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
