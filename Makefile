@@ -1,21 +1,13 @@
-# make study   install into .venv and run the masking-ratio study (Figure 5), about ten minutes
-# make test    the default tests; make test-slow runs the long stories too
-# make ui      browse the results in MLflow
-
+# make study   install into .venv and run the masking-ratio study (Figure 5), about nine minutes
 PYTHON ?= python3
 STUDY ?= studies/mask_ratio.yaml
 BIN := .venv/bin
-
-.PHONY: study test test-slow lint ui
 
 study: .venv/.installed
 	$(BIN)/python -m platform.run $(STUDY)
 
 test: .venv/.installed lint
 	$(BIN)/python -m pytest -q
-
-test-slow: .venv/.installed
-	$(BIN)/python -m pytest -q -m slow
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

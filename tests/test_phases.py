@@ -187,6 +187,28 @@ def test_one_bad_trial_is_marked_and_tried_again(toy, tmp_path, monkeypatch):
     assert folder.result() == first
 
 
+def test_two_evaluations_of_one_pretraining(toy, tmp_path):
+    from mae_ablation.data.catalog import facts
+    from mae_ablation.phases.trial import run_trial
+    from mae_ablation.store.folder import Store
+    from mae_ablation.study.plan import make_trial, merge
+    from mae_ablation.study.study import PHASES
+
+    class AStudy:
+        phases = PHASES
+
+    def trial(pooling):
+        probe = dataclasses.replace(toy.linear_probe, pooling=pooling)
+        recipe = dataclasses.replace(toy, linear_probe=probe)
+        return make_trial(AStudy, recipe, 0, "pretrain", pooling, facts(toy.data))
+
+    assert run_trial(merge(trial("cls"), trial("mean")), tmp_path) is None
+    store = Store(tmp_path)
+    losses = {p: trial(p).phases[-1].folder(store).result()["train_loss"] for p in ("cls", "mean")}
+    assert losses["cls"] != losses["mean"]
+    assert len(store.results("pretrain")) == 1
+
+
 def test_raw_pixels_and_random_encoder_are_probed_alike(toy, tmp_path):
     for source in ("pixels", "random"):
         folder = a_folder(tmp_path, source)

@@ -125,6 +125,16 @@ def test_the_default_recipe_keeps_all_ten_ratios_apart(tmp_path):
     assert plan.study.baseline.grid % 2 == 0
 
 
+def test_levels_of_an_evaluation_share_one_pretraining(write_study, tmp_path):
+    plan = planned(write_study("recipe: toy\nfactors:\n  pooling: [cls, mean]\n"), tmp_path)
+    assert [row.same_as for row in plan.rows] == [None, None]
+    pretrained = [t for t in plan.trials if t.source == "pretrain"]
+    assert len(pretrained) == 1
+    assert [p.kind for p in pretrained[0].phases] == ["pretrain", "linear_probe", "linear_probe"]
+    assert [p.recipe.linear_probe.pooling for p in pretrained[0].phases[1:]] == ["cls", "mean"]
+    assert "(2 levels + 2 references) x 1 seeds - 1 shared = 3" in summary(plan, 2)
+
+
 def test_finished_phases_are_not_planned_again(write_study, tmp_path):
     plan = planned(write_study(SMALL), tmp_path)
     trial = next(t for t in plan.trials if t.source == "pretrain")

@@ -51,7 +51,7 @@ def record(plan: Plan, row: Row, seed: int, i: int) -> dict:
         if row.is_baseline
         else "level",
         "seed": seed,
-        "trial_id": trial.id,
+        "trial_id": trial.result_id,
     }
     if not all(results.values()):
         status = "failed" if failure else "missing"

@@ -56,6 +56,6 @@ def trial_seconds(plan: Plan, trial: Trial, flops_per_s: float) -> float:
             seconds += trial.flops / flops_per_s
         else:
             images = plan.data.train_images + plan.data.test_images
-            encode = encoder_flops(trial.recipe, plan.data.channels, trial.recipe.patches)
+            encode = encoder_flops(phase.recipe, plan.data.channels, phase.recipe.patches)
             seconds += PROBE_S + images * encode / flops_per_s
     return seconds

@@ -1,6 +1,6 @@
 """Plan: the trials of a study, each once, what of them is in the store, and what the rest costs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mae_ablation.store.folder import PhaseFolder, Store
 from mae_ablation.study.cost import pretrain_flops, training_flops
@@ -30,6 +30,7 @@ class Phase:
     """"pretrain" or "linear_probe" """
     identity: str
     document: dict
+    recipe: Recipe
     name: str
     """readable part of the folder's name"""
 
@@ -45,7 +46,6 @@ class Trial:
     """level and seed, for people: "mask_ratio=0.75 seed 0" """
     source: str
     """"pretrain", or what the probe sees instead: "random", "pixels" """
-    recipe: Recipe
     seed: int
     phases: tuple[Phase, ...]
     flops: float
@@ -53,7 +53,17 @@ class Trial:
 
     @property
     def id(self) -> str:
+        """Identity of the first phase, which all evaluations share."""
         return self.phases[0].identity
+
+    @property
+    def result_id(self) -> str:
+        """Identity of the last phase, which a table's cell shows."""
+        return self.phases[-1].identity
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.phases[0].recipe
 
     def phase(self, kind: str) -> Phase | None:
         return next((phase for phase in self.phases if phase.kind == kind), None)
@@ -65,7 +75,7 @@ class Row:
 
     label: str
     trials: dict[int, Trial]
-    """by seed"""
+    """by seed, with the evaluations of this row only"""
     factor: Factor | None = None
     level: Level | None = None
     """None: the baseline where no level equals it, or a reference"""
@@ -85,10 +95,21 @@ class Plan:
     data: DataFacts
 
     @property
+    def cells(self) -> list[Trial]:
+        """What the table's cells show, each once: rows that differ in an evaluation are two."""
+        rows = (*self.rows, *self.references)
+        return list({t.result_id: t for row in rows for t in row.trials.values()}.values())
+
+    @property
     def trials(self) -> list[Trial]:
-        """Every trial once, the longest first: short ones fill the gaps at the end."""
-        unique = {t.id: t for row in (*self.rows, *self.references) for t in row.trials.values()}
-        return sorted(unique.values(), key=lambda trial: -trial.flops)
+        """Every trial once, with the evaluations of all rows, the longest first.
+
+        Short ones fill the gaps at the end.
+        """
+        merged: dict[str, Trial] = {}
+        for cell in self.cells:
+            merged[cell.id] = merge(merged[cell.id], cell) if cell.id in merged else cell
+        return sorted(merged.values(), key=lambda trial: -trial.flops)
 
     def unfinished(self, trial: Trial) -> list[Phase]:
         """Phases of a trial that have no result in the store."""
@@ -105,7 +126,7 @@ def make_plan(study: Study, store: Store, data: DataFacts) -> Plan:
 
     def trials(recipe: Recipe, source: str, label: str) -> dict[int, Trial]:
         made = [make_trial(study, recipe, seed, source, label, data) for seed in study.seeds]
-        return {trial.seed: known.setdefault(trial.id, trial) for trial in made}
+        return {trial.seed: known.setdefault(trial.result_id, trial) for trial in made}
 
     levels = [
         (factor, level, trials(level.recipe, "pretrain", f"{factor.name}={level.label}"))
@@ -137,6 +158,14 @@ def make_plan(study: Study, store: Store, data: DataFacts) -> Plan:
     return Plan(study=study, rows=tuple(rows), references=references, store=store, data=data)
 
 
+def merge(one: Trial, other: Trial) -> Trial:
+    """A trial with the evaluations of both."""
+    known = {phase.identity for phase in one.phases}
+    more = tuple(phase for phase in other.phases if phase.identity not in known)
+    label = one.label if one.label == other.label else f"{one.label} + {other.label}"
+    return replace(one, label=label, phases=one.phases + more)
+
+
 def make_trial(
     study: Study, recipe: Recipe, seed: int, source: str, label: str, facts: DataFacts
 ) -> Trial:
@@ -150,7 +179,9 @@ def make_trial(
             f"{data}-keep{recipe.kept_patches}of{recipe.patches}-{recipe.pretrain.target}"
             f"-{recipe.pretrain.epochs}ep-s{seed}"
         )
-        phases.append(Phase(kind="pretrain", identity=upstream, document=document, name=name))
+        phases.append(
+            Phase(kind="pretrain", identity=upstream, document=document, recipe=recipe, name=name)
+        )
         images = recipe.pretrain.epochs * training_images(recipe, facts)
         flops = images * training_flops(pretrain_flops(recipe, facts.channels))
     if "linear_probe" in study.phases:
@@ -158,12 +189,17 @@ def make_trial(
         probe = recipe.linear_probe
         name = f"{data}-{source}-{probe.protocol}-{probe.pooling}-s{seed}"
         phases.append(
-            Phase(kind="linear_probe", identity=identity(document), document=document, name=name)
+            Phase(
+                kind="linear_probe",
+                identity=identity(document),
+                document=document,
+                recipe=recipe,
+                name=name,
+            )
         )
     return Trial(
         label=f"{label} seed {seed}",
         source=source,
-        recipe=recipe,
         seed=seed,
         phases=tuple(phases),
         flops=flops,

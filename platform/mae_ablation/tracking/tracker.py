@@ -22,7 +22,7 @@ class Tracker(threading.Thread):
         self._plan, self._root = plan, root
         self._closing = threading.Event()
         self._client = None
-        self._uploaders: dict[str, object] = {}  # by trial id
+        self._uploaders: dict[str, object] = {}  # by result id
         self._closed: set[str] = set()  # trials that need no further look
         self.experiment_id: str | None = None
         self.trouble: str | None = None
@@ -54,8 +54,8 @@ class Tracker(threading.Thread):
             self._client = connect(self._root)
         if self.experiment_id is None:
             self.experiment_id = self._experiment()
-        for trial in self._plan.trials:
-            if trial.id not in self._closed and self._has_begun(trial):
+        for trial in self._plan.cells:
+            if trial.result_id not in self._closed and self._has_begun(trial):
                 self._show(trial)
 
     def _experiment(self) -> str:
@@ -81,10 +81,10 @@ class Tracker(threading.Thread):
     def _show(self, trial: Trial) -> None:
         from mae_ablation.tracking.uploader import Uploader
 
-        if trial.id not in self._uploaders:
+        if trial.result_id not in self._uploaders:
             run_id = self._run(trial)
-            self._uploaders[trial.id] = (run_id, Uploader(self._client, run_id))
-        run_id, uploader = self._uploaders[trial.id]
+            self._uploaders[trial.result_id] = (run_id, Uploader(self._client, run_id))
+        run_id, uploader = self._uploaders[trial.result_id]
         folders = [phase.folder(self._plan.store) for phase in trial.phases]
         results = [folder.result() for folder in folders]  # before the journals: they end first
         failure = next((why for folder in folders if (why := folder.failure())), None)
@@ -94,7 +94,7 @@ class Tracker(threading.Thread):
             for phase, result in zip(trial.phases, results, strict=True):
                 self._log_result(run_id, phase.kind, result)
             self._client.set_terminated(run_id, "FINISHED")
-            self._closed.add(trial.id)
+            self._closed.add(trial.result_id)
         elif failure:
             self._client.set_tag(run_id, "error", failure["reason"])
             self._client.set_terminated(run_id, "FAILED")
@@ -102,7 +102,7 @@ class Tracker(threading.Thread):
     def _run(self, trial: Trial) -> str:
         """The trial's run: the one that carries its identity, or a new one."""
         found = self._client.search_runs(
-            [self.experiment_id], f"tags.trial_id = '{trial.id}'", max_results=1
+            [self.experiment_id], f"tags.trial_id = '{trial.result_id}'", max_results=1
         )
         if found:
             run_id = found[0].info.run_id
@@ -117,7 +117,7 @@ class Tracker(threading.Thread):
             tags={
                 "kind": "trial" if pretrained else "reference",
                 "study": study.name,
-                "trial_id": trial.id,
+                "trial_id": trial.result_id,
                 "mlflow.source.name": str(study.path),
                 "mlflow.source.type": "LOCAL",
             },
@@ -127,7 +127,7 @@ class Tracker(threading.Thread):
         self._client.log_param(run_id, "recipe", " ".join([study.recipe_name, *study.changed]))
         for factor in study.factors if pretrained else ():
             section, name = factor.field.split(".")
-            value = getattr(getattr(trial.recipe, section), name)
+            value = getattr(getattr(trial.phases[-1].recipe, section), name)
             self._client.log_param(run_id, name, value)
             if isinstance(value, int | float):  # MLflow sorts params as text, metrics as numbers
                 self._client.log_metric(run_id, f"factor_{name}", value)
