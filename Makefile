@@ -1,7 +1,12 @@
 # make study   install into .venv and run the masking-ratio study (Figure 5), about nine minutes
+# make test    the tests, as CI runs them
+# make ui      browse the results in MLflow
+
 PYTHON ?= python3
 STUDY ?= studies/mask_ratio.yaml
 BIN := .venv/bin
+
+.PHONY: study test lint ui
 
 study: .venv/.installed
 	$(BIN)/python -m platform.run $(STUDY)
