@@ -132,7 +132,7 @@ def test_levels_of_an_evaluation_share_one_pretraining(write_study, tmp_path):
     assert len(pretrained) == 1
     assert [p.kind for p in pretrained[0].phases] == ["pretrain", "linear_probe", "linear_probe"]
     assert [p.recipe.linear_probe.pooling for p in pretrained[0].phases[1:]] == ["cls", "mean"]
-    assert "(2 levels + 2 references) x 1 seeds - 1 shared = 3" in summary(plan, 2)
+    assert "(2 levels + 2 references) x 1 seed - 1 shared = 3" in summary(plan, 2)
 
 
 def test_finished_phases_are_not_planned_again(write_study, tmp_path):

@@ -123,7 +123,7 @@ def summary(plan: Plan, lanes: int) -> str:
         f"{recipe.pretrain.batch_size} / 256 = "
         f"{recipe.pretrain.base_lr * recipe.pretrain.batch_size / 256:g}",
         f"trials: ({len(plan.rows)} levels + {len(plan.references)} references) x "
-        f"{len(study.seeds)} seeds - {asked - len(trials)} shared = {len(trials)}; "
+        f"{counted(len(study.seeds), 'seed')} - {asked - len(trials)} shared = {len(trials)}; "
         f"{len(trials) - len(missing)} finished in {plan.store.root}, {len(missing)} to run",
     ]
     for row in plan.rows:
@@ -141,11 +141,16 @@ def summary(plan: Plan, lanes: int) -> str:
             else "assumed, nothing measured yet"
         )
         lines.append(
-            f"estimate: {cost.seconds / 60:.0f} min on {lanes} lanes "
+            f"estimate: {cost.seconds / 60:.0f} min on {counted(lanes, 'lane')} "
             f"({cost.flops_per_s / 1e9:.0f} GFLOP/s each, {basis}), "
             f"{cost.disk_bytes / 1e6:.0f} MB of checkpoints"
         )
     return "\n".join(lines)
+
+
+def counted(n: int, noun: str) -> str:
+    """1 seed, 2 seeds."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def trial_lines(plan: Plan) -> str:

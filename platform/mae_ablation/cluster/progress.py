@@ -10,6 +10,7 @@ from rich.table import Table
 from mae_ablation.cluster.queue import Lease, Snapshot
 
 PLAIN_EVERY_S = 10.0
+STARTING = "starting Ray and the lanes ..."
 
 
 def duration(seconds: float) -> str:
@@ -32,7 +33,9 @@ class Progress:
     def __enter__(self) -> "Progress":
         if self._live:
             self._live.start()
-            self._live.update(f"starting Ray and the lanes, {self._trials} trials to run ...")
+            self._live.update(STARTING)
+        else:
+            self._console.print(STARTING)
         return self
 
     def __exit__(self, *exception: object) -> None:

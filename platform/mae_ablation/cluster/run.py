@@ -47,7 +47,10 @@ class Lanes:
 
     def __str__(self) -> str:
         gpu = f" and {self.gpus:g} GPU" if self.gpus else ""
-        return f"{self.count} lanes x {self.cpus} thread{'s' * (self.cpus > 1)}{gpu}"
+        return (
+            f"{self.count} lane{'s' * (self.count > 1)} x "
+            f"{self.cpus} thread{'s' * (self.cpus > 1)}{gpu}"
+        )
 
 
 def cores() -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from mae_ablation import __version__
 from mae_ablation.store import atomic, journal
 from mae_ablation.store.folder import PhaseFolder
 
@@ -88,10 +89,14 @@ def load_checkpoint(path: Path, device: str) -> dict:
 
 def facts(run: PhaseRun) -> dict:
     """What a result says about how it was made: code, versions, device, threads."""
-    packages = {name: version(name) for name in ("torch", "timm", "ray", "mae-ablation")}
+    packages = {name: version(name) for name in ("torch", "timm", "ray")}
     return {
         "commit": run.commit,
-        "versions": {"python": python_platform.python_version(), **packages},
+        "versions": {
+            "mae-ablation": __version__,
+            "python": python_platform.python_version(),
+            **packages,
+        },
         "device": torch.cuda.get_device_name() if run.device.startswith("cuda") else "cpu",
         "threads": torch.get_num_threads(),
         "peak_memory_bytes": peak_memory_bytes(run.device),

@@ -26,10 +26,10 @@ def draw(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, folder: Path) -
     )
     for factor, axis in zip(factors, axes[0], strict=True):
         panel(plan, factor.name, axis, table, results)
-    figure.suptitle(
-        f"{plan.study.title}: {plan.study.recipe_name} recipe, "
-        f"{plan.study.baseline.data.name}, {len(plan.study.seeds)} seed(s)"
-    )
+    study = plan.study
+    seeds = f"{len(study.seeds)} seed" + "s" * (len(study.seeds) > 1)
+    data = study.baseline.data.name
+    figure.suptitle(f"{study.title}: {study.recipe_name} recipe, {data}, {seeds}")
     paths = [folder / "figure.png", folder / "figure.svg"]
     plt.rcParams["svg.hashsalt"] = "mae-ablation"  # the same picture is the same file
     figure.savefig(paths[0], dpi=150)

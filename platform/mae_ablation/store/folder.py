@@ -1,11 +1,11 @@
 """The store: one folder per phase, named readably and by identity. It is the truth.
 
-    store/pretrain/fashion_mnist-30px-keep9of36-s0-3f2a9c0d1e4b/
-        phase.json            what was hashed into the identity
-        journal.jsonl         the curve
-        checkpoint-00012.pt   the last two
-        result.json           written once, when the phase is finished
-        failure.json          why it is not, if it failed
+store/pretrain/fashion_mnist-30px-keep9of36-s0-3f2a9c0d1e4b/
+    phase.json            what was hashed into the identity
+    journal.jsonl         the curve
+    checkpoint-00012.pt   the last two
+    result.json           written once, when the phase is finished
+    failure.json          why it is not, if it failed
 """
 
 import json

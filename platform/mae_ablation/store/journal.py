@@ -1,4 +1,4 @@
-"""Journal of a phase: one JSON line per point, `{"t": ms since 1970, "s": step, "m": {name: value}}`.
+"""Journal of a phase: a JSON line per point, `{"t": ms since 1970, "s": step, "m": {name: value}}`.
 
 Appended and flushed by the training process, tailed by whoever shows it. A torn last line (the
 writer was killed) is not read, and is cut off when the phase resumes.

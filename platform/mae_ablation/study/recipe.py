@@ -48,8 +48,7 @@ class Data:
     """class-balanced, held out of every training; whatever is selected is selected on it"""
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "image_size", "train_images")
-        at_least(self, 0, "validation_images")
+        at_least(self, 1, "image_size", "train_images", "validation_images")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -90,14 +90,16 @@ def resolve(settings: Iterable[Setting]) -> Recipe:
     classes = get_type_hints(Recipe)
     built = {}
     for section, values in sections.items():
-        with_places = {s.field.split(".")[1]: s for f, s in latest.items() if f.startswith(section)}
-        built[section] = _at_place(lambda: classes[section](**values), with_places)  # noqa: B023
-    return _at_place(lambda: Recipe(**built), latest)
+        said = {
+            s.field.split(".")[1]: s for s in latest.values() if s.field.split(".")[0] == section
+        }
+        built[section] = _build(classes[section], values, said)
+    return _build(Recipe, built, latest)
 
 
-def _at_place(build, settings: dict[str, Setting]):
+def _build(cls: type, values: dict[str, Any], settings: dict[str, Setting]) -> Any:
     try:
-        return build()
+        return cls(**values)
     except Invalid as error:
         said = [s.place for name, s in settings.items() if name in error.fields]
         raise UserError(str(error), said[-1] if said else "recipe defaults") from None

@@ -23,7 +23,8 @@ class Tracker(threading.Thread):
         self._closing = threading.Event()
         self._client = None
         self._uploaders: dict[str, object] = {}  # by result id
-        self._closed: set[str] = set()  # trials that need no further look
+        self._closed: set[str] = set()  # result ids that need no further look
+        self._failed: set[str] = set()
         self.experiment_id: str | None = None
         self.trouble: str | None = None
         """why the last look failed; None if it did not"""
@@ -95,9 +96,13 @@ class Tracker(threading.Thread):
                 self._log_result(run_id, phase.kind, result)
             self._client.set_terminated(run_id, "FINISHED")
             self._closed.add(trial.result_id)
-        elif failure:
+        elif failure and trial.result_id not in self._failed:
             self._client.set_tag(run_id, "error", failure["reason"])
             self._client.set_terminated(run_id, "FAILED")
+            self._failed.add(trial.result_id)
+        elif not failure and trial.result_id in self._failed:  # it is being tried again
+            self._client.update_run(run_id, status="RUNNING")
+            self._failed.remove(trial.result_id)
 
     def _run(self, trial: Trial) -> str:
         """The trial's run: the one that carries its identity, or a new one."""
