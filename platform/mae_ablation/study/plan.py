@@ -65,9 +65,6 @@ class Trial:
     def recipe(self) -> Recipe:
         return self.phases[0].recipe
 
-    def phase(self, kind: str) -> Phase | None:
-        return next((phase for phase in self.phases if phase.kind == kind), None)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
