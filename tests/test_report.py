@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from mae_ablation.commands import plan_study
+from mae_ablation.commands import plan_study, record_failures
 from mae_ablation.report.report import write_report
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.table import table_frame
@@ -76,6 +76,16 @@ def test_the_report_names_its_data_recipe_epochs_seeds_and_commit(plan, tmp_path
     assert "| 0.5 | 18 | 82.00 | 2.65 | 3/3 | +0.83 ± 1.26 | 69.9 | -3.6 |  |" in page
     assert pd.read_csv(files[2])["reason"].dropna().tolist() == ["pretrain: Diverged: loss is nan"]
     assert files[3].stat().st_size > 10_000
+
+
+def test_a_trial_whose_worker_died_is_failed_not_missing(write_study, tmp_path):
+    plan = plan_study(write_study(STUDY), store=tmp_path / "store")
+    trial = plan.trials[0]
+    record_failures(plan.missing(), {trial.label: "its worker died 3 times"}, plan.store)
+    results = results_frame(plan).set_index("trial_id")
+    assert results.loc[trial.result_id, "status"] == "failed"
+    assert results.loc[trial.result_id, "reason"] == "its worker died 3 times"
+    assert (results["status"] == "failed").sum() == 1
 
 
 def test_the_same_store_gives_the_same_files(plan, tmp_path):

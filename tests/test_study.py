@@ -135,6 +135,13 @@ def test_levels_of_an_evaluation_share_one_pretraining(write_study, tmp_path):
     assert "(2 levels + 2 references) x 1 seed - 1 shared = 3" in summary(plan, 2)
 
 
+def test_factors_of_one_name_in_two_sections_keep_apart(write_study, tmp_path):
+    study = "recipe: toy\nfactors:\n  pretrain.epochs: [2, 3]\n  linear_probe.epochs: [2, 3]\n"
+    plan = planned(write_study(study), tmp_path)
+    assert [f.name for f in plan.study.factors] == ["pretrain_epochs", "linear_probe_epochs"]
+    assert len({t.label for t in plan.trials}) == len(plan.trials)
+
+
 def test_finished_phases_are_not_planned_again(write_study, tmp_path):
     plan = planned(write_study(SMALL), tmp_path)
     trial = next(t for t in plan.trials if t.source == "pretrain")
@@ -144,11 +151,12 @@ def test_finished_phases_are_not_planned_again(write_study, tmp_path):
 
 
 def test_paper_values():
-    assert paper_value("figure_5", 0.75, "linear_probe") == 73.5
-    assert paper_value("figure_5", 0.1, "linear_probe") == 54.6
-    assert paper_value("figure_5", 0.55, "linear_probe") is None
-    assert paper_value("table_1a", 8, "finetune") == 84.9
-    assert paper_value(None, 8, "finetune") is None
+    assert paper_value("figure_5", "pretrain.mask_ratio", 0.75, "linear_probe") == 73.5
+    assert paper_value("figure_5", "pretrain.mask_ratio", 0.1, "linear_probe") == 54.6
+    assert paper_value("figure_5", "pretrain.mask_ratio", 0.55, "linear_probe") is None
+    assert paper_value("table_1a", "model.decoder_depth", 8, "finetune") == 84.9
+    assert paper_value("table_1a", "model.encoder_depth", 8, "finetune") is None
+    assert paper_value(None, "model.decoder_depth", 8, "finetune") is None
 
 
 def test_defaults_are_the_paper_s():
@@ -200,6 +208,9 @@ BAD = [
     ("  pretrain.weight_decay: [true]\n", "x.yaml:4", "must be a number, not True"),
     ("  pretrain.weight_decay: [.nan]\n", "x.yaml:4", "must be finite"),
     ("  beta1: [: \n", "x.yaml:", "not valid YAML"),
+    ("<<: 1\n", "x.yaml:4", 'cannot read the key "<<"'),
+    ("2001-99-99: 1\n", "x.yaml:4", 'cannot read the key "2001-99-99"'),
+    ("phases: &x [*x]\n", "x.yaml", "an alias that contains itself"),
 ]
 
 

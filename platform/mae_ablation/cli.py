@@ -10,7 +10,13 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mae_ablation.commands import plan_study, run_study, summary, trial_lines
+from mae_ablation.commands import (
+    plan_study,
+    require_writable,
+    run_study,
+    summary,
+    trial_lines,
+)
 from mae_ablation.study.errors import UserError
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -36,7 +42,7 @@ def main(argv: Sequence[str] | None = None, *, program: str = "mae-ablation") ->
     add_run(run)
     add_study(report)
     report.set_defaults(command=do_report)
-    ui.add_argument("--port", type=int, default=5000)
+    ui.add_argument("--port", type=port, default=5000)
     ui.set_defaults(command=do_ui)
     return call(top, argv)
 
@@ -90,7 +96,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         "--lanes", type=positive, metavar="N", help="trials side by side (default: one per core)"
     )
     parser.add_argument(
-        "--gpus", type=float, default=0.0, metavar="G", help="of a GPU for each lane (default: 0)"
+        "--gpus", type=share, default=0.0, metavar="G", help="of a GPU for each lane (default: 0)"
     )
     parser.set_defaults(command=do_run)
 
@@ -99,6 +105,22 @@ def positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return int(text)
+
+
+def port(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, 1 to 65535")
+    return int(text)
+
+
+def share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of GPUs")
+    return value
 
 
 def each_study(arguments: argparse.Namespace, command: Callable[..., int], **more: object) -> int:
@@ -133,6 +155,8 @@ def print_plan(study: Path, *, lanes: int | None, **common: object) -> int:
 
 def do_report(arguments: argparse.Namespace) -> int:
     from mae_ablation.report.report import write_report
+
+    require_writable(arguments.reports)
 
     def write(study: Path, **common: object) -> int:
         plan = plan_study(study, **common)

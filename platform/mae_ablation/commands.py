@@ -2,11 +2,13 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from mae_ablation.data.catalog import facts, require_fit
 from mae_ablation.store.folder import Store
+from mae_ablation.store.lock import exclusive
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.estimate import estimate
 from mae_ablation.study.plan import Plan, make_plan
@@ -34,10 +36,10 @@ def plan_study(
         UserError: with file and line of what cannot be.
     """
     loaded: Study = load(study, recipe=recipe, changes=changes, seeds=seeds)
-    require_fit(loaded.baseline)
+    require_fit(loaded.baseline, f"{study}, recipe {loaded.recipe_name}")
     for factor in loaded.factors:
         for level in factor.levels:
-            require_fit(level.recipe)
+            require_fit(level.recipe, f"{study}, {factor.name} {level.label}")
     return make_plan(loaded, Store(store), facts(loaded.baseline.data))
 
 
@@ -71,13 +73,14 @@ def run_study(
     from mae_ablation.cluster.run import Lanes, cores
     from mae_ablation.tracking.tracker import Tracker
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     lane = Lanes.default(lanes, gpus, cores())
     console.print(summary(plan, lane.count))
     tracker = Tracker(plan, Path.cwd())
     began = time.monotonic()
     if missing := plan.missing():
-        run_missing(console, missing, lane, store, tracker)
+        with only_run_in(store):
+            run_missing(console, missing, lane, store, tracker)
     else:
         tracker.start()
 
@@ -99,7 +102,28 @@ def run_missing(console, missing, lanes, store: Path, tracker) -> None:
     console.print(f"running {len(missing)} trials on {lanes}")
     with Progress(console, len(missing)) as progress, ray_session(lanes):
         tracker.start()  # not before: Ray forks, and the tracker's thread imports
-        run_trials(missing, lanes, store=store, commit=code_commit(), show=progress.show)
+        last = run_trials(missing, lanes, store=store, commit=code_commit(), show=progress.show)
+    record_failures(missing, last.failed, Store(store))
+
+
+def record_failures(missing, failed: dict[str, str], store: Store) -> None:
+    """A trial whose worker died has nobody to say so in the store: mark where it stopped."""
+    for trial in missing:
+        folders = [phase.folder(store) for phase in trial.phases]
+        stopped = next((folder for folder in folders if folder.result() is None), None)
+        if trial.label in failed and stopped and not any(f.failure() for f in folders):
+            stopped.fail(failed[trial.label], "the worker process ended without a word")
+
+
+@contextmanager
+def only_run_in(store: Path) -> Iterator[None]:
+    """Raises UserError while another run is at work in the store."""
+    try:
+        with exclusive(store):
+            yield
+    except BlockingIOError as error:
+        message = f"another run (process {error}) is at work here: wait for it, or use --store"
+        raise UserError(message, str(store)) from None
 
 
 def require_writable(folder: Path) -> None:
@@ -128,10 +152,9 @@ def summary(plan: Plan, lanes: int) -> str:
     ]
     for row in plan.rows:
         if row.same_as:
-            kept = row.level.recipe
             lines.append(
-                f"note: {row.factor.name} {row.label} and {row.same_as} are one training: "
-                f"both keep {kept.kept_patches} of {kept.patches} patches"
+                f"note: {row.factor.name} {row.label} and {row.same_as} are one training"
+                + row.why_same()
             )
     if missing:
         cost = estimate(plan, lanes)
@@ -176,6 +199,6 @@ def ending(plan: Plan, tracker, files: list[Path], unfinished: int, seconds: flo
     if tracker.trouble:
         lines.append(f"MLflow is behind ({tracker.trouble}): the same command catches up")
     else:
-        lines.append(f"MLflow: start the UI with  {Path(sys.executable)} -m platform ui")
+        lines.append(f"MLflow: start the UI with  {Path(sys.executable)} -m mae_ablation ui")
         lines.append(f"        then open {runs_url(tracker.experiment_id)}")
     return "\n".join(lines)

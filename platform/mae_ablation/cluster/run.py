@@ -10,13 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mae_ablation.cluster.queue import Snapshot, TrialQueue
+from mae_ablation.cluster.queue import ATTEMPTS, Snapshot, TrialQueue
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.plan import Trial
 
 POLL_S = 0.5
-RESTARTS_PER_LANE = 10  # a trial is given up long before, see queue.ATTEMPTS
-CONNECT_S = 30
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -74,7 +72,7 @@ def run_trials(
     threads = [
         threading.Thread(
             target=keep_lane,
-            args=(lane, lanes, queue, store, commit, errors),
+            args=(lane, lanes, queue, store, commit, ATTEMPTS * len(trials), errors),
             name=f"lane-{lane}",
             daemon=True,
         )
@@ -144,7 +142,13 @@ def require_resources(lanes: Lanes, available: dict[str, float]) -> None:
 
 
 def keep_lane(
-    lane: int, lanes: Lanes, queue, store: Path, commit: str, errors: list[BaseException]
+    lane: int,
+    lanes: Lanes,
+    queue,
+    store: Path,
+    commit: str,
+    restarts: int,
+    errors: list[BaseException],
 ) -> None:
     """One TorchTrainer for the lane's whole life; Ray Train restarts it when its worker dies."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -170,7 +174,7 @@ def keep_lane(
         run_config=RunConfig(
             name=f"lane-{lane}",
             storage_path=str(store.resolve() / ".lanes" / f"{os.getpid()}-{lane}"),
-            failure_config=FailureConfig(max_failures=RESTARTS_PER_LANE),
+            failure_config=FailureConfig(max_failures=restarts),
         ),
     )
     try:

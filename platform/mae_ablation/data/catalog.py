@@ -16,7 +16,7 @@ def facts(data: Data) -> DataFacts:
     )
 
 
-def require_fit(recipe: Recipe) -> None:
+def require_fit(recipe: Recipe, place: str) -> None:
     """The recipe against its data set.
 
     Raises:
@@ -26,17 +26,20 @@ def require_fit(recipe: Recipe) -> None:
     if data.image_size < fashion_mnist.SIDE:
         raise UserError(
             f"data.image_size {data.image_size} is below the {fashion_mnist.SIDE} pixels of "
-            f"{data.name}: images are padded, not shrunk"
+            f"{data.name}: images are padded, not shrunk",
+            place,
         )
     left = known.train_images - data.validation_images
     wanted = left if data.train_images is None else data.train_images
     if not 1 <= wanted <= left:
         raise UserError(
             f"{data.name} has {known.train_images} training images: {data.validation_images} for "
-            f"validation and {max(wanted, 1)} for training do not fit"
+            f"validation and {max(wanted, 1)} for training do not fit",
+            place,
         )
     if recipe.pretrain.batch_size > wanted:
         raise UserError(
             f"pretrain.batch_size {recipe.pretrain.batch_size} is above the {wanted} training "
-            "images"
+            "images",
+            place,
         )

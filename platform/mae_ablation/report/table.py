@@ -1,5 +1,7 @@
 """Table: levels with mean, spread over seeds, difference to the baseline and the paper's value."""
 
+import shlex
+
 import pandas as pd
 
 from mae_ablation.study.paper import paper_value
@@ -58,17 +60,14 @@ def table_frame(plan: Plan, results: pd.DataFrame) -> pd.DataFrame:
 def _paper(plan: Plan, row: Row) -> float | None:
     if row.level is None:
         return None
-    return paper_value(plan.study.paper, row.level.value, plan.study.phases[-1])
+    phase = plan.study.phases[-1]
+    return paper_value(plan.study.paper, row.factor.field, row.level.value, phase)
 
 
 def _note(plan: Plan, row: Row, mine: pd.DataFrame, is_reference: bool) -> str:
     notes = ["baseline"] if row.is_baseline else ["no pre-training"] if is_reference else []
     if row.same_as:
-        kept = row.level.recipe
-        notes.append(
-            f"same training as {row.same_as}: "
-            f"both keep {kept.kept_patches} of {kept.patches} patches"
-        )
+        notes.append(f"same training as {row.same_as}{row.why_same()}")
     finished, failed = (mine["status"] == "finished").sum(), (mine["status"] == "failed").sum()
     if finished < len(mine):
         notes.append(f"{finished} of {len(mine)} seeds" + (f", {failed} failed" if failed else ""))
@@ -96,12 +95,20 @@ def markdown(plan: Plan, table: pd.DataFrame, results: pd.DataFrame) -> str:
             row["note"],
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    name = study.path.name
     lines += ["", *measured(plan), "", f"![{study.title}](figure.png)", ""]
-    changes = "".join(f" --set {change}" for change in study.changed)
-    command = f"python -m platform.run studies/{name} --recipe {study.recipe_name}{changes}"
-    lines += [f"Made by `{command} --seeds {len(study.seeds)}`."]
+    lines += [f"Made by `{command(plan)}`."]
     return "\n".join(lines) + "\n"
+
+
+def command(plan: Plan) -> str:
+    """The command that makes this table; seeds that are not 0, 1, ... stand in the study."""
+    study = plan.study
+    words = ["python", "-m", "platform.run", str(study.path), "--recipe", study.recipe_name]
+    for change in study.changed:
+        words += ["--set", change]
+    if study.seeds == tuple(range(len(study.seeds))):
+        words += ["--seeds", str(len(study.seeds))]
+    return shlex.join(words)
 
 
 def caption(plan: Plan, results: pd.DataFrame) -> str:

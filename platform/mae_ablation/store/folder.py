@@ -62,7 +62,7 @@ class PhaseFolder:
     def _read(self, name: str) -> dict | None:
         try:
             return json.loads((self.path / name).read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
 

@@ -42,7 +42,10 @@ def read(path: Path) -> Document:
     if not isinstance(node, yaml.MappingNode):
         raise UserError("expected keys and values, `key: value`", f"{path}:1")
     lines: dict[Key, int] = {}
-    return Document(path, _plain(node, (), path, lines), lines)
+    try:
+        return Document(path, _plain(node, (), path, lines), lines)
+    except RecursionError:
+        raise UserError("an alias that contains itself", str(path)) from None
 
 
 def _plain(node: yaml.Node, key: Key, path: Path, lines: dict[Key, int]):
@@ -64,7 +67,10 @@ def _mapping(node: yaml.MappingNode, key: Key, path: Path, lines: dict[Key, int]
         place = f"{path}:{name_node.start_mark.line + 1}"
         if not isinstance(name_node, yaml.ScalarNode):
             raise UserError("a key must be a plain word", place)
-        name = _scalar(name_node)
+        try:
+            name = _scalar(name_node)
+        except (yaml.YAMLError, ValueError):
+            raise UserError(f'cannot read the key "{name_node.value}"', place) from None
         if name in out:
             raise UserError(f'key "{name}" is given twice', place)
         lines[(*key, name)] = name_node.start_mark.line + 1

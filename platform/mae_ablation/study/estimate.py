@@ -57,5 +57,7 @@ def trial_seconds(plan: Plan, trial: Trial, flops_per_s: float) -> float:
         else:
             images = plan.data.train_images + plan.data.test_images
             encode = encoder_flops(phase.recipe, plan.data.channels, phase.recipe.patches)
-            seconds += PROBE_S + images * encode / flops_per_s
+            probe = phase.recipe.linear_probe
+            passes = probe.epochs if probe.protocol == "paper" else 1
+            seconds += PROBE_S + passes * images * encode / flops_per_s
     return seconds

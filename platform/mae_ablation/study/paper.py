@@ -17,16 +17,27 @@ def paper_tables() -> dict[str, dict]:
     return {table["id"]: table for table in data["studies"]}
 
 
-def paper_value(table: str | None, level: Any, phase: str) -> float | None:
-    """Top-1 accuracy in per cent for a level and a phase; None where the paper gives none.
+FIELDS = {
+    "figure_5": "pretrain.mask_ratio",
+    "figure_7": "pretrain.epochs",
+    "table_1a": "model.decoder_depth",
+    "table_1b": "model.decoder_width",
+    "table_1d": "pretrain.target",
+    "table_1e": "pretrain.augmentation",
+}
+"""The recipe field that a table of the paper varies."""
+
+
+def paper_value(table: str | None, field: str, level: Any, phase: str) -> float | None:
+    """Top-1 accuracy in per cent for a factor's level; None where the paper gives none.
 
     A ratio such as 0.75 is looked up as 75 where the paper's table counts in per cent.
     """
-    if table is None:
+    if table is None or FIELDS.get(table) != field:
         return None
     rows = paper_tables()[table]
     key = level
-    if rows.get("unit") == "percent" and isinstance(level, float):
+    if rows.get("unit") == "percent":
         key = round(100 * level)
         if abs(key - 100 * level) > 1e-6:
             return None

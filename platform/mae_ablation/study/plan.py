@@ -80,6 +80,13 @@ class Row:
     same_as: str | None = None
     """label of an earlier row of the same factor that is the same training"""
 
+    def why_same(self) -> str:
+        """Why it is the same training, where rounding is the reason."""
+        if self.factor.field != "pretrain.mask_ratio":
+            return ""
+        kept = self.level.recipe
+        return f": both keep {kept.kept_patches} of {kept.patches} patches"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:

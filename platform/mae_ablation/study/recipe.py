@@ -171,7 +171,7 @@ class Recipe:
             self.kept_patches >= 1,
             f"mask_ratio {self.pretrain.mask_ratio} keeps none of the {self.patches} patches "
             f"({self.grid} x {self.grid}); the largest ratio that keeps one is "
-            f"{1 - 1 / self.patches:.4g}",
+            f"{int(10_000 * (1 - 1 / self.patches)) / 10_000:g}",
             "pretrain.mask_ratio",
         )
 

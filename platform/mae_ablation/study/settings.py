@@ -124,7 +124,7 @@ def typed(value: Any, hint: Any, setting: Setting) -> Any:
     if hint is float and isinstance(value, str):
         value = _number(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = _number(str(value))
     if type(value) is not hint:
         kind = {int: "a whole number", float: "a number"}[hint]
         raise UserError(f"{name} must be {kind}, not {value!r}", setting.place)

@@ -22,7 +22,13 @@ from mae_ablation.study.document import Document, read
 from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.paper import paper_tables
 from mae_ablation.study.recipe import Recipe
-from mae_ablation.study.settings import Setting, field_name, resolve, settings_of
+from mae_ablation.study.settings import (
+    Setting,
+    field_name,
+    recipe_fields,
+    resolve,
+    settings_of,
+)
 
 KEYS = ("title", "paper", "recipe", "factors", "seeds", "phases")
 PHASES = ("pretrain", "linear_probe")
@@ -49,8 +55,10 @@ class Factor:
 
     @property
     def name(self) -> str:
-        """Last part of the field, as tables and MLflow show it."""
-        return self.field.split(".")[1]
+        """As tables show it: the last part of the field where only one section has it."""
+        section, last = self.field.split(".")
+        alone = sum(field.endswith(f".{last}") for field in recipe_fields()) == 1
+        return last if alone else f"{section}_{last}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +74,8 @@ class Study:
     recipe_name: str
     changed: tuple[str, ...]
     """`--set` arguments, in their own words: they belong into every table"""
+    experiment: str
+    """MLflow experiment: the name, and the recipe and changes where they are not the file's"""
     baseline: Recipe
     factors: tuple[Factor, ...]
     seeds: tuple[int, ...]
@@ -101,10 +111,11 @@ def load(
     return Study(
         name=path.stem,
         path=path,
-        title=_text(document, "title", path.stem),
+        title=_text(document, "title", None) or path.stem,
         paper=_paper(document),
         recipe_name=name,
         changed=tuple(changes),
+        experiment=" ".join([path.stem, *([recipe] if recipe else []), *changes]).replace("/", "_"),
         baseline=resolve(settings),
         factors=_factors(document, settings),
         seeds=_seeds(document.data.get("seeds", 1), document.place("seeds"))
@@ -131,7 +142,7 @@ def _change(text: str) -> Setting:
         raise UserError("expected field=value, such as pretrain.epochs=20", place)
     try:
         return Setting(field_name(name.strip(), place), yaml.safe_load(value), place)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise UserError(f'cannot read the value "{value}"', place) from None
 
 

@@ -5,6 +5,7 @@ MLflow that is away delays the view and loses nothing: the same command again ca
 """
 
 import threading
+from datetime import datetime
 from pathlib import Path
 
 import yaml
@@ -62,7 +63,8 @@ class Tracker(threading.Thread):
     def _experiment(self) -> str:
         from mae_ablation.tracking.views import save_trials_view
 
-        name, study = self._plan.study.name, self._plan.study
+        study = self._plan.study
+        name = study.experiment
         found = self._client.get_experiment_by_name(name)
         if found is not None:
             experiment_id = found.experiment_id
@@ -84,6 +86,10 @@ class Tracker(threading.Thread):
 
         if trial.result_id not in self._uploaders:
             run_id = self._run(trial)
+            if run_id is None:
+                self._closed.add(trial.result_id)
+                return
+            self._describe(run_id, trial)
             self._uploaders[trial.result_id] = (run_id, Uploader(self._client, run_id))
         run_id, uploader = self._uploaders[trial.result_id]
         folders = [phase.folder(self._plan.store) for phase in trial.phases]
@@ -94,7 +100,8 @@ class Tracker(threading.Thread):
         if all(results):
             for phase, result in zip(trial.phases, results, strict=True):
                 self._log_result(run_id, phase.kind, result)
-            self._client.set_terminated(run_id, "FINISHED")
+            ended = milliseconds(results[-1]["finished_at"])
+            self._client.set_terminated(run_id, "FINISHED", end_time=ended)
             self._closed.add(trial.result_id)
         elif failure and trial.result_id not in self._failed:
             self._client.set_tag(run_id, "error", failure["reason"])
@@ -104,15 +111,16 @@ class Tracker(threading.Thread):
             self._client.update_run(run_id, status="RUNNING")
             self._failed.remove(trial.result_id)
 
-    def _run(self, trial: Trial) -> str:
-        """The trial's run: the one that carries its identity, or a new one."""
+    def _run(self, trial: Trial) -> str | None:
+        """The trial's run: the one that carries its identity, or a new one; None if complete."""
         found = self._client.search_runs(
             [self.experiment_id], f"tags.trial_id = '{trial.result_id}'", max_results=1
         )
         if found:
             run_id = found[0].info.run_id
-            if found[0].info.status != "FINISHED":
-                self._client.update_run(run_id, status="RUNNING")
+            if found[0].info.status == "FINISHED":
+                return None
+            self._client.update_run(run_id, status="RUNNING")
             return run_id
         study = self._plan.study
         pretrained = trial.source == "pretrain"
@@ -127,25 +135,31 @@ class Tracker(threading.Thread):
                 "mlflow.source.type": "LOCAL",
             },
         )
-        run_id = run.info.run_id
+        return run.info.run_id
+
+    def _describe(self, run_id: str, trial: Trial) -> None:
+        """Params, mirrored factors and config.yaml; the same again changes nothing."""
+        study = self._plan.study
         self._client.log_param(run_id, "seed", trial.seed)
         self._client.log_param(run_id, "recipe", " ".join([study.recipe_name, *study.changed]))
-        for factor in study.factors if pretrained else ():
+        for factor in study.factors if trial.source == "pretrain" else ():
             section, name = factor.field.split(".")
             value = getattr(getattr(trial.phases[-1].recipe, section), name)
-            self._client.log_param(run_id, name, value)
+            self._client.log_param(run_id, factor.name, value)
             if isinstance(value, int | float):  # MLflow sorts params as text, metrics as numbers
-                self._client.log_metric(run_id, f"factor_{name}", value)
+                self._client.log_metric(run_id, f"factor_{factor.name}", value, timestamp=0, step=0)
         documents = {phase.kind: phase.document for phase in trial.phases}
         self._client.log_text(run_id, yaml.safe_dump(documents), "config.yaml")
-        return run_id
 
     def _log_result(self, run_id: str, kind: str, result: dict) -> None:
-        if "test_acc1" in result:
-            self._client.log_metric(run_id, f"{kind}_acc1", round(result["test_acc1"], 2))
-        self._client.log_metric(run_id, f"{kind}_loss", round(result["train_loss"], 5))
-        self._client.log_metric(run_id, f"{kind}_images_per_s", round(result["images_per_s"], 1))
-        self._client.log_metric(run_id, f"{kind}_seconds", round(result["seconds"], 1))
+        """Results once, at the time they were reached: the same again adds no point."""
+        time = milliseconds(result["finished_at"])
+        names = {"test_acc1": "acc1", "train_loss": "loss"}
+        names |= {name: name for name in ("images_per_s", "seconds")}
+        for name, shown in names.items():
+            if name in result:
+                value = round(result[name], 4)
+                self._client.log_metric(run_id, f"{kind}_{shown}", value, timestamp=time, step=0)
         self._client.set_tag(run_id, "mlflow.source.git.commit", result["commit"].split("+")[0])
 
     def _log_report(self, files: list[Path]) -> None:
@@ -160,3 +174,8 @@ class Tracker(threading.Thread):
         for file in files:
             self._client.log_artifact(run.info.run_id, str(file), "report")
         self._client.set_terminated(run.info.run_id, "FINISHED")
+
+
+def milliseconds(moment: str) -> int:
+    """ "2026-01-31T12:00:00Z" as MLflow counts time."""
+    return int(datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp() * 1000)
