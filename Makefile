@@ -1,4 +1,4 @@
-# make study   install into .venv and run the masking-ratio study (Figure 5), about nine minutes
+# make study   install into .venv and run the masking-ratio study (Figure 5), about ten minutes
 # make test    the tests, as CI runs them
 # make ui      browse the results in MLflow
 

@@ -142,6 +142,14 @@ def test_factors_of_one_name_in_two_sections_keep_apart(write_study, tmp_path):
     assert len({t.label for t in plan.trials}) == len(plan.trials)
 
 
+def test_another_scale_is_another_experiment(write_study, tmp_path):
+    path = write_study(SMALL)
+    assert planned(path, tmp_path).study.experiment == "x"
+    assert planned(path, tmp_path, recipe="toy").study.experiment == "x"
+    changed = planned(path, tmp_path, changes=["mask_ratio=0.6"]).study
+    assert changed.experiment == "x-mask_ratio=0.6"
+
+
 def test_finished_phases_are_not_planned_again(write_study, tmp_path):
     plan = planned(write_study(SMALL), tmp_path)
     trial = next(t for t in plan.trials if t.source == "pretrain")

@@ -11,6 +11,7 @@
 Each level changes one factor of the baseline; the others keep the baseline's value.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +116,7 @@ def load(
         paper=_paper(document),
         recipe_name=name,
         changed=tuple(changes),
-        experiment=" ".join([path.stem, *([recipe] if recipe else []), *changes]).replace("/", "_"),
+        experiment=_experiment(path.stem, name, document.data.get("recipe"), changes),
         baseline=resolve(settings),
         factors=_factors(document, settings),
         seeds=_seeds(document.data.get("seeds", 1), document.place("seeds"))
@@ -123,6 +124,12 @@ def load(
         else _seeds(seeds, "--seeds"),
         phases=_phases(document),
     )
+
+
+def _experiment(study: str, recipe: str, usual_recipe: str | None, changes: Sequence[str]) -> str:
+    """The study's name; a run at another scale is another experiment, not more points in this."""
+    other = [recipe] if recipe != usual_recipe else []
+    return re.sub(r"[^\w.=+-]+", "-", "-".join([study, *other, *changes]))
 
 
 def recipe_settings(name: str, folder: Path, place: str) -> list[Setting]:
