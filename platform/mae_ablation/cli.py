@@ -160,7 +160,7 @@ def do_report(arguments: argparse.Namespace) -> int:
 
     def write(study: Path, **common: object) -> int:
         plan = plan_study(study, **common)
-        files = write_report(plan, arguments.reports / plan.study.name)
+        files = write_report(plan, arguments.reports / plan.study.experiment)
         print("\n".join(map(str, files)))
         return 0
 

@@ -86,7 +86,7 @@ def run_study(
 
     from mae_ablation.report.report import write_report
 
-    files = write_report(plan, reports / plan.study.name)
+    files = write_report(plan, reports / plan.study.experiment)
     tracker.close(files)
     unfinished = len(plan.missing())
     console.print(ending(plan, tracker, files, unfinished, time.monotonic() - began))

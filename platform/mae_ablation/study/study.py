@@ -76,7 +76,8 @@ class Study:
     changed: tuple[str, ...]
     """`--set` arguments, in their own words: they belong into every table"""
     experiment: str
-    """MLflow experiment: the name, and the recipe and changes where they are not the file's"""
+    """MLflow experiment and folder of the report: the name, with the recipe if it is not the file's
+    and the changes"""
     baseline: Recipe
     factors: tuple[Factor, ...]
     seeds: tuple[int, ...]
