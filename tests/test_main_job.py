@@ -117,7 +117,7 @@ def test_one_bad_trial_stays_one_bad_trial(place):
     (place / "studies" / "x.yaml").write_text(study)
     done, _ = run(place)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "FAILED base_lr=1e+30 seed 0: pretrain: Diverged: loss is nan" in done.stdout
+    assert "FAILED pretrain_base_lr=1e+30 seed 0: pretrain: Diverged: loss is nan" in done.stdout
     assert "1 without a result; the same command tries them again" in done.stdout
     page = (place / "reports" / "x" / "table.md").read_text()
     assert "0 of 1 seeds, 1 failed" in page
