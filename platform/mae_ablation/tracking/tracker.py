@@ -118,7 +118,9 @@ class Tracker(threading.Thread):
         )
         if found:
             run_id = found[0].info.run_id
-            if found[0].info.status == "FINISHED":
+            factors = self._plan.study.factors if trial.source == "pretrain" else ()
+            described = all(f.name in found[0].data.params for f in factors)  # the study may grow
+            if found[0].info.status == "FINISHED" and described:
                 return None
             self._client.update_run(run_id, status="RUNNING")
             return run_id
@@ -177,5 +179,5 @@ class Tracker(threading.Thread):
 
 
 def milliseconds(moment: str) -> int:
-    """ "2026-01-31T12:00:00Z" as MLflow counts time."""
+    """A moment such as 2026-01-31T12:00:00Z as MLflow counts time."""
     return int(datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp() * 1000)
