@@ -1,5 +1,8 @@
 """The bundled images and the augmentation of whole batches."""
 
+import random
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -8,14 +11,19 @@ from torchvision.transforms.v2 import functional as TF
 
 from mae_ablation.data import fashion_mnist
 from mae_ablation.data.augment import (
+    View,
     boxes_for,
     crop_resize_flip,
-    prepare,
+    cropped,
+    normalise,
     random_resized_boxes,
     shifted_boxes,
 )
-from mae_ablation.data.dataset import hold_out, load
+from mae_ablation.data.dataset import Split, from_arrays, hold_out, install, load, to_arrays
+from mae_ablation.data.feed import Feed, plain
+from mae_ablation.data.jitter import apply_jitter, random_jitter
 from mae_ablation.phases.optim import generator
+from mae_ablation.study.errors import UserError
 from mae_ablation.study.recipe import Data
 
 
@@ -61,6 +69,7 @@ def test_images_are_padded_to_the_recipe_s_size():
     data = load(Data(image_size=30, validation_images=1000))
     assert data.train.images.shape == (9000, 1, 30, 30)
     assert data.train.images.dtype == torch.uint8
+    assert data.train.images.stride() == (900, 900, 30, 1)  # convolutions choose their way by it
     assert data.train.images[:, :, 0].max() == 0 and data.train.images[:, :, :, -1].max() == 0
     original = fashion_mnist.read()["test_images"]
     assert np.array_equal(data.test.images[:, 0, 1:-1, 1:-1].numpy(), original)
@@ -107,5 +116,137 @@ def test_fixed_crops_shift_and_mirror():
 def test_no_augmentation_only_normalises():
     images = torch.randint(0, 256, (3, 1, 8, 8), dtype=torch.uint8)
     assert boxes_for("none", 3, 8, 0.2, generator(0, "augment")) is None
-    ours = prepare(images, None, (0.5,), (0.25,))
+    ours = normalise(cropped(images, None), (0.5,), (0.25,))
     assert torch.allclose(ours, (images / 255 - 0.5) / 0.25)
+
+
+@pytest.mark.parametrize("size", [(40, 90), (90, 40)])
+def test_boxes_of_images_that_are_not_square(size):
+    boxes = random_resized_boxes(5000, size, 0.08, generator(3, "augment"))
+    assert (boxes.top >= 0).all() and (boxes.top + boxes.height == size[0]).any()
+    assert (boxes.left >= 0).all() and (boxes.left + boxes.width == size[1]).any()
+    assert (boxes.top + boxes.height <= size[0]).all()
+    assert (boxes.left + boxes.width <= size[1]).all()
+    assert (boxes.height * boxes.width).max() <= 40 * 54  # 40 x 53 1/3, rounded
+
+
+def test_a_box_that_never_fits_is_the_largest_in_the_centre():
+    boxes = random_resized_boxes(3, (30, 300), 1.0, generator(0, "augment"))
+    assert boxes.height.tolist() == [30] * 3 and boxes.width.tolist() == [40] * 3
+    assert boxes.top.tolist() == [0] * 3 and boxes.left.tolist() == [130] * 3
+    square = random_resized_boxes(3, 30, 1.0, generator(0, "augment"))
+    assert square.height.tolist() == square.width.tolist() == [30] * 3
+
+
+def theirs_jittered(image, jitter, i):
+    """torchvision's four functions on one image, in the order drawn for it."""
+    adjust = (TF.adjust_brightness, TF.adjust_contrast, TF.adjust_saturation, TF.adjust_hue)
+    for number in jitter.order[i].tolist():
+        image = adjust[number](image, jitter[number][i].item())
+    return image
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jitter_agrees_with_torchvision(channels):
+    images = torch.rand(96, channels, 12, 10)
+    images[:8] = (images[:8] * 3).round() / 3  # ties of two or three channels, black and white
+    jitter = random_jitter(96, 0.4, 0.5, generator(0, "augment"))
+    ours = apply_jitter(images, jitter)
+    for i in range(96):
+        assert torch.allclose(ours[i], theirs_jittered(images[i], jitter, i), atol=1e-5), i
+
+
+def test_jitter_is_drawn_within_its_bounds_in_any_order():
+    jitter = random_jitter(4000, 0.4, 0.1, generator(1, "augment"))
+    for factor in jitter[:3]:
+        assert 0.6 <= factor.min() < 0.61 and 1.39 < factor.max() <= 1.4
+    assert -0.1 <= jitter.hue.min() < -0.099 and 0.099 < jitter.hue.max() <= 0.1
+    assert len({tuple(order) for order in jitter.order.tolist()}) == 24
+    same = random_jitter(5, 0.0, 0.0, generator(1, "augment"))
+    images = torch.rand(5, 3, 6, 6)
+    assert torch.allclose(apply_jitter(images, same), images, atol=1e-6)
+
+
+@pytest.fixture
+def split():
+    images = torch.randint(0, 256, (20, 1, 16, 16), dtype=torch.uint8)
+    return Split(images=images, labels=torch.arange(20))
+
+
+def drawn(split, seed=0, workers=0, **view):
+    """Pixels of one epoch in three batches, and the generator's state after it."""
+    rng = generator(seed, "augment")
+    order = torch.randperm(len(split), generator=generator(seed, "order"))
+    feed = Feed(split, View(**view), workers=workers)
+    batches = list(feed.batches(order.split(7), rng))
+    assert torch.equal(torch.cat([labels for _, labels in batches]), split.labels[order])
+    return torch.cat([pixels for pixels, _ in batches]), rng.get_state()
+
+
+@pytest.mark.parametrize("augmentation", ["crop_fixed", "crop_random"])
+def test_a_feed_from_memory_draws_batch_by_batch(split, augmentation):
+    pixels, state = drawn(split, augmentation=augmentation)
+    rng, expected = generator(0, "augment"), []
+    for index in torch.randperm(20, generator=generator(0, "order")).split(7):
+        boxes = boxes_for(augmentation, len(index), 16, 0.2, rng)
+        images = split.images[index].float() / 255
+        expected.append(crop_resize_flip(images, boxes).clamp(0, 1))
+    assert torch.equal(pixels, torch.cat(expected)) and torch.equal(state, rng.get_state())
+
+
+def test_a_feed_jitters_what_a_random_crop_left(split):
+    split = Split(images=split.images.expand(-1, 3, -1, -1), labels=split.labels)
+    pixels, _ = drawn(split, augmentation="crop_jitter", jitter=0.0, jitter_hue=0.0)
+    assert pixels.shape == (20, 3, 16, 16)
+    assert torch.allclose(pixels[:7], drawn(split, augmentation="crop_random")[0][:7], atol=1e-6)
+    stronger, _ = drawn(split, augmentation="crop_jitter")
+    assert not torch.allclose(stronger[:7], pixels[:7], atol=1e-2)
+    assert stronger.min() >= 0 and stronger.max() <= 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_randaugment_is_seeded_and_leaves_no_trace(split, channels):
+    split = Split(images=split.images.expand(-1, channels, -1, -1), labels=split.labels)
+    settings = {"randaugment_magnitude": 9, "randaugment_fill": (0.2867,)}
+    before = random.getstate(), np.random.get_state()[1].tolist()
+    first, state = drawn(split, **settings)
+    assert before == (random.getstate(), np.random.get_state()[1].tolist())
+    random.seed(5)
+    again, same = drawn(split, **settings)
+    assert torch.equal(first, again) and torch.equal(state, same)
+    original, _ = drawn(split)
+    changed = (first != original).flatten(1).any(dim=1).sum()
+    assert first.shape == original.shape and 5 <= changed < 20  # two operations, each half the time
+    assert not torch.equal(first, drawn(split, seed=1, **settings)[0])
+
+
+def test_the_whole_split_in_order_at_another_size(split):
+    pixels, labels = zip(*plain(split, batch=8, image_size=24), strict=True)
+    assert [len(part) for part in pixels] == [8, 8, 4]
+    assert torch.cat(labels).tolist() == list(range(20))
+    theirs = TF.resize(split.images / 255, [24], InterpolationMode.BICUBIC, antialias=True)
+    assert torch.allclose(torch.cat(pixels), theirs.clamp(0, 1), atol=1e-6)
+
+
+def test_a_data_set_is_handed_over_without_a_copy():
+    data = Data(image_size=30)
+    original = load(data)
+    arrays = to_arrays(original)
+    for value in arrays.values():
+        if isinstance(value, np.ndarray):
+            value.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        copy = from_arrays(arrays)
+    assert copy.train.images.data_ptr() == original.train.images.data_ptr()
+    assert (copy.name, copy.mean, copy.classes) == ("fashion_mnist", (0.2867,), 10)
+    assert torch.equal(copy.test.labels, original.test.labels)
+    install(Data(image_size=30, workers=1), copy)
+    assert load(data) is copy and load(Data(image_size=30, download=True)) is copy
+
+
+def test_a_class_too_small_for_a_balanced_choice():
+    labels = np.repeat([0, 1], [10, 4])
+    assert [len(part) for part in hold_out(labels, 4, None, 2)] == [10, 4]
+    with pytest.raises(UserError, match="class 1 has 4 training images: 2 for validation and 3"):
+        hold_out(labels, 4, 6, 2)

@@ -12,10 +12,10 @@ from mae_ablation.mae.initialise import initialise
 from mae_ablation.mae.masking import random_shuffle, removed_mask
 from mae_ablation.mae.model import MaskedAutoencoder, official_model
 from mae_ablation.mae.positions import position_table
-from mae_ablation.mae.targets import normalise_patches, patchify, unpatchify
+from mae_ablation.mae.targets import PixelTarget, normalise_patches, patchify, unpatchify
 from mae_ablation.phases.optim import generator
 from mae_ablation.study.cost import encoder_flops, parameters, pretrain_flops
-from mae_ablation.study.recipe import Data, Model, Pretrain, Recipe
+from mae_ablation.study.recipe import Data, Pretrain, Recipe
 
 
 def small(**changes) -> MaskedAutoencoder:
@@ -91,7 +91,7 @@ def test_state_dict_is_that_of_the_published_checkpoint(name, shape, keys, eleme
 
 
 def test_parameters_are_counted_without_building_the_model():
-    large = Model()
+    large = Recipe(data=Data(image_size=224))
     assert parameters(large, channels=3) == 329_239_296
 
 
@@ -152,7 +152,8 @@ def test_masks_are_permutations_with_an_exact_count():
 
 @pytest.mark.parametrize("target", ["pixel", "pixel_norm"])
 def test_loss_counts_removed_patches_only(target):
-    model = small(target=target)
+    goal = PixelTarget(12, per_patch=target == "pixel_norm")
+    model = small(target=goal)
     images = torch.randn(4, 3, 8, 12)
     shuffle = random_shuffle(4, 24, generator(1, "mask"))
     out = model(images, shuffle, keep=6)

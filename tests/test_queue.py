@@ -10,7 +10,7 @@ from mae_ablation.study.errors import UserError
 
 
 def queue(*labels):
-    return TrialQueue([SimpleNamespace(label=label) for label in labels])
+    return TrialQueue([SimpleNamespace(label=label, id=label, needs=None) for label in labels])
 
 
 def test_each_trial_is_handed_out_once():

@@ -4,11 +4,17 @@ import dataclasses
 
 import pytest
 
-from mae_ablation.commands import plan_study, summary
+from mae_ablation.commands import plan_studies, plan_study
 from mae_ablation.study.errors import UserError
-from mae_ablation.study.identity import identity, pretrain_document, probe_document, section
+from mae_ablation.study.identity import (
+    evaluation_document,
+    identity,
+    pretrain_document,
+    section,
+)
 from mae_ablation.study.paper import paper_value
 from mae_ablation.study.recipe import Data, Recipe
+from mae_ablation.summary import summary
 
 SMALL = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
 
@@ -74,10 +80,13 @@ def test_a_field_added_later_leaves_old_identities_valid():
 
 def test_references_are_shared_by_studies_of_the_decoder(toy):
     deeper = dataclasses.replace(toy, model=dataclasses.replace(toy.model, decoder_depth=4))
-    one, two = (identity(probe_document(r, 0, "f", "random", None)) for r in (toy, deeper))
-    assert one == two
+
+    def of(recipe):
+        return identity(evaluation_document("linear_probe", recipe, 0, "f", "random", None))
+
+    assert of(toy) == of(deeper)
     wider = dataclasses.replace(toy, model=dataclasses.replace(toy.model, encoder_width=32))
-    assert identity(probe_document(wider, 0, "f", "random", None)) != one
+    assert of(wider) != of(toy)
 
 
 # plans -----------------------------------------------------------------------------------------
@@ -126,7 +135,9 @@ def test_the_default_recipe_keeps_all_ten_ratios_apart(tmp_path):
 
 
 def test_levels_of_an_evaluation_share_one_pretraining(write_study, tmp_path):
-    plan = planned(write_study("recipe: toy\nfactors:\n  pooling: [cls, mean]\n"), tmp_path)
+    plan = planned(
+        write_study("recipe: toy\nfactors:\n  linear_probe.pooling: [cls, mean]\n"), tmp_path
+    )
     assert [row.same_as for row in plan.rows] == [None, None]
     pretrained = [t for t in plan.trials if t.source == "pretrain"]
     assert len(pretrained) == 1
@@ -199,7 +210,7 @@ BAD = [
     (
         "  epochs: [1]\n",
         "x.yaml:4",
-        '"epochs" could be any of pretrain.epochs, linear_probe.epochs',
+        '"epochs" could be any of pretrain.epochs, tokenizer.epochs, linear_probe.epochs',
     ),
     ("  decoder_depth: []\n", "x.yaml:4", "decoder_depth needs a list of levels, such as [1, 2]"),
     ("  decoder_depth: 3\n", "x.yaml:4", "decoder_depth needs a list of levels"),
@@ -307,7 +318,7 @@ def test_every_shipped_study_is_expanded_and_priced():
     from mae_ablation.study.estimate import estimate
 
     for path in (ROOT / "studies").glob("*.yaml"):
-        plan = plan_study(path, store=ROOT / "none")
-        assert estimate(plan, lanes=2).seconds > 60
+        plans = plan_studies([path], store=ROOT / "none")
+        assert estimate(plans, lanes=2).seconds > 60
         for recipe in (ROOT / "studies" / "recipes").glob("*.yaml"):
             assert plan_study(path, store=ROOT / "none", recipe=recipe.stem).trials

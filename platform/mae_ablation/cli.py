@@ -1,25 +1,26 @@
 """Command line: parses, calls, prints. The commands themselves are in commands.py.
 
-python -m platform.run STUDY         run a study (also: python -m mae_ablation run STUDY)
-python -m platform report STUDY      write its report again from the store
+python -m platform.run STUDY...      run studies (also: python -m mae_ablation run STUDY...)
+python -m platform report STUDY...   write their reports again from the store
 python -m platform ui                browse the results in MLflow
+python -m platform reconstruct       what a model makes of a picture's removed patches
+python -m platform export            a model's weights for timm or in the official format
+python -m platform masks             a picture of the mask samplings
+python -m platform data FOLDER       check a folder of images
 """
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from mae_ablation.commands import (
-    plan_study,
-    require_writable,
-    run_study,
-    summary,
-    trial_lines,
-)
-from mae_ablation.study.errors import UserError
+from mae_ablation.commands import introduction, plan_studies, require_writable, run_studies
+from mae_ablation.study.errors import UserError, unknown
+from mae_ablation.study.recipe_file import PHASES
+from mae_ablation.summary import settings_lines, trial_lines
 
 USER_ERROR, INTERRUPTED = 2, 130
+SAMPLINGS = ("random", "block", "grid")
 EXAMPLES = """examples:
   %(prog)s studies/mask_ratio.yaml --plan                 what it will do and cost
   %(prog)s studies/mask_ratio.yaml                        do it
@@ -44,6 +45,10 @@ def main(argv: Sequence[str] | None = None, *, program: str = "mae-ablation") ->
     report.set_defaults(command=do_report)
     ui.add_argument("--port", type=port, default=5000)
     ui.set_defaults(command=do_ui)
+    add_reconstruct(commands.add_parser("reconstruct", help="a model's reconstruction of images"))
+    add_export(commands.add_parser("export", help="weights for timm or in the official format"))
+    add_masks(commands.add_parser("masks", help="a picture of the mask samplings"))
+    add_data(commands.add_parser("data", help="check a folder of images"))
     return call(top, argv)
 
 
@@ -83,6 +88,13 @@ def add_study(parser: argparse.ArgumentParser) -> None:
         help="change a field of the recipe; may be given several times",
     )
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N-1")
+    parser.add_argument(
+        "--phases",
+        type=phases,
+        default=(),
+        metavar="A,B",
+        help=f"instead of the study's, out of {', '.join(PHASES)}",
+    )
     parser.add_argument("--store", type=Path, default=Path("store"), help="default: ./store")
     parser.add_argument("--reports", type=Path, default=Path("reports"), help="default: ./reports")
 
@@ -123,20 +135,24 @@ def share(text: str) -> float:
     return value
 
 
-def each_study(arguments: argparse.Namespace, command: Callable[..., int], **more: object) -> int:
-    """Call `command` for every study of the line, checking all of them first."""
-    common = {name: getattr(arguments, name) for name in ("store", "recipe", "changes", "seeds")}
-    for study in arguments.studies:
-        plan_study(study, **common)
-    return sum(command(study, **common, **more) for study in arguments.studies)
+def phases(text: str) -> tuple[str, ...]:
+    names = text.split(",")
+    for name in names:
+        if name not in PHASES:
+            raise argparse.ArgumentTypeError(unknown("phase", name, PHASES))
+    return tuple(names)
+
+
+def common(arguments: argparse.Namespace) -> dict[str, object]:
+    names = ("studies", "store", "recipe", "changes", "seeds", "phases")
+    return {name: getattr(arguments, name) for name in names}
 
 
 def do_run(arguments: argparse.Namespace) -> int:
     if arguments.plan:
-        return each_study(arguments, print_plan, lanes=arguments.lanes)
-    unfinished = each_study(
-        arguments,
-        run_study,
+        return print_plan(arguments)
+    unfinished = run_studies(
+        **common(arguments),
         reports=arguments.reports,
         lanes=arguments.lanes,
         gpus=arguments.gpus,
@@ -144,12 +160,16 @@ def do_run(arguments: argparse.Namespace) -> int:
     return 1 if unfinished else 0
 
 
-def print_plan(study: Path, *, lanes: int | None, **common: object) -> int:
+def print_plan(arguments: argparse.Namespace) -> int:
     from mae_ablation.cluster.run import cores
 
-    plan = plan_study(study, **common)
-    print(summary(plan, lanes or cores()))
-    print(trial_lines(plan))
+    plans = plan_studies(**common(arguments))
+    print(introduction(plans, arguments.lanes or cores()))
+    for plan in plans:
+        if len(plans) > 1:
+            print(f"\n{plan.study.name}")
+        print(settings_lines(plan.study.baseline, plan.study.phases))
+        print(trial_lines(plan))
     return 0
 
 
@@ -157,14 +177,107 @@ def do_report(arguments: argparse.Namespace) -> int:
     from mae_ablation.report.report import write_report
 
     require_writable(arguments.reports)
-
-    def write(study: Path, **common: object) -> int:
-        plan = plan_study(study, **common)
+    for plan in plan_studies(**common(arguments)):
         files = write_report(plan, arguments.reports / plan.study.experiment)
         print("\n".join(map(str, files)))
-        return 0
+    return 0
 
-    return each_study(arguments, write)
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint",
+        required=True,
+        metavar="FILE_OR_TRIAL",
+        help="a checkpoint, official ones too, or the identity of a pre-training in the store",
+    )
+    parser.add_argument("--store", type=Path, default=Path("store"), help="default: ./store")
+
+
+def add_reconstruct(parser: argparse.ArgumentParser) -> None:
+    add_checkpoint(parser)
+    parser.add_argument("--image", nargs="+", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--mask-ratio", type=float, metavar="R", help="default: as trained")
+    parser.add_argument("--sampling", choices=SAMPLINGS, help="default: as trained")
+    parser.add_argument("--seed", type=int, default=0, help="of the masks")
+    parser.add_argument(
+        "--target",
+        choices=("pixel", "pixel_norm"),
+        help="of a checkpoint from elsewhere, which does not say (default: pixel)",
+    )
+    parser.add_argument("--out", type=Path, default=Path("reconstruction.png"))
+    parser.set_defaults(command=do_reconstruct)
+
+
+def do_reconstruct(arguments: argparse.Namespace) -> int:
+    from mae_ablation.reconstruct import reconstruct
+
+    print(
+        reconstruct(
+            arguments.checkpoint,
+            arguments.image,
+            store=arguments.store,
+            out=arguments.out,
+            mask_ratio=arguments.mask_ratio,
+            sampling=arguments.sampling,
+            seed=arguments.seed,
+            target=arguments.target,
+        )
+    )
+    return 0
+
+
+def add_export(parser: argparse.ArgumentParser) -> None:
+    add_checkpoint(parser)
+    parser.add_argument(
+        "--format", choices=("timm", "official"), default="timm", help="default: timm"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE")
+    parser.set_defaults(command=do_export)
+
+
+def do_export(arguments: argparse.Namespace) -> int:
+    from mae_ablation.reconstruct import export
+
+    print(
+        export(
+            arguments.checkpoint,
+            store=arguments.store,
+            out=arguments.out,
+            format=arguments.format,
+        )
+    )
+    return 0
+
+
+def add_masks(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("masks.png"))
+    parser.set_defaults(command=do_masks)
+
+
+def do_masks(arguments: argparse.Namespace) -> int:
+    from mae_ablation.reconstruct import masks
+
+    print(masks(out=arguments.out, seed=arguments.seed))
+    return 0
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="holds train/CLASS/ and val/CLASS/")
+    parser.add_argument("--classes", type=positive, metavar="N", help="how many there should be")
+    parser.add_argument("--workers", type=positive, default=2, metavar="N")
+    parser.set_defaults(command=do_data)
+
+
+def do_data(arguments: argparse.Namespace) -> int:
+    from mae_ablation.data.folder import check_layout, unreadable
+
+    check_layout(arguments.folder, arguments.classes, str(arguments.folder))
+    broken = unreadable(arguments.folder, arguments.workers)
+    for name in broken:
+        print(f"{arguments.folder / name}: cannot be read as an image")
+    print(f"{len(broken)} unreadable images" if broken else "every image can be read")
+    return USER_ERROR if broken else 0
 
 
 def do_ui(arguments: argparse.Namespace) -> int:

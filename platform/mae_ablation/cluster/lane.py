@@ -8,17 +8,20 @@ import time
 from pathlib import Path
 
 PROGRESS_EVERY_S = 0.5
+WAIT_S = 0.2  # until the queue is asked again by a lane whose trials wait for another lane's
 
 
 def lane_loop(config: dict) -> None:
     """Training function of the lane's TorchTrainer.
 
     Config: `queue` (actor), `lane` (number), `store` (absolute path), `threads`, `gpu` (bool),
-    `commit`.
+    `lanes` (how many there are), `commit`, `shelf` (actor of shared data sets).
     """
     import ray
     import torch
 
+    from mae_ablation.cluster.queue import WAIT
+    from mae_ablation.cluster.shelf import fetch
     from mae_ablation.phases.trial import run_trial
 
     queue, lane = config["queue"], config["lane"]
@@ -33,11 +36,16 @@ def lane_loop(config: dict) -> None:
             told = time.monotonic()
 
     while (trial := ray.get(queue.next.remote(lane))) is not None:
+        if trial == WAIT:
+            time.sleep(WAIT_S)
+            continue
+        fetch(config["shelf"], lane, trial)
         failure = run_trial(
             trial,
             Path(config["store"]),
             device=device,
             commit=config["commit"],
+            lanes=config["lanes"],
             report=report,
         )
         ray.get(queue.finish.remote(lane, failure))

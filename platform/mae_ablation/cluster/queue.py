@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from mae_ablation.study.plan import Trial
 
 ATTEMPTS = 3  # a trial whose worker died so often is given up
+WAIT = "wait"
 
 
 @dataclass(slots=True)
@@ -30,26 +31,42 @@ class Snapshot:
 
 
 class TrialQueue:
-    """A restarted lane gets its unfinished trial again, and goes on from its last checkpoint."""
+    """A restarted lane gets its unfinished trial again, and goes on from its last checkpoint.
+
+    A trial waits for what it needs (a tokeniser, a PCA) while that is still to be run.
+    """
 
     def __init__(self, trials: list[Trial]) -> None:
         self._waiting = list(trials)
         self._leases: dict[int, Lease] = {}
         self._finished: list[str] = []
         self._failed: dict[str, str] = {}
+        self._gone: dict[str, str] = {}  # reason by id of failed trials that others need
 
-    def next(self, lane: int) -> Trial | None:
-        """The lane's next trial; None when there is nothing left to do."""
+    def next(self, lane: int) -> Trial | str | None:
+        """The lane's next trial, WAIT while others run what it needs, None when all is done."""
         lease = self._leases.get(lane)
         if lease and lease.attempts < ATTEMPTS:
             lease.attempts += 1
             return lease.trial
         if lease:
             self.finish(lane, f"its worker died {ATTEMPTS} times")
-        if self._waiting:
-            self._leases[lane] = Lease(self._waiting.pop(0))
-            return self._leases[lane].trial
-        return None
+        for trial in self._ready():
+            self._waiting.remove(trial)
+            self._leases[lane] = Lease(trial)
+            return trial
+        return WAIT if self._waiting else None
+
+    def _ready(self) -> list[Trial]:
+        """Waiting trials whose needs are finished, in order; those whose needs failed are out."""
+        open_ids = {trial.id for trial in self._waiting}
+        open_ids |= {lease.trial.id for lease in self._leases.values()}
+        for trial in [t for t in self._waiting if t.needs and t.needs.id in self._gone]:
+            self._waiting.remove(trial)
+            self._failed[trial.label] = (
+                f"it needs the {trial.needs.label}: " + (self._gone[trial.needs.id])
+            )
+        return [t for t in self._waiting if not t.needs or t.needs.id not in open_ids]
 
     def progress(self, lane: int, progress: dict) -> None:
         if lane in self._leases:
@@ -62,6 +79,7 @@ class TrialQueue:
             self._finished.append(trial.label)
         else:
             self._failed[trial.label] = failure
+            self._gone[trial.id] = failure
 
     def snapshot(self) -> Snapshot:
         return Snapshot(

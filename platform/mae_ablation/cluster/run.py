@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mae_ablation.cluster.queue import ATTEMPTS, Snapshot, TrialQueue
+from mae_ablation.cluster.shelf import Shelf
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.plan import Trial
 
@@ -68,11 +69,12 @@ def run_trials(
     import ray
 
     queue = ray.remote(num_cpus=0)(TrialQueue).remote(trials)
+    shelf = ray.remote(num_cpus=0)(Shelf).remote()
     errors: list[BaseException] = []
     threads = [
         threading.Thread(
             target=keep_lane,
-            args=(lane, lanes, queue, store, commit, ATTEMPTS * len(trials), errors),
+            args=(lane, lanes, queue, shelf, store, commit, ATTEMPTS * len(trials), errors),
             name=f"lane-{lane}",
             daemon=True,
         )
@@ -145,6 +147,7 @@ def keep_lane(
     lane: int,
     lanes: Lanes,
     queue,
+    shelf,
     store: Path,
     commit: str,
     restarts: int,
@@ -161,6 +164,8 @@ def keep_lane(
         lane_loop,
         train_loop_config={
             "queue": queue,
+            "shelf": shelf,
+            "lanes": lanes.count,
             "lane": lane,
             "store": str(store.resolve()),
             "threads": lanes.cpus,

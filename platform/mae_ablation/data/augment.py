@@ -8,9 +8,31 @@ Shapes: n images, c channels, s source side, t target side.
 """
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import torch
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class View:
+    """How images are shown to a model. The defaults change nothing but the scale of the pixels."""
+
+    augmentation: Literal["none", "crop_fixed", "crop_random", "crop_jitter"] = "none"
+    crop_min_area: float = 0.2
+    """crop_random, crop_jitter: smallest share of the image's area"""
+    jitter: float = 0.4
+    """crop_jitter: brightness, contrast and saturation times a factor in 1 +- this"""
+    jitter_hue: float = 0.1
+    """crop_jitter: hue turned by up to this share of the circle"""
+    randaugment_magnitude: int = 0
+    """RandAugment after crop and flip; 0: none"""
+    randaugment_std: float = 0.5
+    randaugment_fill: tuple[float, ...] = (0.5,)
+    """colour, in [0, 1], of what a rotation or a shift uncovers: the data set's mean, say"""
+    image_size: int | None = None
+    """side in pixels of what comes out; None: that of the split"""
 
 
 class Boxes(NamedTuple):
@@ -24,27 +46,38 @@ class Boxes(NamedTuple):
 
 
 def random_resized_boxes(
-    n: int, side: int, min_area: float, generator: torch.Generator, attempts: int = 10
+    n: int,
+    size: int | tuple[int, int],
+    min_area: float,
+    generator: torch.Generator,
+    attempts: int = 10,
 ) -> Boxes:
     """Boxes of area uniform in [min_area, 1], aspect ratio log-uniform in [3/4, 4/3], half flipped.
 
-    A box that does not fit is drawn again, up to `attempts` times, then the whole image is taken:
-    the rule of torchvision's RandomResizedCrop, for square images.
+    A box that does not fit is drawn again, up to `attempts` times, then the largest box of a
+    permitted shape is taken from the centre, which is all of a square image: the rule of
+    torchvision's RandomResizedCrop.
+
+    Args:
+        size: side of square images, or (height, width).
     """
+    tall, wide = (size, size) if isinstance(size, int) else size
     shape = (attempts, n)
-    area = side * side * torch.empty(shape).uniform_(min_area, 1.0, generator=generator)
+    area = tall * wide * torch.empty(shape).uniform_(min_area, 1.0, generator=generator)
     bound = math.log(4 / 3)
     aspect = torch.empty(shape).uniform_(-bound, bound, generator=generator).exp()
     width = (area * aspect).sqrt().round().long()
     height = (area / aspect).sqrt().round().long()
-    fits = (width > 0) & (width <= side) & (height > 0) & (height <= side)
+    fits = (width > 0) & (width <= wide) & (height > 0) & (height <= tall)
     first = fits.int().argmax(dim=0)[None]
     none = ~fits.any(dim=0)
-    width = width.gather(0, first)[0].masked_fill(none, side)
-    height = height.gather(0, first)[0].masked_fill(none, side)
+    width = width.gather(0, first)[0].masked_fill(none, min(wide, round(tall * 4 / 3)))
+    height = height.gather(0, first)[0].masked_fill(none, min(tall, round(wide * 4 / 3)))
+    top = uniform_below(tall - height + 1, generator)
+    left = uniform_below(wide - width + 1, generator)
     return Boxes(
-        top=uniform_below(side - height + 1, generator),
-        left=uniform_below(side - width + 1, generator),
+        top=torch.where(none, (tall - height) // 2, top),
+        left=torch.where(none, (wide - width) // 2, left),
         height=height,
         width=width,
         flip=torch.rand(n, generator=generator) < 0.5,
@@ -72,8 +105,8 @@ def uniform_below(bound: torch.Tensor, generator: torch.Generator) -> torch.Tens
 def boxes_for(
     augmentation: str, n: int, side: int, min_area: float, generator: torch.Generator
 ) -> Boxes | None:
-    """Boxes of one batch for "crop_random" or "crop_fixed"; None for "none"."""
-    if augmentation == "crop_random":
+    """Boxes of one batch; None for "none". "crop_jitter" crops as "crop_random" does."""
+    if augmentation in ("crop_random", "crop_jitter"):
         return random_resized_boxes(n, side, min_area, generator)
     return shifted_boxes(n, side, generator) if augmentation == "crop_fixed" else None
 
@@ -119,14 +152,21 @@ def normalise(images: torch.Tensor, mean: tuple[float, ...], std: tuple[float, .
     return (images - mean) / std
 
 
-def prepare(
-    images: torch.Tensor, boxes: Boxes | None, mean: tuple[float, ...], std: tuple[float, ...]
-) -> torch.Tensor:
-    """uint8 images (n, c, s, s) to augmented, normalised float32.
+def cropped(images: torch.Tensor, boxes: Boxes | None) -> torch.Tensor:
+    """uint8 images (n, c, s, s) to float32 pixels in [0, 1], cropped, resized back, mirrored.
 
     Interpolated values are clamped to the range of a pixel, as torchvision does for uint8.
     """
     pixels = images.float() / 255
-    if boxes is not None:
-        pixels = crop_resize_flip(pixels, boxes).clamp(0, 1)
-    return normalise(pixels, mean, std)
+    return pixels if boxes is None else crop_resize_flip(pixels, boxes).clamp(0, 1)
+
+
+def resized(pixels: torch.Tensor, size: int | None) -> torch.Tensor:
+    """Pixels (n, c, s, s) at another side, antialiased bicubic; None: as they are.
+
+    Float pixels in [0, 1] stay in it; uint8 stays uint8.
+    """
+    if size is None or size == pixels.shape[-1]:
+        return pixels
+    out = F.interpolate(pixels, size=(size, size), mode="bicubic", antialias=True)
+    return out.clamp(0, 1) if out.is_floating_point() else out

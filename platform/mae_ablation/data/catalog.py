@@ -1,34 +1,102 @@
-"""What is known of a data set before it is read; no torch, since a plan comes through here."""
+"""What a plan has to know of a recipe's data; no torch, since every plan comes through here."""
 
-from mae_ablation.data import fashion_mnist
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+from mae_ablation.data.folder import LAYOUT, check_layout, listing
+from mae_ablation.data.sets import SETS, even_shares, location, missing
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.plan import DataFacts
 from mae_ablation.study.recipe import Data, Recipe
 
 
-def facts(data: Data) -> DataFacts:
-    """Fingerprint and sizes of a recipe's data set."""
+def facts(data: Data, place: str = "") -> DataFacts:
+    """Fingerprint and sizes of a recipe's data set, its files there or not.
+
+    A named folder that is not there has its nominal sizes and the fingerprint "absent-NAME".
+
+    Raises:
+        UserError: a folder with another layout, or an image_folder that is not there.
+    """
+    known, lacks = SETS[data.name], missing(data)
+    if known.kind == "folder" and not lacks:
+        return _folder_facts(data, place)
+    if data.name == "image_folder":
+        raise UserError(f"no folder {location(data)}: expected {LAYOUT} in it", place)
     return DataFacts(
-        fingerprint=fashion_mnist.SHA256,
-        channels=1,
-        train_images=fashion_mnist.TRAIN_IMAGES,
-        test_images=fashion_mnist.TEST_IMAGES,
+        fingerprint=known.fingerprint or f"absent-{data.name}",
+        channels=known.channels,
+        train_images=known.train_images,
+        test_images=known.test_images,
+        classes=known.classes,
+        missing=lacks,
     )
 
 
-def require_fit(recipe: Recipe, place: str) -> None:
-    """The recipe against its data set.
+def _folder_facts(data: Data, place: str) -> DataFacts:
+    known, folder = SETS[data.name], location(data)
+    check_layout(folder, known.classes, place)
+    found = listing(folder)
+    return DataFacts(
+        fingerprint=found.fingerprint,
+        channels=known.channels,
+        train_images=len(found.train.names),
+        test_images=len(found.val.names),
+        classes=len(found.classes),
+    )
+
+
+def require_present(data: Data, place: str) -> None:
+    """Files that a run needs, and that it is not told to fetch.
 
     Raises:
-        UserError: images larger than asked for, too few of them, or a batch above the split.
+        UserError: what is not there and how to get it.
     """
-    data, known = recipe.data, facts(recipe.data)
-    if data.image_size < fashion_mnist.SIDE:
+    lacks = facts(data, place).missing
+    if lacks and not (data.download and SETS[data.name].downloads):
+        raise UserError(lacks, place)
+
+
+def require_fit(recipe: Recipe, place: str) -> None:
+    """The recipe against its data set, and against the tokenizer's file if it names one.
+
+    Raises:
+        UserError: images larger than asked for, too few of them, a batch above the split, more PCA
+            components than a patch has values, streaming of what has no files, another tokenizer.
+    """
+    _check_images(recipe.data, place)
+    images = _check_sizes(recipe.data, place)
+    if recipe.pretrain.batch_size > images:
         raise UserError(
-            f"data.image_size {data.image_size} is below the {fashion_mnist.SIDE} pixels of "
+            f"pretrain.batch_size {recipe.pretrain.batch_size} is above the {images} training "
+            "images",
+            place,
+        )
+    _check_pca(recipe, place)
+    if recipe.pretrain.target == "dvae_token" and recipe.tokenizer.source == "dalle":
+        _check_file(recipe.tokenizer.file, recipe.tokenizer.sha256, place)
+
+
+def _check_images(data: Data, place: str) -> None:
+    known = SETS[data.name]
+    if known.side is not None and data.image_size < known.side:
+        raise UserError(
+            f"data.image_size {data.image_size} is below the {known.side} pixels of "
             f"{data.name}: images are padded, not shrunk",
             place,
         )
+    if data.reading == "stream" and known.kind != "folder":
+        raise UserError(
+            f"data.reading stream needs a file per image; {data.name} is read as a whole: "
+            "take cache",
+            place,
+        )
+
+
+def _check_sizes(data: Data, place: str) -> int:
+    """Images of the training split that are used."""
+    known = facts(data, place)
     left = known.train_images - data.validation_images
     wanted = left if data.train_images is None else data.train_images
     if not 1 <= wanted <= left:
@@ -37,9 +105,56 @@ def require_fit(recipe: Recipe, place: str) -> None:
             f"validation and {max(wanted, 1)} for training do not fit",
             place,
         )
-    if recipe.pretrain.batch_size > wanted:
+    if SETS[data.name].kind == "folder" and not known.missing:
+        _check_classes(data, place)
+    return wanted
+
+
+def _check_classes(data: Data, place: str) -> None:
+    """Both choices are class-balanced: the smallest class of a folder may be too small."""
+    found = listing(location(data))
+    classes = len(found.classes)
+    held = even_shares(data.validation_images, classes)
+    wanted = even_shares(data.train_images or classes, classes)  # at least one of each
+    for name, count, h, w in zip(found.classes, found.train.counts, held, wanted, strict=True):
+        if h + w > count:
+            raise UserError(
+                f"class {name} of {data.name} has {count} training images: {h} for validation "
+                f"and {w} for training do not fit",
+                place,
+            )
+
+
+def _check_pca(recipe: Recipe, place: str) -> None:
+    if recipe.pretrain.target != "pca":
+        return
+    patch, channels = recipe.model.patch_size, SETS[recipe.data.name].channels
+    components, values = recipe.pca_components(channels), patch**2 * channels
+    if components > values:
         raise UserError(
-            f"pretrain.batch_size {recipe.pretrain.batch_size} is above the {wanted} training "
-            "images",
+            f"pretrain.pca_components {components} is above the {values} values of a "
+            f"{patch} x {patch} x {channels} patch",
             place,
         )
+
+
+def _check_file(file: str, expected: str, place: str) -> None:
+    path = Path(file)
+    if not path.is_file():
+        raise UserError(f"tokenizer.file {file}: no such file", place)
+    status = path.stat()
+    found = _sha256(path.absolute(), status.st_mtime_ns, status.st_size)
+    if found != expected.lower():
+        raise UserError(
+            f"tokenizer.file {file}: its sha256 is {found}, the recipe expects {expected}", place
+        )
+
+
+@lru_cache(maxsize=8)
+def _sha256(path: Path, modified_ns: int, size: int) -> str:
+    """Of a file, read once as long as it is not written to."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,16 +1,21 @@
-"""Data sets: splits of uint8 images in memory, a normalisation and a fingerprint.
+"""Data sets: splits of uint8 images in memory or of files, a normalisation and a fingerprint.
 
-A new set needs a reader (as `fashion_mnist.read`) and a line in `FINGERPRINTS` and `load`.
+A new set needs an entry in sets.py and, unless it is a folder of images, a reader (archives.py).
 """
 
-from dataclasses import dataclass
-from functools import lru_cache
+import warnings
+from collections import OrderedDict
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from mae_ablation.data import fashion_mnist
+from mae_ablation.data import archives, fashion_mnist
+from mae_ablation.data.augment import resized
+from mae_ablation.data.folder import Images, check_layout, listing
+from mae_ablation.data.sets import SETS, even_shares, location
+from mae_ablation.study.errors import UserError
 from mae_ablation.study.recipe import Data
 
 
@@ -20,6 +25,21 @@ class Split:
 
     images: torch.Tensor
     labels: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Files:
+    """A split that is decoded whenever it is looked at; labels (n,) int64."""
+
+    root: str
+    names: tuple[str, ...]
+    """relative to the root; 100 bytes each, in every worker"""
+    labels: torch.Tensor
+    image_size: int
+    """side of the crops, unless something else is asked for"""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -38,42 +58,122 @@ class Dataset:
     classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    train: Split
-    validation: Split
-    test: Split
+    train: Split | Files
+    validation: Split | Files
+    test: Split | Files
 
     @property
     def channels(self) -> int:
-        return self.train.images.shape[1]
+        return len(self.mean)
 
 
-@lru_cache(maxsize=2)
+KEPT = 2
+_loaded: OrderedDict[Data, Dataset] = OrderedDict()
+
+
 def load(data: Data) -> Dataset:
-    """The data set of a recipe, read once per process.
+    """The data set of a recipe, read once per process; the last two are kept.
 
     Raises:
-        ValueError: a damaged file.
+        UserError: missing or damaged files, or a split that the set is too small for.
+        ValueError: the bundled file is damaged.
     """
-    arrays = fashion_mnist.read()
+    if not is_installed(data):
+        install(data, read(data))
+    return _loaded[key_of(data)]
+
+
+def is_installed(data: Data) -> bool:
+    """Whether `load` has it at hand."""
+    return key_of(data) in _loaded
+
+
+def read(data: Data) -> Dataset:
+    """The data set of a recipe, read from its files. Raises as `load` does."""
+    return _from_folder(data) if SETS[data.name].kind == "folder" else _from_arrays(data)
+
+
+def install(data: Data, dataset: Dataset) -> None:
+    """From now on `load(data)` returns this data set: one that another process has read."""
+    while len(_loaded) >= KEPT:
+        _loaded.popitem(last=False)
+    _loaded[key_of(data)] = dataset
+
+
+def key_of(data: Data) -> Data:
+    """What tells data sets apart: not how one is read, but a folder of images, where it lies."""
+    folder = str(location(data)) if SETS[data.name].kind == "folder" else None
+    return replace(data, download=False, workers=0, folder=folder)
+
+
+def fits_in_memory(data: Data) -> bool:
+    """Whether the set, once read, is pixels in memory that can be handed to another process."""
+    return data.reading == "cache"
+
+
+def _from_arrays(data: Data) -> Dataset:
+    known = SETS[data.name]
+    arrays = fashion_mnist.read() if known.kind == "bundled" else archives.read(data)
     train, validation = hold_out(
-        arrays["train_labels"], data.validation_images, data.train_images, fashion_mnist.CLASSES
+        arrays["train_labels"], data.validation_images, data.train_images, known.classes
     )
 
     def split(part: str, index: np.ndarray | slice) -> Split:
-        images = torch.from_numpy(arrays[f"{part}_images"][index])[:, None]
+        images = torch.from_numpy(arrays[f"{part}_images"][index])
+        images = images if images.ndim == 4 else images[:, None]
         labels = torch.from_numpy(arrays[f"{part}_labels"][index]).long()
-        return Split(images=pad(images, data.image_size), labels=labels)
+        return Split(images=fitted(images, data.image_size), labels=labels)
 
     return Dataset(
         name=data.name,
-        fingerprint=fashion_mnist.SHA256,
-        classes=fashion_mnist.CLASSES,
-        mean=(0.2867,),
-        std=(0.3540,),
+        fingerprint=known.fingerprint,
+        classes=known.classes,
+        mean=known.mean,
+        std=known.std,
         train=split("train", train),
         validation=split("train", validation),
         test=split("test", slice(None)),
     )
+
+
+def _from_folder(data: Data) -> Dataset:
+    """Sorted class names are the labels; the folder's val/ is `test`."""
+    known = SETS[data.name]
+    archives.fetch(data)
+    root = location(data)
+    check_layout(root, known.classes, "data.folder")
+    found = listing(root)
+    train, validation = hold_out(
+        labels_of(found.train), data.validation_images, data.train_images, len(found.classes)
+    )
+
+    def split(part: Images, index: np.ndarray | slice) -> Split | Files:
+        names, labels = tuple(np.array(part.names, dtype=object)[index]), labels_of(part)[index]
+        return _read(data, str(root), names, torch.from_numpy(labels))
+
+    return Dataset(
+        name=data.name,
+        fingerprint=found.fingerprint,
+        classes=len(found.classes),
+        mean=known.mean,
+        std=known.std,
+        train=split(found.train, train),
+        validation=split(found.train, validation),
+        test=split(found.val, slice(None)),
+    )
+
+
+def _read(data: Data, root: str, names: tuple[str, ...], labels: torch.Tensor) -> Split | Files:
+    if data.reading == "stream":
+        return Files(root=root, names=names, labels=labels, image_size=data.image_size)
+    from mae_ablation.data.decode import read_all
+
+    return Split(images=read_all(root, names, data.image_size, data.workers), labels=labels)
+
+
+def labels_of(part: Images) -> np.ndarray:
+    """(n,) int64, in the order of the names."""
+    return np.repeat(np.arange(len(part.counts)), part.counts)
 
 
 def hold_out(
@@ -82,15 +182,30 @@ def hold_out(
     """Indices (train, validation), class-balanced and disjoint, the same for every seed.
 
     Validation takes the last images of each class, training the first.
+
+    Raises:
+        UserError: a class has too few.
     """
     per_class = [np.flatnonzero(labels == c) for c in range(classes)]
-    held = [len(part) for part in np.array_split(np.arange(validation), classes)]
+    held = even_shares(validation, classes)
+    wanted = even_shares(train, classes) if train is not None else [1] * classes
+    for c, rows in enumerate(per_class):
+        if held[c] + wanted[c] > len(rows):
+            raise UserError(
+                f"class {c} has {len(rows)} training images: {held[c]} for validation and "
+                f"{wanted[c]} for training do not fit",
+                "data.train_images",
+            )
     rest = [rows[: len(rows) - k] for rows, k in zip(per_class, held, strict=True)]
     if train is not None:
-        wanted = [len(part) for part in np.array_split(np.arange(train), classes)]
         rest = [rows[:k] for rows, k in zip(rest, wanted, strict=True)]
     out = [rows[len(rows) - k :] for rows, k in zip(per_class, held, strict=True)]
     return np.sort(np.concatenate(rest)), np.sort(np.concatenate(out))
+
+
+def fitted(images: torch.Tensor, size: int) -> torch.Tensor:
+    """Images at a side of `size`: smaller ones padded, larger ones resized down."""
+    return resized(images, size) if images.shape[-1] > size else pad(images, size)
 
 
 def pad(images: torch.Tensor, size: int) -> torch.Tensor:
@@ -98,3 +213,33 @@ def pad(images: torch.Tensor, size: int) -> torch.Tensor:
     missing = size - images.shape[-1]
     before = missing // 2
     return F.pad(images, (before, missing - before, before, missing - before))
+
+
+PARTS = ("train", "validation", "test")
+
+
+def to_arrays(dataset: Dataset) -> dict:
+    """A data set in memory as plain values and numpy arrays that share its memory."""
+    plain = {
+        key: getattr(dataset, key) for key in ("name", "fingerprint", "classes", "mean", "std")
+    }
+    for part in PARTS:
+        split = getattr(dataset, part)
+        plain[f"{part}_images"], plain[f"{part}_labels"] = (
+            split.images.numpy(),
+            split.labels.numpy(),
+        )
+    return plain
+
+
+def from_arrays(arrays: dict) -> Dataset:
+    """The data set of `to_arrays`, on the arrays themselves. Nothing ever writes into them."""
+    plain = dict(arrays)
+    with warnings.catch_warnings():  # arrays from Ray's object store are read-only: all the better
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        for part in PARTS:
+            images, labels = (
+                torch.from_numpy(plain.pop(f"{part}_{what}")) for what in ("images", "labels")
+            )
+            plain[part] = Split(images=images, labels=labels)
+    return Dataset(**plain)

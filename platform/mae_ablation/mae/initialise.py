@@ -10,11 +10,15 @@ def initialise(model: MaskedAutoencoder, encoder: torch.Generator, decoder: torc
     """Draw all weights: xavier-uniform matrices, zero biases, normal(0, 0.02) tokens.
 
     Encoder and decoder draw from generators of their own: models that differ in the decoder only
-    start from the same encoder, which keeps a comparison paired.
+    start from the same encoder, which keeps a comparison paired. So do models with and without a
+    class token, or mask tokens in the encoder.
     """
+    if model.cls_token is None:  # what it would have drawn
+        torch.empty(model.pos_embed.shape[-1]).normal_(generator=encoder)
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            ours = decoder if name.startswith(("decoder", "mask_token")) else encoder
+        if not name.endswith("pos_embed"):
+            from_decoder = name.startswith(("decoder", "mask_token", "encoder_mask_token"))
+            ours = decoder if from_decoder else encoder
             _draw(name, parameter, ours)
     fan_in = model.patch_embed.proj.weight[0].numel()
     with torch.no_grad():  # the one bias that keeps the framework's default

@@ -3,7 +3,8 @@
 Parameter names and shapes follow the published checkpoints, so those load as they are.
 
 Shapes: n images, c channels, h x w pixels, p patch side, L patches, K kept patches,
-        D encoder width, E decoder width, P = p x p x c values of a patch.
+        D encoder width, E decoder width, P = p x p x c values of a patch, W = numbers predicted
+        for a patch (P for pixels), C = 1 with a class token, 0 without.
 """
 
 from typing import NamedTuple
@@ -14,17 +15,17 @@ from torch import nn
 from torch.nn import functional as F
 
 from mae_ablation.mae.masking import gather_patches, removed_mask
-from mae_ablation.mae.positions import position_table
-from mae_ablation.mae.targets import patchify, target_patches
+from mae_ablation.mae.positions import interpolate_positions, position_table
+from mae_ablation.mae.targets import PixelTarget, Target, patchify
 
 
 class Reconstruction(NamedTuple):
     """What one forward pass gives."""
 
     loss: torch.Tensor
-    """scalar: mean squared error over the removed patches"""
+    """scalar: mean error over the patches that count"""
     predictions: torch.Tensor
-    """(n, L, P), in image order, in the space of the target"""
+    """(n, L, W), in image order, in the space of the target"""
     mask: torch.Tensor
     """(n, L): 0 kept, 1 removed"""
 
@@ -59,7 +60,11 @@ class MaskedAutoencoder(nn.Module):
         image_size: side, or (height, width), in pixels.
         patch_size: side in pixels; must divide the image.
         channels: of the images.
-        target: "pixel" or "pixel_norm".
+        target: what is predicted (targets.py); None: raw pixels.
+        loss_on: "masked" or "all": the patches whose error counts.
+        encoder_mask_tokens: the encoder sees a learned token in place of every removed patch, and
+            hands all patches to the decoder, which adds none of its own (paper, Table 1c).
+        class_token: whether there is one.
     """
 
     def __init__(
@@ -75,21 +80,28 @@ class MaskedAutoencoder(nn.Module):
         decoder_depth: int,
         decoder_heads: int,
         mlp_ratio: float = 4.0,
-        target: str = "pixel",
+        target: Target | None = None,
+        loss_on: str = "masked",
+        encoder_mask_tokens: bool = False,
+        class_token: bool = True,
     ) -> None:
         super().__init__()
         h, w = (image_size, image_size) if isinstance(image_size, int) else image_size
         if h % patch_size or w % patch_size:
             raise ValueError(f"image {h} x {w} is not divisible by patch size {patch_size}")
-        self.patch_size, self.target = patch_size, target
+        self.patch_size, self.loss_on = patch_size, loss_on
         self.grid = (h // patch_size, w // patch_size)
+        self.target = target or PixelTarget(patch_size**2 * channels, per_patch=False)
 
         def frozen(width: int) -> nn.Parameter:
             return nn.Parameter(position_table(width, self.grid), requires_grad=False)
 
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, encoder_width))
+        def token(width: int) -> nn.Parameter:
+            return nn.Parameter(torch.zeros(1, 1, width))
+
+        self.cls_token = token(encoder_width) if class_token else None
         self.pos_embed = frozen(encoder_width)
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_width))
+        self.mask_token = token(decoder_width)
         self.decoder_pos_embed = frozen(decoder_width)
         self.patch_embed = PatchEmbed(patch_size, channels, encoder_width)
         self.blocks = blocks(encoder_depth, encoder_width, encoder_heads, mlp_ratio)
@@ -97,54 +109,100 @@ class MaskedAutoencoder(nn.Module):
         self.decoder_embed = nn.Linear(encoder_width, decoder_width)
         self.decoder_blocks = blocks(decoder_depth, decoder_width, decoder_heads, mlp_ratio)
         self.decoder_norm = layer_norm(decoder_width)
-        self.decoder_pred = nn.Linear(decoder_width, patch_size**2 * channels)
+        self.decoder_pred = nn.Linear(decoder_width, self.target.width)
+        # last, so that all other weights are drawn as without it
+        self.encoder_mask_token = token(encoder_width) if encoder_mask_tokens else None
+        self.mask_token.requires_grad_(not encoder_mask_tokens)  # the decoder then adds none
+
+    @property
+    def leading(self) -> int:
+        """Tokens before the patches: 1 with a class token, else 0."""
+        return 0 if self.cls_token is None else 1
 
     def encode(self, patches: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
-        """Encoder output after its last norm, class token first: (n, 1 + K, D).
+        """Encoder output after its last norm, class token first: (n, C + K, D).
 
         `patches` (n, K, P) stand at positions `index` (n, K); None: all patches, in order.
         """
         positions = self.pos_embed[:, 1:]
         if index is not None:
             positions = gather_patches(positions.expand(len(patches), -1, -1), index)
-        x = self.patch_embed(patches) + positions
-        cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(x), -1, -1)
-        x = torch.cat([cls, x], dim=1)
+        return self._transform(self.patch_embed(patches) + positions)
+
+    def _encode_with_masks(self, patches: torch.Tensor, shuffle: torch.Tensor) -> torch.Tensor:
+        """Encoder output (n, C + L, D) in image order; `patches` (n, K, P) are the kept ones.
+
+        Mask tokens take the place of removed patches before positions are added.
+        """
+        missing = shuffle.shape[1] - patches.shape[1]
+        masks = self.encoder_mask_token.expand(len(patches), missing, -1)
+        tokens = torch.cat([self.patch_embed(patches), masks], dim=1)
+        tokens = gather_patches(tokens, shuffle.argsort(dim=1))
+        return self._transform(tokens + self.pos_embed[:, 1:])
+
+    def _transform(self, x: torch.Tensor) -> torch.Tensor:
+        if self.cls_token is not None:
+            cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(x), -1, -1)
+            x = torch.cat([cls, x], dim=1)
         for block in self.blocks:
             x = block(x)
         return self.norm(x)
 
     def decode(self, tokens: torch.Tensor, shuffle: torch.Tensor) -> torch.Tensor:
-        """Predictions (n, L, P) in image order from encoder output (n, 1 + K, D)."""
+        """Predictions (n, L, W) in image order from encoder output (n, C + K, D).
+
+        With mask tokens in the encoder its output holds all patches, in order.
+        """
         x = self.decoder_embed(tokens)
-        missing = shuffle.shape[1] - (x.shape[1] - 1)
-        masks = self.mask_token.expand(len(x), missing, -1)
-        patches = torch.cat([x[:, 1:], masks], dim=1)
-        patches = gather_patches(patches, shuffle.argsort(dim=1))
-        x = torch.cat([x[:, :1], patches], dim=1) + self.decoder_pos_embed
+        lead, patches = x[:, : self.leading], x[:, self.leading :]
+        if self.encoder_mask_token is None:
+            masks = self.mask_token.expand(len(x), shuffle.shape[1] - patches.shape[1], -1)
+            patches = torch.cat([patches, masks], dim=1)
+            patches = gather_patches(patches, shuffle.argsort(dim=1))
+        x = torch.cat([lead, patches], dim=1) + self.decoder_pos_embed[:, 1 - self.leading :]
         for block in self.decoder_blocks:
             x = block(x)
-        return self.decoder_pred(self.decoder_norm(x)[:, 1:])
+        return self.decoder_pred(self.decoder_norm(x)[:, self.leading :])
 
-    def forward(self, images: torch.Tensor, shuffle: torch.Tensor, keep: int) -> Reconstruction:
-        """Loss over the removed patches (paper, section 3).
+    def forward(
+        self,
+        images: torch.Tensor,
+        shuffle: torch.Tensor,
+        keep: int,
+        tokens: torch.Tensor | None = None,
+    ) -> Reconstruction:
+        """Loss over the removed patches, or all of them (paper, section 3).
 
         Args:
             images: (n, c, h, w), normalised.
             shuffle: (n, L) permutation of the patches, the kept ones first (masking.py).
-            keep: how many patches the encoder sees, 1 to L - 1.
+            keep: how many patches stay visible, 1 to L - 1.
+            tokens: (n, L) int64, the target where that is a tokeniser's.
         """
         patches = patchify(images, self.patch_size)
         seen = shuffle[:, :keep]
-        predictions = self.decode(self.encode(gather_patches(patches, seen), seen), shuffle)
+        kept = gather_patches(patches, seen)
+        if self.encoder_mask_token is None:
+            encoded = self.encode(kept, seen)
+        else:
+            encoded = self._encode_with_masks(kept, shuffle)
+        predictions = self.decode(encoded, shuffle)
         mask = removed_mask(shuffle, keep)
-        error = (predictions - target_patches(patches, self.target)).square().mean(dim=-1)
-        return Reconstruction((error * mask).sum() / mask.sum(), predictions, mask)
+        target = self.target.of(patches) if tokens is None else tokens
+        error = self.target.error(predictions, target)
+        loss = error.mean() if self.loss_on == "all" else (error * mask).sum() / mask.sum()
+        return Reconstruction(loss, predictions, mask)
+
+    def at_grid(self, grid: tuple[int, int]) -> None:
+        """Take the encoder to images of another grid of patches: positions are interpolated."""
+        table = interpolate_positions(self.pos_embed.data, self.grid, grid, extra_tokens=1)
+        self.pos_embed = nn.Parameter(table, requires_grad=False)
+        self.grid = grid
 
     def features(self, images: torch.Tensor, pooling: str) -> torch.Tensor:
         """Features (n, D) of whole images: class token ("cls") or mean patch token ("mean")."""
         x = self.encode(patchify(images, self.patch_size))
-        return x[:, 0] if pooling == "cls" else x[:, 1:].mean(dim=1)
+        return x[:, 0] if pooling == "cls" else x[:, self.leading :].mean(dim=1)
 
 
 OFFICIAL_SHAPES = {
@@ -154,7 +212,7 @@ OFFICIAL_SHAPES = {
 }
 
 
-def official_model(name: str, *, target: str = "pixel") -> MaskedAutoencoder:
+def official_model(name: str) -> MaskedAutoencoder:
     """The paper's ViT-B/16, ViT-L/16 or ViT-H/14 at 224 x 224, decoder 8 x 512 (appendix A).
 
     The state dict has the names and shapes of the published checkpoints of that name.
@@ -170,5 +228,4 @@ def official_model(name: str, *, target: str = "pixel") -> MaskedAutoencoder:
         decoder_width=512,
         decoder_depth=8,
         decoder_heads=16,
-        target=target,
     )

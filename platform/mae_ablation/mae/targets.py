@@ -1,6 +1,12 @@
-"""What the decoder has to predict (paper, section 3 "Reconstruction target", Table 1d)."""
+"""What the decoder has to predict (paper, section 3 "Reconstruction target", Table 1d).
+
+A target says how many numbers are predicted for a patch, what they should be, and how wrong a
+prediction is. Shapes as in model.py; P = p x p x c values of a patch.
+"""
 
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 
 def patchify(images: torch.Tensor, patch_size: int) -> torch.Tensor:
@@ -18,16 +24,91 @@ def unpatchify(patches: torch.Tensor, patch_size: int, grid: tuple[int, int]) ->
     return cells.permute(0, 5, 1, 3, 2, 4).reshape(n, -1, rows * p, columns * p)
 
 
-def normalise_patches(patches: torch.Tensor) -> torch.Tensor:
-    """Each patch minus its mean, over its standard deviation (unbiased, eps 1e-6 in the root).
+def patch_statistics(patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation (unbiased, eps 1e-6 in the root) of each patch, (n, L, 1).
 
     Statistics run over all p x p x c values of a patch together.
     """
     mean = patches.mean(dim=-1, keepdim=True)
     variance = patches.var(dim=-1, keepdim=True, unbiased=True)
-    return (patches - mean) / (variance + 1e-6).sqrt()
+    return mean, (variance + 1e-6).sqrt()
 
 
-def target_patches(patches: torch.Tensor, target: str) -> torch.Tensor:
-    """Patches as they are for "pixel", normalised for "pixel_norm"."""
-    return normalise_patches(patches) if target == "pixel_norm" else patches
+def normalise_patches(patches: torch.Tensor) -> torch.Tensor:
+    """Each patch minus its mean, over its standard deviation."""
+    mean, std = patch_statistics(patches)
+    return (patches - mean) / std
+
+
+class PixelTarget(nn.Module):
+    """Pixels of the normalised image ("pixel"), or of each patch normalised ("pixel_norm")."""
+
+    def __init__(self, width: int, *, per_patch: bool) -> None:
+        super().__init__()
+        self.width, self.per_patch = width, per_patch
+
+    def of(self, patches: torch.Tensor) -> torch.Tensor:
+        """Target (n, L, P) of patches (n, L, P)."""
+        return normalise_patches(patches) if self.per_patch else patches
+
+    def error(self, predictions: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Mean squared error of each patch, (n, L)."""
+        return (predictions - target).square().mean(dim=-1)
+
+    def pixels(self, predictions: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
+        """Predicted patches (n, L, P) in normalised image space.
+
+        `patches` are the true ones: where each patch was normalised, their mean and standard
+        deviation have to be lent to the picture.
+        """
+        if not self.per_patch:
+            return predictions
+        mean, std = patch_statistics(patches)
+        return predictions * std + mean
+
+
+class PCATarget(nn.Module):
+    """The first k principal components of a patch, unwhitened: z = (x - mean) W.
+
+    With orthonormal W the summed error is the pixel error inside the subspace; at k = P it is the
+    pixel error.
+
+    Args:
+        mean: (P,) of training patches.
+        components: (P, k), orthonormal columns.
+        mean_over: "components" or "patch": what the summed squared error is divided by, k or P.
+    """
+
+    def __init__(self, mean: torch.Tensor, components: torch.Tensor, *, mean_over: str) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean.clone())
+        self.register_buffer("components", components.clone())
+        self.width = components.shape[1]
+        self.divisor = self.width if mean_over == "components" else len(mean)
+
+    def of(self, patches: torch.Tensor) -> torch.Tensor:
+        """Coefficients (n, L, k) of patches (n, L, P)."""
+        return (patches - self.mean) @ self.components
+
+    def error(self, predictions: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Squared error of each patch over `divisor`, (n, L)."""
+        return (predictions - target).square().sum(dim=-1) / self.divisor
+
+    def pixels(self, predictions: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
+        """Predicted patches (n, L, P) in normalised image space: W z + mean."""
+        return predictions @ self.components.T + self.mean
+
+
+class TokenTarget(nn.Module):
+    """Tokens of a tokeniser; they come from the whole image and are given to the model's loss."""
+
+    def __init__(self, codes: int) -> None:
+        super().__init__()
+        self.width = codes
+
+    def error(self, predictions: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy of each patch, (n, L), of scores (n, L, codes) and tokens (n, L)."""
+        return F.cross_entropy(predictions.transpose(1, 2), target, reduction="none")
+
+
+Target = PixelTarget | PCATarget | TokenTarget

@@ -12,23 +12,23 @@ or from the pixels themselves.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from timm.optim.lars import Lars
 from torch import nn
 from torch.nn import functional as F
 
-from mae_ablation.data.augment import prepare, random_resized_boxes
+from mae_ablation.data.augment import View, normalise
 from mae_ablation.data.dataset import Dataset, Split, load
+from mae_ablation.data.feed import Feed, plain
+from mae_ablation.phases.models import encoder_of
 from mae_ablation.phases.optim import generator, lr_at, scaled_lr, set_lr
-from mae_ablation.phases.pretrain import build_model
 from mae_ablation.phases.run import (
     Checkpoints,
     Diverged,
     PhaseRun,
     facts,
-    load_checkpoint,
     reset_peak_memory,
 )
 from mae_ablation.store import journal
@@ -66,22 +66,32 @@ def encoder(
     """
     if source == "pixels":
         return lambda images: images.flatten(1)
-    model = build_model(recipe, channels, seed)
-    if upstream is not None:
-        model.load_state_dict(load_checkpoint(upstream.checkpoints()[0], "cpu")["model"])
+    model = encoder_of(recipe, channels, seed, upstream)
+    if recipe.linear_probe.image_size:
+        side = recipe.linear_probe.image_size // recipe.model.patch_size
+        model.at_grid((side, side))
     model.to(device).eval()
 
     @torch.no_grad()
     def encode(images: torch.Tensor) -> torch.Tensor:
-        return model.features(images, recipe.linear_probe.pooling)
+        parts = images.split(ENCODE_BATCH)
+        return torch.cat([model.features(p, recipe.linear_probe.pooling) for p in parts])
 
     return encode
 
 
-def extract(split: Split, encode: Encode, data: Dataset, device: str) -> torch.Tensor:
+def extract(
+    split: Split, encode: Encode, data: Dataset, recipe: Recipe, device: str
+) -> torch.Tensor:
     """Features (n, width) of a whole split, without augmentation."""
-    parts = split.images.split(ENCODE_BATCH)
-    return torch.cat([encode(prepare(p.to(device), None, data.mean, data.std)) for p in parts])
+    batches = plain(
+        split,
+        device,
+        ENCODE_BATCH,
+        image_size=recipe.linear_probe.image_size,
+        workers=recipe.data.workers,
+    )
+    return torch.cat([encode(normalise(pixels, data.mean, data.std)) for pixels, _ in batches])
 
 
 def optimizer_for(settings: LinearProbe, head: Head, lr: float) -> torch.optim.Optimizer:
@@ -127,10 +137,10 @@ def linear_probe(
     # frozen features
     data = load(recipe.data)
     encode = encoder(recipe, source, upstream, data.channels, seed, run.device)
-    validation = extract(data.validation, encode, data, run.device)
-    test = extract(data.test, encode, data, run.device)
+    validation = extract(data.validation, encode, data, recipe, run.device)
+    test = extract(data.test, encode, data, recipe, run.device)
     cached = settings.protocol == "cached"
-    train = extract(data.train, encode, data, run.device) if cached else None
+    train = extract(data.train, encode, data, recipe, run.device) if cached else None
     labels = data.train.labels.to(run.device)
 
     # classifier and optimiser
@@ -151,20 +161,28 @@ def linear_probe(
     first_epoch = checkpoints.resume()
     checkpoints.seconds += time.perf_counter() - began
 
-    def features_of(index: torch.Tensor) -> torch.Tensor:
+    view = View(
+        augmentation="crop_random",
+        crop_min_area=settings.crop_min_area,
+        image_size=settings.image_size,
+    )
+    feed = Feed(data.train, view, run.device, workers=recipe.data.workers)
+
+    def features(order: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Batches of features and labels, in this order."""
+        batches = order[: steps * batch_size].split(batch_size)
         if cached:
-            return train[index]
-        side = recipe.data.image_size
-        boxes = random_resized_boxes(len(index), side, settings.crop_min_area, augment_rng)
-        images = data.train.images[index].to(run.device, non_blocking=True)
-        return encode(prepare(images, boxes, data.mean, data.std))
+            yield from ((train[index], labels[index]) for index in batches)
+            return
+        for pixels, wanted in feed.batches(batches, augment_rng):
+            yield encode(normalise(pixels, data.mean, data.std)), wanted
 
     head.train()
     for epoch in range(first_epoch, settings.epochs):
         began = time.perf_counter()
         total = torch.zeros((), device=run.device)
         order = torch.randperm(len(labels), generator=order_rng)
-        for step in range(steps):
+        for step, (inputs, wanted) in enumerate(features(order)):
             set_lr(
                 optimizer,
                 lr_at(
@@ -174,8 +192,7 @@ def linear_probe(
                     epochs=settings.epochs,
                 ),
             )
-            index = order[step * batch_size : (step + 1) * batch_size]
-            loss = F.cross_entropy(head(features_of(index)), labels[index])
+            loss = F.cross_entropy(head(inputs), wanted)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -200,16 +217,7 @@ def linear_probe(
             },
         )
         checkpoints.save(done, step, last=done == settings.epochs)
-        run.report(
-            {
-                "phase": "linear_probe",
-                "epoch": done,
-                "epochs": settings.epochs,
-                "loss": loss,
-                "images_per_s": steps * batch_size / seconds,
-                "seconds_left": (settings.epochs - done) * seconds,
-            }
-        )
+        run.tell("linear_probe", done, settings.epochs, loss, steps * batch_size, seconds)
 
     # after the last epoch, once
     forward = encoder_flops(recipe, data.channels, recipe.patches) if source != "pixels" else 0

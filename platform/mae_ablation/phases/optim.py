@@ -12,16 +12,18 @@ def scaled_lr(base_lr: float, batch_size: int) -> float:
     return base_lr * batch_size / 256
 
 
-def lr_at(position: float, *, peak: float, warmup: float, epochs: int) -> float:
-    """Linear warm-up from 0, then half a cosine to 0; everything in epochs, fractions too."""
+def lr_at(position: float, *, peak: float, warmup: float, epochs: int, final: float = 0.0) -> float:
+    """Linear warm-up from 0, then half a cosine to `final`; in epochs, fractions too."""
     if position < warmup:
         return peak * position / warmup
-    return peak * 0.5 * (1 + math.cos(math.pi * (position - warmup) / (epochs - warmup)))
+    cosine = 0.5 * (1 + math.cos(math.pi * (position - warmup) / (epochs - warmup)))
+    return final + (peak - final) * cosine
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Set every group's learning rate, times its layer's scale where it has one."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("lr_scale", 1.0)
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:

@@ -5,39 +5,24 @@ import time
 
 import torch
 
-from mae_ablation.data.augment import boxes_for, prepare
+from mae_ablation.data.augment import View, normalise
 from mae_ablation.data.dataset import load
-from mae_ablation.mae.initialise import initialise
-from mae_ablation.mae.masking import random_shuffle
-from mae_ablation.mae.model import MaskedAutoencoder
+from mae_ablation.data.feed import Feed
+from mae_ablation.mae.masking import sample_shuffle
+from mae_ablation.phases.album import Album
+from mae_ablation.phases.models import build_model, target_of
 from mae_ablation.phases.optim import decay_groups, generator, lr_at, scaled_lr, set_lr
 from mae_ablation.phases.run import Checkpoints, Diverged, PhaseRun, facts, reset_peak_memory
 from mae_ablation.store import journal
+from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.study.cost import pretrain_flops, training_flops
 from mae_ablation.study.recipe import Recipe
 
 
-def build_model(recipe: Recipe, channels: int, seed: int) -> MaskedAutoencoder:
-    """The recipe's model with the initial weights of a seed."""
-    m = recipe.model
-    model = MaskedAutoencoder(
-        image_size=recipe.data.image_size,
-        patch_size=m.patch_size,
-        channels=channels,
-        encoder_width=m.encoder_width,
-        encoder_depth=m.encoder_depth,
-        encoder_heads=m.encoder_heads,
-        decoder_width=m.decoder_width,
-        decoder_depth=m.decoder_depth,
-        decoder_heads=m.decoder_heads,
-        mlp_ratio=m.mlp_ratio,
-        target=recipe.pretrain.target,
-    )
-    return initialise(model, generator(seed, "init/encoder"), generator(seed, "init/decoder"))
-
-
-def pretrain(recipe: Recipe, seed: int, run: PhaseRun) -> dict:
+def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | None = None) -> dict:
     """Train, or go on training; returns what `result.json` holds.
+
+    `upstream` is the finished PCA or tokeniser of a target that needs one.
 
     Raises:
         Diverged: the mean loss of an epoch is not finite.
@@ -48,17 +33,25 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun) -> dict:
 
     # data
     data = load(recipe.data)
-    images = data.train.images
-    steps = len(images) // settings.batch_size  # the last incomplete batch is dropped
+    batch_size = settings.batch_size
+    steps = len(data.train) // batch_size  # the last incomplete batch is dropped
     if steps == 0:
         raise ValueError(
-            f"pretrain.batch_size {settings.batch_size} is above the {len(images)} training images"
+            f"pretrain.batch_size {batch_size} is above the {len(data.train)} training images"
         )
+    view = View(
+        augmentation=settings.augmentation,
+        crop_min_area=settings.crop_min_area,
+        jitter=settings.jitter,
+        jitter_hue=settings.jitter_hue,
+    )
+    feed = Feed(data.train, view, run.device, workers=recipe.data.workers)
     order_rng, augment_rng, mask_rng = (generator(seed, s) for s in ("order", "augment", "mask"))
 
     # model and optimiser
-    model = build_model(recipe, data.channels, seed).to(run.device)
-    peak_lr = scaled_lr(settings.base_lr, settings.batch_size)
+    target, tokens_of = target_of(recipe, upstream, data, run.device)
+    model = build_model(recipe, data.channels, seed, target).to(run.device)
+    peak_lr = scaled_lr(settings.base_lr, batch_size)
     optimizer = torch.optim.AdamW(
         decay_groups(model, settings.weight_decay),
         lr=peak_lr,
@@ -74,13 +67,15 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun) -> dict:
         every_s=settings.checkpoint_every_s,
     )
     first_epoch = checkpoints.resume()
+    album = Album(recipe, model, data, run)
 
     model.train()
     for epoch in range(first_epoch, settings.epochs):
         began = time.perf_counter()
         total = torch.zeros((), device=run.device)
-        order = torch.randperm(len(images), generator=order_rng)
-        for step in range(steps):
+        order = torch.randperm(len(data.train), generator=order_rng)
+        batches = feed.batches(order[: steps * batch_size].split(batch_size), augment_rng)
+        for step, (pixels, _) in enumerate(batches):
             set_lr(
                 optimizer,
                 lr_at(
@@ -91,21 +86,20 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun) -> dict:
                 ),
             )
 
-            # a batch, augmented and masked
-            index = order[step * settings.batch_size : (step + 1) * settings.batch_size]
-            boxes = boxes_for(
-                settings.augmentation,
-                len(index),
-                recipe.data.image_size,
-                settings.crop_min_area,
-                augment_rng,
-            )
-            batch = images[index].to(run.device, non_blocking=True)
-            batch = prepare(batch, boxes, data.mean, data.std)
-            shuffle = random_shuffle(len(index), recipe.patches, mask_rng).to(run.device)
+            # a batch, normalised and masked
+            batch = normalise(pixels, data.mean, data.std)
+            shuffle = sample_shuffle(
+                settings.mask_sampling,
+                len(batch),
+                model.grid,
+                recipe.kept_patches,
+                mask_rng,
+                block_min_share=settings.block_min_share,
+            ).to(run.device)
+            tokens = tokens_of(pixels) if tokens_of else None
 
             # one optimiser step
-            loss = model(batch, shuffle, recipe.kept_patches).loss
+            loss = model(batch, shuffle, recipe.kept_patches, tokens).loss
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -118,7 +112,6 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun) -> dict:
         if not math.isfinite(loss):
             raise Diverged(f"loss is {loss} in epoch {done} of {settings.epochs} (step {step})")
         checkpoints.seconds += seconds
-        rate = steps * settings.batch_size / seconds
         journal.append(
             run.folder.journal,
             step,
@@ -126,22 +119,14 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun) -> dict:
                 "pretrain/loss": loss,
                 "pretrain/lr": optimizer.param_groups[0]["lr"],
                 "pretrain/epoch": done,
-                "pretrain/images_per_s": round(rate, 1),
+                "pretrain/images_per_s": round(steps * batch_size / seconds, 1),
             },
         )
         checkpoints.save(done, step, last=done == settings.epochs)
-        run.report(
-            {
-                "phase": "pretrain",
-                "epoch": done,
-                "epochs": settings.epochs,
-                "loss": loss,
-                "images_per_s": rate,
-                "seconds_left": (settings.epochs - done) * seconds,
-            }
-        )
+        album.add(done, step)
+        run.tell("pretrain", done, settings.epochs, loss, steps * batch_size, seconds)
 
-    images_seen = settings.epochs * steps * settings.batch_size
+    images_seen = settings.epochs * steps * batch_size
     forward = pretrain_flops(recipe, data.channels)
     rate = images_seen / checkpoints.seconds
     return {

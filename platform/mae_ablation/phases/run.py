@@ -1,6 +1,8 @@
 """What every phase shares: where it writes, whom it tells, checkpoints and the result's facts."""
 
+import os
 import platform as python_platform
+import re
 import resource
 import sys
 import time
@@ -28,8 +30,27 @@ class PhaseRun:
     device: str = "cpu"
     commit: str = "unknown"
     """commit of the code, for the result"""
+    prefix: str = ""
+    """of the names of its metrics, where that is not the phase's own name"""
+    lanes: int = 1
+    """how many trials run side by side, itself included: it matters to measured times"""
     report: Callable[[dict], None] = field(default=lambda progress: None)
     """told the progress after every epoch"""
+
+    def tell(
+        self, phase: str, epoch: int, epochs: int, loss: float, images: int, seconds: float
+    ) -> None:
+        """Report the end of an epoch that saw so many images in so many seconds."""
+        self.report(
+            {
+                "phase": phase,
+                "epoch": epoch,
+                "epochs": epochs,
+                "loss": loss,
+                "images_per_s": images / seconds,
+                "seconds_left": (epochs - epoch) * seconds,
+            }
+        )
 
 
 @dataclass(slots=True)
@@ -99,10 +120,24 @@ def facts(run: PhaseRun) -> dict:
             **packages,
         },
         "device": torch.cuda.get_device_name() if run.device.startswith("cuda") else "cpu",
+        "processor": processor(run.device),
         "threads": torch.get_num_threads(),
+        "lanes": run.lanes,
         "peak_memory_bytes": peak_memory_bytes(run.device),
         "finished_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def processor(device: str) -> str:
+    """Name of the GPU, or of the CPU and its cores: what measured times are times of."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name()
+    cores = f"{os.cpu_count()} cores"
+    try:
+        found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+        return f"{found[1].strip()}, {cores}" if found else cores
+    except OSError:
+        return cores
 
 
 def reset_peak_memory(device: str) -> None:

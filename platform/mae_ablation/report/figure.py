@@ -1,5 +1,6 @@
-"""Figure: our curve with its spread over seeds, and the paper's on an axis of its own."""
+"""Figure: our levels with their spread over seeds, and the paper's on an axis of its own."""
 
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -10,22 +11,42 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 
-from mae_ablation.report.table import metric_of
+from mae_ablation.report.results import HOURS, LOSS, metrics_of
 from mae_ablation.study.plan import Plan
+from mae_ablation.study.study import Factor
 
 OURS, PAPER, REFERENCE = sns.color_palette("colorblind")[0], "0.35", "0.55"
-AXES = {"linear_probe_acc1": "linear probe, test top-1 (%)", "pretrain_loss": "pre-training loss"}
+AXES = {
+    "linear_probe_acc1": "linear probe, test top-1 (%)",
+    "knn_acc1": "k-NN, test top-1 (%)",
+    "finetune_acc1": "fine-tuning, test top-1 (%)",
+    "partial_acc1": "partial fine-tuning, test top-1 (%)",
+    LOSS: "pre-training loss",
+    HOURS: "pre-training (hours)",
+}
+PANEL = (7.2, 4.6)  # inches
+LABEL_WIDTH = 14  # characters of a named level in a line
 
 
 def draw(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, folder: Path) -> list[Path]:
-    """Write `figure.png` and `figure.svg`, one panel per factor. Returns their paths."""
+    """Write `figure.png` and `figure.svg`: a panel per factor and measured quantity.
+
+    Returns their paths.
+    """
     sns.set_theme(style="ticks", context="notebook")
-    factors = plan.study.factors
+    factors, metrics = plan.study.factors, metrics_of(plan)
+    rows, columns = len(metrics), len(factors)
     figure, axes = plt.subplots(
-        1, len(factors), figsize=(7.2 * len(factors), 4.6), squeeze=False, layout="constrained"
+        rows,
+        columns,
+        figsize=(PANEL[0] * columns, PANEL[1] * rows),
+        squeeze=False,
+        layout="constrained",
     )
-    for factor, axis in zip(factors, axes[0], strict=True):
-        panel(plan, factor.name, axis, table, results)
+    for metric, line in zip(metrics, axes, strict=True):
+        mine, measured = (frame[frame["metric"] == metric] for frame in (table, results))
+        for factor, axis in zip(factors, line, strict=True):
+            panel(factor, metric, axis, mine, measured)
     study = plan.study
     seeds = f"{len(study.seeds)} seed" + "s" * (len(study.seeds) > 1)
     data = study.baseline.data.name
@@ -38,23 +59,50 @@ def draw(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, folder: Path) -
     return paths
 
 
-def panel(plan: Plan, factor: str, axis, table: pd.DataFrame, results: pd.DataFrame) -> None:
-    """One factor: mean and band of one standard deviation, every seed a dot, the paper dashed."""
-    metric = metric_of(plan)
-    rows = table[table["factor"] == factor]
-    mine = results[results["factor"] == factor].dropna(subset=[metric])
-    x = {label: _x(label) for label in rows["level"]}
-    if any(value is None for value in x.values()):
-        x = {label: i for i, label in enumerate(rows["level"])}
-        axis.set_xticks(list(x.values()), list(x))
-    positions = rows["level"].map(x)
-    axis.plot(positions, rows["mean"], color=OURS, marker="o", label="ours")
-    axis.fill_between(
-        positions, rows["mean"] - rows["sd"], rows["mean"] + rows["sd"], color=OURS, alpha=0.2
-    )
-    axis.scatter(mine["level"].map(x), mine[metric].astype(float), s=14, color=OURS, alpha=0.6)
+def panel(factor: Factor, metric: str, axis, table: pd.DataFrame, results: pd.DataFrame) -> None:
+    """One factor: mean and one standard deviation, every seed a dot, the paper dashed.
+
+    Levels that are numbers stand at their values and are joined; named ones stand side by side.
+    """
+    rows = table[table["factor"] == factor.name]
+    mine = results[results["factor"] == factor.name].dropna(subset=["value"])
+    x, ordered = positions(factor)
+    if not ordered:
+        names = [level.label for level in factor.levels]
+        axis.set_xticks(list(x.values()), [wrapped(name) for name in names])
+    at = rows["level"].map(x)
+    style = {"color": OURS, "marker": "o", "label": "ours"}
+    if ordered:
+        axis.plot(at, rows["mean"], **style)
+        spread = rows["mean"] - rows["sd"], rows["mean"] + rows["sd"]
+        axis.fill_between(at, *spread, color=OURS, alpha=0.2)
+    else:
+        axis.errorbar(at, rows["mean"], yerr=rows["sd"].fillna(0), ls="", capsize=4, **style)
+    axis.scatter(mine["level"].map(x), mine["value"].astype(float), s=14, color=OURS, alpha=0.6)
     for label in rows.loc[rows["kind"] == "baseline", "level"]:
         axis.axvline(x[label], color=OURS, linewidth=1, linestyle=":", label="baseline")
+    references(axis, table)
+    axis.set(xlabel=factor.name.replace("_", " "), ylabel=AXES[metric])
+    axis.yaxis.label.set_color(OURS)
+    legend(axis, paper(axis, rows, x, ordered, metric))
+    axis.margins(x=0.05 if ordered else 0.15, y=0.15)
+
+
+def positions(factor: Factor) -> tuple[dict[str, float], bool]:
+    """Where each level stands, by its label, and whether that is its value."""
+    values = [level.value for level in factor.levels]
+    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    places = values if numbers else range(len(values))
+    return {level.label: p for level, p in zip(factor.levels, places, strict=True)}, numbers
+
+
+def wrapped(label: str) -> str:
+    """A level's name over several lines."""
+    return "\n".join(textwrap.wrap(label.replace("_", " "), LABEL_WIDTH))
+
+
+def references(axis, table: pd.DataFrame) -> None:
+    """Rows without pre-training, as lines across."""
     for _, line in table[table["kind"] == "reference"].dropna(subset=["mean"]).iterrows():
         axis.axhline(line["mean"], color=REFERENCE, linewidth=1, linestyle="-.")
         axis.annotate(
@@ -65,16 +113,28 @@ def panel(plan: Plan, factor: str, axis, table: pd.DataFrame, results: pd.DataFr
             fontsize="small",
             color=REFERENCE,
         )
-    axis.set(xlabel=factor.replace("_", " "), ylabel=AXES[metric])
-    axis.yaxis.label.set_color(OURS)
+
+
+def paper(axis, rows: pd.DataFrame, x: dict[str, float], ordered: bool, metric: str):
+    """The paper's values on the right; returns that axis, None where it has none."""
+    given = rows.dropna(subset=["paper"])
+    if not len(given):
+        return None
+    right = axis.twinx()
+    line = "--" if ordered else ""
+    right.plot(
+        given["level"].map(x), given["paper"], color=PAPER, marker="s", ls=line, label="paper"
+    )
+    unit = "hours, 128 TPU-v3 cores" if metric == HOURS else "ViT-L/16, ImageNet-1K (%)"
+    right.set_ylabel(f"paper: {unit}", color=PAPER)
+    right.margins(y=0.15)
+    return right
+
+
+def legend(axis, right) -> None:
+    """One legend for both axes, beneath."""
     handles, labels = axis.get_legend_handles_labels()
-    paper = rows.dropna(subset=["paper"])
-    if len(paper):
-        right = axis.twinx()
-        right.plot(
-            paper["level"].map(x), paper["paper"], color=PAPER, marker="s", ls="--", label="paper"
-        )
-        right.set_ylabel("paper: ViT-L/16, ImageNet-1K (%)", color=PAPER)
+    if right is not None:
         extra, names = right.get_legend_handles_labels()
         handles, labels = handles + extra, labels + names
     axis.legend(
@@ -82,14 +142,6 @@ def panel(plan: Plan, factor: str, axis, table: pd.DataFrame, results: pd.DataFr
         labels,
         frameon=False,
         loc="upper center",
-        bbox_to_anchor=(0.5, -0.16),
+        bbox_to_anchor=(0.5, -0.2),
         ncols=len(labels),
     )
-    axis.margins(y=0.15)
-
-
-def _x(label: str) -> float | None:
-    try:
-        return float(label)
-    except ValueError:
-        return None

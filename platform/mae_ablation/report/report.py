@@ -3,8 +3,9 @@
 import io
 from pathlib import Path
 
+from mae_ablation.report.page import markdown
 from mae_ablation.report.results import results_frame
-from mae_ablation.report.table import markdown, table_frame
+from mae_ablation.report.table import table_frame
 from mae_ablation.store import atomic
 from mae_ablation.study.plan import Plan
 

@@ -1,157 +1,113 @@
 """Table: levels with mean, spread over seeds, difference to the baseline and the paper's value."""
 
-import shlex
-
 import pandas as pd
 
-from mae_ablation.study.paper import paper_value
+from mae_ablation.report.results import HOURS, LOSS, column_of, metrics_of
+from mae_ablation.report.verdict import interval, verdict
+from mae_ablation.study.cost import pretrain_flops
+from mae_ablation.study.paper import paper_row, paper_value
 from mae_ablation.study.plan import Plan, Row
+from mae_ablation.study.recipe import Recipe
 
-METRIC = {"linear_probe": "linear_probe_acc1", "pretrain": "pretrain_loss"}
-
-
-def metric_of(plan: Plan) -> str:
-    """Column the table is about: probe accuracy, or the loss where no probe was asked for."""
-    return METRIC[plan.study.phases[-1]]
+STAND_IN = "stand-in tokeniser, in-domain"
 
 
 def table_frame(plan: Plan, results: pd.DataFrame) -> pd.DataFrame:
-    """One line per row of the plan.
+    """One line per measured quantity and row of the plan.
 
-    Columns: factor, level, kind, kept_patches, mean, sd (n - 1; empty for one seed), seeds
+    Columns: metric, factor, level, kind, kept_patches, epochs (of pre-training), flops (of a
+    pre-training image, over the baseline's), mean, sd (n - 1; empty for one seed), seeds
     (finished), seeds_asked, failed, difference and difference_sd (paired by seed, to the baseline,
-    over the seeds both have), paper, paper_difference, note.
+    over the seeds both have), low and high (95 % interval of the difference), speedup and
+    paper_speedup (hours only), paper, paper_difference, verdict, note.
     """
-    metric = metric_of(plan)
-    baseline_row = next(i for i, row in enumerate(plan.rows) if row.is_baseline)
-    by_row = {i: rows.set_index("seed") for i, rows in results.groupby("row")}
-    baseline = by_row[baseline_row][metric].astype(float)
-    paper_baseline = _paper(plan, plan.rows[baseline_row])
     lines = []
-    for i, row in enumerate([*plan.rows, *plan.references]):
-        mine = by_row[i]
-        values = mine[metric].astype(float)
-        paired = (values - baseline).dropna()
-        paper = _paper(plan, row)
-        is_reference = row in plan.references
-        lines.append(
-            {
-                "factor": mine["factor"].iloc[0],
-                "level": row.label,
-                "kind": mine["kind"].iloc[0],
-                "kept_patches": row.level.recipe.kept_patches if row.level else None,
-                "mean": values.mean(),
-                "sd": values.std(),
-                "seeds": int(values.notna().sum()),
-                "seeds_asked": len(mine),
-                "failed": int((mine["status"] == "failed").sum()),
-                "difference": None if row.is_baseline else paired.mean(),
-                "difference_sd": None if row.is_baseline else paired.std(),
-                "paper": paper,
-                "paper_difference": None
-                if row.is_baseline or paper is None or paper_baseline is None
-                else round(paper - paper_baseline, 1),
-                "note": _note(plan, row, mine, is_reference),
-            }
-        )
+    for metric in metrics_of(plan):
+        mine = results[results["metric"] == metric]
+        by_row = {i: rows.set_index("seed") for i, rows in mine.groupby("row")}
+        baseline = next(i for i, row in enumerate(plan.rows) if row.is_baseline)
+        rows = [*plan.rows, *plan.references]
+        lines += [
+            line(plan, metric, rows[i], by_row[i], rows[baseline], by_row[baseline])
+            for i in sorted(by_row)
+        ]
     return pd.DataFrame(lines)
 
 
-def _paper(plan: Plan, row: Row) -> float | None:
-    if row.level is None:
+def line(
+    plan: Plan, metric: str, row: Row, mine: pd.DataFrame, base: Row, theirs: pd.DataFrame
+) -> dict:
+    """One row of the table; `mine` and `theirs` are the row's and the baseline's results."""
+    values, baseline = mine["value"].astype(float), theirs["value"].astype(float)
+    paired = (values - baseline).dropna()
+    ours = interval(paired)
+    paper, paper_base = paper_of(plan, metric, row), paper_of(plan, metric, base)
+    compared = not row.is_baseline and paper is not None and paper_base is not None
+    apart = round(paper - paper_base, 1) if compared else None
+    accuracy = metric not in (LOSS, HOURS)
+    complete = bool(values.notna().all() and baseline.notna().all())
+    reference = row in plan.references
+    return {
+        "metric": metric,
+        "factor": mine["factor"].iloc[0],
+        "level": row.label,
+        "kind": mine["kind"].iloc[0],
+        "kept_patches": None if reference else row.recipe.kept_patches,
+        "epochs": None if reference else row.recipe.pretrain.epochs,
+        "flops": None if reference else flops_ratio(plan, row.recipe),
+        "mean": values.mean(),
+        "sd": values.std(),
+        "seeds": int(values.notna().sum()),
+        "seeds_asked": len(mine),
+        "failed": int((mine["status"] == "failed").sum()),
+        "difference": None if row.is_baseline else ours.mean,
+        "difference_sd": None if row.is_baseline else paired.std(),
+        "low": None if row.is_baseline else ours.low,
+        "high": None if row.is_baseline else ours.high,
+        "speedup": baseline.mean() / values.mean() if metric == HOURS else None,
+        "paper_speedup": paper_base / paper if metric == HOURS and paper and paper_base else None,
+        "paper": paper,
+        "paper_difference": apart,
+        "verdict": verdict(ours, apart, complete=complete, stand_in=row.recipe.stand_in)
+        if accuracy
+        else "",
+        "note": note(plan, row, mine, reference),
+    }
+
+
+def paper_of(plan: Plan, metric: str, row: Row) -> float | None:
+    """The paper's number for a row."""
+    if row.level is None or metric == LOSS:
         return None
-    phase = plan.study.phases[-1]
-    return paper_value(plan.study.paper, row.factor.field, row.level.value, phase)
+    return paper_value(plan.study.paper, row.factor.field, row.level.value, column_of(metric))
 
 
-def _note(plan: Plan, row: Row, mine: pd.DataFrame, is_reference: bool) -> str:
-    notes = ["baseline"] if row.is_baseline else ["no pre-training"] if is_reference else []
+def flops_ratio(plan: Plan, recipe: Recipe) -> float:
+    """FLOPs of a pre-training image over the baseline's."""
+    channels = plan.data.channels
+    return pretrain_flops(recipe, channels) / pretrain_flops(plan.study.baseline, channels)
+
+
+def note(plan: Plan, row: Row, mine: pd.DataFrame, reference: bool) -> str:
+    """What a reader has to know of a row."""
+    notes = ["baseline"] if row.is_baseline else ["no pre-training"] if reference else []
+    if not reference and row.recipe.stand_in:
+        notes.append(STAND_IN)
+    if not reference and row.recipe.pretrain.target == "pca":
+        channels = plan.data.channels
+        values = row.recipe.model.patch_size**2 * channels
+        notes.append(f"{row.recipe.pca_components(channels)} of {values} coefficients")
     if row.same_as:
         notes.append(f"same training as {row.same_as}{row.why_same()}")
+    jitter = not reference and row.recipe.pretrain.augmentation == "crop_jitter"
+    if jitter and plan.data.channels == 1:
+        notes.append("grey images: brightness and contrast only")
+    printed = paper_row(plan.study.paper, row.factor.field, row.level.value) if row.level else {}
+    if "flops_ratio" in printed:
+        notes.append(f"paper: {printed['flops_ratio']:g}x the FLOPs")
+    if chosen := sorted(set(mine["chosen"].dropna())):
+        notes.append(f"{', '.join(chosen)}, chosen on validation")
     finished, failed = (mine["status"] == "finished").sum(), (mine["status"] == "failed").sum()
     if finished < len(mine):
         notes.append(f"{finished} of {len(mine)} seeds" + (f", {failed} failed" if failed else ""))
     return "; ".join(notes)
-
-
-def markdown(plan: Plan, table: pd.DataFrame, results: pd.DataFrame) -> str:
-    """The report's page: caption, table, how it was measured, how to make it again."""
-    study = plan.study
-    head = ["level", "kept", "mean", "sd", "seeds", "vs baseline", "paper", "paper vs baseline", ""]
-    lines = [f"# {study.title}", "", caption(plan, results), ""]
-    lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for row in table.to_dict("records"):
-        bold = "**" if row["kind"] == "baseline" else ""
-        kept = f"{row['kept_patches']:.0f}" if _is(row["kept_patches"]) else ""
-        cells = [
-            f"{bold}{row['level']}{bold}",
-            kept,
-            _number(row["mean"]),
-            _number(row["sd"]),
-            f"{row['seeds']}/{row['seeds_asked']}",
-            _signed(row["difference"], row["difference_sd"]),
-            _number(row["paper"], 1),
-            _signed(row["paper_difference"], None, 1),
-            row["note"],
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", *measured(plan), "", f"![{study.title}](figure.png)", ""]
-    lines += [f"Made by `{command(plan)}`."]
-    return "\n".join(lines) + "\n"
-
-
-def command(plan: Plan) -> str:
-    """The command that makes this table; seeds that are not 0, 1, ... stand in the study."""
-    study = plan.study
-    words = ["python", "-m", "platform.run", str(study.path), "--recipe", study.recipe_name]
-    for change in study.changed:
-        words += ["--set", change]
-    if study.seeds == tuple(range(len(study.seeds))):
-        words += ["--seeds", str(len(study.seeds))]
-    return shlex.join(words)
-
-
-def caption(plan: Plan, results: pd.DataFrame) -> str:
-    """Data, recipe, epochs, seeds and commit of a table, in one line."""
-    study, recipe = plan.study, plan.study.baseline
-    commits = ", ".join(sorted(set(results["commit"].dropna()))) or "none"
-    changed = f" with {', '.join(study.changed)}" if study.changed else ""
-    seeds = ", ".join(map(str, study.seeds))
-    return (
-        f"Data {recipe.data.name} ({recipe.data.image_size} px), "
-        f"recipe {study.recipe_name}{changed}, {recipe.pretrain.epochs} pre-training epochs, "
-        f"seeds {seeds}, commit {commits}."
-    )
-
-
-def measured(plan: Plan) -> list[str]:
-    """What the columns mean."""
-    recipe, probe = plan.study.baseline, plan.study.baseline.linear_probe
-    if "linear_probe" in plan.study.phases:
-        what = (
-            f"*mean*: top-1 accuracy on the test split in per cent, linear probe after its last "
-            f"epoch ({probe.protocol} protocol, {probe.pooling} features, {probe.epochs} epochs)"
-        )
-    else:
-        what = "*mean*: pre-training loss of the last epoch"
-    return [
-        f"{what}; *sd*: over seeds; *vs baseline*: paired by seed, ± sd; *kept*: patches the "
-        f"encoder sees, of {recipe.patches}. *paper*: ViT-L/16 on ImageNet-1K, 800 epochs unless "
-        f"the schedule is the factor; compare shapes, not heights. "
-        f"{recipe.data.validation_images} images are held out of training for choices; the test "
-        "split chooses nothing."
-    ]
-
-
-def _is(value: object) -> bool:
-    return value is not None and not pd.isna(value)
-
-
-def _number(value: float | None, digits: int = 2) -> str:
-    return f"{value:.{digits}f}" if _is(value) else "–"
-
-
-def _signed(value: float | None, spread: float | None, digits: int = 2) -> str:
-    if not _is(value):
-        return "–"
-    return f"{value:+.{digits}f}" + (f" ± {spread:.{digits}f}" if _is(spread) else "")

@@ -4,6 +4,7 @@ store/pretrain/fashion_mnist-30px-keep9of36-s0-3f2a9c0d1e4b/
     phase.json            what was hashed into the identity
     journal.jsonl         the curve
     checkpoint-00012.pt   the last two
+    pictures/             reconstructions along a pre-training, by step
     result.json           written once, when the phase is finished
     failure.json          why it is not, if it failed
 """
@@ -36,9 +37,13 @@ class PhaseFolder:
         """Why the phase failed when it was last tried; None if it did not."""
         return self._read("failure.json")
 
+    def document(self) -> dict | None:
+        """What was hashed into the identity; None where this is no phase's folder."""
+        return self._read("phase.json")
+
     def begin(self, document: dict) -> None:
         """Make the folder, state what it is, and forget an earlier failure."""
-        if self._read("phase.json") is None:
+        if self.document() is None:
             atomic.write_json(self.path / "phase.json", document)
         (self.path / "failure.json").unlink(missing_ok=True)
 
@@ -54,6 +59,14 @@ class PhaseFolder:
 
     def checkpoint_path(self, epoch: int) -> Path:
         return self.path / f"checkpoint-{epoch:05d}.pt"
+
+    def picture_path(self, step: int) -> Path:
+        return self.path / "pictures" / f"reconstruction-{step:08d}.png"
+
+    def pictures(self) -> dict[int, Path]:
+        """Pictures by step."""
+        found = sorted(self.path.glob("pictures/reconstruction-*.png"))
+        return {int(path.stem.split("-")[1]): path for path in found}
 
     def drop_old_checkpoints(self) -> None:
         for old in self.checkpoints()[CHECKPOINTS_KEPT:]:

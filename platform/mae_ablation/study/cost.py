@@ -4,7 +4,7 @@ Pure numbers, so that a plan needs no model. Only matrix products are counted, t
 multiply-accumulate (the convention of the paper's Table 1c and of torch's FlopCounterMode).
 """
 
-from mae_ablation.study.recipe import Model, Recipe
+from mae_ablation.study.recipe import Recipe
 
 BACKWARD = 2  # a backward pass costs twice a forward pass
 
@@ -16,20 +16,37 @@ def block_flops(tokens: int, width: int, mlp_ratio: float) -> float:
     return 2 * (linear + attention)
 
 
-def encoder_flops(recipe: Recipe, channels: int, patches: int) -> float:
-    """Forward pass of the encoder over `patches` patches and the class token."""
+def encoder_flops(recipe: Recipe, channels: int, patches: int, masked: int = 0) -> float:
+    """Forward pass of the encoder over `patches` embedded patches, `masked` mask tokens and the
+    class token."""
     m = recipe.model
     embed = 2 * patches * m.patch_size**2 * channels * m.encoder_width
-    return embed + m.encoder_depth * block_flops(patches + 1, m.encoder_width, m.mlp_ratio)
+    tokens = patches + masked + m.class_token
+    return embed + m.encoder_depth * block_flops(tokens, m.encoder_width, m.mlp_ratio)
+
+
+def prediction_width(recipe: Recipe, channels: int) -> int:
+    """Numbers the decoder predicts for a patch: pixels, PCA coefficients or a score per code."""
+    if recipe.pretrain.target == "pca":
+        return recipe.pca_components(channels)
+    if recipe.pretrain.target == "dvae_token":
+        dalle_codes = 8192
+        return dalle_codes if recipe.tokenizer.source == "dalle" else recipe.tokenizer.codes
+    return recipe.model.patch_size**2 * channels
 
 
 def pretrain_flops(recipe: Recipe, channels: int) -> float:
-    """Forward pass of one pre-training image: encoder on the kept patches, decoder on all."""
+    """Forward pass of one pre-training image: encoder on the kept patches (and mask tokens, where
+    it sees them), decoder on all. A tokeniser's own cost is not in it."""
     m = recipe.model
-    handover = 2 * (recipe.kept_patches + 1) * m.encoder_width * m.decoder_width
-    decoder = m.decoder_depth * block_flops(recipe.patches + 1, m.decoder_width, m.mlp_ratio)
-    predict = 2 * recipe.patches * m.decoder_width * m.patch_size**2 * channels
-    return encoder_flops(recipe, channels, recipe.kept_patches) + handover + decoder + predict
+    masked = (recipe.patches - recipe.kept_patches) if m.encoder_mask_tokens else 0
+    seen = recipe.kept_patches + masked + m.class_token
+    handover = 2 * seen * m.encoder_width * m.decoder_width
+    tokens = recipe.patches + m.class_token
+    decoder = m.decoder_depth * block_flops(tokens, m.decoder_width, m.mlp_ratio)
+    predict = 2 * recipe.patches * m.decoder_width * prediction_width(recipe, channels)
+    encoder = encoder_flops(recipe, channels, recipe.kept_patches, masked)
+    return encoder + handover + decoder + predict
 
 
 def training_flops(forward_flops: float) -> float:
@@ -37,17 +54,19 @@ def training_flops(forward_flops: float) -> float:
     return forward_flops * (1 + BACKWARD)
 
 
-def parameters(model: Model, channels: int) -> int:
+def parameters(recipe: Recipe, channels: int) -> int:
     """Trainable parameters of encoder and decoder."""
-    values = model.patch_size**2 * channels
+    m = recipe.model
+    values = m.patch_size**2 * channels
+    tokens = 1 + m.class_token + m.encoder_mask_tokens
 
     def stack(width: int, depth: int) -> int:
-        hidden = int(width * model.mlp_ratio)
+        hidden = int(width * m.mlp_ratio)
         matrices = 4 * width * width + 2 * width * hidden
         vectors = 4 * width + hidden + width + 4 * width  # biases of qkv and projection, MLP; norms
         return depth * (matrices + vectors) + 2 * width  # and the last norm
 
-    encoder = stack(model.encoder_width, model.encoder_depth) + (values + 2) * model.encoder_width
-    decoder = stack(model.decoder_width, model.decoder_depth) + model.decoder_width
-    between = (model.encoder_width + 1) * model.decoder_width
-    return encoder + between + decoder + (model.decoder_width + 1) * values
+    encoder = stack(m.encoder_width, m.encoder_depth) + (values + tokens) * m.encoder_width
+    decoder = stack(m.decoder_width, m.decoder_depth) + m.decoder_width
+    between = (m.encoder_width + 1) * m.decoder_width
+    return encoder + between + decoder + (m.decoder_width + 1) * prediction_width(recipe, channels)

@@ -1,10 +1,20 @@
 """Estimate: wall clock and disk of a plan's missing trials, before anything is started."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from mae_ablation.study.cost import encoder_flops, parameters
-from mae_ablation.study.plan import Plan, Trial
+from mae_ablation.study.cost import encoder_flops, parameters, training_flops
+from mae_ablation.study.plan import (
+    DataFacts,
+    Phase,
+    Plan,
+    Trial,
+    missing,
+    training_images,
+    trials_of,
+    unfinished,
+)
 
 ASSUMED_FLOPS_PER_S = 20e9  # one CPU lane on small models, until a pre-training has been measured
 START_S = 25  # Ray, torch and the lanes, from a cold start
@@ -25,39 +35,44 @@ class Estimate:
     """finished pre-trainings behind `flops_per_s`; 0: an assumption"""
 
 
-def estimate(plan: Plan, lanes: int) -> Estimate:
-    """Seconds and bytes of the missing trials on so many lanes.
+def estimate(plans: Sequence[Plan], lanes: int) -> Estimate:
+    """Seconds and bytes of the missing trials of some studies on so many lanes.
 
     seconds = FLOPs / (FLOP/s of a lane) / lanes + start; the speed is the median of the store's
     finished pre-trainings.
     """
-    measured = [result["flops_per_s"] for result in plan.store.results("pretrain")]
+    store, data = plans[0].store, plans[0].data
+    measured = [result["flops_per_s"] for result in store.results("pretrain")]
     rate = median(measured) if measured else ASSUMED_FLOPS_PER_S
-    missing = plan.missing()
-    busy = sum(trial_seconds(plan, trial, rate) for trial in missing)
+    trials = missing(trials_of(plans), store)
+    busy = sum(
+        phase_seconds(phase, trial, data, rate)
+        for trial in trials
+        for phase in unfinished(trial, store)
+    )
     numbers = sum(
-        parameters(trial.recipe.model, plan.data.channels)
-        for trial in missing
-        if trial.source == "pretrain"
+        parameters(trial.recipe, data.channels) for trial in trials if trial.source == "pretrain"
     )
     return Estimate(
-        seconds=busy / min(lanes, len(missing)) + START_S if missing else 0.0,
+        seconds=busy / min(lanes, len(trials)) + START_S if trials else 0.0,
         disk_bytes=numbers * CHECKPOINT_COPIES * BYTES_PER_NUMBER,
         flops_per_s=rate,
         measured_on=len(measured),
     )
 
 
-def trial_seconds(plan: Plan, trial: Trial, flops_per_s: float) -> float:
-    """Seconds of the unfinished phases of a trial."""
-    seconds = 0.0
-    for phase in plan.unfinished(trial):
-        if phase.kind == "pretrain":
-            seconds += trial.flops / flops_per_s
-        else:
-            images = plan.data.train_images + plan.data.test_images
-            encode = encoder_flops(phase.recipe, plan.data.channels, phase.recipe.patches)
-            probe = phase.recipe.linear_probe
-            passes = probe.epochs if probe.protocol == "paper" else 1
-            seconds += PROBE_S + passes * images * encode / flops_per_s
-    return seconds
+def phase_seconds(phase: Phase, trial: Trial, data: DataFacts, flops_per_s: float) -> float:
+    """Seconds of one phase, from a cold start."""
+    if phase.kind == "pretrain":
+        return trial.flops / flops_per_s
+    encode = encoder_flops(phase.recipe, data.channels, phase.recipe.patches)
+    if phase.kind in ("finetune", "partial", "scratch"):
+        images = getattr(phase.recipe, phase.kind).epochs * training_images(phase.recipe, data)
+        return images * training_flops(encode) / flops_per_s
+    if phase.kind in ("pca", "tokenizer"):
+        return PROBE_S
+    probe = phase.recipe.linear_probe
+    again = phase.kind == "linear_probe" and probe.protocol == "paper"
+    passes = probe.epochs if again else 1
+    images = data.train_images + data.test_images
+    return PROBE_S + passes * images * encode / flops_per_s

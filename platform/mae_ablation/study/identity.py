@@ -16,7 +16,16 @@ from typing import Any, get_type_hints
 
 from mae_ablation.study.recipe import Recipe
 
-VERSIONS = {"pretrain": 1, "linear_probe": 1}
+VERSIONS = {
+    "pca": 1,
+    "tokenizer": 1,
+    "pretrain": 1,
+    "linear_probe": 1,
+    "knn": 1,
+    "finetune": 1,
+    "partial": 1,
+    "scratch": 1,
+}
 """raised when the same recipe gives another result than before"""
 
 DIGITS = 12
@@ -40,43 +49,101 @@ def identity(document: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
 
 
-def pretrain_document(recipe: Recipe, seed: int, fingerprint: str) -> dict[str, Any]:
+def data_document(recipe: Recipe, fingerprint: str) -> dict[str, Any]:
+    return {**section(recipe.data), "fingerprint": fingerprint}
+
+
+def pca_document(recipe: Recipe, fingerprint: str) -> dict[str, Any]:
+    """Document of the principal components of training patches: no seed, all seeds share them."""
+    return {
+        "phase": "pca",
+        "version": VERSIONS["pca"],
+        "data": data_document(recipe, fingerprint),
+        "patch_size": recipe.model.patch_size,
+    }
+
+
+def tokenizer_document(recipe: Recipe, fingerprint: str) -> dict[str, Any]:
+    """Document of a tokeniser: trained on the study's images, or the user's DALL-E encoder.
+
+    It has one seed of its own, so that all seeds of a study predict the same tokens.
+    """
+    tokenizer = section(recipe.tokenizer)
+    document: dict[str, Any] = {"phase": "tokenizer", "version": VERSIONS["tokenizer"]}
+    if recipe.tokenizer.source == "dalle":
+        return {**document, "tokenizer": {k: tokenizer[k] for k in ("source", "sha256")}}
+    for gate in ("min_perplexity", "min_explained", "sha256"):
+        del tokenizer[gate]  # whether it may be used, not what it is
+    return {
+        **document,
+        "data": data_document(recipe, fingerprint),
+        "patch_size": recipe.model.patch_size,
+        "tokenizer": tokenizer,
+    }
+
+
+def pretrain_document(
+    recipe: Recipe, seed: int, fingerprint: str, upstream: str | None = None
+) -> dict[str, Any]:
+    """Document of a pre-training. `upstream`: identity of its PCA or tokeniser, if it has one."""
     pretrain = section(recipe.pretrain)
     del pretrain["mask_ratio"]
-    if recipe.pretrain.augmentation != "crop_random":
-        del pretrain["crop_min_area"]
-    return {
+    used = {
+        "crop_min_area": recipe.pretrain.augmentation in ("crop_random", "crop_jitter"),
+        "jitter": recipe.pretrain.augmentation == "crop_jitter",
+        "jitter_hue": recipe.pretrain.augmentation == "crop_jitter",
+        "block_min_share": recipe.pretrain.mask_sampling == "block",
+        "pca_components": recipe.pretrain.target == "pca",
+        "pca_mean_over": recipe.pretrain.target == "pca",
+    }
+    for name, in_use in used.items():
+        if not in_use:
+            pretrain.pop(name, None)
+    document = {
         "phase": "pretrain",
         "version": VERSIONS["pretrain"],
         "seed": seed,
-        "data": {**section(recipe.data), "fingerprint": fingerprint},
+        "data": data_document(recipe, fingerprint),
         "model": section(recipe.model),
         "pretrain": {**pretrain, "kept_patches": recipe.kept_patches},
     }
+    return document | ({"upstream": upstream} if upstream else {})
 
 
-def probe_document(
-    recipe: Recipe, seed: int, fingerprint: str, source: str, upstream: str | None
+def evaluation_document(
+    kind: str, recipe: Recipe, seed: int, fingerprint: str, source: str, upstream: str | None
 ) -> dict[str, Any]:
-    """Document of a linear probe on a pre-trained encoder (`upstream` is its identity), on a
-    randomly initialised one ("random": the encoder's shape matters, the decoder's does not) or on
-    "pixels" (no model at all)."""
-    probe = section(recipe.linear_probe)
-    if recipe.linear_probe.protocol == "cached":
-        del probe["crop_min_area"]
-    if source == "pixels":
-        del probe["pooling"]
+    """Document of an evaluation on a pre-trained encoder (`upstream` is its identity), on a
+    randomly initialised one ("random", "scratch": the encoder's shape matters, the decoder's does
+    not) or on "pixels" (no model at all)."""
     document = {
-        "phase": "linear_probe",
-        "version": VERSIONS["linear_probe"],
+        "phase": kind,
+        "version": VERSIONS[kind],
         "seed": seed,
-        "data": {**section(recipe.data), "fingerprint": fingerprint},
-        "linear_probe": probe,
+        "data": data_document(recipe, fingerprint),
+        kind: evaluation_section(kind, recipe, source),
         "encoder": source,
     }
-    if source == "random":
+    if source in ("random", "scratch"):
         model = section(recipe.model).items()
-        document["model"] = {name: v for name, v in model if not name.startswith("decoder")}
+        pretraining_only = ("decoder", "encoder_mask_tokens")
+        document["model"] = {k: v for k, v in model if not k.startswith(pretraining_only)}
     if source == "pretrain":
         document["upstream"] = upstream
     return document
+
+
+def evaluation_section(kind: str, recipe: Recipe, source: str) -> dict[str, Any]:
+    """The settings of an evaluation that matter to it."""
+    out = section(getattr(recipe, kind))
+    if kind == "linear_probe" and recipe.linear_probe.protocol == "cached":
+        del out["crop_min_area"]
+    if kind == "linear_probe" and source == "pixels":
+        del out["pooling"]
+    if kind == "knn" and source != "pixels":
+        out["pooling"] = recipe.linear_probe.pooling
+        size = recipe.linear_probe.image_size
+        out |= {"image_size": size} if size else {}
+    if kind == "partial":
+        del out["epochs_tried"]
+    return out

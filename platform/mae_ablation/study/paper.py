@@ -20,25 +20,39 @@ def paper_tables() -> dict[str, dict]:
 FIELDS = {
     "figure_5": "pretrain.mask_ratio",
     "figure_7": "pretrain.epochs",
+    "figure_9": "partial.blocks",
     "table_1a": "model.decoder_depth",
     "table_1b": "model.decoder_width",
     "table_1d": "pretrain.target",
     "table_1e": "pretrain.augmentation",
 }
-"""The recipe field that a table of the paper varies."""
+"""The recipe field that a table of the paper varies; the levels of the others are named."""
 
 
-def paper_value(table: str | None, field: str, level: Any, phase: str) -> float | None:
-    """Top-1 accuracy in per cent for a factor's level; None where the paper gives none.
+def paper_row(table: str | None, field: str | None, level: Any) -> dict:
+    """A level's row of a table; empty where the paper has none.
 
     A ratio such as 0.75 is looked up as 75 where the paper's table counts in per cent.
     """
     if table is None or FIELDS.get(table) != field:
-        return None
+        return {}
     rows = paper_tables()[table]
     key = level
     if rows.get("unit") == "percent":
         key = round(100 * level)
         if abs(key - 100 * level) > 1e-6:
-            return None
-    return next((row.get(phase) for row in rows["rows"] if row["level"] == key), None)
+            return {}
+    return next((row for row in rows["rows"] if row["level"] == key), {})
+
+
+def paper_value(table: str | None, field: str | None, level: Any, column: str) -> float | None:
+    """The paper's number for a factor's level; None where it gives none.
+
+    `column` is "linear_probe" or "finetune" (top-1 in per cent), "partial" (Figure 9, whose level 0
+    is the linear probe), or "hours".
+    """
+    row = paper_row(table, field, level)
+    if column == "partial":
+        tuned = row.get("finetune")
+        return row.get("linear_probe") if tuned is None else tuned
+    return row.get(column)

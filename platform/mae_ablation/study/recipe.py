@@ -1,4 +1,4 @@
-"""Recipe: everything one training needs. The defaults are the paper's (Tables 8 and 10, ViT-L/16).
+"""Recipe: everything one training needs. The defaults are the paper's (Tables 8 to 11, ViT-L/16).
 
 A recipe is plain data, checked where it is born. Fields marked `RUNTIME` say how often or where
 something is done, not what: they never enter an identity (see identity.py).
@@ -7,48 +7,53 @@ something is done, not what: they never enter an identity (see identity.py).
 from dataclasses import dataclass, field
 from typing import Literal
 
-RUNTIME = {"runtime": True}
-
-
-class Invalid(ValueError):
-    """A value that cannot be. `fields` names those involved: the last one said is to blame."""
-
-    def __init__(self, message: str, *fields: str) -> None:
-        super().__init__(message)
-        self.fields = fields
-
-
-def check(holds: bool, message: str, *fields: str) -> None:
-    if not holds:
-        raise Invalid(message, *fields)
-
-
-def at_least(section: object, low: float, *names: str) -> None:
-    for name in names:
-        value = getattr(section, name)
-        check(value is None or value >= low, f"{name} is {value}, must be at least {low}", name)
-
-
-def above(section: object, low: float, *names: str) -> None:
-    for name in names:
-        value = getattr(section, name)
-        check(value > low, f"{name} is {value}, must be above {low}", name)
+from mae_ablation.study.checks import above, at_least, between, check, shares
+from mae_ablation.study.evaluations import (
+    RUNTIME,
+    Finetune,
+    Knn,
+    LinearProbe,
+    Partial,
+    Scratch,
+    later,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Data:
     """Which images, at which size, and how many of them are kept from training."""
 
-    name: Literal["fashion_mnist"] = "fashion_mnist"
+    name: Literal[
+        "fashion_mnist",
+        "fashion_mnist_60k",
+        "cifar10",
+        "cifar100",
+        "stl10",
+        "imagenette",
+        "imagenet",
+        "imagenet100",
+        "image_folder",
+    ] = "fashion_mnist"
+    """fashion_mnist is the bundled subset of 10,000; image_folder is any train/ and val/"""
     image_size: int = 28
-    """side in pixels; smaller images are padded evenly with zeros"""
+    """side in pixels; images of a smaller set are padded evenly with zeros"""
     train_images: int | None = None
     """class-balanced part of the training split that is used; null: all of it"""
     validation_images: int = 1000
     """class-balanced, held out of every training; whatever is selected is selected on it"""
+    reading: Literal["cache", "stream"] = later("cache")
+    """cache: decoded once to image_size and kept in memory, crops are taken from that; stream:
+    decoded from the files in every epoch, crops are taken from the full image"""
+    folder: str | None = field(default=None, metadata=RUNTIME)
+    """where the files lie; null: data/NAME"""
+    download: bool = field(default=False, metadata=RUNTIME)
+    """fetch the set if it is not there"""
+    workers: int = field(default=4, metadata=RUNTIME)
+    """processes that decode, where images are streamed"""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "image_size", "train_images", "validation_images")
+        at_least(self, 0, "workers")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +68,10 @@ class Model:
     decoder_depth: int = 8
     decoder_heads: int = 16
     mlp_ratio: float = 4.0
+    encoder_mask_tokens: bool = later(False)
+    """the encoder sees a learned token for every removed patch (paper Table 1c)"""
+    class_token: bool = later(True)
+    """false: no class token, features are the mean of the patch tokens"""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "patch_size", "encoder_width", "encoder_depth", "encoder_heads")
@@ -85,7 +94,7 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pretrain:
-    """Masked pre-training (paper Table 8; crop scale as in the official code)."""
+    """Masked pre-training (paper Table 8; what the paper leaves open as in the official code)."""
 
     epochs: int = 800
     warmup_epochs: float = 40
@@ -98,56 +107,79 @@ class Pretrain:
     beta2: float = 0.95
     mask_ratio: float = 0.75
     """share of the patches removed; kept = int(patches x (1 - mask_ratio))"""
-    target: Literal["pixel", "pixel_norm"] = "pixel"
-    """raw pixels, or pixels normalised per patch"""
-    augmentation: Literal["none", "crop_fixed", "crop_random"] = "crop_random"
-    """none: no crop, no flip; both crops flip at random (paper Table 1e)"""
+    mask_sampling: Literal["random", "block", "grid"] = later("random")
+    """block: BEiT's block-wise rule; grid: one patch of every 2 x 2 is kept (paper Table 1f)"""
+    block_min_share: float = later(16 / 196)
+    """block sampling: smallest block, as a share of the patches (BEiT: 16 of 196)"""
+    target: Literal["pixel", "pixel_norm", "pca", "dvae_token"] = "pixel"
+    """raw pixels, pixels normalised per patch, PCA coefficients of patches, or the tokens of
+    the recipe's tokenizer (paper Table 1d)"""
+    pca_components: int | None = later(None)
+    """null: an eighth of the patch's values, as in the paper (96 of 768)"""
+    pca_mean_over: Literal["components", "patch"] = later("components")
+    """the squared error is summed and divided by the components, or by the patch's values"""
+    loss_on: Literal["masked", "all"] = later("masked")
+    """patches whose error counts"""
+    augmentation: Literal["none", "crop_fixed", "crop_random", "crop_jitter"] = "crop_random"
+    """none: no random crop, no flip; the others flip at random (paper Table 1e)"""
     crop_min_area: float = 0.2
-    """crop_random: smallest share of the image's area"""
+    """crop_random, crop_jitter: smallest share of the image's area"""
+    jitter: float = later(0.4)
+    """crop_jitter: brightness, contrast and saturation times a factor in 1 +- this"""
+    jitter_hue: float = later(0.1)
+    """crop_jitter: hue shifted by up to this share of the circle"""
     checkpoint_every_s: float = field(default=30.0, metadata=RUNTIME)
     """seconds between checkpoints, taken at the next end of an epoch"""
+    pictures: int = field(default=8, metadata=RUNTIME)
+    """reconstructions of fixed test images drawn along the training; 0: none"""
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "epochs", "batch_size")
-        at_least(self, 0, "warmup_epochs", "weight_decay", "checkpoint_every_s")
-        above(self, 0, "base_lr", "crop_min_area")
+        at_least(self, 1, "epochs", "batch_size", "pca_components")
+        at_least(self, 0, "warmup_epochs", "weight_decay", "checkpoint_every_s", "pictures")
+        above(self, 0, "base_lr", "crop_min_area", "block_min_share")
         check(
             0 < self.mask_ratio < 1,
             f"mask_ratio is {self.mask_ratio}, must lie between 0 and 1 (both excluded)",
             "mask_ratio",
         )
-        for name in ("beta1", "beta2"):
-            check(0 <= getattr(self, name) < 1, f"{name} must lie in [0, 1)", name)
+        shares(self, "beta1", "beta2", "jitter")
+        between(self, 0, 0.5, "jitter_hue")
+        between(self, 0, 1, "block_min_share")
         check(self.crop_min_area <= 1, "crop_min_area must be at most 1", "crop_min_area")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LinearProbe:
-    """Linear classifier on the frozen encoder (paper Table 10)."""
+class Tokenizer:
+    """Where the tokens of `target: dvae_token` come from.
 
-    protocol: Literal["cached", "paper"] = "cached"
-    """cached: features extracted once, no augmentation; paper: LARS, random crops, every epoch"""
-    pooling: Literal["cls", "mean"] = "cls"
-    """class token, or mean of the patch tokens, after the encoder's last norm"""
-    epochs: int = 90
-    warmup_epochs: float = 10
-    batch_size: int = 16384
-    """at most the number of training images is used"""
-    base_lr: float = 0.1
-    """learning rate per 256 images: lr = base_lr x batch size / 256"""
-    weight_decay: float = 0.0
-    momentum: float = 0.9
-    crop_min_area: float = 0.08
-    """paper protocol: smallest share of the image's area in a training crop"""
-    checkpoint_every_s: float = field(default=30.0, metadata=RUNTIME)
-    """seconds between checkpoints, taken at the next end of an epoch"""
+    in_domain: a small vector-quantised autoencoder trained on the study's own training images, one
+    token per patch; a stand-in, and labelled so. dalle: the encoder of the DALL-E dVAE as in the
+    paper, from a file of the user's.
+    """
+
+    source: Literal["in_domain", "dalle"] = "in_domain"
+    file: str | None = field(default=None, metadata=RUNTIME)
+    """dalle: weights of the encoder, a plain state dict (.pt, .pth) or .safetensors"""
+    sha256: str | None = None
+    """dalle: hash of the file"""
+    codes: int = 512
+    width: int = 64
+    code_width: int = 16
+    epochs: int = 10
+    batch_size: int = 256
+    lr: float = 1e-3
+    min_perplexity: float = 8.0
+    """gate: codes in effective use, exp of their entropy, on validation images"""
+    min_explained: float = 0.5
+    """gate: share of the pixels' variance that the codes explain, on validation images"""
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "epochs", "batch_size")
-        at_least(self, 0, "warmup_epochs", "weight_decay", "checkpoint_every_s")
-        above(self, 0, "base_lr", "crop_min_area")
-        check(0 <= self.momentum < 1, "momentum must lie in [0, 1)", "momentum")
-        check(self.crop_min_area <= 1, "crop_min_area must be at most 1", "crop_min_area")
+        at_least(self, 1, "codes", "width", "code_width", "epochs", "batch_size", "min_perplexity")
+        above(self, 0, "lr")
+        between(self, 0, 1, "min_explained")
+        if self.source == "dalle":
+            check(self.file is not None, "source dalle needs file: PATH", "source")
+            check(self.sha256 is not None, "source dalle needs sha256: HASH", "source")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,21 +189,66 @@ class Recipe:
     data: Data = field(default_factory=Data)
     model: Model = field(default_factory=Model)
     pretrain: Pretrain = field(default_factory=Pretrain)
+    tokenizer: Tokenizer = field(default_factory=Tokenizer)
     linear_probe: LinearProbe = field(default_factory=LinearProbe)
+    knn: Knn = field(default_factory=Knn)
+    finetune: Finetune = field(default_factory=Finetune)
+    partial: Partial = field(default_factory=Partial)
+    scratch: Scratch = field(default_factory=Scratch)
 
     def __post_init__(self) -> None:
         size, patch = self.data.image_size, self.model.patch_size
-        check(
-            size % patch == 0,
-            f"image_size {size} is not divisible by patch_size {patch}",
-            "data.image_size",
-            "model.patch_size",
-        )
+        for section, side in [("data", size), *self._evaluation_sizes()]:
+            check(
+                side % patch == 0,
+                f"image_size {side} is not divisible by patch_size {patch}",
+                f"{section}.image_size",
+                "model.patch_size",
+            )
         check(
             self.kept_patches >= 1,
             f"mask_ratio {self.pretrain.mask_ratio} keeps none of the {self.patches} patches "
             f"({self.grid} x {self.grid}); the largest ratio that keeps one is "
             f"{int(10_000 * (1 - 1 / self.patches)) / 10_000:g}",
+            "pretrain.mask_ratio",
+        )
+        self._check_grid_sampling()
+        for section in ("linear_probe", "finetune", "partial", "scratch"):
+            check(
+                self.model.class_token or getattr(self, section).pooling != "cls",
+                f"{section}.pooling cls needs a class token: take mean",
+                f"{section}.pooling",
+                "model.class_token",
+            )
+        check(
+            self.partial.blocks <= self.model.encoder_depth,
+            f"partial.blocks {self.partial.blocks:g} is above the {self.model.encoder_depth} "
+            "blocks of the encoder",
+            "partial.blocks",
+            "model.encoder_depth",
+        )
+
+    def _evaluation_sizes(self) -> list[tuple[str, int]]:
+        names = ("linear_probe", "finetune", "partial", "scratch")
+        sizes = [(name, getattr(self, name).image_size) for name in names]
+        return [(name, size) for name, size in sizes if size is not None]
+
+    def _check_grid_sampling(self) -> None:
+        if self.pretrain.mask_sampling != "grid":
+            return
+        check(
+            self.grid % 2 == 0,
+            f"grid sampling keeps one patch of every 2 x 2: impossible on {self.grid} x "
+            f"{self.grid} patches, take an even grid",
+            "pretrain.mask_sampling",
+            "data.image_size",
+            "model.patch_size",
+        )
+        check(
+            self.kept_patches * 4 == self.patches,
+            f"grid sampling keeps one patch of every 2 x 2, {self.patches // 4} of "
+            f"{self.patches}: mask_ratio must be 0.75, not {self.pretrain.mask_ratio}",
+            "pretrain.mask_sampling",
             "pretrain.mask_ratio",
         )
 
@@ -187,5 +264,15 @@ class Recipe:
 
     @property
     def kept_patches(self) -> int:
-        """Patches the encoder sees in pre-training, truncated as in the official code."""
+        """Patches that stay visible in pre-training, truncated as in the official code."""
         return int(self.patches * (1 - self.pretrain.mask_ratio))
+
+    @property
+    def stand_in(self) -> bool:
+        """The tokens predicted are of an in-domain tokeniser, not of the paper's."""
+        tokens = self.pretrain.target == "dvae_token"
+        return tokens and self.tokenizer.source == "in_domain"
+
+    def pca_components(self, channels: int) -> int:
+        """PCA coefficients of a patch: as asked for, or the paper's eighth (96 of 768 values)."""
+        return self.pretrain.pca_components or round(self.model.patch_size**2 * channels / 8)

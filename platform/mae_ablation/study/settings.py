@@ -1,7 +1,8 @@
 """From settings, each with its place, to a checked recipe.
 
-A recipe file, `--set` and a level of a factor all say the same kind of thing: "this field has this
-value". A later setting wins; an error names the place of the setting that caused it.
+A recipe file, `--set`, a study's baseline and a level of a factor all say the same kind of thing:
+"this field has this value". A later setting wins; an error names the place of the setting that
+caused it.
 """
 
 import types
@@ -10,9 +11,13 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from mae_ablation.study import presets
+from mae_ablation.study.checks import Invalid
 from mae_ablation.study.document import Document
 from mae_ablation.study.errors import UserError, unknown
-from mae_ablation.study.recipe import Invalid, Recipe
+from mae_ablation.study.recipe import Model, Recipe
+
+KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +31,14 @@ class Setting:
 
 @lru_cache(maxsize=1)
 def recipe_fields() -> dict[str, Any]:
-    """Type of every field, by dotted name."""
+    """Type of everything that can be set, by dotted name: every field, and the presets."""
     sections = get_type_hints(Recipe)
-    return {
+    found = {
         f"{section}.{name}": hint
         for section, cls in sections.items()
         for name, hint in get_type_hints(cls).items()
     }
+    return {**found, **presets.FIELDS}
 
 
 def field_name(name: object, place: str, what: str = "key") -> str:
@@ -53,22 +59,38 @@ def field_name(name: object, place: str, what: str = "key") -> str:
     raise UserError(unknown(what, name, set(short)), place)
 
 
-def settings_of(document: Document) -> list[Setting]:
-    """Settings of a recipe file: sections of fields."""
-    sections = {field.name: field.type for field in fields(Recipe)}
+def settings_in(document: Document, *key: str | int) -> list[Setting]:
+    """Settings of a mapping of fields in a document, such as `{mask_ratio: 0.5}`."""
+    values = document.data
+    for part in key:
+        values = values[part]
+    if not isinstance(values, dict):
+        raise UserError("expected `field: value` lines", document.place(*key))
+    return [
+        Setting(field_name(name, document.place(*key, name)), value, document.place(*key, name))
+        for name, value in values.items()
+    ]
+
+
+def section_settings(document: Document, section: str) -> list[Setting]:
+    """Settings of one section of a recipe file.
+
+    Raises:
+        UserError: no such section, or no such key in it.
+    """
+    sections = [field.name for field in fields(Recipe)]
+    values, place = document.data[section], document.place(section)
+    if section not in sections:
+        raise UserError(unknown("section", section, sections), place)
+    if not isinstance(values, dict):
+        raise UserError(f'section "{section}" must hold `key: value` lines', place)
+    known = [f.split(".")[1] for f in recipe_fields() if f.startswith(f"{section}.")]
     out = []
-    for section, values in document.data.items():
-        place = document.place(section)
-        if section not in sections:
-            raise UserError(unknown("section", section, sections), place)
-        if not isinstance(values, dict):
-            raise UserError(f'section "{section}" must hold `key: value` lines', place)
-        known = [f.split(".")[1] for f in recipe_fields() if f.startswith(f"{section}.")]
-        for name, value in values.items():
-            place = document.place(section, name)
-            if name not in known:
-                raise UserError(unknown(f"{section} key", name, known), place)
-            out.append(Setting(f"{section}.{name}", value, place))
+    for name, value in values.items():
+        place = document.place(section, name)
+        if name not in known:
+            raise UserError(unknown(f"{section} key", name, known), place)
+        out.append(Setting(f"{section}.{name}", value, place))
     return out
 
 
@@ -82,6 +104,7 @@ def resolve(settings: Iterable[Setting]) -> Recipe:
     for setting in settings:
         latest.pop(setting.field, None)  # the last word also stands last
         latest[setting.field] = setting
+    latest = expand_presets(latest)
     sections: dict[str, dict[str, Any]] = {}
     for setting in latest.values():
         section, name = setting.field.split(".")
@@ -95,6 +118,30 @@ def resolve(settings: Iterable[Setting]) -> Recipe:
         }
         built[section] = _build(classes[section], values, said)
     return _build(Recipe, built, latest)
+
+
+def expand_presets(latest: dict[str, Setting]) -> dict[str, Setting]:
+    """Presets replaced by their settings, beneath all others."""
+    beneath: dict[str, Setting] = {}
+    size = _size(latest)
+    for field, hint in presets.FIELDS.items():
+        if field in latest:
+            setting = latest[field]
+            name = typed(setting.value, hint, setting)
+            section = field.split(".")[0]
+            for key, value in presets.PRESETS[name][size].items():
+                full = f"{section}.{key}"
+                beneath[full] = Setting(full, value, setting.place)
+    rest = {field: s for field, s in latest.items() if field not in presets.FIELDS}
+    return {field: s for field, s in beneath.items() if field not in rest} | rest
+
+
+def _size(latest: dict[str, Setting]) -> str:
+    def value(name: str) -> object:
+        said = latest.get(f"model.{name}")
+        return said.value if said else Model.__dataclass_fields__[name].default
+
+    return presets.size_of(value("encoder_width"), value("encoder_depth"))
 
 
 def _build(cls: type, values: dict[str, Any], settings: dict[str, Setting]) -> Any:
@@ -121,13 +168,16 @@ def typed(value: Any, hint: Any, setting: Setting) -> Any:
         if value is None:
             return None
         hint = next(h for h in get_args(hint) if h is not types.NoneType)
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            raise UserError(f"{name} must be a list, not {value!r}", setting.place)
+        return tuple(typed(item, get_args(hint)[0], setting) for item in value)
     if hint is float and isinstance(value, str):
         value = _number(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = _number(str(value))
     if type(value) is not hint:
-        kind = {int: "a whole number", float: "a number"}[hint]
-        raise UserError(f"{name} must be {kind}, not {value!r}", setting.place)
+        raise UserError(f"{name} must be {KINDS[hint]}, not {value!r}", setting.place)
     if hint is float and not abs(value) < float("inf"):
         raise UserError(f"{name} must be finite, not {value}", setting.place)
     return value

@@ -1,6 +1,7 @@
 """Tails the journals of one trial into its run, every point once."""
 
 import math
+import re
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -9,6 +10,7 @@ from mlflow.entities import Metric
 from mae_ablation.store import journal
 
 BATCH = 1000  # points per call, MLflow's limit
+PICTURES = "reconstruction"  # key of the pictures, for the UI's step slider
 
 
 class Uploader:
@@ -25,6 +27,7 @@ class Uploader:
             for name in client.get_run(run_id).data.metrics
             if "/" in name
         }
+        self._pictures: set[int] | None = None  # steps of those the run has
 
     def pump(self, path: Path) -> None:
         """Send the new points of a journal. Raises what MLflow raises; then nothing is lost."""
@@ -38,3 +41,17 @@ class Uploader:
             batch = points[start : start + BATCH]
             self._client.log_batch(self._run_id, batch)
             self._last.update((point.key, point.step) for point in batch)
+
+    def send_pictures(self, pictures: dict[int, Path]) -> None:
+        """Send the pictures the run does not have, each at its step."""
+        from PIL import Image
+
+        if pictures and self._pictures is None:
+            names = (file.path for file in self._client.list_artifacts(self._run_id, "images"))
+            found = (re.search(r"step.(\d+)", name) for name in names)
+            self._pictures = {int(match[1]) for match in found if match}
+        for step, path in pictures.items():
+            if step not in self._pictures:
+                with Image.open(path) as picture:
+                    self._client.log_image(self._run_id, picture, key=PICTURES, step=step)
+                self._pictures.add(step)

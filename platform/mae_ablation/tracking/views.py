@@ -7,21 +7,40 @@ import base64
 import json
 import time
 import zlib
+from collections.abc import Sequence
 
 from mlflow import MlflowClient
+
+from mae_ablation.tracking.uploader import PICTURES
 
 TRIALS = "trials"
 
 
-def save_trials_view(client: MlflowClient, experiment_id: str, factor: str) -> None:
-    """View "1 Trials": level, seed and accuracy in columns, curves and the ablation as charts."""
-    sections = [_section("s1", "Ablation"), _section("s2", "Curves")]
-    charts = [
-        _scatter("c1", "s1", factor, "linear_probe_acc1"),
-        _line("l1", "s2", "pretrain/loss", "pre-training loss"),
-        _line("l2", "s2", "linear_probe/validation_acc1", "linear probe, validation accuracy"),
+def save_trials_view(
+    client: MlflowClient, experiment_id: str, factor: str, columns: Sequence[str], last_step: int
+) -> None:
+    """View "1 Trials": level, seed and accuracies in columns; the ablation, curves and
+    reconstructions (with a slider over the steps) as charts.
+
+    `columns` are the study's evaluations, `last_step` the baseline's in pre-training.
+    """
+    sections = [
+        _section("s1", "Ablation"),
+        _section("s2", "Curves"),
+        _section("s3", "Reconstructions"),
     ]
-    metrics = ("linear_probe_acc1", "pretrain_loss", "pretrain_images_per_s")
+    results = [f"{column}_acc1" for column in columns] or ["pretrain_loss"]
+    charts = [
+        *(_scatter(f"c{i}", "s1", factor, name) for i, name in enumerate(results)),
+        _line("l0", "s2", "pretrain/loss", "pre-training loss"),
+        *(
+            _line(f"l{i + 1}", "s2", f"{name}/validation_acc1", f"{name}, validation accuracy")
+            for i, name in enumerate(columns)
+            if name in ("linear_probe", "finetune")
+        ),
+        _card("i1", "IMAGE", "s3", imageKeys=[PICTURES], step=last_step, showRunParams=False),
+    ]
+    metrics = list(dict.fromkeys([*results, "pretrain_loss", "pretrain_images_per_s"]))
     state = {
         "searchFilter": "tags.kind = 'trial'",
         "orderByKey": f"metrics.`factor_{factor}`",

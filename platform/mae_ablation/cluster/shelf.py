@@ -1,0 +1,76 @@
+"""Shelf: decoded data sets in Ray's object store, so that a node decodes and keeps each once.
+
+The first lane that needs a set decodes it and puts it there; the other lanes of the node read the
+same memory, those of other nodes get one copy for the node.
+"""
+
+import time
+from typing import Any
+
+from mae_ablation.study.plan import Trial
+
+ASK_AGAIN_S = 0.2
+
+
+class Shelf:
+    """Says which lane decodes a set, and where it lies once it is decoded. An actor."""
+
+    def __init__(self) -> None:
+        self._sets: dict[Any, list] = {}
+        self._decoding: dict[Any, int] = {}
+
+    def ask(self, key: Any, lane: int) -> list | str:
+        """A list with the reference; "decode" if it is this lane's turn; else "wait".
+
+        A lane whose worker died while decoding is restarted, and asks again.
+        """
+        if key in self._sets:
+            return self._sets[key]
+        return "decode" if self._decoding.setdefault(key, lane) == lane else "wait"
+
+    def put(self, key: Any, reference: list | None) -> None:
+        """`reference` is a list of one, so that Ray hands over the reference and not the data;
+        None: it could not be decoded or is lost, another lane may try."""
+        self._decoding.pop(key, None)
+        self._sets.pop(key, None)
+        if reference:
+            self._sets[key] = reference
+
+
+def fetch(shelf, lane: int, trial: Trial) -> None:
+    """Have the trial's data set in this process, from the shelf where it fits in memory.
+
+    A set that cannot be decoded is left to the trial, which meets the same error and says so.
+    """
+    import ray
+
+    from mae_ablation.data import dataset
+
+    data = trial.recipe.data
+    if not dataset.fits_in_memory(data) or dataset.is_installed(data):
+        return
+    key = dataset.key_of(data)
+    while (answer := ray.get(shelf.ask.remote(key, lane))) == "wait":
+        time.sleep(ASK_AGAIN_S)
+    if answer == "decode":
+        answer = _decode(shelf, key, data)
+    try:
+        if answer:
+            dataset.install(data, dataset.from_arrays(ray.get(answer[0])))
+    except ray.exceptions.ObjectLostError:  # the lane that put it there is gone
+        ray.get(shelf.put.remote(key, None))
+
+
+def _decode(shelf, key: Any, data) -> list | None:
+    import ray
+
+    from mae_ablation.data import dataset
+
+    reference = None
+    try:
+        reference = [ray.put(dataset.to_arrays(dataset.read(data)))]
+    except Exception:
+        return None
+    finally:
+        ray.get(shelf.put.remote(key, reference))
+    return reference

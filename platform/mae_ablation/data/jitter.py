@@ -1,0 +1,106 @@
+"""Colour jitter of whole batches (paper Table 1e), as torchvision's ColorJitter does it per image.
+
+Brightness, contrast and saturation are multiplied by a factor, the hue is turned, in an order that
+is drawn for every image. A step of that order is at most four tensor operations, one for the
+images whose turn it is to change in each way; there is no loop over images.
+
+Shapes: n images, c channels (1 or 3), h x w pixels. Factors are (n, 1, 1, 1) inside an operation.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+LUMINANCE = (0.2989, 0.587, 0.114)
+"""weights of red, green and blue in a grey value, as in torchvision"""
+
+
+class Jitter(NamedTuple):
+    """What is done to each of n images."""
+
+    brightness: torch.Tensor
+    """(n,) float, a factor; so are the next two"""
+    contrast: torch.Tensor
+    saturation: torch.Tensor
+    hue: torch.Tensor
+    """(n,) float, share of the colour circle"""
+    order: torch.Tensor
+    """(n, 4) int64, permutations of the operations 0 to 3 in the order of the fields above"""
+
+
+def random_jitter(n: int, strength: float, hue: float, generator: torch.Generator) -> Jitter:
+    """Factors uniform in [1 - strength, 1 + strength], hue in [-hue, hue], any order."""
+
+    def uniform(low: float, high: float) -> torch.Tensor:
+        return torch.empty(n).uniform_(low, high, generator=generator)
+
+    low, high = 1 - strength, 1 + strength
+    return Jitter(
+        brightness=uniform(low, high),
+        contrast=uniform(low, high),
+        saturation=uniform(low, high),
+        hue=uniform(-hue, hue),
+        order=torch.rand(n, 4, generator=generator).argsort(dim=1),
+    )
+
+
+def apply_jitter(pixels: torch.Tensor, jitter: Jitter) -> torch.Tensor:
+    """Float pixels (n, c, h, w) in [0, 1], jittered: a new tensor of the same shape and device."""
+    pixels = pixels.clone()
+    order = jitter.order.cpu()  # where it was drawn: selecting rows must not wait for a GPU
+    factors = [f.to(pixels.device)[:, None, None, None] for f in jitter[:4]]
+    for turn in order.unbind(dim=1):
+        for number, change in enumerate((brightness, contrast, saturation, turned_hue)):
+            rows = (turn == number).nonzero()[:, 0].to(pixels.device)
+            pixels[rows] = change(pixels[rows], factors[number][rows])
+    return pixels
+
+
+def grey(pixels: torch.Tensor) -> torch.Tensor:
+    """Grey values (n, 1, h, w)."""
+    if pixels.shape[1] == 1:
+        return pixels
+    weights = torch.tensor(LUMINANCE, device=pixels.device)[:, None, None]
+    return (pixels * weights).sum(dim=1, keepdim=True)
+
+
+def brightness(pixels: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    return (pixels * factor).clamp(0, 1)
+
+
+def contrast(pixels: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    """Away from, or towards, the image's mean grey."""
+    mean = grey(pixels).mean(dim=(1, 2, 3), keepdim=True)
+    return (pixels * factor + mean * (1 - factor)).clamp(0, 1)
+
+
+def saturation(pixels: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    """Away from, or towards, each pixel's grey; one channel has no colour and stays as it is."""
+    if pixels.shape[1] == 1:
+        return pixels
+    return (pixels * factor + grey(pixels) * (1 - factor)).clamp(0, 1)
+
+
+def turned_hue(pixels: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    """Hue turned by a share of the circle at constant HSV saturation and value.
+
+    Each channel of a colour of hue H (in sixths of the circle) is its value minus its range times
+    a trapezoid of H that is 0 for the two sixths around the channel's own hue.
+    """
+    if pixels.shape[1] == 1:
+        return pixels
+    value, lowest = pixels.amax(dim=1, keepdim=True), pixels.amin(dim=1, keepdim=True)
+    spread = value - lowest
+    hue = sixths(pixels, value, spread) + 6 * share
+    phase = torch.tensor((5.0, 3.0, 1.0), device=pixels.device)[:, None, None]
+    k = (phase + hue) % 6
+    return value - spread * torch.minimum(k, 4 - k).clamp(0, 1)
+
+
+def sixths(pixels: torch.Tensor, value: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
+    """Hue (n, 1, h, w) in sixths of the circle, from red; any number where there is no colour."""
+    red, green, blue = pixels.split(1, dim=1)
+    spread = torch.where(spread == 0, 1.0, spread)
+    from_green, from_blue = 2 + (blue - red) / spread, 4 + (red - green) / spread
+    other = torch.where(value == green, from_green, from_blue)
+    return torch.where(value == red, (green - blue) / spread, other)

@@ -1,0 +1,67 @@
+"""RandAugment (Cubuk et al. 2020) as timm does it: on one picture at a time, through PIL.
+
+timm draws from the global random states of Python and numpy. They are seeded for each picture and
+put back afterwards, so that a picture depends on its own seed and nothing else on RandAugment.
+Importing timm costs seconds: import this module where it is needed.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+
+import numpy as np
+import torch
+from PIL import Image
+from timm.data.auto_augment import rand_augment_transform
+
+STRONGEST = 9.9
+"""of 10: at 10 timm asks Pillow to keep 0 bits of a pixel, which current versions refuse"""
+
+
+@lru_cache(maxsize=8)
+def operations(magnitude: int, std: float, fill: tuple[float, ...]):
+    """Two of timm's "increasing" operations per picture, each with probability 1/2.
+
+    Magnitudes are normal around `magnitude` of 10 with deviation `std`; "9, 0.5" is the paper's
+    setting. `fill` is a colour in [0, 1], one value for all channels or three.
+    """
+    colour = tuple(round(255 * value) for value in (fill * 3 if len(fill) == 1 else fill))
+    settings = {"img_mean": colour, "interpolation": Image.Resampling.BICUBIC}
+    settings["magnitude_max"] = STRONGEST
+    return rand_augment_transform(f"rand-m{magnitude}-mstd{std}-inc1", settings)
+
+
+@contextmanager
+def kept_random_state() -> Iterator[None]:
+    """Python's and numpy's global random states are afterwards as they were before."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+def randaugment(
+    images: torch.Tensor, seeds: Sequence[int], magnitude: int, std: float, fill: tuple[float, ...]
+) -> torch.Tensor:
+    """uint8 images (n, c, h, w) on the CPU, each changed as its seed says; same shape and type.
+
+    One channel is shown to the operations as RGB, and the luminance of what they make is kept.
+    """
+    change = operations(magnitude, std, fill)
+    with kept_random_state():
+        return torch.stack(
+            [_one(image, seed, change) for image, seed in zip(images, seeds, strict=True)]
+        )
+
+
+def _one(image: torch.Tensor, seed: int, change) -> torch.Tensor:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # all that numpy takes
+    grey = image.shape[0] == 1
+    picture = Image.fromarray((image[0] if grey else image.permute(1, 2, 0)).numpy())
+    picture = change(picture.convert("RGB"))
+    array = np.array(picture.convert("L") if grey else picture)
+    return torch.from_numpy(array[None] if grey else array.transpose(2, 0, 1))

@@ -1,0 +1,246 @@
+"""Weights from and to files: the published format of masked autoencoders, and timm's.
+
+Nothing in a file is executed: what is not plain data or tensors is refused.
+"""
+
+import argparse
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mae_ablation.mae.model import MaskedAutoencoder
+from mae_ablation.mae.positions import position_table
+from mae_ablation.store.atomic import replacing
+from mae_ablation.study.errors import UserError
+
+State = Mapping[str, torch.Tensor]
+
+
+def read_checkpoint(path: Path | str, *, convert: str = '["model"]') -> dict[str, torch.Tensor]:
+    """Weights of a .pth, .pt or .safetensors file, on the CPU: its "model", or all of it.
+
+    The published files also hold the command's arguments, an `argparse.Namespace`: the only class
+    that is let in.
+
+    Args:
+        convert: what gives the weights of an object that is refused, for the error's remedy.
+
+    Raises:
+        UserError: no such file; not a checkpoint; other classes in it; no tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError("no such file: give the path of a checkpoint", str(path))
+    content = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path, convert)
+    weights = content.get("model", content) if isinstance(content, dict) else content
+    items = weights.items() if isinstance(weights, dict) else ()
+    state = {name: value for name, value in items if isinstance(value, torch.Tensor)}
+    if not state:
+        raise UserError(
+            'holds no weights: a checkpoint has names and tensors, or those under "model"',
+            str(path),
+        )
+    return state
+
+
+def _safetensors(path: Path) -> dict:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file  # comes with timm
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise _damaged(path) from error
+
+
+def _pickled(path: Path, convert: str) -> object:
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the bytes lead to: IndexError, EOFError, RuntimeError
+        refused = re.search(r"GLOBAL (\S+)", str(error))
+        if not refused:
+            raise _damaged(path) from error
+        raise UserError(
+            f"holds an object of class {refused[1]}, which is not loaded because it could run "
+            f"code; a plain state dict is needed: where you trust the file, torch.save("
+            f'torch.load("{path.name}", weights_only=False){convert}, "weights.pth")',
+            str(path),
+        ) from error
+
+
+def _damaged(path: Path) -> UserError:
+    size = path.stat().st_size
+    return UserError(
+        f"not a checkpoint, or cut short ({size:,} bytes): fetch or write it again", str(path)
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """Sizes of a masked autoencoder as its weights show them. Heads leave no trace in them."""
+
+    grid: tuple[int, int]
+    """rows and columns of patches"""
+    patch_size: int
+    channels: int
+    encoder_width: int
+    encoder_depth: int
+    decoder_width: int | None
+    """null: the file holds the encoder only"""
+    decoder_depth: int | None
+    mlp_ratio: float
+    class_token: bool
+    encoder_mask_tokens: bool
+    prediction_width: int | None
+    """values predicted per patch: pixels, PCA coefficients or the vocabulary of tokens"""
+
+
+def shape_of(state: State, place: str = "") -> Shape:
+    """Sizes inferred from names and shapes.
+
+    Raises:
+        UserError: names of an encoder are missing; a grid that cannot be told.
+    """
+    needed = ("pos_embed", "patch_embed.proj.weight", "blocks.0.mlp.fc1.weight")
+    absent = [name for name in needed if name not in state]
+    if absent:
+        raise UserError(f"not a masked autoencoder: without {some(absent)}", place)
+    width, channels, patch_size, _ = state["patch_embed.proj.weight"].shape
+    decoder = "decoder_pred.weight" in state
+    prediction_width, decoder_width = state["decoder_pred.weight"].shape if decoder else (None,) * 2
+    return Shape(
+        grid=_grid_of(state["pos_embed"], place),
+        patch_size=patch_size,
+        channels=channels,
+        encoder_width=width,
+        encoder_depth=_depth(state, "blocks"),
+        decoder_width=decoder_width,
+        decoder_depth=_depth(state, "decoder_blocks") if decoder else None,
+        mlp_ratio=state["blocks.0.mlp.fc1.weight"].shape[0] / width,
+        class_token="cls_token" in state,
+        encoder_mask_tokens="encoder_mask_token" in state,
+        prediction_width=prediction_width,
+    )
+
+
+def _depth(state: State, blocks: str) -> int:
+    numbers = (re.fullmatch(rf"{blocks}\.(\d+)\.norm1\.weight", name) for name in state)
+    return 1 + max((int(number[1]) for number in numbers if number), default=-1)
+
+
+def _grid_of(table: torch.Tensor, place: str) -> tuple[int, int]:
+    """Grid of a position table (1, 1 + L, D): the one whose sines it holds, else the square."""
+    patches, width = table.shape[1] - 1, table.shape[2]
+    grids = [(rows, patches // rows) for rows in range(1, patches + 1) if patches % rows == 0]
+    for grid in grids:
+        if torch.allclose(position_table(width, grid), table.float().cpu(), atol=1e-3):
+            return grid
+    side = math.isqrt(patches)
+    if side * side != patches:
+        raise UserError(
+            f"pos_embed has {patches} patches: neither a square nor sines and cosines of a grid",
+            place,
+        )
+    return side, side
+
+
+def usual_heads(width: int) -> int:
+    """Attention heads that a width usually has (paper's models and decoder), else 64 wide each."""
+    return {512: 16, 768: 12, 1024: 16, 1280: 16}.get(width, max(1, width // 64))
+
+
+def load_into(
+    model: MaskedAutoencoder, state: State, *, encoder_only: bool = False, place: str
+) -> None:
+    """Fill all of the model, or its encoder only, from a checkpoint; nothing may be left over.
+
+    Raises:
+        UserError: one line with what is missing, unexpected or of another shape.
+    """
+    expected = model.state_dict()
+    if encoder_only:
+        expected, state = encoder_part(expected), encoder_part(state)
+    check_fit(expected, state, place)
+    model.load_state_dict(state, strict=not encoder_only)
+
+
+def encoder_part(state: State) -> dict[str, torch.Tensor]:
+    """Without the decoder and the target's own numbers (PCA)."""
+    others = ("decoder", "mask_token", "target.")
+    return {name: value for name, value in state.items() if not name.startswith(others)}
+
+
+def check_fit(expected: State, state: State, place: str) -> None:
+    """Raise a UserError of one line if names or shapes of `state` differ from the model's."""
+    shared = [name for name in expected if name in state]
+    reshaped = [
+        f"{name}: file {tuple(state[name].shape)}, model {tuple(expected[name].shape)}"
+        for name in shared
+        if state[name].shape != expected[name].shape
+    ]
+    found = {
+        "missing": [name for name in expected if name not in state],
+        "unexpected": [name for name in state if name not in expected],
+        "of another shape": reshaped,
+    }
+    parts = [f"{len(names)} {what} ({some(names)})" for what, names in found.items() if names]
+    if parts:
+        raise UserError(
+            f"weights do not fit the model: {'; '.join(parts)}: build the model as the file's was",
+            place,
+        )
+
+
+def some(names: Iterable[str], most: int = 3) -> str:
+    """The first few names, and a sign that there are more."""
+    names = list(names)
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def require_decoder(state: State, place: str) -> None:
+    """Raise a UserError if a reconstruction is wanted from a file without a decoder."""
+    if "decoder_pred.weight" not in state:
+        raise UserError(
+            "holds the encoder only: a reconstruction needs the decoder too; take a file with "
+            "both (the official ones end in _full or begin with mae_visualize)",
+            place,
+        )
+
+
+def export_official(model: MaskedAutoencoder, path: Path | str) -> None:
+    """Write {"model": weights} as in the published files; extensions are additional names."""
+    _write({"model": _plain(model.state_dict())}, path)
+
+
+def export_timm(model: MaskedAutoencoder, path: Path | str) -> None:
+    """Write the encoder as a state dict that timm's VisionTransformer loads strictly.
+
+    Build that with num_classes=0 and norm_layer=partial(nn.LayerNorm, eps=1e-6), and with
+    global_pool="token"; of a model without class token with class_token=False, global_pool="avg",
+    fc_norm=False.
+    """
+    _write(timm_state(model), path)
+
+
+def timm_state(model: MaskedAutoencoder) -> dict[str, torch.Tensor]:
+    """Weights of the encoder under timm's names, on the CPU."""
+    state = encoder_part(_plain(model.state_dict()))
+    state.pop("encoder_mask_token", None)  # no patch is missing outside pre-training
+    if "cls_token" not in state:
+        state["pos_embed"] = state["pos_embed"][:, 1:].clone()
+    return state
+
+
+def _plain(state: State) -> dict[str, torch.Tensor]:
+    """On the CPU, without the module's version metadata."""
+    return {name: value.detach().cpu() for name, value in state.items()}
+
+
+def _write(content: dict, path: Path | str) -> None:
+    with replacing(Path(path)) as file:
+        torch.save(content, file)

@@ -1,0 +1,139 @@
+"""Encoder of the DALL-E dVAE (Ramesh et al., 2021), the tokenizer of the paper's Table 1d.
+
+Only the architecture: weights come from a file of the user's. Written from its description; the
+parameter names are those of the released weights.
+
+Shapes: n images, i channels in, o channels out, k kernel side, V vocabulary.
+"""
+
+import hashlib
+from collections import OrderedDict
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mae_ablation.mae.checkpoints import check_fit, read_checkpoint
+from mae_ablation.study.errors import UserError
+
+STRIDE = 8
+"""pixels per token: three poolings by 2"""
+GROUPS, BLOCKS = 4, 2
+GAIN = 1 / (GROUPS * BLOCKS) ** 2
+"""of a residual path"""
+
+
+class Conv(nn.Module):
+    """Convolution that keeps the size, with parameters `w` (o, i, k, k) and `b` (o,)."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.empty(channels_out, channels_in, kernel, kernel))
+        self.b = nn.Parameter(torch.zeros(channels_out))
+        nn.init.normal_(self.w, std=(channels_in * kernel**2) ** -0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(x, self.w, self.b, padding=self.w.shape[-1] // 2)
+
+
+class Bottleneck(nn.Module):
+    """Three 3x3 and a 1x1 convolution, a ReLU before each; inside a quarter as wide as outside."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        inner = channels_out // 4
+        same = channels_in == channels_out
+        self.id_path = nn.Identity() if same else Conv(channels_in, channels_out, 1)
+        sizes = [(channels_in, inner, 3), (inner, inner, 3), (inner, inner, 3)]
+        self.res_path = nn.Sequential(_relu_convs([*sizes, (inner, channels_out, 1)]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.id_path(x) + GAIN * self.res_path(x)
+
+
+def _relu_convs(sizes: list[tuple[int, int, int]]) -> OrderedDict[str, nn.Module]:
+    layers = OrderedDict()
+    for number, size in enumerate(sizes, start=1):
+        layers[f"relu_{number}"] = nn.ReLU()
+        layers[f"conv_{number}"] = Conv(*size)
+    return layers
+
+
+def _group(channels_in: int, channels_out: int, *, pooled: bool) -> nn.Sequential:
+    layers = OrderedDict()
+    for number in range(1, BLOCKS + 1):
+        layers[f"block_{number}"] = Bottleneck(channels_in, channels_out)
+        channels_in = channels_out
+    if pooled:
+        layers["pool"] = nn.MaxPool2d(2)
+    return nn.Sequential(layers)
+
+
+class DalleEncoder(nn.Module):
+    """Images to logits over the vocabulary, one position for 8 x 8 pixels.
+
+    Args:
+        hidden: channels of the first group; the others have 2, 4 and 8 times as many.
+        vocabulary: tokens. The released weights have 256 and 8192, 53.79 M parameters.
+    """
+
+    def __init__(self, *, hidden: int = 256, vocabulary: int = 8192) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+        layers = OrderedDict(input=Conv(3, hidden, 7))
+        channels = hidden
+        for number in range(1, GROUPS + 1):
+            wider = hidden * 2 ** (number - 1)
+            layers[f"group_{number}"] = _group(channels, wider, pooled=number < GROUPS)
+            channels = wider
+        output = OrderedDict(relu=nn.ReLU(), conv=Conv(channels, vocabulary, 1))
+        layers["output"] = nn.Sequential(output)
+        self.blocks = nn.Sequential(layers)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Pixels (n, 3, h, w), mapped to [0.1, 0.9] -> logits (n, V, h / 8, w / 8)."""
+        return self.blocks(pixels)
+
+    @torch.no_grad()
+    def tokens(self, pixels: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+        """Tokens (n, L) int64 of pixels (n, 1 or 3, h, w) in [0, 1], one per patch of the grid.
+
+        The images are resized so that a patch has 8 pixels a side: 112 for 14 x 14 patches.
+        """
+        size = tuple(STRIDE * side for side in grid)
+        resized = F.interpolate(pixels, size=size, mode="bicubic", antialias=True)
+        mapped = 0.8 * resized.clamp(0, 1) + 0.1  # bicubic overshoots; the dVAE saw 0.1 to 0.9
+        return self(mapped.expand(-1, 3, -1, -1)).argmax(dim=1).flatten(1)
+
+
+def load_dalle(path: Path | str, sha256: str) -> DalleEncoder:
+    """The encoder with a file's weights, ready for `tokens`, sizes as in the file.
+
+    Raises:
+        UserError: another hash; a pickled module; names or shapes that do not fit.
+    """
+    _check_hash(Path(path), sha256)
+    state = read_checkpoint(path, convert=".state_dict()")
+    first, last = state.get("blocks.input.w"), state.get("blocks.output.conv.w")
+    sizes = {} if first is None or last is None else dict(hidden=len(first), vocabulary=len(last))
+    with torch.device("meta"):  # the weights are taken, not copied
+        encoder = DalleEncoder(**sizes)
+    check_fit(encoder.state_dict(), state, str(path))
+    encoder.load_state_dict(state, assign=True)
+    return encoder.float().eval().requires_grad_(False)
+
+
+def _check_hash(path: Path, expected: str) -> None:
+    if not path.is_file():
+        raise UserError("no such file: give the weights of the DALL-E encoder", str(path))
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    if digest.hexdigest() != expected.lower():
+        raise UserError(
+            f"sha256 is {digest.hexdigest()}, expected {expected}: fetch the file again, or give "
+            "its hash if you trust it",
+            str(path),
+        )

@@ -1,0 +1,282 @@
+"""Phases `finetune`, `partial` and `scratch`: end-to-end training of a classifier.
+
+finetune   of a pre-trained encoder, layer-wise learning rates (paper, Table 9)
+partial    of its last blocks only (paper, Figure 9)
+scratch    without pre-training (paper, Table 11)
+
+Model, RandAugment, mixup, cutmix, random erasing, layer decay and averaged weights are timm's.
+"""
+
+import functools
+import hashlib
+import math
+import random
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import nn
+
+from mae_ablation.data.augment import View, normalise
+from mae_ablation.data.dataset import Dataset, Split, load
+from mae_ablation.data.feed import Feed, plain
+from mae_ablation.mae.checkpoints import timm_state
+from mae_ablation.mae.positions import interpolate_positions
+from mae_ablation.phases.models import encoder_of
+from mae_ablation.phases.optim import generator, lr_at, scaled_lr, set_lr
+from mae_ablation.phases.run import Checkpoints, Diverged, PhaseRun, facts, reset_peak_memory
+from mae_ablation.store import journal
+from mae_ablation.store.folder import PhaseFolder
+from mae_ablation.study.cost import encoder_flops, training_flops
+from mae_ablation.study.evaluations import Finetune
+from mae_ablation.study.recipe import Recipe
+
+HEAD_STD = 2e-5  # the official code's; nearly zero, so that training starts from equal scores
+
+
+def classifier(
+    recipe: Recipe,
+    settings: Finetune,
+    data: Dataset,
+    seed: int,
+    upstream: PhaseFolder | None,
+) -> nn.Module:
+    """timm's VisionTransformer with the encoder's weights, and a new head.
+
+    With mean pooling the pre-trained last norm is left behind for a new one. Positions are
+    trainable, and interpolated where the image size differs from pre-training's.
+    """
+    from timm.models.vision_transformer import VisionTransformer
+
+    m = recipe.model
+    size = settings.image_size or recipe.data.image_size
+    model = VisionTransformer(
+        img_size=size,
+        patch_size=m.patch_size,
+        in_chans=data.channels,
+        num_classes=data.classes,
+        embed_dim=m.encoder_width,
+        depth=m.encoder_depth,
+        num_heads=m.encoder_heads,
+        mlp_ratio=m.mlp_ratio,
+        class_token=m.class_token,
+        global_pool="avg" if settings.pooling == "mean" else "token",
+        drop_path_rate=settings.drop_path,
+        norm_layer=functools.partial(nn.LayerNorm, eps=1e-6),
+    )
+    state = timm_state(encoder_of(recipe, data.channels, seed, upstream))
+    grid, new = (recipe.grid,) * 2, (size // m.patch_size,) * 2
+    state["pos_embed"] = interpolate_positions(state["pos_embed"], grid, new, int(m.class_token))
+    if settings.pooling == "mean":
+        state = {name: value for name, value in state.items() if not name.startswith("norm.")}
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    new_layers = ("head.", "fc_norm.")
+    wrong = [name for name in missing if not name.startswith(new_layers)] + unexpected
+    if wrong:
+        raise ValueError(f"encoder and classifier differ in {', '.join(wrong[:3])}")
+    nn.init.trunc_normal_(model.head.weight, std=HEAD_STD, generator=generator(seed, "head"))
+    nn.init.zeros_(model.head.bias)
+    return model
+
+
+def tune_last(model: nn.Module, blocks: float) -> None:
+    """Freeze all but the last blocks, the last norm and the head.
+
+    0.5: of the last block only norm2 and the MLP. All blocks: everything is tuned.
+    """
+    if blocks == len(model.blocks):
+        return
+    model.requires_grad_(False)
+    tuned: list[nn.Module] = [model.norm, model.fc_norm, model.head]
+    if blocks == 0.5:
+        tuned += [model.blocks[-1].norm2, model.blocks[-1].mlp]
+    elif blocks >= 1:
+        tuned += list(model.blocks[-int(blocks) :])
+    for part in tuned:
+        part.requires_grad_(True)
+
+
+def optimizer_for(model: nn.Module, settings: Finetune, lr: float) -> torch.optim.Optimizer:
+    """AdamW with layer-wise learning rates: decay^(depth + 1 - id), id 0 for embeddings and
+    positions, i + 1 for block i, depth + 1 for what follows; vectors, positions and class token do
+    not decay (official behaviour, which is timm's)."""
+    from timm.optim import param_groups_layer_decay
+
+    groups = param_groups_layer_decay(
+        model,
+        weight_decay=settings.weight_decay,
+        no_weight_decay_list=model.no_weight_decay(),
+        layer_decay=settings.layer_decay,
+    )
+    return torch.optim.AdamW(groups, lr=lr, betas=(settings.beta1, settings.beta2))
+
+
+class Mix:
+    """Mixup, cutmix and label smoothing on a batch, and the loss that goes with them."""
+
+    def __init__(self, settings: Finetune, classes: int) -> None:
+        from timm.data import Mixup
+
+        smoothing = settings.label_smoothing
+        mixing = settings.mixup > 0 or settings.cutmix > 0
+        self._mix = (
+            Mixup(
+                mixup_alpha=settings.mixup,
+                cutmix_alpha=settings.cutmix,
+                label_smoothing=smoothing,
+                num_classes=classes,
+            )
+            if mixing
+            else None
+        )
+        # class probabilities where labels are mixed, smoothed by Mixup itself
+        self.loss = nn.CrossEntropyLoss(label_smoothing=0.0 if mixing else smoothing)
+
+    def __call__(self, images: torch.Tensor, labels: torch.Tensor):
+        return self._mix(images, labels) if self._mix else (images, labels)
+
+
+def seed_step(seed: int, kind: str, step: int) -> None:
+    """Seed the global generators that timm's mixup, erasing and drop path draw from.
+
+    From the step alone, so that a resumed phase draws what an undisturbed one would.
+    """
+    digest = hashlib.sha256(f"{seed}/{kind}/{step}".encode()).digest()
+    value = int.from_bytes(digest[:4], "big")
+    random.seed(value)
+    np.random.seed(value)
+    torch.manual_seed(value)
+
+
+@torch.no_grad()
+def acc1(model: nn.Module, batches: Iterator, data: Dataset) -> float:
+    """Top-1 accuracy in per cent over batches of (pixels, labels)."""
+    training = model.training
+    model.eval()
+    right = count = 0
+    for pixels, labels in batches:
+        scores = model(normalise(pixels, data.mean, data.std))
+        right += (scores.argmax(dim=1) == labels).sum().item()
+        count += len(labels)
+    model.train(training)
+    return 100 * right / count
+
+
+def supervised(
+    recipe: Recipe, kind: str, seed: int, run: PhaseRun, upstream: PhaseFolder | None
+) -> dict:
+    """Train the classifier, or go on; returns what `result.json` holds.
+
+    Test accuracy is that of the last epoch (of the averaged weights where `ema` is set).
+
+    Args:
+        kind: "finetune", "partial" or "scratch": the section of the recipe.
+        upstream: the finished pre-training; None: initial weights.
+
+    Raises:
+        Diverged: the mean loss of an epoch is not finite.
+    """
+    from timm.data.random_erasing import RandomErasing
+    from timm.utils import ModelEmaV3
+
+    settings: Finetune = getattr(recipe, kind)
+    reset_peak_memory(run.device)
+
+    # data
+    data = load(recipe.data)
+    batch_size = min(settings.batch_size, len(data.train) // 2 * 2)
+    steps = len(data.train) // batch_size  # the last incomplete batch is dropped
+    view = View(
+        augmentation="crop_random",
+        crop_min_area=settings.crop_min_area,
+        randaugment_magnitude=settings.randaugment_magnitude,
+        randaugment_std=settings.randaugment_std,
+        randaugment_fill=data.mean,
+        image_size=settings.image_size,
+    )
+    feed = Feed(data.train, view, run.device, workers=recipe.data.workers)
+    order_rng, augment_rng = (generator(seed, f"{kind}/{s}") for s in ("order", "augment"))
+
+    # model, loss and optimiser
+    model = classifier(recipe, settings, data, seed, upstream).to(run.device)
+    if kind == "partial":
+        tune_last(model, recipe.partial.blocks)
+    averaged = ModelEmaV3(model, decay=settings.ema) if settings.ema else None
+    mix = Mix(settings, data.classes)
+    erase = RandomErasing(settings.random_erasing, mode="pixel", device=run.device)
+    peak_lr = scaled_lr(settings.base_lr, batch_size)
+    optimizer = optimizer_for(model, settings, peak_lr)
+
+    # where an earlier attempt stopped
+    parts = {"model": model, "optimizer": optimizer}
+    checkpoints = Checkpoints(
+        run=run,
+        parts=parts | ({"averaged": averaged.module} if averaged else {}),
+        generators={"order": order_rng, "augment": augment_rng},
+        every_s=settings.checkpoint_every_s,
+    )
+    first_epoch = checkpoints.resume()
+    evaluated = averaged.module if averaged else model
+
+    def accuracy(split: Split) -> float:
+        batches = plain(
+            split, run.device, image_size=settings.image_size, workers=recipe.data.workers
+        )
+        return acc1(evaluated, batches, data)
+
+    model.train()
+    for epoch in range(first_epoch, settings.epochs):
+        began = time.perf_counter()
+        total = torch.zeros((), device=run.device)
+        order = torch.randperm(len(data.train), generator=order_rng)
+        batches = feed.batches(order[: steps * batch_size].split(batch_size), augment_rng)
+        for step, (pixels, labels) in enumerate(batches):
+            position = epoch + step / steps
+            schedule = {"warmup": settings.warmup_epochs, "epochs": settings.epochs}
+            set_lr(optimizer, lr_at(position, peak=peak_lr, final=settings.final_lr, **schedule))
+            seed_step(seed, run.prefix or kind, epoch * steps + step)
+            images = erase(normalise(pixels, data.mean, data.std))
+            images, targets = mix(images, labels)
+            loss = mix.loss(model(images), targets)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            if averaged:
+                averaged.update(model)
+            total += loss.detach()
+
+        # the end of an epoch: check, journal, checkpoint, tell
+        loss = total.item() / steps
+        done, step = epoch + 1, (epoch + 1) * steps
+        if not math.isfinite(loss):
+            raise Diverged(f"loss is {loss} in epoch {done} of {settings.epochs} (step {step})")
+        seconds = time.perf_counter() - began
+        checkpoints.seconds += seconds
+        name = run.prefix or kind
+        journal.append(
+            run.folder.journal,
+            step,
+            {
+                f"{name}/loss": loss,
+                f"{name}/lr": max(group["lr"] for group in optimizer.param_groups),
+                f"{name}/epoch": done,
+                f"{name}/validation_acc1": round(accuracy(data.validation), 3),
+            },
+        )
+        checkpoints.save(done, step, last=done == settings.epochs)
+        run.tell(name, done, settings.epochs, loss, steps * batch_size, seconds)
+
+    # after the last epoch, once
+    images_seen = settings.epochs * steps * batch_size
+    return {
+        "test_acc1": accuracy(data.test),
+        "validation_acc1": accuracy(data.validation),
+        "train_loss": journal.read(run.folder.journal)[-1]["m"][f"{run.prefix or kind}/loss"],
+        "epochs": settings.epochs,
+        "tuned_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "seconds": checkpoints.seconds,
+        "images_per_s": images_seen / checkpoints.seconds,
+        "flops_per_image": training_flops(encoder_flops(recipe, data.channels, recipe.patches)),
+        **facts(run),
+    }

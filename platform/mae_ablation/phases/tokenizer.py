@@ -1,0 +1,116 @@
+"""Phase `tokenizer`: a small vector-quantised autoencoder on the study's own training images.
+
+It stands in for the DALL-E dVAE of the paper's Table 1d, whose weights are not at hand: that one
+saw 250 million other images, this one sees only the study's. With `source: dalle` there is nothing
+to train; the phase then says which file was used.
+"""
+
+import math
+import time
+
+import torch
+
+from mae_ablation.data.augment import View
+from mae_ablation.data.dataset import Dataset, Split, load
+from mae_ablation.data.feed import Feed, plain
+from mae_ablation.mae.tokenizer import PatchTokenizer, perplexity
+from mae_ablation.phases.models import new_tokenizer
+from mae_ablation.phases.optim import generator
+from mae_ablation.phases.run import Checkpoints, Diverged, PhaseRun, facts, reset_peak_memory
+from mae_ablation.store import journal
+from mae_ablation.study.recipe import Recipe
+
+SEED = 0  # of its own: all seeds of a study predict the same tokens
+CHECKPOINT_EVERY_S = 30.0
+
+
+class GateClosed(RuntimeError):
+    """The tokens are not good enough to be predicted."""
+
+
+def tokenizer(recipe: Recipe, run: PhaseRun) -> dict:
+    """Train, or go on; returns what `result.json` holds.
+
+    Raises:
+        GateClosed: too few codes are in use, or they explain too little of the validation images.
+        Diverged: the mean loss of an epoch is not finite.
+    """
+    settings = recipe.tokenizer
+    if settings.source == "dalle":
+        return {"source": "dalle", "sha256": settings.sha256, "seconds": 0.0, **facts(run)}
+    reset_peak_memory(run.device)
+    data = load(recipe.data)
+    torch.manual_seed(SEED)  # the layers' own initialisation
+    model = new_tokenizer(recipe, data.channels).to(run.device)
+    order_rng, codes_rng = (generator(SEED, f"tokenizer/{s}") for s in ("order", "codes"))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=0.0)
+    batch_size = min(settings.batch_size, len(data.train))
+    steps = len(data.train) // batch_size
+    checkpoints = Checkpoints(
+        run=run,
+        parts={"model": model, "optimizer": optimizer},
+        generators={"order": order_rng, "codes": codes_rng},
+        every_s=CHECKPOINT_EVERY_S,
+    )
+    first_epoch = checkpoints.resume()
+    feed = Feed(data.train, View(augmentation="none"), run.device, workers=recipe.data.workers)
+    for epoch in range(first_epoch, settings.epochs):
+        began = time.perf_counter()
+        total = torch.zeros((), device=run.device)
+        order = torch.randperm(len(data.train), generator=order_rng)
+        batches = order[: steps * batch_size].split(batch_size)
+        for pixels, _ in feed.batches(batches, order_rng):
+            quantised = model(pixels)
+            optimizer.zero_grad(set_to_none=True)
+            quantised.loss.backward()
+            optimizer.step()
+            model.update(pixels, codes_rng)
+            total += quantised.loss.detach()
+
+        # the end of an epoch: check, journal, checkpoint, tell
+        loss, seconds = total.item() / steps, time.perf_counter() - began
+        done, step = epoch + 1, (epoch + 1) * steps
+        if not math.isfinite(loss):
+            raise Diverged(f"loss is {loss} in epoch {done} of {settings.epochs} (step {step})")
+        checkpoints.seconds += seconds
+        journal.append(run.folder.journal, step, {"tokenizer/loss": loss, "tokenizer/epoch": done})
+        checkpoints.save(done, step, last=done == settings.epochs)
+        run.tell("tokenizer", done, settings.epochs, loss, steps * batch_size, seconds)
+
+    used, explained = quality(model, data, data.validation, run.device)
+    require_quality(recipe, used, explained)
+    return {
+        "source": "in_domain",
+        "perplexity": used,
+        "explained": explained,
+        "seconds": checkpoints.seconds,
+        **facts(run),
+    }
+
+
+@torch.no_grad()
+def quality(model: PatchTokenizer, data: Dataset, split: Split, device: str) -> tuple[float, float]:
+    """Perplexity of the codes, and the share of the pixels' variance they explain."""
+    model.eval()
+    tokens, wrong, varied = [], 0.0, 0.0
+    mean = torch.tensor(data.mean, device=device).view(1, -1, 1, 1)
+    for pixels, _ in plain(split, device):
+        quantised = model(pixels)
+        tokens.append(quantised.tokens)
+        wrong += (quantised.reconstruction - pixels).square().sum().item()
+        varied += (pixels - mean).square().sum().item()
+    model.train()
+    return perplexity(torch.cat(tokens), model.vocabulary), 1 - wrong / varied
+
+
+def require_quality(recipe: Recipe, used: float, explained: float) -> None:
+    gate = recipe.tokenizer
+    if used < gate.min_perplexity:
+        raise GateClosed(
+            f"code perplexity {used:.1f} is below tokenizer.min_perplexity {gate.min_perplexity:g}"
+        )
+    if explained < gate.min_explained:
+        raise GateClosed(
+            f"the codes explain {explained:.0%} of the pixels' variance, "
+            f"tokenizer.min_explained is {gate.min_explained:.0%}"
+        )

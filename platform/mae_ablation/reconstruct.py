@@ -1,0 +1,62 @@
+"""The commands about single models: reconstruct, export, masks. Functions as in commands.py."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mae_ablation.phases.inspect import Inspected, open_model, read_image, reconstruction
+from mae_ablation.report.panels import draw_masks, draw_panels
+from mae_ablation.store.folder import Store
+
+
+def reconstruct(
+    checkpoint: str,
+    images: Sequence[Path],
+    *,
+    store: Path,
+    out: Path,
+    mask_ratio: float | None = None,
+    sampling: str | None = None,
+    seed: int = 0,
+    target: str | None = None,
+) -> str:
+    """Write a picture of what a model makes of images: the four panels of the paper's Figure 2.
+
+    Args:
+        checkpoint: a file, or the identity of a pre-training in the store.
+        mask_ratio, sampling: None: as it was trained; 0.75 and random where the file does not say.
+        seed: of the masks.
+        target: "pixel" or "pixel_norm" of a file that does not say.
+
+    Returns what to tell the user.
+
+    Raises:
+        UserError: not a checkpoint, an encoder without its decoder, not an image, a mask that the
+            grid does not allow.
+    """
+    model: Inspected = open_model(checkpoint, Store(store), target)
+    pixels = [read_image(path, model) for path in images]
+    drawn = reconstruction(model, pixels, mask_ratio, sampling, seed)
+    draw_panels(drawn.panels, [path.name for path in images], drawn.caption, out)
+    return f"{out}: {drawn.caption}"
+
+
+def export(checkpoint: str, *, store: Path, out: Path, format: str) -> str:
+    """Write a model's weights: "timm" (the encoder, a plain state dict) or "official" ({"model":
+    ...} with the decoder). Returns what to tell the user.
+
+    Raises:
+        UserError: not a checkpoint.
+    """
+    from mae_ablation.mae.checkpoints import export_official, export_timm
+
+    model = open_model(checkpoint, Store(store), None, decoder=format == "official").model
+    (export_timm if format == "timm" else export_official)(model, out)
+    return f"{out}: {format} format"
+
+
+def masks(*, out: Path, seed: int = 0) -> str:
+    """Write a picture of the samplings of the paper's Figure 6 on a bundled image."""
+    from mae_ablation.phases.inspect import sampling_pictures
+
+    draw_masks(sampling_pictures(seed), out)
+    return f"{out}: random, block-wise and grid sampling"

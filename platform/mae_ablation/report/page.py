@@ -1,0 +1,198 @@
+"""The report's page in Markdown: caption, tables, how it was measured, how to make it again."""
+
+import shlex
+
+import pandas as pd
+
+from mae_ablation.report.results import HOURS, LOSS, metrics_of
+from mae_ablation.report.verdict import RULE, headline
+from mae_ablation.study.evaluations import Finetune
+from mae_ablation.study.plan import Plan
+from mae_ablation.summary import counted
+
+TITLES = {
+    "linear_probe_acc1": "Linear probe",
+    "knn_acc1": "k-NN",
+    "finetune_acc1": "Fine-tuning",
+    "partial_acc1": "Partial fine-tuning",
+    LOSS: "Pre-training loss",
+    HOURS: "Wall-clock of pre-training",
+}
+
+
+def markdown(plan: Plan, table: pd.DataFrame, results: pd.DataFrame) -> str:
+    """The page of a study."""
+    study = plan.study
+    lines = [f"# {study.title}", "", caption(plan, results), ""]
+    for metric in metrics_of(plan):
+        rows = table[table["metric"] == metric]
+        if sentence := headline(list(rows["verdict"]), len(study.seeds)):
+            lines += [f"**{TITLES[metric]}.** {sentence}", ""]
+        else:
+            lines += [f"**{TITLES[metric]}.**", ""]
+        lines += [*table_lines(rows), "", measured(plan, metric), ""]
+        if metric == HOURS:
+            lines += [where(results), ""]
+    lines += [columns_explained(plan, table), ""]
+    for factor in study.factors:
+        if factor.left_out:
+            left = ", ".join(factor.left_out)
+            lines += [f"Levels of the paper without a counterpart at this scale: {left}.", ""]
+    if study.skipped:
+        skipped = ", ".join(study.skipped)
+        lines += [f"Not run at this scale (recipe {study.recipe_name}): {skipped}.", ""]
+    lines += [f"![{study.title}](figure.png)", "", f"Made by `{command(plan)}`."]
+    return "\n".join(lines) + "\n"
+
+
+def table_lines(rows: pd.DataFrame) -> list[str]:
+    """One Markdown table; columns that say the same for every row are left out."""
+    hours = bool((rows["metric"] == HOURS).any())
+    varied = {name: rows[name].dropna().nunique() > 1 for name in ("epochs", "flops")}
+    judged = bool((rows["verdict"] != "").any())
+    head = ["level", "kept", *(name for name in varied if varied[name])]
+    head += ["hours" if hours else "mean", "sd", "seeds"]
+    head += ["speed-up"] if hours else ["vs baseline", "95 %"]
+    head += ["paper", "paper speed-up" if hours else "paper vs baseline"]
+    head += ["verdict"] if judged else []
+    head += [""]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in rows.to_dict("records"):
+        bold = "**" if row["kind"] == "baseline" else ""
+        cells = [f"{bold}{row['level']}{bold}", number(row["kept_patches"], 0, "")]
+        cells += [number(row["epochs"], 0, "")] if varied["epochs"] else []
+        cells += [times(row["flops"])] if varied["flops"] else []
+        cells += [number(row["mean"], 4 if hours else 2), number(row["sd"], 4 if hours else 2)]
+        cells += [f"{row['seeds']}/{row['seeds_asked']}"]
+        if hours:
+            cells += [times(row["speedup"]), number(row["paper"], 1), times(row["paper_speedup"])]
+        else:
+            cells += [
+                signed(row["difference"], row["difference_sd"]),
+                bounds(row["low"], row["high"]),
+                number(row["paper"], 1),
+                signed(row["paper_difference"], None, 1),
+            ]
+        cells += [row["verdict"]] if judged else []
+        lines.append("| " + " | ".join([*cells, row["note"]]) + " |")
+    return lines
+
+
+def caption(plan: Plan, results: pd.DataFrame) -> str:
+    """Data, recipe, epochs, seeds and commit of a table, in one line."""
+    study, recipe = plan.study, plan.study.baseline
+    commits = ", ".join(sorted(set(results["commit"].dropna()))) or "none"
+    changed = f" with {', '.join(study.changed)}" if study.changed else ""
+    seeds = ", ".join(map(str, study.seeds))
+    return (
+        f"Data {recipe.data.name} ({recipe.data.image_size} px), "
+        f"recipe {study.recipe_name}{changed}, {recipe.pretrain.epochs} pre-training epochs, "
+        f"seeds {seeds}, commit {commits}."
+    )
+
+
+def measured(plan: Plan, metric: str) -> str:
+    """What a table's mean is."""
+    recipe, probe = plan.study.baseline, plan.study.baseline.linear_probe
+    top1 = "*mean*: top-1 accuracy on the test split in per cent"
+    if metric == "linear_probe_acc1":
+        return (
+            f"{top1}, linear probe after its last epoch ({probe.protocol} protocol, "
+            f"{probe.pooling} features, {probe.epochs} epochs)."
+        )
+    if metric == "knn_acc1":
+        knn = recipe.knn
+        return (
+            f"{top1}, {knn.neighbours} nearest neighbours by cosine of {probe.pooling} features, "
+            f"weighted at temperature {knn.temperature:g}."
+        )
+    if metric == "finetune_acc1":
+        return (
+            f"{top1}, fine-tuning end to end, after its last epoch ({settings(recipe.finetune)})."
+        )
+    if metric == "partial_acc1":
+        tried = ", ".join(map(str, recipe.partial.epochs_tried))
+        return (
+            f"{top1}, the last blocks fine-tuned ({settings(recipe.partial, epochs=False)}). Of "
+            f"{tried} epochs, each a training of its own, the one best on validation is taken, as "
+            f"the paper's protocol has it; 0 blocks is the linear probe."
+        )
+    if metric == HOURS:
+        return (
+            "*hours*: pre-training alone, without start-up, on the machine and lanes named below; "
+            "*speed-up*: over the baseline. *paper*: hours of 800 epochs on 128 TPU-v3 cores."
+        )
+    return "*mean*: pre-training loss of the last epoch."
+
+
+def where(results: pd.DataFrame) -> str:
+    """Devices, and how many trials shared them, behind measured times."""
+    done = results[results["status"] == "finished"]
+    devices = ", ".join(sorted(set(done["device"]))) or "none"
+    lanes = ", ".join(str(int(n)) for n in sorted(set(done["lanes"].dropna()))) or "unknown"
+    return f"Measured on {devices}; trials side by side: {lanes}."
+
+
+def settings(s: Finetune, *, epochs: bool = True) -> str:
+    first = f"{counted(s.epochs, 'epoch')}, " if epochs else ""
+    return (
+        f"{first}layer decay {s.layer_decay:g}, drop path {s.drop_path:g}, mixup {s.mixup:g}, "
+        f"cutmix {s.cutmix:g}, RandAugment {s.randaugment_magnitude}"
+    )
+
+
+def columns_explained(plan: Plan, table: pd.DataFrame) -> str:
+    """What the other columns mean, and what chose nothing."""
+    recipe = plan.study.baseline
+    words = [
+        f"*sd*: over seeds; *vs baseline*: paired by seed, ± sd; *kept*: patches that stay "
+        f"visible, of {recipe.patches}. *paper*: ViT-L/16 on ImageNet-1K, 800 epochs unless the "
+        f"schedule is the factor; compare shapes, not heights. "
+        f"{recipe.data.validation_images} images are held out of training for choices; the test "
+        "split chooses nothing."
+    ]
+    if table["flops"].dropna().nunique() > 1:
+        words.append("*flops*: of one pre-training image, over the baseline's, by arithmetic.")
+    if plan.study.budget == "flops":
+        words.append(
+            "Levels are compared at equal FLOPs: each has its own epochs, in whole epochs, and a "
+            "schedule of its own."
+        )
+    if any(level.here for factor in plan.study.factors for level in factor.levels):
+        words.append("*(here ...)*: the paper's level, and what it is at this recipe's scale.")
+    if (table["verdict"] != "").any():
+        words.append(RULE)
+    return " ".join(words)
+
+
+def command(plan: Plan) -> str:
+    """The command that makes this table; seeds that are not 0, 1, ... stand in the study."""
+    study = plan.study
+    words = ["python", "-m", "platform.run", str(study.path), "--recipe", study.recipe_name]
+    for change in study.changed:
+        words += ["--set", change]
+    if study.seeds == tuple(range(len(study.seeds))):
+        words += ["--seeds", str(len(study.seeds))]
+    return shlex.join(words)
+
+
+def there(value: object) -> bool:
+    return value is not None and not pd.isna(value)
+
+
+def number(value: float | None, digits: int = 2, absent: str = "–") -> str:
+    return f"{value:.{digits}f}" if there(value) else absent
+
+
+def times(value: float | None) -> str:
+    return f"{value:.2f}x" if there(value) else ""
+
+
+def bounds(low: float | None, high: float | None) -> str:
+    return f"[{low:+.2f}, {high:+.2f}]" if there(low) else "–"
+
+
+def signed(value: float | None, spread: float | None, digits: int = 2) -> str:
+    if not there(value):
+        return "–"
+    return f"{value:+.{digits}f}" + (f" ± {spread:.{digits}f}" if there(spread) else "")

@@ -1,0 +1,77 @@
+"""Verdicts: what a row says about the paper's difference to the baseline, in one word.
+
+The difference is paired by seed. Its 95 % interval is Student's t over the seeds both rows have;
+one seed has no interval and decides nothing.
+"""
+
+from dataclasses import dataclass
+
+import pandas as pd
+from scipy import stats
+
+CONFIDENCE = 0.95
+NOISE = 0.2
+"""points: a difference in the paper up to this is no evidence (the official code's own seeds of
+fine-tuning spread by 0.07 to 0.08; paper_numbers.yaml)"""
+
+RULE = (
+    f"*verdict*, against the sign of the paper's difference to the baseline: reproduced or "
+    f"contradicted where the {CONFIDENCE:.0%} t interval of our paired difference excludes zero, "
+    f"else inconclusive; the paper's own differences up to {NOISE} points count as noise: "
+    f"inconclusive. Fewer seeds than asked: incomplete. A stand-in is not comparable. Intervals "
+    f"are not corrected for the number of rows."
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interval:
+    """Mean of paired differences, and its interval; None with fewer than two pairs."""
+
+    mean: float | None
+    low: float | None = None
+    high: float | None = None
+
+    def excludes_zero(self) -> bool:
+        return self.low is not None and not self.low <= 0 <= self.high
+
+
+def interval(differences: pd.Series) -> Interval:
+    """Student's t interval of the mean of paired differences."""
+    values = differences.dropna()
+    if values.empty:
+        return Interval(mean=None)
+    if len(values) < 2:
+        return Interval(mean=values.mean())
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * values.sem()
+    return Interval(mean=values.mean(), low=values.mean() - half, high=values.mean() + half)
+
+
+def verdict(ours: Interval, paper: float | None, *, complete: bool, stand_in: bool) -> str:
+    """ "reproduced", "contradicted", "inconclusive", "incomplete", "not comparable"; "" where the
+    paper says nothing.
+
+    Args:
+        paper: the paper's difference to the same baseline, in points.
+        complete: every seed that was asked for is there, for this row and the baseline.
+        stand_in: something of the row stands in for what the paper used.
+    """
+    if paper is None:
+        return ""
+    if stand_in:
+        return "not comparable"
+    if not complete:
+        return "incomplete"
+    if abs(paper) <= NOISE or not ours.excludes_zero():
+        return "inconclusive"
+    return "reproduced" if (ours.mean > 0) == (paper > 0) else "contradicted"
+
+
+def headline(verdicts: list[str], seeds: int) -> str:
+    """All verdicts of a table in one sentence."""
+    given = [v for v in verdicts if v]
+    if not given:
+        return ""
+    counts = {v: given.count(v) for v in dict.fromkeys(given)}
+    words = ", ".join(f"{n} {v}" for v, n in counts.items())
+    alone = " One seed decides nothing." if seeds == 1 else ""
+    return f"Against the paper, of {len(given)} differences to the baseline: {words}.{alone}"

@@ -1,0 +1,155 @@
+"""Settings of the evaluations. Defaults are the paper's for ViT-L/16 (Tables 9, 10 and 11).
+
+Values that depend on the model's size are in presets.py.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mae_ablation.study.checks import above, at_least, between, check, shares
+
+RUNTIME = {"runtime": True}
+
+
+def later(absent_means: object) -> object:
+    """A field that came later: with this value, which is its default, it is not hashed."""
+    return field(default=absent_means, metadata={"absent_means": absent_means})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LinearProbe:
+    """Linear classifier on the frozen encoder (paper Table 10)."""
+
+    protocol: Literal["cached", "paper"] = "cached"
+    """cached: features extracted once, no augmentation; paper: LARS, random crops, every epoch"""
+    pooling: Literal["cls", "mean"] = "cls"
+    """class token, or mean of the patch tokens, after the encoder's last norm; k-NN takes it too"""
+    epochs: int = 90
+    warmup_epochs: float = 10
+    batch_size: int = 16384
+    """at most the number of training images is used"""
+    base_lr: float = 0.1
+    """learning rate per 256 images: lr = base_lr x batch size / 256"""
+    weight_decay: float = 0.0
+    momentum: float = 0.9
+    crop_min_area: float = 0.08
+    """paper protocol: smallest share of the image's area in a training crop"""
+    image_size: int | None = later(None)
+    """side in pixels if it differs from pre-training's; positions are interpolated"""
+    checkpoint_every_s: float = field(default=30.0, metadata=RUNTIME)
+    """seconds between checkpoints, taken at the next end of an epoch"""
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "epochs", "batch_size", "image_size")
+        at_least(self, 0, "warmup_epochs", "weight_decay", "checkpoint_every_s")
+        above(self, 0, "base_lr", "crop_min_area")
+        check(0 <= self.momentum < 1, "momentum must lie in [0, 1)", "momentum")
+        check(self.crop_min_area <= 1, "crop_min_area must be at most 1", "crop_min_area")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Knn:
+    """k nearest neighbours by cosine similarity, votes weighted by exp(similarity / temperature).
+
+    No training and nothing to tune: fixed in advance at the values common in the field.
+    """
+
+    neighbours: int = 20
+    temperature: float = 0.07
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "neighbours")
+        above(self, 0, "temperature")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finetune:
+    """End-to-end fine-tuning (paper Table 9; what the table leaves open as in the official code).
+
+    `preset: paper_table9` or `repo_finetune_md` sets all of it for the model's size.
+    """
+
+    epochs: int = 50
+    warmup_epochs: float = 5
+    batch_size: int = 1024
+    base_lr: float = 1e-3
+    """learning rate per 256 images: lr = base_lr x batch_size / 256"""
+    final_lr: float = 1e-6
+    """where the cosine ends"""
+    weight_decay: float = 0.05
+    beta1: float = 0.9
+    beta2: float = 0.999
+    layer_decay: float = 0.75
+    """a layer's learning rate over that of the layer above it; 1: all the same"""
+    drop_path: float = 0.1
+    """rate of the last block; grows linearly from 0 over the blocks"""
+    mixup: float = 0.8
+    cutmix: float = 1.0
+    label_smoothing: float = 0.1
+    randaugment_magnitude: int = 9
+    """0: no RandAugment"""
+    randaugment_std: float = 0.5
+    random_erasing: float = 0.0
+    """probability"""
+    crop_min_area: float = 0.08
+    """smallest share of the image's area in a training crop"""
+    ema: float = 0.0
+    """decay of the averaged weights that are evaluated; 0: the weights themselves"""
+    pooling: Literal["cls", "mean"] = "mean"
+    """mean: of the patch tokens, through a new norm; cls: class token, pre-trained norm"""
+    image_size: int | None = None
+    """side in pixels if it differs from pre-training's; positions are interpolated"""
+    checkpoint_every_s: float = field(default=30.0, metadata=RUNTIME)
+    """seconds between checkpoints, taken at the next end of an epoch"""
+
+    def __post_init__(self) -> None:
+        check_supervised(self)
+
+
+def check_supervised(section: Finetune) -> None:
+    at_least(section, 1, "epochs", "batch_size", "image_size")
+    at_least(section, 0, "warmup_epochs", "weight_decay", "checkpoint_every_s", "final_lr")
+    at_least(section, 0, "mixup", "cutmix", "randaugment_std")
+    above(section, 0, "base_lr", "crop_min_area", "layer_decay")
+    between(section, 0, 1, "crop_min_area", "layer_decay", "random_erasing")
+    between(section, 0, 10, "randaugment_magnitude")
+    shares(section, "beta1", "beta2", "drop_path", "label_smoothing", "ema")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Partial(Finetune):
+    """Fine-tuning of the last blocks only (paper Figure 9: Table 9, the best of several epochs)."""
+
+    epochs_tried: tuple[int, ...] = (50, 100, 200)
+    """each is a training of its own; the one best on validation is reported, and marked"""
+    blocks: float = 1
+    """last blocks tuned; 0: the linear probe; 0.5: norm2 and MLP of the last; all: everything"""
+
+    def __post_init__(self) -> None:
+        check_supervised(self)
+        tried = self.epochs_tried
+        good = tried and all(e >= 1 for e in tried) and len(set(tried)) == len(tried)
+        check(bool(good), f"epochs_tried {list(tried)} must be different and >= 1", "epochs_tried")
+        check(
+            self.blocks == 0.5 or (self.blocks >= 0 and self.blocks == int(self.blocks)),
+            f"blocks is {self.blocks:g}, must be 0, 0.5 or a whole number",
+            "blocks",
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scratch(Finetune):
+    """Supervised training without pre-training (paper Table 11): a reference row."""
+
+    epochs: int = 200
+    warmup_epochs: float = 20
+    batch_size: int = 4096
+    base_lr: float = 1e-4
+    weight_decay: float = 0.3
+    beta2: float = 0.95
+    layer_decay: float = 1.0
+    drop_path: float = 0.2
+    ema: float = 0.9999
+
+    def __post_init__(self) -> None:
+        check_supervised(self)

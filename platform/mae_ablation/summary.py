@@ -1,0 +1,205 @@
+"""What a person is told: a plan before it is run, and where the results lie afterwards."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mae_ablation.study.cost import pretrain_flops
+from mae_ablation.study.estimate import estimate
+from mae_ablation.study.evaluations import Finetune
+from mae_ablation.study.plan import Plan, missing, trials_of, unfinished
+from mae_ablation.study.presets import difference, size_of
+from mae_ablation.study.recipe import Recipe
+
+
+def counted(n: int, noun: str) -> str:
+    """1 seed, 2 seeds."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def summary(plan: Plan, lanes: int) -> str:
+    """A plan in a few lines: how many trials and why, what is there, what the rest costs."""
+    return "\n".join([describe(plan), *cost_lines([plan], lanes)])
+
+
+def together(plans: Sequence[Plan], lanes: int) -> str:
+    """What several studies need together, beneath their own lines."""
+    trials = trials_of(plans)
+    alone = sum(len(plan.trials) for plan in plans)
+    todo = missing(trials, plans[0].store)
+    pretrainings = sum(trial.source == "pretrain" for trial in trials)
+    lines = [
+        f"together: {counted(len(plans), 'study').replace('studys', 'studies')}, "
+        f"{alone} trials - {alone - len(trials)} shared between studies = {len(trials)} "
+        f"({counted(pretrainings, 'distinct pre-training')}), {len(todo)} to run"
+    ]
+    return "\n".join([*lines, *cost_lines(plans, lanes)])
+
+
+def describe(plan: Plan) -> str:
+    """A study: its question, its data, its levels and its trials."""
+    study, recipe = plan.study, plan.study.baseline
+    trials, todo = plan.trials, plan.missing()
+    asked = (len(plan.rows) + len(plan.references)) * len(study.seeds)
+    lines = [
+        f"{study.name}: {study.title} (recipe {study.recipe_name}"
+        + "".join(f", {change}" for change in study.changed)
+        + (f"; reproduces {study.paper.replace('_', ' ')} of the paper)" if study.paper else ")"),
+        f"data: {recipe.data.name}, {recipe.data.image_size} px in {recipe.grid} x {recipe.grid} "
+        f"patches of {recipe.model.patch_size} px; lr {recipe.pretrain.base_lr:g} x "
+        f"{recipe.pretrain.batch_size} / 256 = "
+        f"{recipe.pretrain.base_lr * recipe.pretrain.batch_size / 256:g}",
+    ]
+    if plan.data.missing:
+        lines.append(f"note: {plan.data.missing}")
+    for factor in study.factors:
+        lines.append(f"{factor.name}: " + ", ".join(level.label for level in factor.levels))
+        if factor.left_out:
+            lines.append(f"note: no counterpart at this scale for {', '.join(factor.left_out)}")
+    if study.budget == "flops":
+        lines += budget_lines(plan)
+    if study.skipped:
+        lines.append(
+            f"note: recipe {study.recipe_name} leaves out {', '.join(study.skipped)}; "
+            f"--phases {','.join((*study.phases, *study.skipped))} runs it too"
+        )
+    lines.append(
+        f"trials: ({len(plan.rows)} levels + {len(plan.references)} references) x "
+        f"{counted(len(study.seeds), 'seed')} - {asked - len(trials)} shared = {len(trials)}; "
+        f"{len(trials) - sum(t.source != 'prepare' for t in todo)} finished in "
+        f"{plan.store.root}, {len(todo)} to run"
+    )
+    for row in plan.rows:
+        if row.same_as:
+            lines.append(
+                f"note: {row.factor.name} {row.label} and {row.same_as} are one training"
+                + row.why_same()
+            )
+    return "\n".join(lines)
+
+
+def budget_lines(plan: Plan) -> list[str]:
+    """Epochs of every level at equal FLOPs, and what the whole training comes to."""
+    base = plan.study.baseline
+    cost = pretrain_flops(base, plan.data.channels)
+    total = cost * base.pretrain.epochs
+    lines = [f"budget: the FLOPs of the baseline's {base.pretrain.epochs} epochs, in whole epochs"]
+    for row in plan.rows:
+        each = pretrain_flops(row.recipe, plan.data.channels)
+        epochs = row.recipe.pretrain.epochs
+        lines.append(
+            f"  {row.label:<24} {epochs:>5} epochs x {each / cost:.2f} of the baseline's FLOPs per "
+            f"image = {epochs * each / total:.2f} of its training"
+        )
+    return lines
+
+
+def cost_lines(plans: Sequence[Plan], lanes: int) -> list[str]:
+    """Time and disk of what is missing, and what the estimate rests on."""
+    cost = estimate(plans, lanes)
+    if not cost.seconds:
+        return []
+    basis = (
+        f"median of {cost.measured_on} finished pre-trainings"
+        if cost.measured_on
+        else "assumed, nothing measured yet"
+    )
+    return [
+        f"estimate: {in_time(cost.seconds)} on {counted(lanes, 'lane')} "
+        f"({cost.flops_per_s / 1e9:.0f} GFLOP/s each, {basis}), "
+        f"{cost.disk_bytes / 1e6:.0f} MB of checkpoints"
+    ]
+
+
+def in_time(seconds: float) -> str:
+    """Minutes, or hours or days where those are many."""
+    for unit, size in (("days", 86400), ("h", 3600)):
+        if seconds >= 3 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return f"{seconds / 60:.0f} min"
+
+
+def trial_lines(plan: Plan) -> str:
+    """Every trial of a plan, once, in the order it will run."""
+    first = {t.needs.id: t.needs for t in plan.trials if t.needs}
+    lines = []
+    for trial in [*first.values(), *plan.trials]:
+        todo = unfinished(trial, plan.store)
+        state = "to run: " + ", ".join(p.prefix for p in todo) if todo else "finished"
+        kept = f"keeps {trial.recipe.kept_patches:>3}" if trial.source == "pretrain" else ""
+        lines.append(f"  {trial.id}  {trial.label:<32} {kept:<10} {state}")
+    return "\n".join(lines)
+
+
+def settings_lines(recipe: Recipe, phases: Sequence[str]) -> str:
+    """The baseline's settings, phase by phase."""
+    m, p, q = recipe.model, recipe.pretrain, recipe.linear_probe
+    lines = [
+        f"model: encoder {m.encoder_width} x {m.encoder_depth} blocks ({m.encoder_heads} heads), "
+        f"patch {m.patch_size}, decoder {m.decoder_width} x {m.decoder_depth} "
+        f"({m.decoder_heads} heads)",
+        f"pretrain: AdamW, {rate(p.base_lr, p.batch_size)}, weight decay {p.weight_decay:g}, "
+        f"betas {p.beta1:g} and {p.beta2:g}, {schedule(p)}, {p.augmentation}, "
+        f"{p.mask_sampling} masking {100 * p.mask_ratio:g} %, target {p.target}",
+    ]
+    if "linear_probe" in phases:
+        optimiser = "LARS" if q.protocol == "paper" else "SGD"
+        lines.append(
+            f"linear_probe: {q.protocol} protocol, {optimiser}, {rate(q.base_lr, q.batch_size)}, "
+            f"weight decay {q.weight_decay:g}, momentum {q.momentum:g}, {schedule(q)}, {q.pooling}"
+        )
+    supervised = [name for name in ("finetune", "partial", "scratch") if name in phases]
+    lines += [f"{name}: {supervised_line(getattr(recipe, name))}" for name in supervised]
+    if "partial" in phases:
+        tried = ", ".join(map(str, recipe.partial.epochs_tried))
+        lines.append(f"partial: best on validation of {tried} epochs")
+    return "\n".join([*lines, *preset_lines(recipe, supervised)])
+
+
+def rate(base_lr: float, batch_size: int) -> str:
+    return f"lr {base_lr:g} x {batch_size} / 256 = {base_lr * batch_size / 256:g}"
+
+
+def schedule(section) -> str:
+    return f"{section.epochs} epochs ({section.warmup_epochs:g} warm-up, cosine)"
+
+
+def supervised_line(s: Finetune) -> str:
+    augment = f"RandAugment ({s.randaugment_magnitude}, {s.randaugment_std:g})"
+    return (
+        f"AdamW, {rate(s.base_lr, s.batch_size)}, weight decay {s.weight_decay:g}, betas "
+        f"{s.beta1:g} and {s.beta2:g}, layer decay {s.layer_decay:g}, {schedule(s)}, {augment}, "
+        f"label smoothing {s.label_smoothing:g}, mixup {s.mixup:g}, cutmix {s.cutmix:g}, "
+        f"drop path {s.drop_path:g}, random erasing {s.random_erasing:g}, EMA {s.ema:g}"
+    )
+
+
+def preset_lines(recipe: Recipe, phases: Sequence[str]) -> list[str]:
+    """How the official code's fine-tuning differs from the paper's Table 9, where that is asked."""
+    if "finetune" not in phases:
+        return []
+    size = size_of(recipe.model.encoder_width, recipe.model.encoder_depth)
+    differ = difference("paper_table9", "repo_finetune_md", size)
+    values = ", ".join(f"{name} {a:g} -> {b:g}" for name, (a, b) in differ.items())
+    return [f"finetune.preset: paper_table9 -> repo_finetune_md (ViT-{size}): {values}"]
+
+
+def ending(
+    plans: Sequence[Plan], tracker, files: dict[str, list[Path]], left: int, seconds: float
+) -> str:
+    """Where the results lie, and what to do next. `files`: each experiment's report."""
+    from mae_ablation.tracking.ui import runs_url
+
+    trials = len(trials_of(plans))
+    lines = [f"{trials - left} of {trials} trials finished ({seconds / 60:.1f} min)"]
+    if left:
+        lines.append(f"{left} without a result; the same command tries them again")
+    for report in files.values():
+        lines.append(f"report: {report[0]}, {next(f for f in report if f.suffix == '.png')}")
+    if tracker.trouble:
+        lines.append(f"MLflow is behind ({tracker.trouble}): the same command catches up")
+    else:
+        lines.append(f"MLflow: start the UI with  {Path(sys.executable)} -m mae_ablation ui")
+        for experiment_id in tracker.experiment_ids():
+            lines.append(f"        then open {runs_url(experiment_id)}")
+    return "\n".join(lines)

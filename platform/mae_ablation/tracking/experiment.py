@@ -1,0 +1,176 @@
+"""One study's experiment in MLflow: a run for every trial, one for the report."""
+
+from datetime import datetime
+from pathlib import Path
+
+import yaml
+from mlflow import MlflowClient
+
+from mae_ablation.study.plan import Plan, Trial, training_images
+from mae_ablation.tracking.uploader import Uploader
+from mae_ablation.tracking.views import save_trials_view
+
+
+class Experiment:
+    """Brings a study's experiment up to the state of the store, again and again."""
+
+    def __init__(self, client: MlflowClient, plan: Plan) -> None:
+        self._client, self._plan = client, plan
+        self.name = plan.study.experiment
+        self.experiment_id: str | None = None
+        self._uploaders: dict[str, tuple[str, Uploader]] = {}  # run and uploader, by result id
+        self._closed: set[str] = set()  # result ids that need no further look
+        self._failed: set[str] = set()
+
+    def look(self) -> None:
+        """Send what is new in the store. Raises what MLflow raises; then nothing is lost."""
+        if self.experiment_id is None:
+            self.experiment_id = self._find_or_create()
+        for trial in self._plan.cells:
+            if trial.result_id not in self._closed and self._has_begun(trial):
+                self._show(trial)
+
+    def _find_or_create(self) -> str:
+        found = self._client.get_experiment_by_name(self.name)
+        if found is not None:
+            experiment_id = found.experiment_id
+        else:
+            experiment_id = self._client.create_experiment(
+                self.name, artifact_location=f"mlflow-artifacts:/{self.name}"
+            )
+        self._client.set_experiment_tag(
+            experiment_id, "mlflow.experimentKind", "custom_model_development"
+        )
+        study = self._plan.study
+        recipe = study.baseline
+        steps = training_images(recipe, self._plan.data) // recipe.pretrain.batch_size
+        last_step = recipe.pretrain.epochs * steps
+        factor = study.factors[0].name
+        save_trials_view(self._client, experiment_id, factor, study.columns, last_step)
+        return experiment_id
+
+    def _has_begun(self, trial: Trial) -> bool:
+        return any(phase.folder(self._plan.store).path.exists() for phase in trial.phases)
+
+    def _show(self, trial: Trial) -> None:
+        if trial.result_id not in self._uploaders:
+            run_id = self._run(trial)
+            if run_id is None:
+                self._closed.add(trial.result_id)
+                return
+            self._describe(run_id, trial)
+            self._uploaders[trial.result_id] = (run_id, Uploader(self._client, run_id))
+        run_id, uploader = self._uploaders[trial.result_id]
+        folders = [phase.folder(self._plan.store) for phase in trial.phases]
+        results = [folder.result() for folder in folders]  # before the journals: they end first
+        failure = next((why for folder in folders if (why := folder.failure())), None)
+        if trial.needs:
+            uploader.pump(trial.needs.phases[0].folder(self._plan.store).journal)
+        for folder in folders:
+            uploader.pump(folder.journal)
+            uploader.send_pictures(folder.pictures())
+        if all(results):
+            self._log_results(run_id, trial, results)
+            ended = milliseconds(results[-1]["finished_at"])
+            self._client.set_terminated(run_id, "FINISHED", end_time=ended)
+            self._closed.add(trial.result_id)
+        elif failure and trial.result_id not in self._failed:
+            self._client.set_tag(run_id, "error", failure["reason"])
+            self._client.set_terminated(run_id, "FAILED")
+            self._failed.add(trial.result_id)
+        elif not failure and trial.result_id in self._failed:  # it is being tried again
+            self._client.update_run(run_id, status="RUNNING")
+            self._failed.remove(trial.result_id)
+
+    def _run(self, trial: Trial) -> str | None:
+        """The trial's run: the one that carries its identity, or a new one; None if complete."""
+        found = self._client.search_runs(
+            [self.experiment_id], f"tags.trial_id = '{trial.result_id}'", max_results=1
+        )
+        if found:
+            run_id = found[0].info.run_id
+            factors = self._plan.study.factors if trial.source == "pretrain" else ()
+            described = all(f.name in found[0].data.params for f in factors)  # the study may grow
+            if found[0].info.status == "FINISHED" and described:
+                return None
+            self._client.update_run(run_id, status="RUNNING")
+            return run_id
+        study = self._plan.study
+        pretrained = trial.source == "pretrain"
+        run = self._client.create_run(
+            self.experiment_id,
+            run_name=trial.label.replace(" seed ", " · s").split("=", 1)[-1],
+            tags={
+                "kind": "trial" if pretrained else "reference",
+                "study": study.name,
+                "trial_id": trial.result_id,
+                "mlflow.source.name": str(study.path),
+                "mlflow.source.type": "LOCAL",
+            },
+        )
+        return run.info.run_id
+
+    def _describe(self, run_id: str, trial: Trial) -> None:
+        """Params, mirrored factors and config.yaml; the same again changes nothing."""
+        study = self._plan.study
+        self._client.log_param(run_id, "seed", trial.seed)
+        self._client.log_param(run_id, "recipe", " ".join([study.recipe_name, *study.changed]))
+        for factor in study.factors if trial.source == "pretrain" else ():
+            value = self._plan.level_label(trial, factor)
+            self._client.log_param(run_id, factor.name, value)
+            number = as_number(value)
+            if number is not None:  # MLflow sorts params as text, metrics as numbers
+                self._client.log_metric(
+                    run_id, f"factor_{factor.name}", number, timestamp=0, step=0
+                )
+        documents = {phase.prefix: phase.document for phase in trial.phases}
+        if trial.needs:
+            needed = trial.needs.phases[0]
+            documents = {needed.kind: needed.document, **documents}
+        self._client.log_text(run_id, yaml.safe_dump(documents), "config.yaml")
+
+    def _log_results(self, run_id: str, trial: Trial, results: list[dict]) -> None:
+        """Results once, at the time they were reached: the same again adds no point."""
+        for phase, result in zip(trial.phases, results, strict=True):
+            time = milliseconds(result["finished_at"])
+            names = {"test_acc1": "acc1", "train_loss": "loss"}
+            names |= {name: name for name in ("images_per_s", "seconds")}
+            for name, shown in names.items():
+                if name in result:
+                    value = round(result[name], 4)
+                    key = f"{phase.prefix}_{shown}"
+                    self._client.log_metric(run_id, key, value, timestamp=time, step=0)
+        for column in self._plan.study.columns:
+            if chosen := self._plan.chosen(trial, column):
+                phase, result = chosen
+                time, value = milliseconds(result["finished_at"]), round(result["test_acc1"], 4)
+                if phase.prefix != column:
+                    self._client.log_metric(run_id, f"{column}_acc1", value, time, step=0)
+        self._client.set_tag(
+            run_id, "mlflow.source.git.commit", results[-1]["commit"].split("+")[0]
+        )
+
+    def log_report(self, files: list[Path]) -> None:
+        """Files of the report in the run REPORT of the experiment, which is made once."""
+        found = self._client.search_runs(
+            [self.experiment_id], "tags.kind = 'report'", max_results=1
+        )
+        run = found[0] if found else None
+        if run is None:
+            tags = {"kind": "report", "study": self._plan.study.name}
+            run = self._client.create_run(self.experiment_id, run_name="REPORT", tags=tags)
+        for file in files:
+            self._client.log_artifact(run.info.run_id, str(file), "report")
+        self._client.set_terminated(run.info.run_id, "FINISHED")
+
+
+def as_number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def milliseconds(moment: str) -> int:
+    """A moment such as 2026-01-31T12:00:00Z as MLflow counts time."""
+    return int(datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp() * 1000)
