@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from mae_ablation.cluster.queue import ATTEMPTS, TrialQueue
+from mae_ablation.cluster.queue import ATTEMPTS, WAIT, TrialQueue
 from mae_ablation.cluster.run import Lanes, require_resources
+from mae_ablation.cluster.shelf import Shelf
 from mae_ablation.study.errors import UserError
 
 
@@ -45,6 +46,45 @@ def test_late_progress_of_an_ended_trial_is_ignored():
     q.finish(0, None)
     q.progress(0, {"epoch": 1})
     assert q.snapshot().running == {}
+
+
+def with_needs():
+    first = SimpleNamespace(label="tokenizer", id="t", needs=None)
+    after = SimpleNamespace(label="tokens", id="x", needs=first)
+    other = SimpleNamespace(label="pixels", id="y", needs=None)
+    return TrialQueue([first, after, other])
+
+
+def test_a_trial_waits_for_what_it_needs_and_others_do_not():
+    q = with_needs()
+    assert [q.next(0).label, q.next(1).label] == ["tokenizer", "pixels"]
+    q.finish(1, None)
+    assert q.next(1) == WAIT
+    q.finish(0, None)
+    assert q.next(1).label == "tokens"
+    assert q.next(0) is None
+
+
+def test_what_needs_a_failed_trial_fails_with_its_reason():
+    q = with_needs()
+    q.next(0)
+    q.finish(0, "tokenizer: GateClosed")
+    assert q.next(0).label == "pixels"
+    q.finish(0, None)
+    assert q.next(0) is None
+    reason = "it needs the tokenizer: tokenizer: GateClosed"
+    assert q.snapshot().failed == {"tokenizer": "tokenizer: GateClosed", "tokens": reason}
+
+
+def test_a_data_set_is_decoded_by_one_lane_for_all():
+    shelf = Shelf()
+    assert shelf.ask("cifar10", 0) == "decode"
+    assert shelf.ask("cifar10", 1) == "wait"
+    assert shelf.ask("cifar10", 0) == "decode"  # its worker died and was restarted
+    shelf.put("cifar10", ["reference"])
+    assert shelf.ask("cifar10", 1) == shelf.ask("cifar10", 0) == ["reference"]
+    shelf.put("cifar10", None)  # lost, or it could not be decoded
+    assert shelf.ask("cifar10", 1) == "decode"
 
 
 def test_asking_for_more_than_the_cluster_has_is_one_line():

@@ -74,7 +74,7 @@ def test_the_report_names_its_data_recipe_epochs_seeds_and_commit(plan, tmp_path
     assert "commit abc" in page and "2 of 3 seeds, 1 failed" in page
     assert "| **0.75** | 9 | 1.00x | 81.17 | 2.02 | 3/3 | – | – | 73.5 | – |  | baseline |" in page
     half = "+0.83 ± 1.26 | [-2.29, +3.96] | 69.9 | -3.6 | inconclusive |  |"
-    assert f"| 0.5 | 18 | 1.43x | 82.00 | 2.65 | 3/3 | {half}" in page
+    assert f"| 0.5 | 18 | 1.42x | 82.00 | 2.65 | 3/3 | {half}" in page
     assert "of 2 differences to the baseline: 1 inconclusive, 1 incomplete." in page
     assert pd.read_csv(files[2])["reason"].dropna().tolist() == ["pretrain: Diverged: loss is nan"]
     assert files[3].stat().st_size > 10_000

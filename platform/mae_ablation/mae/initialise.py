@@ -16,10 +16,11 @@ def initialise(model: MaskedAutoencoder, encoder: torch.Generator, decoder: torc
     if model.cls_token is None:  # what it would have drawn
         torch.empty(model.pos_embed.shape[-1]).normal_(generator=encoder)
     for name, parameter in model.named_parameters():
-        if not name.endswith("pos_embed"):
-            from_decoder = name.startswith(("decoder", "mask_token", "encoder_mask_token"))
-            ours = decoder if from_decoder else encoder
+        if not name.endswith("pos_embed") and name != "encoder_mask_token":
+            ours = decoder if name.startswith(("decoder", "mask_token")) else encoder
             _draw(name, parameter, ours)
+    if model.encoder_mask_token is not None:  # last, so that nothing else is drawn differently
+        _draw("encoder_mask_token", model.encoder_mask_token, decoder)
     fan_in = model.patch_embed.proj.weight[0].numel()
     with torch.no_grad():  # the one bias that keeps the framework's default
         model.patch_embed.proj.bias.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=encoder)

@@ -110,7 +110,6 @@ class MaskedAutoencoder(nn.Module):
         self.decoder_blocks = blocks(decoder_depth, decoder_width, decoder_heads, mlp_ratio)
         self.decoder_norm = layer_norm(decoder_width)
         self.decoder_pred = nn.Linear(decoder_width, self.target.width)
-        # last, so that all other weights are drawn as without it
         self.encoder_mask_token = token(encoder_width) if encoder_mask_tokens else None
         self.mask_token.requires_grad_(not encoder_mask_tokens)  # the decoder then adds none
 

@@ -1,0 +1,303 @@
+"""Evaluations: what is trained, with which rates, resumed bit for bit, chosen on validation."""
+
+import dataclasses
+
+import pytest
+import torch
+from test_phases import Killed, a_folder, curve, kill_after, same_state
+
+from mae_ablation.data.dataset import load
+from mae_ablation.phases.knn import vote
+from mae_ablation.phases.optim import lr_at
+from mae_ablation.phases.pca import pca
+from mae_ablation.phases.pretrain import pretrain
+from mae_ablation.phases.run import PhaseRun, load_checkpoint
+from mae_ablation.phases.supervised import classifier, optimizer_for, supervised, tune_last
+from mae_ablation.phases.tokenizer import GateClosed, tokenizer
+from mae_ablation.phases.trial import run_trial
+from mae_ablation.store import journal
+from mae_ablation.store.folder import Store
+from mae_ablation.study.plan import evaluation_phases, make_trial
+
+torch.set_num_threads(1)
+
+QUICK = {"epochs": 2, "warmup_epochs": 1, "batch_size": 50, "checkpoint_every_s": 0}
+
+
+def change(recipe, section, **values):
+    return dataclasses.replace(
+        recipe, **{section: dataclasses.replace(getattr(recipe, section), **values)}
+    )
+
+
+@pytest.fixture
+def quick(toy):
+    """The toy with two-block encoders and two-epoch evaluations."""
+    toy = change(toy, "model", encoder_depth=2)
+    for section in ("finetune", "partial", "scratch"):
+        toy = change(toy, section, **QUICK)
+    toy = change(toy, "scratch", ema=0.9)
+    gates = {"min_perplexity": 2, "min_explained": 0}
+    return change(toy, "tokenizer", codes=16, epochs=3, batch_size=20, lr=1e-2, **gates)
+
+
+class AStudy:
+    phases = ("pretrain", "linear_probe")
+
+
+def facts_of(recipe):
+    from mae_ablation.data.catalog import facts
+
+    return facts(recipe.data)
+
+
+def trial_of(recipe, *phases):
+    class Wanted:
+        pass
+
+    Wanted.phases = phases
+    return make_trial(Wanted, recipe, 0, "pretrain", "toy", facts_of(recipe))
+
+
+# fine-tuning ------------------------------------------------------------------------------------
+
+
+def test_layers_learn_slower_towards_the_input(quick):
+    """Ids: 0 embeddings, positions and class token; i + 1 block i; depth + 1 norm and head. The
+    rate is decay^(depth + 1 - id); vectors, positions and class token do not decay."""
+    data = load(quick.data)
+    model = classifier(quick, quick.finetune, data, 0, None)
+    optimizer = optimizer_for(model, quick.finetune, 1.0)
+    names = {id(p): name for name, p in model.named_parameters()}
+    seen = {}
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            seen[names[id(p)]] = (group["lr_scale"], group["weight_decay"])
+
+    def layer(name):
+        if name.startswith(("cls_token", "pos_embed", "patch_embed")):
+            return 0
+        return int(name.split(".")[1]) + 1 if name.startswith("blocks") else 3
+
+    assert set(seen) == set(names.values())
+    for name, (scale, decay) in seen.items():
+        assert scale == pytest.approx(0.75 ** (3 - layer(name))), name
+        flat = model.get_parameter(name).ndim == 1 or name in ("cls_token", "pos_embed")
+        assert decay == (0 if flat else 0.05), name
+
+
+def test_the_classifier_starts_as_the_encoder_with_a_new_norm_and_head(quick, tmp_path):
+    upstream = a_folder(tmp_path, "upstream")
+    pretrain(quick, 0, PhaseRun(folder=upstream))
+    trained = load_checkpoint(upstream.checkpoints()[0], "cpu")["model"]
+    mean = classifier(quick, quick.finetune, load(quick.data), 0, upstream)
+    assert torch.equal(mean.blocks[1].attn.qkv.weight, trained["blocks.1.attn.qkv.weight"])
+    assert torch.equal(mean.fc_norm.weight, torch.ones(16))
+    assert mean.pos_embed.requires_grad and mean.head.weight.abs().max() < 1e-4
+    assert mean.blocks[1].drop_path1.drop_prob == pytest.approx(0.1)
+    assert isinstance(mean.blocks[0].drop_path1, torch.nn.Identity)  # grows from 0
+    cls = change(quick, "finetune", pooling="cls")
+    model = classifier(cls, cls.finetune, load(quick.data), 0, upstream)
+    assert torch.equal(model.norm.weight, trained["norm.weight"])
+
+
+def test_positions_are_interpolated_where_the_resolution_differs(quick, tmp_path):
+    larger = change(quick, "finetune", image_size=40)
+    model = classifier(larger, larger.finetune, load(quick.data), 0, None)
+    assert model.pos_embed.shape == (1, 1 + 8 * 8, 16)
+    result = supervised(larger, "finetune", 0, PhaseRun(folder=a_folder(tmp_path, "x")), None)
+    assert 0 <= result["test_acc1"] <= 100
+
+
+@pytest.mark.parametrize("kind", ["finetune", "scratch"])
+def test_a_killed_training_resumes_bit_for_bit(quick, tmp_path, kind):
+    """Mixup, RandAugment, erasing, drop path and averaged weights included."""
+    recipe = change(quick, kind, random_erasing=0.5, epochs=3)
+    whole, killed = a_folder(tmp_path, "whole"), a_folder(tmp_path, "killed")
+    wanted = supervised(recipe, kind, 0, PhaseRun(folder=whole), None)
+    with pytest.raises(Killed):
+        supervised(recipe, kind, 0, PhaseRun(folder=killed, report=kill_after(1)), None)
+    got = supervised(recipe, kind, 0, PhaseRun(folder=killed), None)
+    assert got["test_acc1"] == wanted["test_acc1"]
+    assert [m for _, m in curve(whole)] == [m for _, m in curve(killed)]
+    same_state(whole, killed)
+
+
+def test_averaged_weights_are_what_is_measured(quick, tmp_path):
+    folder = a_folder(tmp_path, "scratch")
+    supervised(quick, "scratch", 0, PhaseRun(folder=folder), None)
+    state = load_checkpoint(folder.checkpoints()[0], "cpu")
+    assert not torch.equal(state["averaged"]["head.weight"], state["model"]["head.weight"])
+
+
+def test_the_cosine_of_fine_tuning_ends_at_its_final_rate():
+    rate = {"peak": 1.0, "warmup": 5, "epochs": 50, "final": 1e-6}
+    assert lr_at(0, **rate) == 0 and lr_at(5, **rate) == 1
+    assert lr_at(50, **rate) == pytest.approx(1e-6)
+
+
+# partial fine-tuning ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("blocks", "tuned"),
+    [
+        (0.5, {"blocks.1.norm2", "blocks.1.mlp", "fc_norm", "head"}),
+        (1, {"blocks.1", "fc_norm", "head"}),
+        (2, {"cls_token", "pos_embed", "patch_embed", "blocks.0", "blocks.1", "fc_norm", "head"}),
+    ],
+)
+def test_which_parts_are_tuned(quick, blocks, tuned):
+    model = classifier(quick, quick.partial, load(quick.data), 0, None)
+    tune_last(model, blocks)
+    for name, parameter in model.named_parameters():
+        assert parameter.requires_grad == name.startswith(tuple(tuned)), name
+
+
+def test_frozen_parts_stay_as_they_were(quick, tmp_path):
+    recipe = change(quick, "partial", blocks=0.5)
+    before = classifier(recipe, recipe.partial, load(quick.data), 0, None).state_dict()
+    folder = a_folder(tmp_path, "partial")
+    supervised(recipe, "partial", 0, PhaseRun(folder=folder, prefix="partial_2ep"), None)
+    after = load_checkpoint(folder.checkpoints()[0], "cpu")["model"]
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved and all(
+        name.startswith(("blocks.1.norm2", "blocks.1.mlp", "fc_norm", "head")) for name in moved
+    )
+    assert "partial_2ep/loss" in journal.read(folder.journal)[0]["m"]
+
+
+def test_each_epoch_count_is_a_phase_and_no_block_is_the_probe(quick):
+    tried = change(quick, "partial", blocks=1, epochs_tried=(1, 2))
+    facts = facts_of(quick)
+    phases = evaluation_phases("partial", tried, 0, facts, "pretrain", "up")
+    assert [(p.kind, p.prefix) for p in phases] == [
+        ("partial", "partial_1ep"),
+        ("partial", "partial_2ep"),
+    ]
+    more = change(tried, "partial", epochs_tried=(2, 3))
+    again = evaluation_phases("partial", more, 0, facts, "pretrain", "up")
+    assert again[0].identity == phases[1].identity
+    none = change(tried, "partial", blocks=0)
+    (probe,) = evaluation_phases("partial", none, 0, facts, "pretrain", "up")
+    assert (probe.kind, probe.column) == ("linear_probe", "partial")
+
+
+def test_the_best_on_validation_is_taken_whatever_the_test_says(write_study, tmp_path):
+    from mae_ablation.commands import plan_study
+    from mae_ablation.report.results import results_frame
+
+    study = "recipe: toy\nfactors:\n  blocks: [1]\nphases: [partial]\n"
+    path = write_study(study + "baseline: {epochs_tried: [1, 2, 3]}\n")
+    plan = plan_study(path, store=tmp_path / "store")
+    pretrained, *tried = plan.trials[0].phases
+    same = {"train_loss": 1.0, "seconds": 1.0, "commit": "a"}
+    pretrained.folder(plan.store).finish(same)
+    for phase, validation, test in zip(tried, (60, 70, 65), (80, 50, 90), strict=True):
+        epochs = phase.recipe.partial.epochs
+        result = {"validation_acc1": validation, "test_acc1": test, "epochs": epochs, **same}
+        phase.folder(plan.store).finish(result)
+    (line,) = results_frame(plan).to_dict("records")
+    assert (line["value"], line["chosen"]) == (50, "2 epochs")
+
+
+# k-NN, targets' own phases ------------------------------------------------------------------------
+
+
+def test_neighbours_vote_by_similarity(toy):
+    bank = torch.nn.functional.normalize(torch.tensor([[1.0, 0], [0.6, 0.8], [0.6, -0.8]]), dim=1)
+    labels = torch.tensor([0, 1, 1])
+    query = torch.tensor([[1.0, 0.0]])
+    near = dataclasses.replace(toy, knn=dataclasses.replace(toy.knn, neighbours=3))
+    assert vote(query, bank, labels, 2, near).item() == 0  # e^(1/0.07) beats 2 e^(0.6/0.07)
+    flat = dataclasses.replace(toy, knn=dataclasses.replace(near.knn, temperature=10.0))
+    flat = change(flat, "knn", neighbours=3)
+    assert vote(query, bank, labels, 2, flat).item() == 1
+
+
+def test_principal_components_are_those_of_the_training_patches(toy, tmp_path):
+    import numpy as np
+
+    from mae_ablation.data.augment import normalise
+    from mae_ablation.mae.targets import patchify
+
+    folder = a_folder(tmp_path, "pca")
+    result = pca(toy, PhaseRun(folder=folder))
+    fitted = load_checkpoint(folder.checkpoints()[0], "cpu")
+    data = load(toy.data)
+    images = normalise(data.train.images.float() / 255, data.mean, data.std)
+    patches = patchify(images, 5).flatten(0, 1).double().numpy()
+    covariance = np.cov(patches.T, bias=True)
+    assert result["patches"] == len(patches) == 200 * 36
+    assert np.allclose(fitted["mean"], patches.mean(axis=0), atol=1e-5)
+    assert np.allclose(fitted["eigenvalues"], np.linalg.eigvalsh(covariance)[::-1], atol=1e-4)
+    w = fitted["components"].double()
+    assert torch.allclose(w.T @ w, torch.eye(25).double(), atol=1e-5)
+    turned = w.T.numpy() @ covariance @ w.numpy()
+    assert np.allclose(turned, np.diag(np.diag(turned)), atol=1e-4)
+    assert result["explained"] == sorted(result["explained"])
+
+
+@pytest.mark.parametrize("target", ["pca", "dvae_token"])
+def test_a_target_that_needs_a_phase_of_its_own(quick, tmp_path, target):
+    recipe = change(quick, "pretrain", target=target, epochs=2)
+    trial = trial_of(recipe, "pretrain", "linear_probe", "knn")
+    other_seed = make_trial(AStudy, recipe, 1, "pretrain", "toy", facts_of(recipe))
+    assert trial.needs.id == other_seed.needs.id and trial.id != other_seed.id
+    assert run_trial(trial.needs, tmp_path) is None
+    assert run_trial(trial, tmp_path) is None
+    results = [phase.folder(Store(tmp_path)).result() for phase in trial.phases]
+    assert all(0 < r["test_acc1"] < 100 for r in results[1:])
+    points = journal.read(trial.phases[0].folder(Store(tmp_path)).journal)
+    first, last = (row["m"]["pretrain/loss"] for row in points)
+    assert last < first
+
+
+def test_how_many_components_the_paper_s_ratio_gives(toy):
+    def components(patch, channels):
+        data = dataclasses.replace(toy.data, image_size=112)
+        model = dataclasses.replace(toy.model, patch_size=patch)
+        return dataclasses.replace(toy, data=data, model=model).pca_components(channels)
+
+    assert [components(p, 3) for p in (16, 14, 8, 4, 2)] == [96, 74, 24, 6, 2]
+    assert components(16, 1) == 32
+
+
+def test_a_killed_tokenizer_resumes_bit_for_bit(quick, tmp_path, monkeypatch):
+    monkeypatch.setattr("mae_ablation.phases.tokenizer.CHECKPOINT_EVERY_S", 0.0)
+    whole, killed = a_folder(tmp_path, "whole"), a_folder(tmp_path, "killed")
+    wanted = tokenizer(quick, PhaseRun(folder=whole))
+    with pytest.raises(Killed):
+        tokenizer(quick, PhaseRun(folder=killed, report=kill_after(1)))
+    got = tokenizer(quick, PhaseRun(folder=killed))
+    assert (got["perplexity"], got["explained"]) == (wanted["perplexity"], wanted["explained"])
+    same_state(whole, killed)
+
+
+def test_tokens_that_say_too_little_are_not_predicted(quick, tmp_path):
+    strict = change(quick, "tokenizer", min_perplexity=15.9)
+    with pytest.raises(GateClosed, match=r"perplexity .* is below tokenizer.min_perplexity 15.9"):
+        tokenizer(strict, PhaseRun(folder=a_folder(tmp_path, "a")))
+    strict = change(quick, "tokenizer", min_explained=1.0)
+    with pytest.raises(GateClosed, match="of the pixels' variance, tokenizer.min_explained"):
+        tokenizer(strict, PhaseRun(folder=a_folder(tmp_path, "b")))
+
+
+def test_a_probe_at_another_resolution(toy, tmp_path):
+    from mae_ablation.phases.linear_probe import linear_probe
+
+    for protocol in ("cached", "paper"):
+        recipe = change(toy, "linear_probe", image_size=40, protocol=protocol)
+        run = PhaseRun(folder=a_folder(tmp_path, protocol))
+        result = linear_probe(recipe, 0, run, source="random", upstream=None)
+        assert 0 <= result["test_acc1"] <= 100
+
+
+def test_reconstructions_are_drawn_along_the_training(toy, folder):
+    recipe = change(toy, "pretrain", epochs=4, pictures=2)
+    pretrain(recipe, 0, PhaseRun(folder=folder))
+    assert list(folder.pictures()) == [8, 16]
+    from PIL import Image
+
+    with Image.open(folder.pictures()[16]) as picture:
+        assert picture.size == (8 * 30 * 4, 4 * 30 * 4)
