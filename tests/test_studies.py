@@ -8,7 +8,7 @@ from mae_ablation.study.errors import UserError
 from mae_ablation.study.paper import FIELDS, paper_row, paper_tables
 from mae_ablation.study.plan import missing, trials_of
 from mae_ablation.study.presets import difference
-from mae_ablation.summary import settings_lines, together
+from mae_ablation.summary import settings_lines, summary, together
 
 STUDIES = ROOT / "studies"
 FILES = sorted(p for p in STUDIES.glob("*.yaml") if p.stem != "paper")
@@ -54,9 +54,11 @@ def test_table_1_and_figures_5_and_7_are_32_pre_trainings():
 
 
 def test_all_studies_are_listed_once_and_share_their_trials():
-    plans = plan_studies(sorted(STUDIES.glob("*.yaml")), store=NOWHERE)
+    files = sorted(STUDIES.glob("*.yaml"))
+    plans = plan_studies(files, store=NOWHERE)
     assert sorted(plan.study.name for plan in plans) == [path.stem for path in FILES]
-    text = introduction(plans, 2)
+    text = introduction(files, plans, 2)
+    assert text.startswith("paper: Table 1 and Figures 5 and 7 = decoder_depth, decoder_width")
     assert all(f"{path.stem}: " in text for path in FILES)
 
 
@@ -144,7 +146,7 @@ def test_levels_of_the_paper_are_taken_to_the_recipe_s_scale(write_study, tmp_pa
     assert [row.recipe.model.decoder_width for row in plan.rows] == [4, 8]
     assert plan.study.factors[0].left_out == ("1024",)
     assert plan.study.phases == ("pretrain", "linear_probe")
-    text = introduction([plan], 2)
+    text = summary(plan, 2)
     assert "no counterpart at this scale for 1024" in text
     assert "leaves out finetune; --phases pretrain,linear_probe,finetune" in text
     asked = plan_study(write_study(study, SCALED), store=tmp_path, phases=("finetune",))
@@ -180,7 +182,7 @@ def test_equal_flops_give_cheap_levels_more_epochs(write_study, tmp_path):
     epochs = [row.recipe.pretrain.epochs for row in plan.rows]
     assert epochs == [3, 8, 12] and plan.rows[1].is_baseline
     assert plan.rows[0].recipe.pretrain.warmup_epochs == 0.375
-    assert "0.1                          3 epochs x 2." in introduction([plan], 2)
+    assert "0.1                          3 epochs x 2." in summary(plan, 2)
 
 
 def test_mask_tokens_cost_what_the_reference_counts():

@@ -164,7 +164,7 @@ def print_plan(arguments: argparse.Namespace) -> int:
     from mae_ablation.cluster.run import cores
 
     plans = plan_studies(**common(arguments))
-    print(introduction(plans, arguments.lanes or cores()))
+    print(introduction(arguments.studies, plans, arguments.lanes or cores()))
     for plan in plans:
         if len(plans) > 1:
             print(f"\n{plan.study.name}")

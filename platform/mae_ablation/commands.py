@@ -15,7 +15,7 @@ from mae_ablation.study.errors import UserError
 from mae_ablation.study.plan import Plan, Trial, make_plan, missing, trials_of
 from mae_ablation.study.recipe import Recipe
 from mae_ablation.study.study import Study
-from mae_ablation.study.suite import load_all
+from mae_ablation.study.suite import load_all, suite_lines
 from mae_ablation.summary import describe, ending, summary, together
 
 
@@ -126,7 +126,7 @@ def run_studies(
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
     lane = Lanes.default(lanes, gpus, cores())
-    console.print(introduction(plans, lane.count))
+    console.print(introduction(studies, plans, lane.count))
     tracker = Tracker(plans, Path.cwd())
     began = time.monotonic()
     if todo:
@@ -147,11 +147,12 @@ def run_studies(
     return unfinished
 
 
-def introduction(plans: Sequence[Plan], lanes: int) -> str:
+def introduction(studies: Sequence[Path], plans: Sequence[Plan], lanes: int) -> str:
     """Summaries of some plans, and of all together where they are several."""
     if len(plans) == 1:
         return summary(plans[0], lanes)
-    return "\n\n".join([*map(describe, plans), together(plans, lanes)])
+    parts = [*suite_lines(studies), *map(describe, plans), together(plans, lanes)]
+    return "\n\n".join(parts)
 
 
 def run_missing(console, trials, lanes, store: Path, tracker) -> None:

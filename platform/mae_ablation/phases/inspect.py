@@ -29,7 +29,7 @@ from mae_ablation.study.recipe import Data
 
 IDENTITY = re.compile(r"[0-9a-f]{12}")
 MASKS_SIDE, MASKS_GRID = 28, 14  # patches of two pixels: the paper's 14 x 14
-MASKS_IMAGE = 3  # of the bundled test images: one that fills the frame
+MASKS_IMAGE = 870  # of the bundled test images: one that fills the frame
 MASKS = (
     ("random 75 %", "random", 4),
     ("block-wise 50 %", "block", 2),

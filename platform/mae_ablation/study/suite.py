@@ -44,6 +44,18 @@ def load_all(
     return list(found.values())
 
 
+def suite_lines(paths: Sequence[Path]) -> list[str]:
+    """What each suite among these files consists of, a line for each."""
+    lines = []
+    for path in paths:
+        document = read(path)
+        if "studies" in document.data:
+            title = text_of(document, "title") or path.stem
+            names = ", ".join(str(name) for name in document.data["studies"])
+            lines.append(f"{path.stem}: {title} = {names}")
+    return lines
+
+
 def _members(
     document: Document, recipe: str | None, seeds: int | None
 ) -> list[tuple[Path, str | None, int | None]]:

@@ -7,6 +7,7 @@ import yaml
 from mlflow import MlflowClient
 
 from mae_ablation.study.plan import Plan, Trial, training_images
+from mae_ablation.study.study import Factor
 from mae_ablation.tracking.uploader import Uploader
 from mae_ablation.tracking.views import save_trials_view
 
@@ -118,7 +119,7 @@ class Experiment:
         for factor in study.factors if trial.source == "pretrain" else ():
             value = self._plan.level_label(trial, factor)
             self._client.log_param(run_id, factor.name, value)
-            number = as_number(value)
+            number = sort_key(value, factor)
             if number is not None:  # MLflow sorts params as text, metrics as numbers
                 self._client.log_metric(
                     run_id, f"factor_{factor.name}", number, timestamp=0, step=0
@@ -164,11 +165,13 @@ class Experiment:
         self._client.set_terminated(run.info.run_id, "FINISHED")
 
 
-def as_number(text: str) -> float | None:
+def sort_key(value: str, factor: Factor) -> float | None:
+    """A level's number, or its place in the study where it is a name; None: neither."""
     try:
-        return float(text)
+        return float(value)
     except ValueError:
-        return None
+        names = [str(level.value) for level in factor.levels]
+        return float(names.index(value)) if value in names else None
 
 
 def milliseconds(moment: str) -> int:
