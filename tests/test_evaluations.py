@@ -1,9 +1,13 @@
 """Evaluations: what is trained, with which rates, resumed bit for bit, chosen on validation."""
 
 import dataclasses
+import hashlib
+import math
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from test_phases import Killed, a_folder, curve, kill_after, same_state
 
 from mae_ablation.data.dataset import load
@@ -216,8 +220,6 @@ def test_neighbours_vote_by_similarity(toy):
 
 
 def test_principal_components_are_those_of_the_training_patches(toy, tmp_path):
-    import numpy as np
-
     from mae_ablation.data.augment import normalise
     from mae_ablation.mae.targets import patchify
 
@@ -251,6 +253,50 @@ def test_a_target_that_needs_a_phase_of_its_own(quick, tmp_path, target):
     points = journal.read(trial.phases[0].folder(Store(tmp_path)).journal)
     first, last = (row["m"]["pretrain/loss"] for row in points)
     assert last < first
+
+
+def test_a_dall_e_encoder_from_a_file(quick, tmp_path):
+    """A tiny one with the names and groups of the published encoder."""
+    from mae_ablation.mae.dalle import DalleEncoder
+
+    torch.manual_seed(0)
+    encoder = DalleEncoder(hidden=8, vocabulary=32)
+    file = tmp_path / "encoder.pt"
+    torch.save(encoder.state_dict(), file)
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    recipe = change(quick, "tokenizer", source="dalle", file=str(file), sha256=sha256)
+    recipe = change(recipe, "pretrain", target="dvae_token", epochs=1)
+    assert not recipe.stand_in
+    trial = trial_of(recipe, "pretrain")
+    assert run_trial(trial.needs, tmp_path) is None and run_trial(trial, tmp_path) is None
+    (phase,) = trial.phases
+    loss = phase.folder(Store(tmp_path)).result()["train_loss"]
+    assert loss == pytest.approx(math.log(32), abs=0.5)
+
+
+@pytest.mark.parametrize("reading", ["cache", "stream"])
+def test_every_phase_on_a_folder_of_photographs(quick, tmp_path, reading):
+    """Three channels, images of several sizes, larger than what the model sees."""
+    rng = np.random.default_rng(0)
+    for split, n in (("train", 14), ("val", 4)):
+        for c, name in enumerate(("cat", "dog")):
+            (tmp_path / "set" / split / name).mkdir(parents=True)
+            for i in range(n):
+                pixels = rng.integers(100 * c, 100 * c + 100, (40 + i, 52, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "set" / split / name / f"{i}.png")
+    folder = {"name": "image_folder", "folder": str(tmp_path / "set"), "workers": 0}
+    sizes = {"image_size": 30, "train_images": None, "validation_images": 8}
+    recipe = change(quick, "data", **folder, **sizes, reading=reading)
+    for section in ("pretrain", "linear_probe", "finetune", "partial"):
+        recipe = change(recipe, section, batch_size=10)
+    recipe = change(recipe, "linear_probe", protocol="paper")
+    recipe = change(recipe, "pretrain", augmentation="crop_jitter", mask_sampling="block")
+    recipe = change(recipe, "partial", epochs_tried=(1,))
+    trial = trial_of(recipe, "pretrain", "linear_probe", "knn", "finetune", "partial")
+    assert run_trial(trial, tmp_path / "store") is None
+    results = [phase.folder(Store(tmp_path / "store")).result() for phase in trial.phases]
+    assert results[0]["epochs"] == 3 and all(0 <= r["test_acc1"] <= 100 for r in results[1:])
+    assert trial.phases[0].folder(Store(tmp_path / "store")).pictures()
 
 
 def test_how_many_components_the_paper_s_ratio_gives(toy):
@@ -297,7 +343,5 @@ def test_reconstructions_are_drawn_along_the_training(toy, folder):
     recipe = change(toy, "pretrain", epochs=4, pictures=2)
     pretrain(recipe, 0, PhaseRun(folder=folder))
     assert list(folder.pictures()) == [8, 16]
-    from PIL import Image
-
     with Image.open(folder.pictures()[16]) as picture:
         assert picture.size == (8 * 30 * 4, 4 * 30 * 4)

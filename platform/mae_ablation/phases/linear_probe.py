@@ -13,6 +13,7 @@ or from the pixels themselves.
 import math
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import torch
 from timm.optim.lars import Lars
@@ -174,8 +175,19 @@ def linear_probe(
         if cached:
             yield from ((train[index], labels[index]) for index in batches)
             return
-        for pixels, wanted in feed.batches(batches, augment_rng):
-            yield encode(normalise(pixels, data.mean, data.std)), wanted
+        if isinstance(data.train, Split):
+            for pixels, wanted in feed.batches(batches, augment_rng):
+                yield encode(normalise(pixels, data.mean, data.std)), wanted
+            return
+        # large images: never more of them at a time than the encoder takes
+        parts = [part for index in batches for part in index.split(ENCODE_BATCH)]
+        shown = (
+            (encode(normalise(pixels, data.mean, data.std)), wanted)
+            for pixels, wanted in feed.batches(parts, augment_rng)
+        )
+        while few := list(islice(shown, -(-batch_size // ENCODE_BATCH))):
+            inputs, wanted = zip(*few, strict=True)
+            yield torch.cat(inputs), torch.cat(wanted)
 
     head.train()
     for epoch in range(first_epoch, settings.epochs):

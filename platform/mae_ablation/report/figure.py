@@ -98,7 +98,8 @@ def positions(factor: Factor) -> tuple[dict[str, float], bool]:
 
 def wrapped(label: str) -> str:
     """A level's name over several lines."""
-    return "\n".join(textwrap.wrap(label.replace("_", " "), LABEL_WIDTH))
+    words = label.replace("_", " ")
+    return "\n".join(textwrap.wrap(words, LABEL_WIDTH, break_on_hyphens=False))
 
 
 def references(axis, table: pd.DataFrame) -> None:
@@ -132,7 +133,7 @@ def paper(axis, rows: pd.DataFrame, x: dict[str, float], ordered: bool, metric: 
 
 
 def legend(axis, right) -> None:
-    """One legend for both axes, beneath."""
+    """One legend for both axes, above: beneath, level names may take several lines."""
     handles, labels = axis.get_legend_handles_labels()
     if right is not None:
         extra, names = right.get_legend_handles_labels()
@@ -141,7 +142,7 @@ def legend(axis, right) -> None:
         handles,
         labels,
         frameon=False,
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.2),
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
         ncols=len(labels),
     )

@@ -41,7 +41,7 @@ def markdown(plan: Plan, table: pd.DataFrame, results: pd.DataFrame) -> str:
     if study.skipped:
         skipped = ", ".join(study.skipped)
         lines += [f"Not run at this scale (recipe {study.recipe_name}): {skipped}.", ""]
-    lines += [f"![{study.title}](figure.png)", "", f"Made by `{command(plan)}`."]
+    lines += [f"![{study.title}](figure.png)", "", f"Made by `{command(plan)}`; {spent(plan)}."]
     return "\n".join(lines) + "\n"
 
 
@@ -174,6 +174,15 @@ def command(plan: Plan) -> str:
     if study.seeds == tuple(range(len(study.seeds))):
         words += ["--seeds", str(len(study.seeds))]
     return shlex.join(words)
+
+
+def spent(plan: Plan) -> str:
+    """Training time behind the table, each phase once, however many lanes shared it."""
+    phases = {p.identity: p for trial in plan.trials for p in trial.phases}
+    results = [phase.folder(plan.store).result() for phase in phases.values()]
+    seconds = sum(result["seconds"] for result in results if result)
+    trials = counted(len(plan.trials), "trial")
+    return f"its {trials} took {seconds / 60:.0f} minutes of training, summed over the lanes"
 
 
 def there(value: object) -> bool:
