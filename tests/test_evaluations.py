@@ -12,12 +12,13 @@ from test_phases import Killed, a_folder, curve, kill_after, same_state
 
 from mae_ablation.data.dataset import load
 from mae_ablation.phases.knn import vote
+from mae_ablation.phases.models import GateClosed, target_of
 from mae_ablation.phases.optim import lr_at
 from mae_ablation.phases.pca import pca
 from mae_ablation.phases.pretrain import pretrain
 from mae_ablation.phases.run import PhaseRun, load_checkpoint
 from mae_ablation.phases.supervised import classifier, optimizer_for, supervised, tune_last
-from mae_ablation.phases.tokenizer import GateClosed, tokenizer
+from mae_ablation.phases.tokenizer import tokenizer
 from mae_ablation.phases.trial import run_trial
 from mae_ablation.store import journal
 from mae_ablation.store.folder import Store
@@ -25,7 +26,7 @@ from mae_ablation.study.plan import evaluation_phases, make_trial
 
 torch.set_num_threads(1)
 
-QUICK = {"epochs": 2, "warmup_epochs": 1, "batch_size": 50, "checkpoint_every_s": 0}
+QUICK = {"epochs": 2, "warmup_epochs": 0.5, "batch_size": 50, "checkpoint_every_s": 0}
 
 
 def change(recipe, section, **values):
@@ -39,7 +40,8 @@ def quick(toy):
     """The toy with two-block encoders and two-epoch evaluations."""
     toy = change(toy, "model", encoder_depth=2)
     for section in ("finetune", "partial", "scratch"):
-        toy = change(toy, section, **QUICK)
+        tried = {"epochs_tried": (1, 2)} if section == "partial" else {}
+        toy = change(toy, section, **QUICK, **tried)
     toy = change(toy, "scratch", ema=0.9)
     gates = {"min_perplexity": 2, "min_explained": 0}
     return change(toy, "tokenizer", codes=16, epochs=3, batch_size=20, lr=1e-2, **gates)
@@ -47,6 +49,7 @@ def quick(toy):
 
 class AStudy:
     phases = ("pretrain", "linear_probe")
+    measure = "accuracy"
 
 
 def facts_of(recipe):
@@ -56,7 +59,7 @@ def facts_of(recipe):
 
 
 def trial_of(recipe, *phases):
-    class Wanted:
+    class Wanted(AStudy):
         pass
 
     Wanted.phases = phases
@@ -66,12 +69,15 @@ def trial_of(recipe, *phases):
 # fine-tuning ------------------------------------------------------------------------------------
 
 
-def test_layers_learn_slower_towards_the_input(quick):
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_layers_learn_slower_towards_the_input(quick, pooling):
     """Ids: 0 embeddings, positions and class token; i + 1 block i; depth + 1 norm and head. The
     rate is decay^(depth + 1 - id); vectors, positions and class token do not decay."""
     data = load(quick.data)
-    model = classifier(quick, quick.finetune, data, 0, None)
-    optimizer = optimizer_for(model, quick.finetune, 1.0)
+    settings = change(quick, "finetune", pooling=pooling).finetune
+    model = classifier(quick, settings, data, 0, None)
+    optimizer = optimizer_for(model, settings, 1.0)
+    assert sum(len(g["params"]) for g in optimizer.param_groups) == len(list(model.parameters()))
     names = {id(p): name for name, p in model.named_parameters()}
     seen = {}
     for group in optimizer.param_groups:
@@ -192,7 +198,7 @@ def test_the_best_on_validation_is_taken_whatever_the_test_says(write_study, tmp
     from mae_ablation.report.results import results_frame
 
     study = "recipe: toy\nfactors:\n  blocks: [1]\nphases: [partial]\n"
-    path = write_study(study + "baseline: {epochs_tried: [1, 2, 3]}\n")
+    path = write_study(study + "baseline: {epochs_tried: [1, 2, 3], partial.warmup_epochs: 0}\n")
     plan = plan_study(path, store=tmp_path / "store")
     pretrained, *tried = plan.trials[0].phases
     same = {"train_loss": 1.0, "seconds": 1.0, "commit": "a"}
@@ -265,7 +271,7 @@ def test_a_dall_e_encoder_from_a_file(quick, tmp_path):
     torch.save(encoder.state_dict(), file)
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     recipe = change(quick, "tokenizer", source="dalle", file=str(file), sha256=sha256)
-    recipe = change(recipe, "pretrain", target="dvae_token", epochs=1)
+    recipe = change(recipe, "pretrain", target="dvae_token", epochs=1, warmup_epochs=0)
     assert not recipe.stand_in
     trial = trial_of(recipe, "pretrain")
     assert run_trial(trial.needs, tmp_path) is None and run_trial(trial, tmp_path) is None
@@ -324,6 +330,11 @@ def test_tokens_that_say_too_little_are_not_predicted(quick, tmp_path):
     strict = change(quick, "tokenizer", min_perplexity=15.9)
     with pytest.raises(GateClosed, match=r"perplexity .* is below tokenizer.min_perplexity 15.9"):
         tokenizer(strict, PhaseRun(folder=a_folder(tmp_path, "a")))
+    done = a_folder(tmp_path, "done")
+    done.finish(tokenizer(quick, PhaseRun(folder=done)))
+    later = change(strict, "pretrain", target="dvae_token")  # trained under a wider gate
+    with pytest.raises(GateClosed, match="perplexity"):
+        target_of(later, done, load(quick.data), "cpu")
     strict = change(quick, "tokenizer", min_explained=1.0)
     with pytest.raises(GateClosed, match="of the pixels' variance, tokenizer.min_explained"):
         tokenizer(strict, PhaseRun(folder=a_folder(tmp_path, "b")))

@@ -39,6 +39,8 @@ def neighbours_both_removed(mask: torch.Tensor) -> float:
         ("random", (6, 6), 9),
         ("block", (6, 6), 9),
         ("block", (6, 6), 35),
+        ("block", (14, 14), 49),
+        ("block", (14, 14), 98),
         ("block", (5, 9), 1),
         ("block", (1, 40), 10),
         ("grid", (6, 6), 9),

@@ -171,6 +171,7 @@ def test_one_bad_trial_is_marked_and_tried_again(toy, tmp_path, monkeypatch):
 
     class AStudy:
         phases = ("pretrain", "linear_probe")
+        measure = "accuracy"
 
     trial = make_trial(AStudy, toy, 0, "pretrain", "a", facts(toy.data))
     full = "No space left on device"
@@ -194,6 +195,7 @@ def test_two_evaluations_of_one_pretraining(toy, tmp_path):
 
     class AStudy:
         phases = ("pretrain", "linear_probe")
+        measure = "accuracy"
 
     def trial(pooling):
         probe = dataclasses.replace(toy.linear_probe, pooling=pooling)

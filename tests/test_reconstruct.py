@@ -10,10 +10,12 @@ from test_phases import a_folder
 
 from mae_ablation import cli
 from mae_ablation.mae.checkpoints import export_official, read_checkpoint
+from mae_ablation.phases.inspect import open_model
 from mae_ablation.phases.models import build_model
 from mae_ablation.phases.run import PhaseRun
 from mae_ablation.phases.trial import run_trial
 from mae_ablation.store.folder import Store
+from mae_ablation.study.identity import pretrain_document
 from mae_ablation.study.plan import make_trial
 
 
@@ -32,6 +34,7 @@ def trained(toy, tmp_path):
 
     class AStudy:
         phases = ("pretrain",)
+        measure = "accuracy"
 
     recipe = dataclasses.replace(
         toy, pretrain=dataclasses.replace(toy.pretrain, target="pixel_norm")
@@ -69,6 +72,10 @@ def test_a_trial_of_the_store_reconstructs_an_image(trained, picture, tmp_path, 
 def test_an_official_file_is_read_and_written(toy, picture, tmp_path, capsys):
     model = build_model(toy, 3, 0)
     export_official(model, tmp_path / "mae_visualize.pth")
+    opened = open_model(str(tmp_path / "mae_visualize.pth"), Store(tmp_path), None).model
+    images, shuffle = torch.randn(2, 3, 30, 30), torch.arange(36).expand(2, -1)
+    with torch.no_grad():
+        assert torch.equal(model(images, shuffle, 9).loss, opened(images, shuffle, 9).loss)
     out = tmp_path / "out.png"
     words = ["--checkpoint", tmp_path / "mae_visualize.pth", "--out", out]
     assert call("reconstruct", "--image", picture, *words) == 0
@@ -112,6 +119,14 @@ def test_what_cannot_be_reconstructed_is_one_line(trained, toy, picture, tmp_pat
     torch.save({"model": encoder}, tmp_path / "mae_pretrain.pth")
     words = ["reconstruct", "--checkpoint", tmp_path / "mae_pretrain.pth", "--image", picture]
     assert "holds the encoder only" in refused(capsys, *words)
+    torch.save({"model": model.state_dict()}, tmp_path / "unusual.pth")
+    words[2] = tmp_path / "unusual.pth"
+    error = refused(capsys, *words)
+    assert (
+        "does not say how many attention heads its encoder of width 16 has: give --heads" in error
+    )
+    assert call(*words, "--heads", "2,2", "--out", tmp_path / "o.png") == 0
+    capsys.readouterr()
     words[2] = text
     assert "not a checkpoint" in refused(capsys, *words)
     words[2] = "0123456789ab"
@@ -145,11 +160,11 @@ def test_a_folder_of_images_is_checked(tmp_path, picture, capsys):
 
 
 def test_a_phase_run_in_a_folder_of_its_own(toy, tmp_path):
-    """A checkpoint given as a file beside its phase.json is known as well as by its identity."""
-    from mae_ablation.phases.inspect import open_model
+    """A checkpoint is known by the phase.json beside it."""
     from mae_ablation.phases.pretrain import pretrain
 
     folder = a_folder(tmp_path, "mine")
+    folder.begin(pretrain_document(toy, 0, "f"))
     pretrain(toy, 0, PhaseRun(folder=folder))
     model = open_model(str(folder.checkpoints()[0]), Store(tmp_path), None)
     assert (model.keep, model.sampling, len(model.mean)) == (9, "random", 1)

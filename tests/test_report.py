@@ -85,8 +85,8 @@ def test_a_trial_whose_worker_died_is_failed_not_missing(write_study, tmp_path):
     trial = plan.trials[0]
     record_failures(plan.missing(), {trial.label: "its worker died 3 times"}, plan.store)
     results = results_frame(plan).set_index("trial_id")
-    assert results.loc[trial.result_id, "status"] == "failed"
-    assert results.loc[trial.result_id, "reason"] == "its worker died 3 times"
+    assert results.loc[trial.result_id[-1], "status"] == "failed"
+    assert results.loc[trial.result_id[-1], "reason"] == "its worker died 3 times"
     assert (results["status"] == "failed").sum() == 1
 
 

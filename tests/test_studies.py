@@ -27,13 +27,20 @@ def test_levels_and_baseline_are_the_paper_s(path):
     plan = planned(path)
     (factor,) = plan.study.factors
     table = paper_tables()[plan.study.paper]
-    rows = [paper_row(plan.study.paper, factor.field, level.value) for level in factor.levels]
+    prefix = "vit_l_" if plan.study.paper == "table_2" else None  # and vit_h_, by the model
+
+    def row_of(value):
+        value = f"{prefix}{value}" if prefix else value
+        return paper_row(plan.study.paper, factor.field, value)
+
+    rows = [row_of(level.value) for level in factor.levels]
     assert all(rows), "every level is a row of the paper's"
     wanted = [row for row in table["rows"] if "ViT-H" not in row.get("backbone", "")]
     assert sorted(str(r["level"]) for r in rows) == sorted(str(r["level"]) for r in wanted)
     base = next(row for row in plan.rows if row.is_baseline)
-    default = table["default_level"] if plan.study.measure == "accuracy" else "vit_l_with_dec8"
-    assert paper_row(plan.study.paper, factor.field, base.level.value)["level"] == default
+    accuracy = plan.study.measure == "accuracy"
+    default = table["default_level"] if accuracy else "vit_l_with_dec8"
+    assert row_of(base.level.value)["level"] == default
 
 
 def test_every_table_and_figure_of_the_ablations_has_a_study():
@@ -50,7 +57,9 @@ def test_table_1_and_figures_5_and_7_are_32_pre_trainings():
     assert {p.kind for t in trained for p in t.phases} == {"pretrain", "linear_probe", "finetune"}
     assert "(32 distinct pre-trainings)" in together(plans, 2)
     prepared = [t.label for t in missing(trials_of(plans), plans[0].store) if t.source == "prepare"]
-    assert prepared == ["tokenizer", "pca"] or prepared == ["pca", "tokenizer"]
+    assert sorted(prepared) == ["pca imagenet-224px-patch16", "tokenizer imagenet-224px-in_domain"]
+    sources = {t.source for t in trials_of(plans)}
+    assert sources == {"pretrain", "random"}, "raw pixels of 224 x 224 are no features"
 
 
 def test_all_studies_are_listed_once_and_share_their_trials():
@@ -85,20 +94,45 @@ def test_the_recipe_imagenet_is_tables_8_to_11_for_vit_l():
 
 
 @pytest.mark.parametrize(
-    ("recipe", "shape", "finetune", "scratch"),
+    ("recipe", "encoder", "finetune", "scratch"),
     [
-        ("imagenet_vitb", (768, 12, 12, 16), (100, 0.1), (300, 0.1)),
-        ("imagenet", (1024, 24, 16, 16), (50, 0.1), (200, 0.2)),
-        ("imagenet_vith", (1280, 32, 16, 14), (50, 0.2), (200, 0.2)),
+        ("imagenet_vitb", "768 x 12 blocks (12 heads), patch 16", (100, 0.1), (300, 0.1)),
+        ("imagenet_vith", "1280 x 32 blocks (16 heads), patch 14", (50, 0.2), (200, 0.2)),
     ],
 )
-def test_what_depends_on_the_model_s_size(recipe, shape, finetune, scratch):
+def test_what_depends_on_the_model_s_size(recipe, encoder, finetune, scratch):
+    """All else is as for ViT-L."""
+    _, pretrain, probe, tuned, alone = IMAGENET.splitlines()
+    tuned = tuned.replace("50 epochs", f"{finetune[0]} epochs")
+    alone = alone.replace("200 epochs", f"{scratch[0]} epochs")
+    expected = [
+        f"model: encoder {encoder}, decoder 512 x 8 (16 heads)",
+        pretrain,
+        probe,
+        tuned.replace("drop path 0.1", f"drop path {finetune[1]}"),
+        alone.replace("drop path 0.2", f"drop path {scratch[1]}"),
+    ]
     r = planned(STUDIES / "mask_ratio.yaml", recipe).study.baseline
-    m = r.model
-    assert (m.encoder_width, m.encoder_depth, m.encoder_heads, m.patch_size) == shape
-    assert (r.finetune.epochs, r.finetune.drop_path) == finetune
-    assert (r.scratch.epochs, r.scratch.drop_path) == scratch
-    assert (r.pretrain.epochs, r.pretrain.batch_size, r.pretrain.base_lr) == (800, 4096, 1.5e-4)
+    phases = ("pretrain", "linear_probe", "finetune", "scratch")
+    assert settings_lines(r, phases).splitlines()[:5] == expected
+
+
+def test_wall_clock_of_vit_h_stands_beside_the_paper_s_of_vit_h():
+    from mae_ablation.report.table import paper_of
+
+    hours = {}
+    for recipe in ("imagenet", "imagenet_vith"):
+        plan = planned(STUDIES / "wall_clock.yaml", recipe)
+        hours[recipe] = [paper_of(plan, "pretrain_hours", row) for row in plan.rows]
+    assert hours == {"imagenet": [42.4, 15.4, 11.6], "imagenet_vith": [119.6, 34.5, 29.3]}
+
+
+def test_trainings_for_their_hours_are_shared_with_no_other_study():
+    plans = plan_studies(
+        [STUDIES / f"{n}.yaml" for n in ("wall_clock", "decoder_depth")], store=NOWHERE
+    )
+    ids = [{t.id for t in plan.trials} for plan in plans]
+    assert not ids[0] & ids[1]
 
 
 def test_the_official_code_s_fine_tuning_differs_where_it_says_so():
@@ -206,12 +240,32 @@ def test_a_suite_is_its_studies(write_study, tmp_path):
     path.with_name("y.yaml").write_text("recipe: toy\nfactors:\n  decoder_depth: [1, 2]\n")
     suite = path.with_name("all.yaml")
     suite.write_text("studies: [x, y]\nseeds: 2\n")
-    plans = plan_studies([suite, path], store=tmp_path)
+    plans = plan_studies([suite], store=tmp_path)
     assert [(p.study.name, p.study.seeds) for p in plans] == [("x", (0, 1)), ("y", (0, 1))]
     trials = trials_of(plans)
     assert len([t for t in trials if t.source == "pretrain"]) == 3 * 2
     assert len({t.label for t in trials}) == len(trials)
     assert "16 trials - 6 shared between studies = 10" in together(plans, 2)
+    suite.write_text("studies: [x, y]\nseeds: [3, 7]\n")
+    assert plan_study(suite, store=tmp_path).study.seeds == (3, 7)
+    with pytest.raises(UserError, match=r"x.yaml: .*all.yaml asks for it with another recipe or"):
+        plan_studies([path, suite], store=tmp_path)
+
+
+def test_rows_that_differ_in_any_evaluation_are_two(write_study, tmp_path):
+    """Also where that evaluation is not the last of the phases."""
+    study = (
+        "recipe: toy\nfactors:\n  linear_probe.pooling: [cls, mean]\n"
+        "phases: [linear_probe, finetune]\n"
+    )
+    plan = plan_study(
+        write_study(study, SCALED), store=tmp_path, phases=("linear_probe", "finetune")
+    )
+    probes = [row.trials[0].phases[1].recipe.linear_probe.pooling for row in plan.rows]
+    assert probes == ["cls", "mean"] and [row.same_as for row in plan.rows] == [None, None]
+    (trained,) = [t for t in plan.trials if t.source == "pretrain"]
+    kinds = [phase.kind for phase in trained.phases]
+    assert sorted(kinds) == ["finetune", "linear_probe", "linear_probe", "pretrain"]
 
 
 # bad input --------------------------------------------------------------------------------------
@@ -245,7 +299,7 @@ BAD = [
     ("factors:\n  epochs_tried: [3]\n", "x.yaml:3: partial.epochs_tried must be a list, not 3"),
     ("factors:\n  class_token: [3]\n", "x.yaml:3: model.class_token must be true or false, not 3"),
     (
-        "budget: flops\nfactors:\n  pretrain.epochs: [1, 2]\n",
+        "budget: flops\nfactors:\n  pretrain.epochs: [2, 3]\n",
         "budget flops sets the epochs, and so does pretrain_epochs: one of them",
     ),
     ("budget: time\nfactors:\n  blocks: [1]\n", 'x.yaml:2: unknown budget "time"'),
@@ -259,7 +313,25 @@ BAD = [
     ),
     (
         "factors:\n  reading: [stream]\n",
-        "reading",
+        "data.reading stream needs a file per image; fashion_mnist is read as a whole: take cache",
+    ),
+    (
+        "factors:\n  pretrain.warmup_epochs: [8]\n",
+        "x.yaml:3: warmup_epochs 8 is not below the 8 epochs of the training",
+    ),
+    (
+        "factors:\n  epochs_tried: [[3, 6]]\n",
+        "x.yaml:3: epochs_tried [3, 6] must be different, and above warmup_epochs 5",
+    ),
+    ("factors:\n  partial.epochs: [3]\n", 'x.yaml:3: unknown factor "partial.epochs"'),
+    (
+        "factors:\n  finetune.batch_size: [33]\n",
+        "x.yaml:3: batch_size 33 is odd: mixup and cutmix pair the images of a batch",
+    ),
+    (
+        "baseline: {data.name: imagenet, data.image_size: 220, data.train_images: null}\n"
+        "factors:\n  mask_ratio: [0.5]\n",
+        "imagenet at 220 px is 193 GB in memory, more than 32: take data.reading=stream",
     ),
 ]
 

@@ -143,6 +143,11 @@ def phases(text: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+def heads(text: str) -> tuple[int, int]:
+    encoder, _, decoder = text.partition(",")
+    return positive(encoder), positive(decoder)
+
+
 def common(arguments: argparse.Namespace) -> dict[str, object]:
     names = ("studies", "store", "recipe", "changes", "seeds", "phases")
     return {name: getattr(arguments, name) for name in names}
@@ -190,6 +195,12 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
         metavar="FILE_OR_TRIAL",
         help="a checkpoint, official ones too, or the identity of a pre-training in the store",
     )
+    parser.add_argument(
+        "--heads",
+        type=heads,
+        metavar="E,D",
+        help="attention heads of encoder and decoder, where a file's shape does not say",
+    )
     parser.add_argument("--store", type=Path, default=Path("store"), help="default: ./store")
 
 
@@ -221,6 +232,7 @@ def do_reconstruct(arguments: argparse.Namespace) -> int:
             sampling=arguments.sampling,
             seed=arguments.seed,
             target=arguments.target,
+            heads=arguments.heads,
         )
     )
     return 0
@@ -244,6 +256,7 @@ def do_export(arguments: argparse.Namespace) -> int:
             store=arguments.store,
             out=arguments.out,
             format=arguments.format,
+            heads=arguments.heads,
         )
     )
     return 0

@@ -118,6 +118,7 @@ def run_studies(
     todo = missing(trials_of(plans), Store(store))
     for folder in (store, reports):
         require_writable(folder)
+    require_token_files(todo)
 
     from rich.console import Console
 
@@ -145,6 +146,20 @@ def run_studies(
     unfinished = sum(trial.source != "prepare" for trial in left)
     console.print(ending(plans, tracker, files, unfinished, time.monotonic() - began))
     return unfinished
+
+
+def require_token_files(trials: Sequence[Trial]) -> None:
+    """Open the users' token files of these trials, before anything is started.
+
+    Raises:
+        UserError: one holds something else.
+    """
+    settings = {t.recipe.tokenizer for t in trials if t.recipe.pretrain.target == "dvae_token"}
+    for tokenizer in settings:
+        if tokenizer.source == "dalle":
+            from mae_ablation.mae.dalle import load_dalle
+
+            load_dalle(tokenizer.file, tokenizer.sha256)
 
 
 def introduction(studies: Sequence[Path], plans: Sequence[Plan], lanes: int) -> str:

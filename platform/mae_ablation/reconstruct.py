@@ -18,6 +18,7 @@ def reconstruct(
     sampling: str | None = None,
     seed: int = 0,
     target: str | None = None,
+    heads: tuple[int, int] | None = None,
 ) -> str:
     """Write a picture of what a model makes of images: the four panels of the paper's Figure 2.
 
@@ -26,6 +27,7 @@ def reconstruct(
         mask_ratio, sampling: None: as it was trained; 0.75 and random where the file does not say.
         seed: of the masks.
         target: "pixel" or "pixel_norm" of a file that does not say.
+        heads: attention heads of encoder and decoder of a file whose shape does not say.
 
     Returns what to tell the user.
 
@@ -33,14 +35,21 @@ def reconstruct(
         UserError: not a checkpoint, an encoder without its decoder, not an image, a mask that the
             grid does not allow.
     """
-    model: Inspected = open_model(checkpoint, Store(store), target)
+    model: Inspected = open_model(checkpoint, Store(store), target, heads=heads)
     pixels = [read_image(path, model) for path in images]
     drawn = reconstruction(model, pixels, mask_ratio, sampling, seed)
     draw_panels(drawn.panels, [path.name for path in images], drawn.caption, out)
     return f"{out}: {drawn.caption}"
 
 
-def export(checkpoint: str, *, store: Path, out: Path, format: str) -> str:
+def export(
+    checkpoint: str,
+    *,
+    store: Path,
+    out: Path,
+    format: str,
+    heads: tuple[int, int] | None = None,
+) -> str:
     """Write a model's weights: "timm" (the encoder, a plain state dict) or "official" ({"model":
     ...} with the decoder). Returns what to tell the user.
 
@@ -49,7 +58,8 @@ def export(checkpoint: str, *, store: Path, out: Path, format: str) -> str:
     """
     from mae_ablation.mae.checkpoints import export_official, export_timm
 
-    model = open_model(checkpoint, Store(store), None, decoder=format == "official").model
+    official = format == "official"
+    model = open_model(checkpoint, Store(store), None, heads=heads, decoder=official).model
     (export_timm if format == "timm" else export_official)(model, out)
     return f"{out}: {format} format"
 

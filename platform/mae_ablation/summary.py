@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mae_ablation.study.cost import pretrain_flops
 from mae_ablation.study.estimate import estimate
-from mae_ablation.study.evaluations import Finetune
+from mae_ablation.study.evaluations import Finetune, Partial
 from mae_ablation.study.plan import Plan, missing, trials_of, unfinished
 from mae_ablation.study.presets import difference, size_of
 from mae_ablation.study.recipe import Recipe
@@ -150,9 +150,6 @@ def settings_lines(recipe: Recipe, phases: Sequence[str]) -> str:
         )
     supervised = [name for name in ("finetune", "partial", "scratch") if name in phases]
     lines += [f"{name}: {supervised_line(getattr(recipe, name))}" for name in supervised]
-    if "partial" in phases:
-        tried = ", ".join(map(str, recipe.partial.epochs_tried))
-        lines.append(f"partial: best on validation of {tried} epochs")
     return "\n".join([*lines, *preset_lines(recipe, supervised)])
 
 
@@ -165,10 +162,14 @@ def schedule(section) -> str:
 
 
 def supervised_line(s: Finetune) -> str:
+    length = schedule(s)
+    if isinstance(s, Partial):
+        tried = ", ".join(map(str, s.epochs_tried))
+        length = f"best on validation of {tried} epochs ({s.warmup_epochs:g} warm-up, cosine)"
     augment = f"RandAugment ({s.randaugment_magnitude}, {s.randaugment_std:g})"
     return (
         f"AdamW, {rate(s.base_lr, s.batch_size)}, weight decay {s.weight_decay:g}, betas "
-        f"{s.beta1:g} and {s.beta2:g}, layer decay {s.layer_decay:g}, {schedule(s)}, {augment}, "
+        f"{s.beta1:g} and {s.beta2:g}, layer decay {s.layer_decay:g}, {length}, {augment}, "
         f"label smoothing {s.label_smoothing:g}, mixup {s.mixup:g}, cutmix {s.cutmix:g}, "
         f"drop path {s.drop_path:g}, random erasing {s.random_erasing:g}, EMA {s.ema:g}"
     )

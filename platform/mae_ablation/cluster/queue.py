@@ -81,6 +81,12 @@ class TrialQueue:
             self._failed[trial.label] = failure
             self._gone[trial.id] = failure
 
+    def leave(self, lane: int) -> None:
+        """The lane is gone for good: its trial waits for another."""
+        lease = self._leases.pop(lane, None)
+        if lease:
+            self._waiting.insert(0, lease.trial)
+
     def snapshot(self) -> Snapshot:
         return Snapshot(
             waiting=len(self._waiting),

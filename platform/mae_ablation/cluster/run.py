@@ -186,5 +186,7 @@ def keep_lane(
         trainer.fit()
     except BaseException as error:  # noqa: B036 - reported by the main thread, not lost in this one
         errors.append(error)
+        for actor in (queue, shelf):
+            actor.leave.remote(lane)
     finally:  # Ray Train's own notes; phases keep their state in the store
         shutil.rmtree(Path(trainer.run_config.storage_path), ignore_errors=True)

@@ -28,6 +28,10 @@ class Shelf:
             return self._sets[key]
         return "decode" if self._decoding.setdefault(key, lane) == lane else "wait"
 
+    def leave(self, lane: int) -> None:
+        """The lane is gone for good: another may decode what it was at."""
+        self._decoding = {key: at for key, at in self._decoding.items() if at != lane}
+
     def put(self, key: Any, reference: list | None) -> None:
         """`reference` is a list of one, so that Ray hands over the reference and not the data;
         None: it could not be decoded or is lost, another lane may try."""

@@ -1,7 +1,5 @@
 """What a plan has to know of a recipe's data; no torch, since every plan comes through here."""
 
-import hashlib
-from functools import lru_cache
 from pathlib import Path
 
 from mae_ablation.data.folder import LAYOUT, check_layout, listing
@@ -9,6 +7,9 @@ from mae_ablation.data.sets import SETS, even_shares, location, missing
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.plan import DataFacts
 from mae_ablation.study.recipe import Data, Recipe
+from mae_ablation.study.token_file import require_hash
+
+CACHE_BYTES = 32e9  # of decoded images: a node keeps them once, beside its lanes
 
 
 def facts(data: Data, place: str = "") -> DataFacts:
@@ -75,7 +76,7 @@ def require_fit(recipe: Recipe, place: str) -> None:
         )
     _check_pca(recipe, place)
     if recipe.pretrain.target == "dvae_token" and recipe.tokenizer.source == "dalle":
-        _check_file(recipe.tokenizer.file, recipe.tokenizer.sha256, place)
+        require_hash(Path(recipe.tokenizer.file), recipe.tokenizer.sha256, place)
 
 
 def _check_images(data: Data, place: str) -> None:
@@ -107,6 +108,13 @@ def _check_sizes(data: Data, place: str) -> int:
         )
     if SETS[data.name].kind == "folder" and not known.missing:
         _check_classes(data, place)
+    size = (known.train_images + known.test_images) * known.channels * data.image_size**2
+    if data.reading == "cache" and size > CACHE_BYTES:
+        raise UserError(
+            f"{data.name} at {data.image_size} px is {size / 1e9:,.0f} GB in memory, more than "
+            f"{CACHE_BYTES / 1e9:.0f}: take data.reading=stream",
+            place,
+        )
     return wanted
 
 
@@ -136,25 +144,3 @@ def _check_pca(recipe: Recipe, place: str) -> None:
             f"{patch} x {patch} x {channels} patch",
             place,
         )
-
-
-def _check_file(file: str, expected: str, place: str) -> None:
-    path = Path(file)
-    if not path.is_file():
-        raise UserError(f"tokenizer.file {file}: no such file", place)
-    status = path.stat()
-    found = _sha256(path.absolute(), status.st_mtime_ns, status.st_size)
-    if found != expected.lower():
-        raise UserError(
-            f"tokenizer.file {file}: its sha256 is {found}, the recipe expects {expected}", place
-        )
-
-
-@lru_cache(maxsize=8)
-def _sha256(path: Path, modified_ns: int, size: int) -> str:
-    """Of a file, read once as long as it is not written to."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

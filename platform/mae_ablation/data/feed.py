@@ -1,6 +1,7 @@
 """Feed: batches of a split as a view shows them, from memory or from files.
 
-From memory, a batch is drawn when its turn comes: boxes first, then jitter, then RandAugment. From
+From memory, a batch is drawn when its turn comes: boxes first, then RandAugment; jitter has a
+generator of its own, so that images are cropped alike with it and without. From
 files, every image has a seed of its own, drawn before the first batch, so that nothing depends on
 how many workers there are or how far ahead they are; jitter is drawn when a batch's turn comes.
 
@@ -65,12 +66,13 @@ class Feed:
         self, indices: Sequence[torch.Tensor], generator: torch.Generator
     ) -> Iterator[Batch]:
         view, images = self.view, self.split.images
+        jitter_rng = apart_from(generator)
         for index in indices:
             boxes = boxes_for(
                 view.augmentation, len(index), images.shape[-1], view.crop_min_area, generator
             )
             pixels = cropped(images[index].to(self.device, non_blocking=True), boxes)
-            pixels = self._jittered(pixels, generator)
+            pixels = self._jittered(pixels, jitter_rng)
             if view.randaugment_magnitude:
                 pixels = self._randaugmented(pixels, generator)
             yield resized(pixels, view.image_size), self._labels(index)
@@ -111,6 +113,13 @@ class Feed:
             view.randaugment_fill,
         )
         return images.to(self.device).float() / 255
+
+
+def apart_from(generator: torch.Generator) -> torch.Generator:
+    """A generator that follows from another's state and takes nothing from it: with jitter or
+    without, the boxes of an epoch are the same."""
+    copy = torch.Generator().set_state(generator.get_state())
+    return torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=copy)) + 1)
 
 
 def plain(

@@ -18,6 +18,8 @@ from mae_ablation.store.atomic import replacing
 from mae_ablation.study.errors import UserError
 
 State = Mapping[str, torch.Tensor]
+DESCRIPTION = "mae_ablation"
+"""key beside "model" in files of this project"""
 
 
 def read_checkpoint(path: Path | str, *, convert: str = '["model"]') -> dict[str, torch.Tensor]:
@@ -32,10 +34,7 @@ def read_checkpoint(path: Path | str, *, convert: str = '["model"]') -> dict[str
     Raises:
         UserError: no such file; not a checkpoint; other classes in it; no tensors.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError("no such file: give the path of a checkpoint", str(path))
-    content = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path, convert)
+    content = _content(Path(path), convert)
     weights = content.get("model", content) if isinstance(content, dict) else content
     items = weights.items() if isinstance(weights, dict) else ()
     state = {name: value for name, value in items if isinstance(value, torch.Tensor)}
@@ -45,6 +44,22 @@ def read_checkpoint(path: Path | str, *, convert: str = '["model"]') -> dict[str
             str(path),
         )
     return state
+
+
+def read_description(path: Path | str) -> dict:
+    """What `export_official` wrote beside the weights: heads and target; empty elsewhere.
+
+    Raises as `read_checkpoint`.
+    """
+    content = _content(Path(path), "")
+    found = content.get(DESCRIPTION) if isinstance(content, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _content(path: Path, convert: str) -> object:
+    if not path.is_file():
+        raise UserError("no such file: give the path of a checkpoint", str(path))
+    return _safetensors(path) if path.suffix == ".safetensors" else _pickled(path, convert)
 
 
 def _safetensors(path: Path) -> dict:
@@ -149,9 +164,8 @@ def _grid_of(table: torch.Tensor, place: str) -> tuple[int, int]:
     return side, side
 
 
-def usual_heads(width: int) -> int:
-    """Attention heads that a width usually has (paper's models and decoder), else 64 wide each."""
-    return {512: 16, 768: 12, 1024: 16, 1280: 16}.get(width, max(1, width // 64))
+USUAL_HEADS = {512: 16, 768: 12, 1024: 16, 1280: 16}
+"""by width: the paper's encoders and decoder"""
 
 
 def load_into(
@@ -213,8 +227,16 @@ def require_decoder(state: State, place: str) -> None:
 
 
 def export_official(model: MaskedAutoencoder, path: Path | str) -> None:
-    """Write {"model": weights} as in the published files; extensions are additional names."""
-    _write({"model": _plain(model.state_dict())}, path)
+    """Write {"model": weights} as in the published files; extensions are additional names.
+
+    Heads and target, which leave no trace in weights, stand beside them as plain values.
+    """
+    description = {
+        "encoder_heads": model.blocks[0].attn.num_heads,
+        "decoder_heads": model.decoder_blocks[0].attn.num_heads,
+        "target": "pixel_norm" if getattr(model.target, "per_patch", False) else "pixel",
+    }
+    _write({"model": _plain(model.state_dict()), DESCRIPTION: description}, path)
 
 
 def export_timm(model: MaskedAutoencoder, path: Path | str) -> None:

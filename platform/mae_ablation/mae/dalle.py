@@ -6,7 +6,6 @@ parameter names are those of the released weights.
 Shapes: n images, i channels in, o channels out, k kernel side, V vocabulary.
 """
 
-import hashlib
 from collections import OrderedDict
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mae_ablation.mae.checkpoints import check_fit, read_checkpoint
-from mae_ablation.study.errors import UserError
+from mae_ablation.study.token_file import require_hash
 
 STRIDE = 8
 """pixels per token: three poolings by 2"""
@@ -101,10 +100,16 @@ class DalleEncoder(nn.Module):
 
         The images are resized so that a patch has 8 pixels a side: 112 for 14 x 14 patches.
         """
+        return torch.cat([self._tokens(part, grid) for part in pixels.split(AT_A_TIME)])
+
+    def _tokens(self, pixels: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         size = tuple(STRIDE * side for side in grid)
         resized = F.interpolate(pixels, size=size, mode="bicubic", antialias=True)
         mapped = 0.8 * resized.clamp(0, 1) + 0.1  # bicubic overshoots; the dVAE saw 0.1 to 0.9
         return self(mapped.expand(-1, 3, -1, -1)).argmax(dim=1).flatten(1)
+
+
+AT_A_TIME = 64  # images: 0.8 GB for one activation of the first group at 112 x 112
 
 
 def load_dalle(path: Path | str, sha256: str) -> DalleEncoder:
@@ -113,7 +118,7 @@ def load_dalle(path: Path | str, sha256: str) -> DalleEncoder:
     Raises:
         UserError: another hash; a pickled module; names or shapes that do not fit.
     """
-    _check_hash(Path(path), sha256)
+    require_hash(Path(path), sha256, str(path))
     state = read_checkpoint(path, convert=".state_dict()")
     first, last = state.get("blocks.input.w"), state.get("blocks.output.conv.w")
     sizes = {} if first is None or last is None else dict(hidden=len(first), vocabulary=len(last))
@@ -122,18 +127,3 @@ def load_dalle(path: Path | str, sha256: str) -> DalleEncoder:
     check_fit(encoder.state_dict(), state, str(path))
     encoder.load_state_dict(state, assign=True)
     return encoder.float().eval().requires_grad_(False)
-
-
-def _check_hash(path: Path, expected: str) -> None:
-    if not path.is_file():
-        raise UserError("no such file: give the weights of the DALL-E encoder", str(path))
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while part := file.read(1 << 20):
-            digest.update(part)
-    if digest.hexdigest() != expected.lower():
-        raise UserError(
-            f"sha256 is {digest.hexdigest()}, expected {expected}: fetch the file again, or give "
-            "its hash if you trust it",
-            str(path),
-        )

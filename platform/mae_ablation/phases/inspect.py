@@ -11,12 +11,13 @@ from mae_ablation.data.augment import normalise
 from mae_ablation.data.dataset import load
 from mae_ablation.data.sets import IMAGENET_MEAN, IMAGENET_STD, SETS
 from mae_ablation.mae.checkpoints import (
+    USUAL_HEADS,
     Shape,
     load_into,
     read_checkpoint,
+    read_description,
     require_decoder,
     shape_of,
-    usual_heads,
 )
 from mae_ablation.mae.masking import removed_mask, sample_shuffle
 from mae_ablation.mae.model import MaskedAutoencoder
@@ -73,12 +74,18 @@ class Drawn:
 
 
 def open_model(
-    checkpoint: str, store: Store, target: str | None, *, decoder: bool = True
+    checkpoint: str,
+    store: Store,
+    target: str | None,
+    *,
+    heads: tuple[int, int] | None = None,
+    decoder: bool = True,
 ) -> Inspected:
     """The model of a checkpoint file, or of a pre-training's identity in the store.
 
     Args:
         target: "pixel" or "pixel_norm" where the file does not say; None: pixel.
+        heads: of encoder and decoder where neither file nor width says.
         decoder: refuse a file without one.
 
     Raises:
@@ -90,8 +97,12 @@ def open_model(
     if decoder:
         require_decoder(state, str(file))
     shape = shape_of(state, str(file))
-    said = document or {"pretrain": {"target": target or "pixel"}, "model": {}}
-    model = _build(shape, state, said["pretrain"]["target"], said["model"])
+    known = document["model"] if document else read_description(file)
+    trained = document["pretrain"] if document else known
+    given = zip(("encoder_heads", "decoder_heads"), heads or (), strict=False)
+    model = _build(
+        shape, state, trained.get("target", target or "pixel"), known | dict(given), str(file)
+    )
     load_into(model, state, encoder_only=shape.decoder_width is None, place=str(file))
     patches = shape.grid[0] * shape.grid[1]
     mean, std = _statistics(document, shape.channels)
@@ -100,8 +111,8 @@ def open_model(
         place=checkpoint,
         mean=mean,
         std=std,
-        keep=said["pretrain"].get("kept_patches", patches // 4),
-        sampling=said["pretrain"].get("mask_sampling", "random"),
+        keep=trained.get("kept_patches", patches // 4),
+        sampling=trained.get("mask_sampling", "random"),
     )
 
 
@@ -118,8 +129,8 @@ def _file(checkpoint: str, store: Store) -> Path:
     return checkpoints[0]
 
 
-def _build(shape: Shape, state: dict, target: str, known: dict) -> MaskedAutoencoder:
-    """A model of these sizes. Heads leave no trace in weights: the usual ones, unless known."""
+def _build(shape: Shape, state: dict, target: str, known: dict, place: str) -> MaskedAutoencoder:
+    """A model of these sizes."""
     encoder_only = shape.decoder_width is None
     return MaskedAutoencoder(
         image_size=tuple(side * shape.patch_size for side in shape.grid),
@@ -127,12 +138,10 @@ def _build(shape: Shape, state: dict, target: str, known: dict) -> MaskedAutoenc
         channels=shape.channels,
         encoder_width=shape.encoder_width,
         encoder_depth=shape.encoder_depth,
-        encoder_heads=known.get("encoder_heads", usual_heads(shape.encoder_width)),
+        encoder_heads=_heads("encoder", shape.encoder_width, known, place),
         decoder_width=4 if encoder_only else shape.decoder_width,
         decoder_depth=1 if encoder_only else shape.decoder_depth,
-        decoder_heads=1
-        if encoder_only
-        else known.get("decoder_heads", usual_heads(shape.decoder_width)),
+        decoder_heads=1 if encoder_only else _heads("decoder", shape.decoder_width, known, place),
         mlp_ratio=shape.mlp_ratio,
         target=_target(shape, state, target),
         encoder_mask_tokens=shape.encoder_mask_tokens,
@@ -140,11 +149,23 @@ def _build(shape: Shape, state: dict, target: str, known: dict) -> MaskedAutoenc
     )
 
 
+def _heads(part: str, width: int, known: dict, place: str) -> int:
+    """Heads leave no trace in weights: as said, or as the paper's models of that width have."""
+    heads = known.get(f"{part}_heads", USUAL_HEADS.get(width))
+    if heads is None or width % heads:
+        raise UserError(
+            f"does not say how many attention heads its {part} of width {width} has: give "
+            "--heads ENCODER,DECODER",
+            place,
+        )
+    return heads
+
+
 def _target(shape: Shape, state: dict, target: str) -> Target:
     values = shape.patch_size**2 * shape.channels
     if "target.components" in state:
         return PCATarget(state["target.mean"], state["target.components"], mean_over="components")
-    if shape.prediction_width not in (None, values):
+    if target == "dvae_token" or shape.prediction_width not in (None, values):
         return TokenTarget(shape.prediction_width)
     return PixelTarget(values, per_patch=target == "pixel_norm")
 
@@ -163,18 +184,22 @@ def read_image(path: Path, inspected: Inspected) -> torch.Tensor:
     Raises:
         UserError: not an image.
     """
-    from torchvision.io import ImageReadMode, decode_image
     from torchvision.transforms.v2 import functional as F
+
+    from mae_ablation.data.decode import decode
 
     model = inspected.model
     height, width = (side * model.patch_size for side in model.grid)
-    mode = ImageReadMode.GRAY if len(inspected.mean) == 1 else ImageReadMode.RGB
     if not path.is_file():
         raise UserError("no such file", str(path))
     try:
-        image = decode_image(str(path), mode)
+        image = decode(path)
     except RuntimeError:
-        raise UserError("not an image (JPEG, PNG, GIF or WebP)", str(path)) from None
+        raise UserError("not an image (JPEG, PNG or WebP)", str(path)) from None
+    if image.ndim != 3:
+        raise UserError("holds several pictures: give one", str(path))
+    if len(inspected.mean) == 1:
+        image = F.rgb_to_grayscale(image)
     cover = max(height / image.shape[1], width / image.shape[2])
     size = [max(height, round(image.shape[1] * cover)), max(width, round(image.shape[2] * cover))]
     image = F.resize(image, size, F.InterpolationMode.BICUBIC, antialias=True)

@@ -232,7 +232,8 @@ def linear_probe(
         run.tell("linear_probe", done, settings.epochs, loss, steps * batch_size, seconds)
 
     # after the last epoch, once
-    forward = encoder_flops(recipe, data.channels, recipe.patches) if source != "pixels" else 0
+    patches = recipe.patches_at(settings.image_size)
+    forward = encoder_flops(recipe, data.channels, patches) if source != "pixels" else 0
     head_flops = training_flops(2 * test.shape[1] * data.classes)
     return {
         "test_acc1": acc1(head, test, data.test.labels),

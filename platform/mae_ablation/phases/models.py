@@ -16,6 +16,11 @@ from mae_ablation.phases.run import load_checkpoint
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.study.recipe import Recipe
 
+
+class GateClosed(RuntimeError):
+    """The tokens are not good enough to be predicted."""
+
+
 Tokens = Callable[[torch.Tensor], torch.Tensor]
 """pixels (n, c, h, w) in [0, 1] -> tokens (n, L) int64"""
 
@@ -69,6 +74,8 @@ def target_of(
         over = recipe.pretrain.pca_mean_over
         return PCATarget(fitted["mean"], fitted["components"][:, :k], mean_over=over), None
     if target == "dvae_token":
+        if recipe.tokenizer.source == "in_domain":
+            require_quality(recipe, upstream.result())
         tokenizer = tokenizer_of(recipe, upstream, data.channels).to(device).eval()
         grid = (recipe.grid, recipe.grid)
         return TokenTarget(tokenizer.vocabulary), lambda pixels: tokenizer.tokens(pixels, grid)
@@ -95,3 +102,21 @@ def tokenizer_of(recipe: Recipe, upstream: PhaseFolder | None, channels: int) ->
     tokenizer = new_tokenizer(recipe, channels)
     tokenizer.load_state_dict(load_checkpoint(upstream.checkpoints()[0], "cpu")["model"])
     return tokenizer
+
+
+def require_quality(recipe: Recipe, result: dict) -> None:
+    """The recipe's gate on an in-domain tokeniser, whoever trained it.
+
+    Raises:
+        GateClosed: too few codes are in use, or they explain too little of the validation images.
+    """
+    gate, used, explained = recipe.tokenizer, result["perplexity"], result["explained"]
+    if used < gate.min_perplexity:
+        raise GateClosed(
+            f"code perplexity {used:.1f} is below tokenizer.min_perplexity {gate.min_perplexity:g}"
+        )
+    if explained < gate.min_explained:
+        raise GateClosed(
+            f"the codes explain {explained:.0%} of the pixels' variance, "
+            f"tokenizer.min_explained is {gate.min_explained:.0%}"
+        )

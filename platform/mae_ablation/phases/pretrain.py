@@ -122,8 +122,8 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
                 "pretrain/images_per_s": round(steps * batch_size / seconds, 1),
             },
         )
+        album.add(done, step)  # before the checkpoint: what is drawn twice is the same
         checkpoints.save(done, step, last=done == settings.epochs)
-        album.add(done, step)
         run.tell("pretrain", done, settings.epochs, loss, steps * batch_size, seconds)
 
     images_seen = settings.epochs * steps * batch_size

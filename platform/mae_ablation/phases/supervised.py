@@ -100,7 +100,7 @@ def tune_last(model: nn.Module, blocks: float) -> None:
 def optimizer_for(model: nn.Module, settings: Finetune, lr: float) -> torch.optim.Optimizer:
     """AdamW with layer-wise learning rates: decay^(depth + 1 - id), id 0 for embeddings and
     positions, i + 1 for block i, depth + 1 for what follows; vectors, positions and class token do
-    not decay (official behaviour, which is timm's)."""
+    not decay (official behaviour)."""
     from timm.optim import param_groups_layer_decay
 
     groups = param_groups_layer_decay(
@@ -109,6 +109,12 @@ def optimizer_for(model: nn.Module, settings: Finetune, lr: float) -> torch.opti
         no_weight_decay_list=model.no_weight_decay(),
         layer_decay=settings.layer_decay,
     )
+    # timm counts the last norm to the last block; with class-token pooling it has weights
+    last = [p for p in model.norm.parameters() if p.requires_grad]
+    for group in groups if last else ():
+        group["params"] = [p for p in group["params"] if all(p is not q for q in last)]
+    if last:
+        groups.append({"params": last, "weight_decay": 0.0, "lr_scale": 1.0})
     return torch.optim.AdamW(groups, lr=lr, betas=(settings.beta1, settings.beta2))
 
 
@@ -269,6 +275,7 @@ def supervised(
 
     # after the last epoch, once
     images_seen = settings.epochs * steps * batch_size
+    patches = recipe.patches_at(settings.image_size)
     return {
         "test_acc1": accuracy(data.test),
         "validation_acc1": accuracy(data.validation),
@@ -277,6 +284,6 @@ def supervised(
         "tuned_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "seconds": checkpoints.seconds,
         "images_per_s": images_seen / checkpoints.seconds,
-        "flops_per_image": training_flops(encoder_flops(recipe, data.channels, recipe.patches)),
+        "flops_per_image": training_flops(encoder_flops(recipe, data.channels, patches)),
         **facts(run),
     }

@@ -14,7 +14,7 @@ from mae_ablation.data.augment import View
 from mae_ablation.data.dataset import Dataset, Split, load
 from mae_ablation.data.feed import Feed, plain
 from mae_ablation.mae.tokenizer import PatchTokenizer, perplexity
-from mae_ablation.phases.models import new_tokenizer
+from mae_ablation.phases.models import new_tokenizer, require_quality
 from mae_ablation.phases.optim import generator
 from mae_ablation.phases.run import Checkpoints, Diverged, PhaseRun, facts, reset_peak_memory
 from mae_ablation.store import journal
@@ -22,10 +22,6 @@ from mae_ablation.study.recipe import Recipe
 
 SEED = 0  # of its own: all seeds of a study predict the same tokens
 CHECKPOINT_EVERY_S = 30.0
-
-
-class GateClosed(RuntimeError):
-    """The tokens are not good enough to be predicted."""
 
 
 def tokenizer(recipe: Recipe, run: PhaseRun) -> dict:
@@ -78,14 +74,9 @@ def tokenizer(recipe: Recipe, run: PhaseRun) -> dict:
         run.tell("tokenizer", done, settings.epochs, loss, steps * batch_size, seconds)
 
     used, explained = quality(model, data, data.validation, run.device)
-    require_quality(recipe, used, explained)
-    return {
-        "source": "in_domain",
-        "perplexity": used,
-        "explained": explained,
-        "seconds": checkpoints.seconds,
-        **facts(run),
-    }
+    result = {"source": "in_domain", "perplexity": used, "explained": explained}
+    require_quality(recipe, result)
+    return {**result, "seconds": checkpoints.seconds, **facts(run)}
 
 
 @torch.no_grad()
@@ -101,16 +92,3 @@ def quality(model: PatchTokenizer, data: Dataset, split: Split, device: str) -> 
         varied += (pixels - mean).square().sum().item()
     model.train()
     return perplexity(torch.cat(tokens), model.vocabulary), 1 - wrong / varied
-
-
-def require_quality(recipe: Recipe, used: float, explained: float) -> None:
-    gate = recipe.tokenizer
-    if used < gate.min_perplexity:
-        raise GateClosed(
-            f"code perplexity {used:.1f} is below tokenizer.min_perplexity {gate.min_perplexity:g}"
-        )
-    if explained < gate.min_explained:
-        raise GateClosed(
-            f"the codes explain {explained:.0%} of the pixels' variance, "
-            f"tokenizer.min_explained is {gate.min_explained:.0%}"
-        )

@@ -4,7 +4,7 @@ import shlex
 
 import pandas as pd
 
-from mae_ablation.report.results import HOURS, LOSS, metrics_of
+from mae_ablation.report.results import HOURS, LOSS, column_of, metrics_of
 from mae_ablation.report.verdict import RULE, headline
 from mae_ablation.study.evaluations import Finetune
 from mae_ablation.study.plan import Plan
@@ -32,7 +32,7 @@ def markdown(plan: Plan, table: pd.DataFrame, results: pd.DataFrame) -> str:
             lines += [f"**{TITLES[metric]}.**", ""]
         lines += [*table_lines(rows), "", measured(plan, metric), ""]
         if metric == HOURS:
-            lines += [where(results), ""]
+            lines += [where(rows), ""]
     lines += [columns_explained(plan, table), ""]
     for factor in study.factors:
         if factor.left_out:
@@ -48,7 +48,9 @@ def markdown(plan: Plan, table: pd.DataFrame, results: pd.DataFrame) -> str:
 def table_lines(rows: pd.DataFrame) -> list[str]:
     """One Markdown table; columns that say the same for every row are left out."""
     hours = bool((rows["metric"] == HOURS).any())
-    varied = {name: rows[name].dropna().nunique() > 1 for name in ("epochs", "flops")}
+    shares = ("epochs", "flops", "training")
+    varied = {name: rows[name].dropna().nunique() > 1 for name in shares}
+    varied["training"] &= varied["epochs"] and varied["flops"]  # else one of them says it
     judged = bool((rows["verdict"] != "").any())
     head = ["level", "kept", *(name for name in varied if varied[name])]
     head += ["hours" if hours else "mean", "sd", "seeds"]
@@ -62,6 +64,7 @@ def table_lines(rows: pd.DataFrame) -> list[str]:
         cells = [f"{bold}{row['level']}{bold}", number(row["kept_patches"], 0, "")]
         cells += [number(row["epochs"], 0, "")] if varied["epochs"] else []
         cells += [times(row["flops"])] if varied["flops"] else []
+        cells += [times(row["training"])] if varied["training"] else []
         cells += [number(row["mean"], 4 if hours else 2), number(row["sd"], 4 if hours else 2)]
         cells += [f"{row['seeds']}/{row['seeds_asked']}"]
         if hours:
@@ -95,6 +98,8 @@ def measured(plan: Plan, metric: str) -> str:
     """What a table's mean is."""
     recipe, probe = plan.study.baseline, plan.study.baseline.linear_probe
     top1 = "*mean*: top-1 accuracy on the test split in per cent"
+    if any((f.field or "").startswith(f"{column_of(metric)}.") for f in plan.study.factors):
+        top1 += " (settings of the baseline, but for the factor)"
     if metric == "linear_probe_acc1":
         return (
             f"{top1}, linear probe after its last epoch ({probe.protocol} protocol, "
@@ -125,12 +130,15 @@ def measured(plan: Plan, metric: str) -> str:
     return "*mean*: pre-training loss of the last epoch."
 
 
-def where(results: pd.DataFrame) -> str:
-    """Devices, and how many trials shared them, behind measured times."""
-    done = results[results["status"] == "finished"]
-    devices = ", ".join(sorted(set(done["device"]))) or "none"
-    lanes = ", ".join(str(int(n)) for n in sorted(set(done["lanes"].dropna()))) or "unknown"
-    return f"Measured on {devices}; trials side by side: {lanes}."
+def where(rows: pd.DataFrame) -> str:
+    """Under what conditions hours were measured, and whether they were the same."""
+    levels: dict[str, list[str]] = {}
+    for row in rows.to_dict("records"):
+        levels.setdefault(row["conditions"] or "not measured", []).append(row["level"])
+    if len(levels) == 1:
+        return f"Measured on {next(iter(levels))}."
+    parts = "; ".join(f"{', '.join(names)}: {what}" for what, names in levels.items())
+    return f"Measured under different conditions, so speed-ups are left out: {parts}."
 
 
 def settings(s: Finetune, *, epochs: bool = True) -> str:
@@ -155,8 +163,9 @@ def columns_explained(plan: Plan, table: pd.DataFrame) -> str:
         words.append("*flops*: of one pre-training image, over the baseline's, by arithmetic.")
     if plan.study.budget == "flops":
         words.append(
-            "Levels are compared at equal FLOPs: each has its own epochs, in whole epochs, and a "
-            "schedule of its own."
+            "Levels are compared at equal FLOPs, in whole epochs, each with a schedule of its "
+            "own; *training*: FLOPs of the whole pre-training over the baseline's. The paper "
+            "compares at equal epochs."
         )
     if any(level.here for factor in plan.study.factors for level in factor.levels):
         words.append("*(here ...)*: the paper's level, and what it is at this recipe's scale.")
@@ -171,6 +180,8 @@ def command(plan: Plan) -> str:
     words = ["python", "-m", "platform.run", str(study.path), "--recipe", study.recipe_name]
     for change in study.changed:
         words += ["--set", change]
+    if study.asked_phases:
+        words += ["--phases", ",".join(study.asked_phases)]
     if study.seeds == tuple(range(len(study.seeds))):
         words += ["--seeds", str(len(study.seeds))]
     return shlex.join(words)

@@ -20,6 +20,7 @@ COLUMNS = [
     "images_per_s",
     "device",
     "lanes",
+    "threads",
     "seconds",
     "commit",
     "trial_id",
@@ -103,6 +104,7 @@ def record(plan: Plan, row: Row, metric: str, seed: int, i: int) -> dict:
         "images_per_s": pretrained.get("images_per_s"),
         "device": pretrained.get("processor", pretrained.get("device")),
         "lanes": pretrained.get("lanes"),
+        "threads": pretrained.get("threads"),
         "seconds": sum(result["seconds"] for result in results),
         "commit": results[-1]["commit"],
     }

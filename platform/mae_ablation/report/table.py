@@ -7,6 +7,7 @@ from mae_ablation.report.verdict import interval, verdict
 from mae_ablation.study.cost import pretrain_flops
 from mae_ablation.study.paper import paper_row, paper_value
 from mae_ablation.study.plan import Plan, Row
+from mae_ablation.study.presets import size_of
 from mae_ablation.study.recipe import Recipe
 
 STAND_IN = "stand-in tokeniser, in-domain"
@@ -16,10 +17,11 @@ def table_frame(plan: Plan, results: pd.DataFrame) -> pd.DataFrame:
     """One line per measured quantity and row of the plan.
 
     Columns: metric, factor, level, kind, kept_patches, epochs (of pre-training), flops (of a
-    pre-training image, over the baseline's), mean, sd (n - 1; empty for one seed), seeds
-    (finished), seeds_asked, failed, difference and difference_sd (paired by seed, to the baseline,
-    over the seeds both have), low and high (95 % interval of the difference), speedup and
-    paper_speedup (hours only), paper, paper_difference, verdict, note.
+    pre-training image, over the baseline's), training (FLOPs of the whole pre-training, likewise),
+    mean, sd (n - 1; empty for one seed), seeds (finished), seeds_asked, failed, difference and
+    difference_sd (paired by seed, to the baseline, over the seeds both have), low and high (95 %
+    interval of the difference), conditions (of measured hours), speedup and paper_speedup (hours
+    only), paper, paper_difference, verdict, note.
     """
     lines = []
     for metric in metrics_of(plan):
@@ -46,7 +48,10 @@ def line(
     apart = round(paper - paper_base, 1) if compared else None
     accuracy = metric not in (LOSS, HOURS)
     complete = bool(values.notna().all() and baseline.notna().all())
+    comparable = plan.study.budget == "epochs" and not (row.recipe.stand_in or base.recipe.stand_in)
     reference = row in plan.references
+    measured_alike = conditions(mine) == conditions(theirs)
+    timed = metric == HOURS and measured_alike
     return {
         "metric": metric,
         "factor": mine["factor"].iloc[0],
@@ -55,6 +60,7 @@ def line(
         "kept_patches": None if reference else row.recipe.kept_patches,
         "epochs": None if reference else row.recipe.pretrain.epochs,
         "flops": None if reference else flops_ratio(plan, row.recipe),
+        "training": None if reference else training_ratio(plan, row.recipe),
         "mean": values.mean(),
         "sd": values.std(),
         "seeds": int(values.notna().sum()),
@@ -64,11 +70,12 @@ def line(
         "difference_sd": None if row.is_baseline else paired.std(),
         "low": None if row.is_baseline else ours.low,
         "high": None if row.is_baseline else ours.high,
-        "speedup": baseline.mean() / values.mean() if metric == HOURS else None,
+        "conditions": conditions(mine) if metric == HOURS else "",
+        "speedup": baseline.mean() / values.mean() if timed else None,
         "paper_speedup": paper_base / paper if metric == HOURS and paper and paper_base else None,
         "paper": paper,
         "paper_difference": apart,
-        "verdict": verdict(ours, apart, complete=complete, stand_in=row.recipe.stand_in)
+        "verdict": verdict(ours, apart, complete=complete, comparable=comparable)
         if accuracy
         else "",
         "note": note(plan, row, mine, reference),
@@ -76,16 +83,35 @@ def line(
 
 
 def paper_of(plan: Plan, metric: str, row: Row) -> float | None:
-    """The paper's number for a row."""
+    """The paper's number for a row, of ViT-H where that is the model and the paper has it."""
     if row.level is None or metric == LOSS:
         return None
-    return paper_value(plan.study.paper, row.factor.field, row.level.value, column_of(metric))
+    size = size_of(row.recipe.model.encoder_width, row.recipe.model.encoder_depth)
+    return paper_value(plan.study.paper, row.factor.field, row.level.value, column_of(metric), size)
 
 
 def flops_ratio(plan: Plan, recipe: Recipe) -> float:
     """FLOPs of a pre-training image over the baseline's."""
     channels = plan.data.channels
     return pretrain_flops(recipe, channels) / pretrain_flops(plan.study.baseline, channels)
+
+
+def training_ratio(plan: Plan, recipe: Recipe) -> float:
+    """FLOPs of the whole pre-training over the baseline's."""
+    epochs = recipe.pretrain.epochs / plan.study.baseline.pretrain.epochs
+    return epochs * flops_ratio(plan, recipe)
+
+
+def conditions(mine: pd.DataFrame) -> str:
+    """Under what times were measured: device, lanes side by side, threads of each."""
+    done = mine[mine["status"] == "finished"]
+    found = {
+        f"{device}, {lanes:.0f} x {threads:.0f} threads"
+        for device, lanes, threads in zip(
+            done["device"], done["lanes"], done["threads"], strict=True
+        )
+    }
+    return "; ".join(sorted(found))
 
 
 def note(plan: Plan, row: Row, mine: pd.DataFrame, reference: bool) -> str:

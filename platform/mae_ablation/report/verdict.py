@@ -17,9 +17,10 @@ fine-tuning spread by 0.07 to 0.08; paper_numbers.yaml)"""
 RULE = (
     f"*verdict*, against the sign of the paper's difference to the baseline: reproduced or "
     f"contradicted where the {CONFIDENCE:.0%} t interval of our paired difference excludes zero, "
-    f"else inconclusive; the paper's own differences up to {NOISE} points count as noise: "
-    f"inconclusive. Fewer seeds than asked: incomplete. A stand-in is not comparable. Intervals "
-    f"are not corrected for the number of rows."
+    f"else inconclusive; the paper's own differences up to {NOISE} points, about what seeds do to "
+    f"its fine-tuning, count as noise: inconclusive. Fewer seeds than asked: incomplete. A "
+    f"stand-in, or levels at equal FLOPs, which the paper does not have, are not comparable. "
+    f"Intervals are not corrected for the number of rows."
 )
 
 
@@ -46,18 +47,19 @@ def interval(differences: pd.Series) -> Interval:
     return Interval(mean=values.mean(), low=values.mean() - half, high=values.mean() + half)
 
 
-def verdict(ours: Interval, paper: float | None, *, complete: bool, stand_in: bool) -> str:
+def verdict(ours: Interval, paper: float | None, *, complete: bool, comparable: bool) -> str:
     """ "reproduced", "contradicted", "inconclusive", "incomplete", "not comparable"; "" where the
     paper says nothing.
 
     Args:
         paper: the paper's difference to the same baseline, in points.
         complete: every seed that was asked for is there, for this row and the baseline.
-        stand_in: something of the row stands in for what the paper used.
+        comparable: nothing of the rows stands in for what the paper used, and levels are compared
+            as the paper compares them.
     """
     if paper is None:
         return ""
-    if stand_in:
+    if not comparable:
         return "not comparable"
     if not complete:
         return "incomplete"
@@ -74,4 +76,5 @@ def headline(verdicts: list[str], seeds: int) -> str:
     counts = {v: given.count(v) for v in dict.fromkeys(given)}
     words = ", ".join(f"{n} {v}" for v, n in counts.items())
     alone = " One seed decides nothing." if seeds == 1 else ""
-    return f"Against the paper, of {len(given)} differences to the baseline: {words}.{alone}"
+    differences = "1 difference" if len(given) == 1 else f"{len(given)} differences"
+    return f"Against the paper, of {differences} to the baseline: {words}.{alone}"

@@ -33,6 +33,17 @@ def between(section: object, low: float, high: float, *names: str) -> None:
         check(low <= value <= high, f"{name} is {value}, must lie in [{low}, {high}]", name)
 
 
+def warms_up(section: object) -> None:
+    """The warm-up must end before the training does."""
+    warmup, epochs = section.warmup_epochs, section.epochs
+    check(
+        warmup < epochs,
+        f"warmup_epochs {warmup:g} is not below the {epochs} epochs of the training",
+        "warmup_epochs",
+        "epochs",
+    )
+
+
 def shares(section: object, *names: str) -> None:
     """Values in [0, 1)."""
     for name in names:

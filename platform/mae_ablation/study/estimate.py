@@ -65,7 +65,9 @@ def phase_seconds(phase: Phase, trial: Trial, data: DataFacts, flops_per_s: floa
     """Seconds of one phase, from a cold start."""
     if phase.kind == "pretrain":
         return trial.flops / flops_per_s
-    encode = encoder_flops(phase.recipe, data.channels, phase.recipe.patches)
+    section = getattr(phase.recipe, phase.kind, None)
+    patches = phase.recipe.patches_at(getattr(section, "image_size", None))
+    encode = encoder_flops(phase.recipe, data.channels, patches)
     if phase.kind in ("finetune", "partial", "scratch"):
         images = getattr(phase.recipe, phase.kind).epochs * training_images(phase.recipe, data)
         return images * training_flops(encode) / flops_per_s

@@ -6,7 +6,7 @@ Values that depend on the model's size are in presets.py.
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mae_ablation.study.checks import above, at_least, between, check, shares
+from mae_ablation.study.checks import above, at_least, between, check, shares, warms_up
 
 RUNTIME = {"runtime": True}
 
@@ -43,6 +43,7 @@ class LinearProbe:
         at_least(self, 1, "epochs", "batch_size", "image_size")
         at_least(self, 0, "warmup_epochs", "weight_decay", "checkpoint_every_s")
         above(self, 0, "base_lr", "crop_min_area")
+        warms_up(self)
         check(0 <= self.momentum < 1, "momentum must lie in [0, 1)", "momentum")
         check(self.crop_min_area <= 1, "crop_min_area must be at most 1", "crop_min_area")
 
@@ -104,12 +105,18 @@ class Finetune:
 
     def __post_init__(self) -> None:
         check_supervised(self)
+        warms_up(self)
 
 
 def check_supervised(section: Finetune) -> None:
     at_least(section, 1, "epochs", "batch_size", "image_size")
     at_least(section, 0, "warmup_epochs", "weight_decay", "checkpoint_every_s", "final_lr")
     at_least(section, 0, "mixup", "cutmix", "randaugment_std")
+    check(
+        section.batch_size % 2 == 0 or not (section.mixup or section.cutmix),
+        f"batch_size {section.batch_size} is odd: mixup and cutmix pair the images of a batch",
+        "batch_size",
+    )
     above(section, 0, "base_lr", "crop_min_area", "layer_decay")
     between(section, 0, 1, "crop_min_area", "layer_decay", "random_erasing")
     between(section, 0, 10, "randaugment_magnitude")
@@ -128,8 +135,14 @@ class Partial(Finetune):
     def __post_init__(self) -> None:
         check_supervised(self)
         tried = self.epochs_tried
-        good = tried and all(e >= 1 for e in tried) and len(set(tried)) == len(tried)
-        check(bool(good), f"epochs_tried {list(tried)} must be different and >= 1", "epochs_tried")
+        good = tried and min(tried) > self.warmup_epochs and len(set(tried)) == len(tried)
+        check(
+            bool(good),
+            f"epochs_tried {list(tried)} must be different, and above warmup_epochs "
+            f"{self.warmup_epochs:g}",
+            "warmup_epochs",
+            "epochs_tried",
+        )
         check(
             self.blocks == 0.5 or (self.blocks >= 0 and self.blocks == int(self.blocks)),
             f"blocks is {self.blocks:g}, must be 0, 0.5 or a whole number",
@@ -153,3 +166,4 @@ class Scratch(Finetune):
 
     def __post_init__(self) -> None:
         check_supervised(self)
+        warms_up(self)

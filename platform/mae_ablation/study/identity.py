@@ -83,9 +83,14 @@ def tokenizer_document(recipe: Recipe, fingerprint: str) -> dict[str, Any]:
 
 
 def pretrain_document(
-    recipe: Recipe, seed: int, fingerprint: str, upstream: str | None = None
+    recipe: Recipe,
+    seed: int,
+    fingerprint: str,
+    upstream: str | None = None,
+    timed: bool = False,
 ) -> dict[str, Any]:
-    """Document of a pre-training. `upstream`: identity of its PCA or tokeniser, if it has one."""
+    """Document of a pre-training. `upstream`: identity of its PCA or tokeniser, if it has one;
+    `timed`: it is run for its hours, and shared with no study that is not about hours."""
     pretrain = section(recipe.pretrain)
     del pretrain["mask_ratio"]
     used = {
@@ -107,7 +112,8 @@ def pretrain_document(
         "model": section(recipe.model),
         "pretrain": {**pretrain, "kept_patches": recipe.kept_patches},
     }
-    return document | ({"upstream": upstream} if upstream else {})
+    document |= {"upstream": upstream} if upstream else {}
+    return document | ({"timed": True} if timed else {})
 
 
 def evaluation_document(
@@ -140,10 +146,13 @@ def evaluation_section(kind: str, recipe: Recipe, source: str) -> dict[str, Any]
         del out["crop_min_area"]
     if kind == "linear_probe" and source == "pixels":
         del out["pooling"]
-    if kind == "knn" and source != "pixels":
-        out["pooling"] = recipe.linear_probe.pooling
-        size = recipe.linear_probe.image_size
-        out |= {"image_size": size} if size else {}
+    if kind == "knn":
+        features = evaluation_section("linear_probe", recipe, source)
+        out |= {key: features[key] for key in ("pooling", "image_size") if key in features}
+    if out.get("image_size") in (None, recipe.data.image_size):
+        out.pop("image_size", None)  # said or not, it is the same size
     if kind == "partial":
         del out["epochs_tried"]
+    if out.get("randaugment_magnitude") == 0:
+        del out["randaugment_std"]
     return out

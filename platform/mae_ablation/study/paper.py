@@ -45,12 +45,18 @@ def paper_row(table: str | None, field: str | None, level: Any) -> dict:
     return next((row for row in rows["rows"] if row["level"] == key), {})
 
 
-def paper_value(table: str | None, field: str | None, level: Any, column: str) -> float | None:
+def paper_value(
+    table: str | None, field: str | None, level: Any, column: str, size: str = "L"
+) -> float | None:
     """The paper's number for a factor's level; None where it gives none.
+
+    `size` is the model's, "B", "L" or "H": Table 2 has rows of its own for ViT-H.
 
     `column` is "linear_probe" or "finetune" (top-1 in per cent), "partial" (Figure 9, whose level 0
     is the linear probe), or "hours".
     """
+    if table == "table_2":
+        level = f"vit_{'h' if size == 'H' else 'l'}_{level}"
     row = paper_row(table, field, level)
     if column == "partial":
         tuned = row.get("finetune")

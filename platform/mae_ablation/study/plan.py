@@ -80,9 +80,9 @@ class Trial:
         return self.phases[0].identity
 
     @property
-    def result_id(self) -> str:
-        """Identity of the last phase, which a table's cell shows."""
-        return self.phases[-1].identity
+    def result_id(self) -> tuple[str, ...]:
+        """Identities of all its phases: what a table's cells show."""
+        return tuple(phase.identity for phase in self.phases)
 
     @property
     def recipe(self) -> Recipe:
@@ -153,12 +153,15 @@ class Plan:
         return max(pairs, key=lambda pair: (pair[1]["validation_acc1"], -pair[1].get("epochs", 0)))
 
     def level_label(self, trial: Trial, factor: Factor) -> str:
-        """Level of a factor that a trial has: the row's own, or else the baseline's."""
+        """Level of a factor that a trial has, in the study's words: its row's, or the baseline's.
+
+        A stand-in says so.
+        """
         mine = [row for row in self.rows if row.factor == factor and row.level]
         for row in mine:
             if row.trials[trial.seed].result_id == trial.result_id:
-                return str(row.level.value)
-        base = next((str(row.level.value) for row in mine if row.is_baseline), None)
+                return row.level.name
+        base = next((row.level.name for row in mine if row.is_baseline), None)
         return base or str(_value(self.study.baseline, factor.field))
 
 
@@ -206,7 +209,11 @@ def missing(trials: Iterable[Trial], store: Store) -> list[Trial]:
         if trial.needs and phases[0].kind == "pretrain"
     }
     needed = [trial for trial in first.values() if unfinished(trial, store)]
-    return needed + [trial for trial, _ in wanted]
+    waiting = [
+        trial if phases[0].kind == "pretrain" else replace(trial, needs=None)
+        for trial, phases in wanted
+    ]
+    return needed + waiting
 
 
 def make_plan(study: Study, store: Store, facts_of: Callable[[Data], DataFacts]) -> Plan:
@@ -254,6 +261,8 @@ def evaluations(study: Study, source: str) -> list[str]:
         return [kind for kind in study.phases if kind not in ("pretrain", "scratch")]
     if source == "scratch":
         return [kind for kind in study.phases if kind == "scratch"]
+    if source == "pixels" and study.baseline.data.reading == "stream":
+        return []  # 150,528 pixels of an image as its features: too many to keep or to classify
     return [kind for kind in study.phases if kind in ON_FROZEN_FEATURES]
 
 
@@ -272,7 +281,8 @@ def make_trial(
     phases, upstream, flops, needs = [], None, 0.0, None
     if source == "pretrain":
         needs = preparation(recipe, facts)
-        phases.append(pretrain_phase(recipe, seed, facts, needs))
+        timed = study.measure == "hours"
+        phases.append(pretrain_phase(recipe, seed, facts, needs, timed))
         upstream = phases[0].identity
         images = recipe.pretrain.epochs * training_images(recipe, facts)
         flops = images * training_flops(pretrain_flops(recipe, facts.channels))
@@ -306,14 +316,23 @@ def preparation(recipe: Recipe, facts: DataFacts) -> Trial | None:
     phase = Phase(
         kind=kind, identity=identity(document), document=document, recipe=recipe, name=name
     )
-    return Trial(label=kind, source="prepare", seed=0, phases=(phase,), flops=0.0)
+    return Trial(label=f"{kind} {name}", source="prepare", seed=0, phases=(phase,), flops=0.0)
 
 
-def pretrain_phase(recipe: Recipe, seed: int, facts: DataFacts, needs: Trial | None) -> Phase:
-    document = pretrain_document(recipe, seed, facts.fingerprint, needs.id if needs else None)
+def pretrain_phase(
+    recipe: Recipe, seed: int, facts: DataFacts, needs: Trial | None, timed: bool
+) -> Phase:
+    """`timed`: its hours are what is wanted. It is then not shared with other studies, whose
+    trainings may have run beside others or on other machines."""
+    usual = replace(recipe, pretrain=replace(recipe.pretrain, pca_components=None))
+    if usual.pca_components(facts.channels) == recipe.pretrain.pca_components:
+        recipe = usual  # said or not, it is the same number
+    document = pretrain_document(
+        recipe, seed, facts.fingerprint, needs.id if needs else None, timed
+    )
     name = (
         f"{place_name(recipe)}-keep{recipe.kept_patches}of{recipe.patches}"
-        f"-{recipe.pretrain.target}-{recipe.pretrain.epochs}ep-s{seed}"
+        f"-{recipe.pretrain.target}-{recipe.pretrain.epochs}ep{'-timed' * timed}-s{seed}"
     )
     return Phase(
         kind="pretrain", identity=identity(document), document=document, recipe=recipe, name=name

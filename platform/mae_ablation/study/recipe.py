@@ -7,7 +7,7 @@ something is done, not what: they never enter an identity (see identity.py).
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mae_ablation.study.checks import above, at_least, between, check, shares
+from mae_ablation.study.checks import above, at_least, between, check, shares, warms_up
 from mae_ablation.study.evaluations import (
     RUNTIME,
     Finetune,
@@ -142,6 +142,7 @@ class Pretrain:
             f"mask_ratio is {self.mask_ratio}, must lie between 0 and 1 (both excluded)",
             "mask_ratio",
         )
+        warms_up(self)
         shares(self, "beta1", "beta2", "jitter")
         between(self, 0, 0.5, "jitter_hue")
         between(self, 0, 1, "block_min_share")
@@ -261,6 +262,10 @@ class Recipe:
     def patches(self) -> int:
         """Patches per image."""
         return self.grid**2
+
+    def patches_at(self, image_size: int | None) -> int:
+        """Patches per image at an evaluation's size; None: pre-training's."""
+        return ((image_size or self.data.image_size) // self.model.patch_size) ** 2
 
     @property
     def kept_patches(self) -> int:

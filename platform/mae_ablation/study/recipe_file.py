@@ -33,7 +33,8 @@ class RecipeFile:
 
     def here(self, setting: Setting) -> Setting | None:
         """A setting in the paper's terms as it is at this scale; None if it has no counterpart."""
-        scaled = self.levels.get(setting.field, {}).get(setting.value)
+        pairs = self.levels.get(setting.field, {})
+        scaled = next((here for paper, here in pairs.items() if paper == setting.value), None)
         if scaled is None:
             return setting
         return None if scaled.value is None else replace(setting, value=scaled.value)

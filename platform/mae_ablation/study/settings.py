@@ -38,6 +38,7 @@ def recipe_fields() -> dict[str, Any]:
         for section, cls in sections.items()
         for name, hint in get_type_hints(cls).items()
     }
+    del found["partial.epochs"]  # each of partial.epochs_tried in turn
     return {**found, **presets.FIELDS}
 
 
@@ -131,7 +132,8 @@ def expand_presets(latest: dict[str, Setting]) -> dict[str, Setting]:
             section = field.split(".")[0]
             for key, value in presets.PRESETS[name][size].items():
                 full = f"{section}.{key}"
-                beneath[full] = Setting(full, value, setting.place)
+                if full in recipe_fields():
+                    beneath[full] = Setting(full, value, setting.place)
     rest = {field: s for field, s in latest.items() if field not in presets.FIELDS}
     return {field: s for field, s in beneath.items() if field not in rest} | rest
 

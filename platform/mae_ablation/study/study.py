@@ -63,6 +63,11 @@ class Level:
     """what the recipe's scale made of it, where that is another value"""
 
     @property
+    def name(self) -> str:
+        """The study's word for it, and whether it stands in for what the paper used."""
+        return f"{self.value} (stand-in, in-domain)" if self.recipe.stand_in else str(self.value)
+
+    @property
     def label(self) -> str:
         notes = [f"here {self.here}"] if self.here else []
         notes += ["stand-in, in-domain"] if self.recipe.stand_in else []
@@ -106,6 +111,8 @@ class Study:
     phases: tuple[str, ...]
     skipped: tuple[str, ...]
     """evaluations of the study that the recipe leaves out"""
+    asked_phases: tuple[str, ...] = ()
+    """`--phases`, if it was given: it belongs into every table, too"""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -127,7 +134,7 @@ def load(
     *,
     recipe: str | None = None,
     changes: Sequence[str] = (),
-    seeds: int | None = None,
+    seeds: int | Sequence[int] | None = None,
     phases: Sequence[str] = (),
 ) -> Study:
     """Read a study file.
@@ -135,7 +142,7 @@ def load(
     Args:
         recipe: another recipe than the file's (`--recipe`).
         changes: `field=value` over the recipe and the study's baseline (`--set`).
-        seeds: number of seeds instead of the file's (`--seeds`).
+        seeds: number of seeds, or the seeds, instead of the file's (`--seeds`).
         phases: instead of the file's (`--phases`); nothing of them is skipped.
 
     Raises:
@@ -161,22 +168,30 @@ def load(
         paper=paper,
         recipe_name=name,
         changed=tuple(changes),
-        experiment=_experiment(path.stem, name, document.data.get("recipe"), changes),
+        experiment=_experiment(path.stem, name, document.data.get("recipe"), changes, phases),
         baseline=resolve(settings),
         factors=_factors(document, settings, file if paper else None),
         budget=_choice(document, "budget", ("epochs", "flops")),
         measure=_choice(document, "measure", ("accuracy", "hours")),
         seeds=seeds_of(document.data.get("seeds", 1), document.place("seeds"))
         if seeds is None
-        else seeds_of(seeds, "--seeds"),
+        else seeds_of(seeds if isinstance(seeds, int) else list(seeds), "--seeds"),
         phases=tuple(p for p in PHASES if p in kept or p == "pretrain"),
         skipped=tuple(phase for phase in wanted if phase not in kept),
+        asked_phases=tuple(phases),
     )
 
 
-def _experiment(study: str, recipe: str, usual_recipe: str | None, changes: Sequence[str]) -> str:
+def _experiment(
+    study: str,
+    recipe: str,
+    usual_recipe: str | None,
+    changes: Sequence[str],
+    phases: Sequence[str],
+) -> str:
     """The study's name; a run at another scale is another experiment, not more points in this."""
     other = [recipe] if recipe != usual_recipe else []
+    other += [f"phases={'+'.join(phases)}"] if phases else []
     return re.sub(r"[^\w.=+-]+", "-", "-".join([study, *other, *changes]))
 
 

@@ -14,6 +14,8 @@ from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.study import Study, load, seeds_of, text_of
 
 KEYS = ("title", "studies", "recipe", "seeds")
+Seeds = int | Sequence[int] | None
+Wanted = tuple[Path, str | None, Seeds]
 
 
 def load_all(
@@ -37,10 +39,10 @@ def load_all(
         else:
             wanted = _members(document, recipe, seeds)
         for member, its_recipe, its_seeds in wanted:
-            if member not in found:
-                found[member] = load(
-                    member, recipe=its_recipe, changes=changes, seeds=its_seeds, phases=phases
-                )
+            study = load(member, recipe=its_recipe, changes=changes, seeds=its_seeds, phases=phases)
+            if found.setdefault(member, study) != study:
+                message = f"{path} asks for it with another recipe or other seeds: name one of them"
+                raise UserError(message, str(member))
     return list(found.values())
 
 
@@ -56,9 +58,7 @@ def suite_lines(paths: Sequence[Path]) -> list[str]:
     return lines
 
 
-def _members(
-    document: Document, recipe: str | None, seeds: int | None
-) -> list[tuple[Path, str | None, int | None]]:
+def _members(document: Document, recipe: str | None, seeds: Seeds) -> list[Wanted]:
     for key in document.data:
         if key not in KEYS:
             raise UserError(unknown("key", key, KEYS), document.place(key))
@@ -66,7 +66,7 @@ def _members(
     if not isinstance(names, list) or not names:
         raise UserError("studies needs a list of study names", document.place("studies"))
     if seeds is None and "seeds" in document.data:
-        seeds = len(seeds_of(document.data["seeds"], document.place("seeds")))
+        seeds = seeds_of(document.data["seeds"], document.place("seeds"))
     recipe = recipe or text_of(document, "recipe")
     folder = document.path.parent
     for i, name in enumerate(names):

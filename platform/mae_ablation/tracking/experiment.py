@@ -5,11 +5,16 @@ from pathlib import Path
 
 import yaml
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from mae_ablation.study.plan import Plan, Trial, training_images
 from mae_ablation.study.study import Factor
-from mae_ablation.tracking.uploader import Uploader
+from mae_ablation.tracking.uploader import PICTURES, PICTURES_LENT, Uploader
 from mae_ablation.tracking.views import save_trials_view
+
+PHASES = "phases"
+"""tag: identities of a run's phases, joined by commas"""
+LENT = "each patch has its true mean and contrast, removed ones too: the model predicts normalised"
 
 
 class Experiment:
@@ -19,9 +24,10 @@ class Experiment:
         self._client, self._plan = client, plan
         self.name = plan.study.experiment
         self.experiment_id: str | None = None
-        self._uploaders: dict[str, tuple[str, Uploader]] = {}  # run and uploader, by result id
-        self._closed: set[str] = set()  # result ids that need no further look
-        self._failed: set[str] = set()
+        self._uploaders: dict[tuple, tuple[str, Uploader]] = {}  # run and uploader, by result id
+        self._closed: set[tuple] = set()  # result ids that need no further look
+        self._failed: set[tuple] = set()
+        self._logged: set[tuple[str, str]] = set()  # run and phase whose result is sent
 
     def look(self) -> None:
         """Send what is new in the store. Raises what MLflow raises; then nothing is lost."""
@@ -69,9 +75,9 @@ class Experiment:
             uploader.pump(trial.needs.phases[0].folder(self._plan.store).journal)
         for folder in folders:
             uploader.pump(folder.journal)
-            uploader.send_pictures(folder.pictures())
+            uploader.send_pictures(folder.pictures(), picture_key(trial))
+        self._log_results(run_id, trial, results)
         if all(results):
-            self._log_results(run_id, trial, results)
             ended = milliseconds(results[-1]["finished_at"])
             self._client.set_terminated(run_id, "FINISHED", end_time=ended)
             self._closed.add(trial.result_id)
@@ -84,15 +90,17 @@ class Experiment:
             self._failed.remove(trial.result_id)
 
     def _run(self, trial: Trial) -> str | None:
-        """The trial's run: the one that carries its identity, or a new one; None if complete."""
-        found = self._client.search_runs(
-            [self.experiment_id], f"tags.trial_id = '{trial.result_id}'", max_results=1
-        )
+        """The trial's run: the one that has its phases, or a new one; None if complete.
+
+        An evaluation more than last time goes on in the same run.
+        """
+        found = self._with_phases_of(trial)
         if found:
-            run_id = found[0].info.run_id
+            run_id, tags = found.info.run_id, found.data.tags
             factors = self._plan.study.factors if trial.source == "pretrain" else ()
-            described = all(f.name in found[0].data.params for f in factors)  # the study may grow
-            if found[0].info.status == "FINISHED" and described:
+            described = all(f.name in found.data.params for f in factors)  # the study may grow
+            whole = tags.get(PHASES) == ",".join(trial.result_id)
+            if found.info.status == "FINISHED" and described and whole:
                 return None
             self._client.update_run(run_id, status="RUNNING")
             return run_id
@@ -104,16 +112,29 @@ class Experiment:
             tags={
                 "kind": "trial" if pretrained else "reference",
                 "study": study.name,
-                "trial_id": trial.result_id,
                 "mlflow.source.name": str(study.path),
                 "mlflow.source.type": "LOCAL",
             },
         )
         return run.info.run_id
 
+    def _with_phases_of(self, trial: Trial) -> Run | None:
+        """The run whose phases are all of this trial's, or the first of them."""
+        runs = self._client.search_runs(
+            [self.experiment_id], f"tags.{PHASES} LIKE '{trial.id}%'", max_results=100
+        )
+        mine = set(trial.result_id)
+        known = [(set(run.data.tags[PHASES].split(",")), run) for run in runs]
+        fitting = [(len(phases), run) for phases, run in known if phases <= mine]
+        return max(fitting, key=lambda pair: pair[0], default=(0, None))[1]
+
     def _describe(self, run_id: str, trial: Trial) -> None:
         """Params, mirrored factors and config.yaml; the same again changes nothing."""
         study = self._plan.study
+        self._client.set_tag(run_id, PHASES, ",".join(trial.result_id))
+        self._client.set_tag(run_id, "trial_id", trial.id)
+        if lends_statistics(trial):
+            self._client.set_tag(run_id, "pictures", LENT)
         self._client.log_param(run_id, "seed", trial.seed)
         self._client.log_param(run_id, "recipe", " ".join([study.recipe_name, *study.changed]))
         for factor in study.factors if trial.source == "pretrain" else ():
@@ -130,9 +151,12 @@ class Experiment:
             documents = {needed.kind: needed.document, **documents}
         self._client.log_text(run_id, yaml.safe_dump(documents), "config.yaml")
 
-    def _log_results(self, run_id: str, trial: Trial, results: list[dict]) -> None:
-        """Results once, at the time they were reached: the same again adds no point."""
+    def _log_results(self, run_id: str, trial: Trial, results: list[dict | None]) -> None:
+        """Each finished phase's results, once, at the time they were reached: the same again adds
+        no point."""
         for phase, result in zip(trial.phases, results, strict=True):
+            if result is None or (run_id, phase.identity) in self._logged:
+                continue
             time = milliseconds(result["finished_at"])
             names = {"test_acc1": "acc1", "train_loss": "loss"}
             names |= {name: name for name in ("images_per_s", "seconds")}
@@ -141,15 +165,14 @@ class Experiment:
                     value = round(result[name], 4)
                     key = f"{phase.prefix}_{shown}"
                     self._client.log_metric(run_id, key, value, timestamp=time, step=0)
+            commit = result["commit"].split("+")[0]
+            self._client.set_tag(run_id, "mlflow.source.git.commit", commit)
+            self._logged.add((run_id, phase.identity))
         for column in self._plan.study.columns:
-            if chosen := self._plan.chosen(trial, column):
-                phase, result = chosen
-                time, value = milliseconds(result["finished_at"]), round(result["test_acc1"], 4)
-                if phase.prefix != column:
-                    self._client.log_metric(run_id, f"{column}_acc1", value, time, step=0)
-        self._client.set_tag(
-            run_id, "mlflow.source.git.commit", results[-1]["commit"].split("+")[0]
-        )
+            chosen = self._plan.chosen(trial, column)
+            if chosen and chosen[0].prefix != column:
+                time, value = milliseconds(chosen[1]["finished_at"]), chosen[1]["test_acc1"]
+                self._client.log_metric(run_id, f"{column}_acc1", round(value, 4), time, step=0)
 
     def log_report(self, files: list[Path]) -> None:
         """Files of the report in the run REPORT of the experiment, which is made once."""
@@ -170,8 +193,17 @@ def sort_key(value: str, factor: Factor) -> float | None:
     try:
         return float(value)
     except ValueError:
-        names = [str(level.value) for level in factor.levels]
+        names = [level.name for level in factor.levels]
         return float(names.index(value)) if value in names else None
+
+
+def lends_statistics(trial: Trial) -> bool:
+    """Whether its pictures borrow each removed patch's true mean and contrast."""
+    return trial.source == "pretrain" and trial.recipe.pretrain.target == "pixel_norm"
+
+
+def picture_key(trial: Trial) -> str:
+    return PICTURES_LENT if lends_statistics(trial) else PICTURES
 
 
 def milliseconds(moment: str) -> int:

@@ -11,6 +11,8 @@ from mae_ablation.store import journal
 
 BATCH = 1000  # points per call, MLflow's limit
 PICTURES = "reconstruction"  # key of the pictures, for the UI's step slider
+PICTURES_LENT = "reconstruction with true patch statistics"
+"""of a model that predicts normalised patches: what is seen is better than what it said"""
 
 
 class Uploader:
@@ -42,7 +44,7 @@ class Uploader:
             self._client.log_batch(self._run_id, batch)
             self._last.update((point.key, point.step) for point in batch)
 
-    def send_pictures(self, pictures: dict[int, Path]) -> None:
+    def send_pictures(self, pictures: dict[int, Path], key: str) -> None:
         """Send the pictures the run does not have, each at its step."""
         from PIL import Image
 
@@ -53,5 +55,5 @@ class Uploader:
         for step, path in pictures.items():
             if step not in self._pictures:
                 with Image.open(path) as picture:
-                    self._client.log_image(self._run_id, picture, key=PICTURES, step=step)
+                    self._client.log_image(self._run_id, picture, key=key, step=step)
                 self._pictures.add(step)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from mlflow import MlflowClient
 
-from mae_ablation.tracking.uploader import PICTURES
+from mae_ablation.tracking.uploader import PICTURES, PICTURES_LENT
 
 TRIALS = "trials"
 
@@ -29,6 +29,7 @@ def save_trials_view(
         _section("s2", "Curves"),
         _section("s3", "Reconstructions"),
     ]
+    keys = [PICTURES, PICTURES_LENT]
     results = [f"{column}_acc1" for column in columns] or ["pretrain_loss"]
     charts = [
         *(_scatter(f"c{i}", "s1", factor, name) for i, name in enumerate(results)),
@@ -38,7 +39,7 @@ def save_trials_view(
             for i, name in enumerate(columns)
             if name in ("linear_probe", "finetune")
         ),
-        _card("i1", "IMAGE", "s3", imageKeys=[PICTURES], step=last_step, showRunParams=False),
+        _card("i1", "IMAGE", "s3", imageKeys=keys, step=last_step, showRunParams=False),
     ]
     metrics = list(dict.fromkeys([*results, "pretrain_loss", "pretrain_images_per_s"]))
     state = {
