@@ -22,7 +22,7 @@ from mae_ablation.phases.tokenizer import tokenizer
 from mae_ablation.phases.trial import run_trial
 from mae_ablation.store import journal
 from mae_ablation.store.folder import Store
-from mae_ablation.study.plan import evaluation_phases, make_trial
+from mae_ablation.study.trial import evaluation_phases, make_trial
 
 torch.set_num_threads(1)
 

@@ -167,7 +167,7 @@ def test_one_bad_trial_is_marked_and_tried_again(toy, tmp_path, monkeypatch):
     from mae_ablation.data.catalog import facts
     from mae_ablation.phases import trial as trial_module
     from mae_ablation.store.folder import Store
-    from mae_ablation.study.plan import make_trial
+    from mae_ablation.study.trial import make_trial
 
     class AStudy:
         phases = ("pretrain", "linear_probe")
@@ -191,7 +191,7 @@ def test_two_evaluations_of_one_pretraining(toy, tmp_path):
     from mae_ablation.data.catalog import facts
     from mae_ablation.phases.trial import run_trial
     from mae_ablation.store.folder import Store
-    from mae_ablation.study.plan import make_trial, merge
+    from mae_ablation.study.trial import make_trial, merge
 
     class AStudy:
         phases = ("pretrain", "linear_probe")

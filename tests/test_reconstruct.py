@@ -16,7 +16,7 @@ from mae_ablation.phases.run import PhaseRun
 from mae_ablation.phases.trial import run_trial
 from mae_ablation.store.folder import Store
 from mae_ablation.study.identity import pretrain_document
-from mae_ablation.study.plan import make_trial
+from mae_ablation.study.trial import make_trial
 
 
 @pytest.fixture

@@ -12,10 +12,11 @@ from mae_ablation.store.folder import Store
 from mae_ablation.store.lock import exclusive
 from mae_ablation.study.budget import with_budget
 from mae_ablation.study.errors import UserError
-from mae_ablation.study.plan import Plan, Trial, make_plan, missing, trials_of
+from mae_ablation.study.plan import Plan, make_plan, missing, trials_of
 from mae_ablation.study.recipe import Recipe
 from mae_ablation.study.study import Study
 from mae_ablation.study.suite import load_all, suite_lines
+from mae_ablation.study.trial import Trial
 from mae_ablation.summary import describe, ending, summary, together
 
 

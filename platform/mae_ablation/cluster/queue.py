@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from mae_ablation.study.plan import Trial
+from mae_ablation.study.trial import Trial
 
 ATTEMPTS = 3  # a trial whose worker died so often is given up
 WAIT = "wait"

@@ -13,7 +13,7 @@ from pathlib import Path
 from mae_ablation.cluster.queue import ATTEMPTS, Snapshot, TrialQueue
 from mae_ablation.cluster.shelf import Shelf
 from mae_ablation.study.errors import UserError
-from mae_ablation.study.plan import Trial
+from mae_ablation.study.trial import Trial
 
 POLL_S = 0.5
 

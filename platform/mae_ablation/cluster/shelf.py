@@ -7,7 +7,7 @@ same memory, those of other nodes get one copy for the node.
 import time
 from typing import Any
 
-from mae_ablation.study.plan import Trial
+from mae_ablation.study.trial import Trial
 
 ASK_AGAIN_S = 0.2
 

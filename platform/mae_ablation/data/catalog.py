@@ -5,9 +5,9 @@ from pathlib import Path
 from mae_ablation.data.folder import LAYOUT, check_layout, listing
 from mae_ablation.data.sets import SETS, even_shares, location, missing
 from mae_ablation.study.errors import UserError
-from mae_ablation.study.plan import DataFacts
 from mae_ablation.study.recipe import Data, Recipe
 from mae_ablation.study.token_file import require_hash
+from mae_ablation.study.trial import DataFacts
 
 CACHE_BYTES = 32e9  # of decoded images: a node keeps them once, beside its lanes
 

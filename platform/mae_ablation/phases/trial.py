@@ -12,7 +12,7 @@ from mae_ablation.phases.run import PhaseRun
 from mae_ablation.phases.supervised import supervised
 from mae_ablation.phases.tokenizer import tokenizer
 from mae_ablation.store.folder import PhaseFolder, Store
-from mae_ablation.study.plan import Phase, Trial
+from mae_ablation.study.trial import Phase, Trial
 
 
 def run_trial(

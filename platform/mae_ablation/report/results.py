@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from mae_ablation.study.plan import Phase, Plan, Row, Trial
+from mae_ablation.study.plan import Plan, Row
+from mae_ablation.study.trial import Phase, Trial
 
 COLUMNS = [
     "row",

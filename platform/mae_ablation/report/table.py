@@ -50,8 +50,7 @@ def line(
     complete = bool(values.notna().all() and baseline.notna().all())
     comparable = plan.study.budget == "epochs" and not (row.recipe.stand_in or base.recipe.stand_in)
     reference = row in plan.references
-    measured_alike = conditions(mine) == conditions(theirs)
-    timed = metric == HOURS and measured_alike
+    timed = metric == HOURS and conditions(mine) == conditions(theirs)
     return {
         "metric": metric,
         "factor": mine["factor"].iloc[0],

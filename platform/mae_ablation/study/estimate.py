@@ -5,16 +5,8 @@ from dataclasses import dataclass
 from statistics import median
 
 from mae_ablation.study.cost import encoder_flops, parameters, training_flops
-from mae_ablation.study.plan import (
-    DataFacts,
-    Phase,
-    Plan,
-    Trial,
-    missing,
-    training_images,
-    trials_of,
-    unfinished,
-)
+from mae_ablation.study.plan import Plan, missing, trials_of, unfinished
+from mae_ablation.study.trial import DataFacts, Phase, Trial, training_images
 
 ASSUMED_FLOPS_PER_S = 20e9  # one CPU lane on small models, until a pre-training has been measured
 START_S = 25  # Ray, torch and the lanes, from a cold start

@@ -7,8 +7,9 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from mae_ablation.study.plan import Plan, Trial, training_images
+from mae_ablation.study.plan import Plan
 from mae_ablation.study.study import Factor
+from mae_ablation.study.trial import Trial, training_images
 from mae_ablation.tracking.uploader import PICTURES, PICTURES_LENT, Uploader
 from mae_ablation.tracking.views import save_trials_view
 

@@ -1,0 +1,213 @@
+"""Trial: one pre-training with the evaluations that hang on it, and each phase's identity."""
+
+from dataclasses import dataclass, replace
+
+from mae_ablation.store.folder import PhaseFolder, Store
+from mae_ablation.study.cost import pretrain_flops, training_flops
+from mae_ablation.study.identity import (
+    evaluation_document,
+    identity,
+    pca_document,
+    pretrain_document,
+    tokenizer_document,
+)
+from mae_ablation.study.recipe import Recipe
+from mae_ablation.study.study import Study
+
+ON_FROZEN_FEATURES = ("linear_probe", "knn")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataFacts:
+    """What a plan has to know about a data set without opening it."""
+
+    fingerprint: str
+    channels: int
+    train_images: int
+    test_images: int
+    classes: int
+    missing: str = ""
+    """what is not on this machine, and how to get it; empty if the images are there"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Phase:
+    """One training with a result."""
+
+    kind: str
+    """"pca", "tokenizer", "pretrain" or an evaluation, such as "linear_probe" """
+    identity: str
+    document: dict
+    recipe: Recipe
+    name: str
+    """readable part of the folder's name"""
+    column: str = ""
+    """evaluation of the table it is shown under; "" where it is none"""
+
+    @property
+    def prefix(self) -> str:
+        """Of its metrics: the kind; each of the epochs tried is a curve of its own."""
+        epochs = f"_{self.recipe.partial.epochs}ep" if self.kind == "partial" else ""
+        return self.kind + epochs
+
+    def folder(self, store: Store) -> PhaseFolder:
+        return store.phase(self.kind, self.name, self.identity)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """One pre-training identity with the evaluations that hang on it; or a reference row, or what
+    several pre-trainings need first (a PCA, a tokeniser)."""
+
+    label: str
+    """level and seed, for people: "mask_ratio=0.75 seed 0" """
+    source: str
+    """"pretrain", what an evaluation sees instead ("random", "pixels", "scratch"), or "prepare" """
+    seed: int
+    phases: tuple[Phase, ...]
+    flops: float
+    """all FLOPs of its pre-training, forward and backward"""
+    needs: "Trial | None" = None
+    """finished before this one starts"""
+
+    @property
+    def id(self) -> str:
+        """Identity of the first phase, which all evaluations share."""
+        return self.phases[0].identity
+
+    @property
+    def result_id(self) -> tuple[str, ...]:
+        """Identities of all its phases: what a table's cells show."""
+        return tuple(phase.identity for phase in self.phases)
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.phases[0].recipe
+
+
+def evaluations(study: Study, source: str) -> list[str]:
+    """Evaluations of a study that a row of this source has."""
+    if source == "pretrain":
+        return [kind for kind in study.phases if kind not in ("pretrain", "scratch")]
+    if source == "scratch":
+        return [kind for kind in study.phases if kind == "scratch"]
+    if source == "pixels" and study.baseline.data.reading == "stream":
+        return []  # 150,528 pixels of an image as its features: too many to keep or to classify
+    return [kind for kind in study.phases if kind in ON_FROZEN_FEATURES]
+
+
+def merge(one: Trial, other: Trial) -> Trial:
+    """A trial with the evaluations of both."""
+    known = {phase.identity for phase in one.phases}
+    more = tuple(phase for phase in other.phases if phase.identity not in known)
+    label = one.label if not more or one.label == other.label else f"{one.label} + {other.label}"
+    return replace(one, label=label, phases=one.phases + more)
+
+
+def make_trial(
+    study: Study, recipe: Recipe, seed: int, source: str, label: str, facts: DataFacts
+) -> Trial:
+    """A trial with its phases and their identities."""
+    phases, upstream, flops, needs = [], None, 0.0, None
+    if source == "pretrain":
+        needs = preparation(recipe, facts)
+        timed = study.measure == "hours"
+        phases.append(pretrain_phase(recipe, seed, facts, needs, timed))
+        upstream = phases[0].identity
+        images = recipe.pretrain.epochs * training_images(recipe, facts)
+        flops = images * training_flops(pretrain_flops(recipe, facts.channels))
+    for column in evaluations(study, source):
+        phases += evaluation_phases(column, recipe, seed, facts, source, upstream)
+    return Trial(
+        label=f"{label} seed {seed}",
+        source=source,
+        seed=seed,
+        phases=tuple(phases),
+        flops=flops,
+        needs=needs,
+    )
+
+
+def place_name(recipe: Recipe) -> str:
+    return f"{recipe.data.name}-{recipe.data.image_size}px"
+
+
+def preparation(recipe: Recipe, facts: DataFacts) -> Trial | None:
+    """What a pre-training's target needs first: principal components, or a tokeniser."""
+    target = recipe.pretrain.target
+    if target not in ("pca", "dvae_token"):
+        return None
+    if target == "pca":
+        kind, document = "pca", pca_document(recipe, facts.fingerprint)
+        name = f"{place_name(recipe)}-patch{recipe.model.patch_size}"
+    else:
+        kind, document = "tokenizer", tokenizer_document(recipe, facts.fingerprint)
+        name = f"{place_name(recipe)}-{recipe.tokenizer.source}"
+    phase = Phase(
+        kind=kind, identity=identity(document), document=document, recipe=recipe, name=name
+    )
+    return Trial(label=f"{kind} {name}", source="prepare", seed=0, phases=(phase,), flops=0.0)
+
+
+def pretrain_phase(
+    recipe: Recipe, seed: int, facts: DataFacts, needs: Trial | None, timed: bool
+) -> Phase:
+    """`timed`: its hours are what is wanted. It is then not shared with other studies, whose
+    trainings may have run beside others or on other machines."""
+    usual = replace(recipe, pretrain=replace(recipe.pretrain, pca_components=None))
+    if usual.pca_components(facts.channels) == recipe.pretrain.pca_components:
+        recipe = usual  # said or not, it is the same number
+    document = pretrain_document(
+        recipe, seed, facts.fingerprint, needs.id if needs else None, timed
+    )
+    name = (
+        f"{place_name(recipe)}-keep{recipe.kept_patches}of{recipe.patches}"
+        f"-{recipe.pretrain.target}-{recipe.pretrain.epochs}ep{'-timed' * timed}-s{seed}"
+    )
+    return Phase(
+        kind="pretrain", identity=identity(document), document=document, recipe=recipe, name=name
+    )
+
+
+def evaluation_phases(
+    column: str, recipe: Recipe, seed: int, facts: DataFacts, source: str, upstream: str | None
+) -> list[Phase]:
+    """The phases behind one evaluation: several where the best of several epochs is taken.
+
+    Tuning no block at all is linear probing (paper, Figure 9).
+    """
+    kind, recipes = column, [recipe]
+    if column == "partial" and recipe.partial.blocks == 0:
+        kind = "linear_probe"
+    elif column == "partial":
+        tried = recipe.partial.epochs_tried
+        recipes = [replace(recipe, partial=replace(recipe.partial, epochs=e)) for e in tried]
+    out = []
+    for each in recipes:
+        document = evaluation_document(kind, each, seed, facts.fingerprint, source, upstream)
+        out.append(
+            Phase(
+                kind=kind,
+                identity=identity(document),
+                document=document,
+                recipe=each,
+                name=f"{place_name(each)}-{source}-{_describe(kind, each)}-s{seed}",
+                column="finetune" if column == "scratch" else column,
+            )
+        )
+    return out
+
+
+def _describe(kind: str, recipe: Recipe) -> str:
+    probe = recipe.linear_probe
+    if kind == "linear_probe":
+        return f"{probe.protocol}-{probe.pooling}"
+    if kind == "knn":
+        return f"{recipe.knn.neighbours}nn"
+    blocks = f"{recipe.partial.blocks:g}blocks-" if kind == "partial" else ""
+    return f"{blocks}{getattr(recipe, kind).epochs}ep"
+
+
+def training_images(recipe: Recipe, facts: DataFacts) -> int:
+    """Images of the training split that a training sees in an epoch."""
+    return recipe.data.train_images or facts.train_images - recipe.data.validation_images
