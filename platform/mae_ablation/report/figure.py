@@ -82,10 +82,19 @@ def panel(factor: Factor, metric: str, axis, table: pd.DataFrame, results: pd.Da
     for label in rows.loc[rows["kind"] == "baseline", "level"]:
         axis.axvline(x[label], color=OURS, linewidth=1, linestyle=":", label="baseline")
     references(axis, table)
-    axis.set(xlabel=factor.name.replace("_", " "), ylabel=AXES[metric])
+    axis.set(xlabel=axis_label(factor, ordered), ylabel=AXES[metric])
     axis.yaxis.label.set_color(OURS)
     legend(axis, paper(axis, rows, x, ordered, metric))
     axis.margins(x=0.05 if ordered else 0.15, y=0.15)
+
+
+def axis_label(factor: Factor, ordered: bool) -> str:
+    """The factor; where its levels stand at the paper's values, what they are here."""
+    name = factor.name.replace("_", " ")
+    if ordered and any(level.here for level in factor.levels):
+        here = ", ".join(level.here or str(level.value) for level in factor.levels)
+        return f"{name} (the paper's; here {here})"
+    return name
 
 
 def positions(factor: Factor) -> tuple[dict[str, float], bool]:
