@@ -99,3 +99,41 @@ def test_nothing_finished_is_a_table_too(write_study, tmp_path):
     plan = plan_study(write_study(STUDY), store=tmp_path / "none")
     page = write_report(plan, tmp_path / "reports")[0].read_text()
     assert "| – | – | 0/3 | – | – | 69.9 | -3.6 | incomplete | 0 of 3 seeds |" in page
+
+
+HOURS = """\
+paper: table_2
+recipe: toy
+measure: hours
+factors:
+  how:
+    with_dec8: {decoder_depth: 1}
+    without_dec8: {decoder_depth: 2}
+    without_dec1: {decoder_depth: 3}
+phases: [pretrain]
+"""
+
+
+def test_speed_ups_are_of_times_measured_alike(write_study, tmp_path):
+    plan = plan_study(write_study(HOURS), store=tmp_path / "store")
+    for row, seconds, lanes in zip(plan.rows, (720, 360, 90), (1, 1, 2), strict=True):
+        (phase,) = row.trials[0].phases
+        facts = {"processor": "a CPU", "lanes": lanes, "threads": 1, "commit": "abc"}
+        result = {"seconds": seconds, "train_loss": 1.0, "images_per_s": 9.0, **facts}
+        phase.folder(plan.store).finish(result)
+    table = table_frame(plan, results_frame(plan)).set_index("level")
+    assert list(table["mean"]) == pytest.approx([0.2, 0.1, 0.025])
+    assert table.loc["without_dec8", "speedup"] == 2
+    assert pd.isna(table.loc["without_dec1", "speedup"])
+    assert table.loc["without_dec1", "paper_speedup"] == pytest.approx(42.4 / 11.6)
+    page = write_report(plan, tmp_path / "reports")[0].read_text()
+    assert "Measured under different conditions, so speed-ups are left out" in page
+    assert "without_dec1: a CPU; lanes x threads: 2 x 1." in page
+
+
+def test_the_row_from_scratch_names_its_own_settings(write_study, tmp_path):
+    study = "recipe: toy\nfactors:\n  mask_ratio: [0.75]\nphases: [finetune, scratch]\n"
+    plan = plan_study(write_study(study), store=tmp_path / "store")
+    page = write_report(plan, tmp_path / "reports")[0].read_text()
+    assert "| from scratch |" in page
+    assert "*from scratch*: no pre-training (200 epochs, layer decay 1, drop path 0.2" in page

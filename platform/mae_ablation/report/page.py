@@ -112,9 +112,8 @@ def measured(plan: Plan, metric: str) -> str:
             f"weighted at temperature {knn.temperature:g}."
         )
     if metric == "finetune_acc1":
-        return (
-            f"{top1}, fine-tuning end to end, after its last epoch ({settings(recipe.finetune)})."
-        )
+        how = settings(recipe.finetune)
+        return f"{top1}, fine-tuning end to end, after its last epoch ({how}).{scratch(plan)}"
     if metric == "partial_acc1":
         tried = ", ".join(map(str, recipe.partial.epochs_tried))
         return (
@@ -128,6 +127,14 @@ def measured(plan: Plan, metric: str) -> str:
             "*speed-up*: over the baseline. *paper*: hours of 800 epochs on 128 TPU-v3 cores."
         )
     return "*mean*: pre-training loss of the last epoch."
+
+
+def scratch(plan: Plan) -> str:
+    """What the row without pre-training was trained with, where there is one."""
+    if "scratch" not in plan.study.phases:
+        return ""
+    s = plan.study.baseline.scratch
+    return f" *from scratch*: no pre-training ({settings(s)}, EMA {s.ema:g})."
 
 
 def where(rows: pd.DataFrame) -> str:

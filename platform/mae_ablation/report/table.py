@@ -105,7 +105,7 @@ def conditions(mine: pd.DataFrame) -> str:
     """Under what times were measured: device, lanes side by side, threads of each."""
     done = mine[mine["status"] == "finished"]
     found = {
-        f"{device}, {lanes:.0f} x {threads:.0f} threads"
+        f"{device}; lanes x threads: {lanes:.0f} x {threads:.0f}"
         for device, lanes, threads in zip(
             done["device"], done["lanes"], done["threads"], strict=True
         )

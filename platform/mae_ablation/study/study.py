@@ -101,8 +101,8 @@ class Study:
     changed: tuple[str, ...]
     """`--set` arguments, in their own words: they belong into every table"""
     experiment: str
-    """MLflow experiment and folder of the report: the name, with the recipe if it is not the file's,
-    and what was changed on the command line"""
+    """MLflow experiment and folder of the report: the name, with the recipe if it is not the file's
+    and what the command line changed"""
     baseline: Recipe
     factors: tuple[Factor, ...]
     budget: Literal["epochs", "flops"]
