@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from mae_ablation.study.plan import Plan
-from mae_ablation.study.study import Factor
+from mae_ablation.study.study import Factor, Study
 from mae_ablation.study.trial import Trial, training_images
 from mae_ablation.tracking.uploader import PICTURES, PICTURES_LENT, Uploader
 from mae_ablation.tracking.views import save_trials_view
@@ -53,8 +53,15 @@ class Experiment:
         recipe = study.baseline
         steps = training_images(recipe, self._plan.data) // recipe.pretrain.batch_size
         last_step = recipe.pretrain.epochs * steps
-        factor = study.factors[0].name
-        save_trials_view(self._client, experiment_id, factor, study.columns, last_step)
+        trained = [trial for trial in self._plan.cells if trial.source == "pretrain"]
+        save_trials_view(
+            self._client,
+            experiment_id,
+            study.factors[0].name,
+            results_of(study),
+            list(dict.fromkeys(map(picture_key, trained))),
+            last_step,
+        )
         return experiment_id
 
     def _has_begun(self, trial: Trial) -> bool:
@@ -187,6 +194,13 @@ class Experiment:
         for file in files:
             self._client.log_artifact(run.info.run_id, str(file), "report")
         self._client.set_terminated(run.info.run_id, "FINISHED")
+
+
+def results_of(study: Study) -> list[str]:
+    """Metrics a study is about."""
+    if study.measure == "hours":
+        return ["pretrain_seconds"]
+    return [f"{column}_acc1" for column in study.columns] or ["pretrain_loss"]
 
 
 def sort_key(value: str, factor: Factor) -> float | None:

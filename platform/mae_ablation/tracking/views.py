@@ -11,35 +11,39 @@ from collections.abc import Sequence
 
 from mlflow import MlflowClient
 
-from mae_ablation.tracking.uploader import PICTURES, PICTURES_LENT
-
 TRIALS = "trials"
 
 
 def save_trials_view(
-    client: MlflowClient, experiment_id: str, factor: str, columns: Sequence[str], last_step: int
+    client: MlflowClient,
+    experiment_id: str,
+    factor: str,
+    results: Sequence[str],
+    pictures: Sequence[str],
+    last_step: int,
 ) -> None:
-    """View "1 Trials": level, seed and accuracies in columns; the ablation, curves and
+    """View "1 Trials": level, seed and results in columns; the ablation, curves and
     reconstructions (with a slider over the steps) as charts.
 
-    `columns` are the study's evaluations, `last_step` the baseline's in pre-training.
+    Args:
+        results: metrics the study is about, such as "finetune_acc1".
+        pictures: keys of the reconstructions, which the view opens with at `last_step`.
     """
     sections = [
         _section("s1", "Ablation"),
         _section("s2", "Curves"),
         _section("s3", "Reconstructions"),
     ]
-    keys = [PICTURES, PICTURES_LENT]
-    results = [f"{column}_acc1" for column in columns] or ["pretrain_loss"]
+    trained = [name.removesuffix("_acc1") for name in results]
     charts = [
         *(_scatter(f"c{i}", "s1", factor, name) for i, name in enumerate(results)),
         _line("l0", "s2", "pretrain/loss", "pre-training loss"),
         *(
             _line(f"l{i + 1}", "s2", f"{name}/validation_acc1", f"{name}, validation accuracy")
-            for i, name in enumerate(columns)
+            for i, name in enumerate(trained)
             if name in ("linear_probe", "finetune")
         ),
-        _card("i1", "IMAGE", "s3", imageKeys=keys, step=last_step, showRunParams=False),
+        _card("i1", "IMAGE", "s3", imageKeys=list(pictures), step=last_step, showRunParams=False),
     ]
     metrics = list(dict.fromkeys([*results, "pretrain_loss", "pretrain_images_per_s"]))
     state = {
