@@ -12,6 +12,27 @@ os.environ.pop("RAY_ADDRESS", None)
 ROOT = Path(__file__).parents[1]
 
 
+def small_model(seed=0, **changes):
+    """A masked autoencoder of 4 x 6 patches of 2 pixels, three channels, with a seed's weights."""
+    from mae_ablation.mae.initialise import initialise
+    from mae_ablation.mae.model import MaskedAutoencoder
+    from mae_ablation.phases.optim import generator
+
+    shape = dict(
+        image_size=(8, 12),
+        patch_size=2,
+        channels=3,
+        encoder_width=16,
+        encoder_depth=2,
+        encoder_heads=4,
+        decoder_width=8,
+        decoder_depth=1,
+        decoder_heads=2,
+    )
+    model = MaskedAutoencoder(**{**shape, **changes})
+    return initialise(model, generator(seed, "init/encoder"), generator(seed, "init/decoder"))
+
+
 @pytest.fixture
 def toy():
     """Arguments of a recipe that trains in well under a second: 6 x 6 patches, 200 images."""

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from conftest import small_model as small
 from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
@@ -18,27 +19,9 @@ from mae_ablation.mae.checkpoints import (
     require_decoder,
     shape_of,
 )
-from mae_ablation.mae.initialise import initialise
-from mae_ablation.mae.model import MaskedAutoencoder
 from mae_ablation.mae.positions import interpolate_positions, position_table
 from mae_ablation.mae.targets import patchify
 from mae_ablation.study.errors import UserError
-
-
-def small(seed: int = 0, **changes) -> MaskedAutoencoder:
-    shape = dict(
-        image_size=(8, 12),
-        patch_size=2,
-        channels=3,
-        encoder_width=16,
-        encoder_depth=2,
-        encoder_heads=4,
-        decoder_width=8,
-        decoder_depth=1,
-        decoder_heads=2,
-    )
-    one, two = (torch.Generator().manual_seed(seed + i) for i in (0, 1))
-    return initialise(MaskedAutoencoder(**{**shape, **changes}), one, two)
 
 
 def same(one, two) -> bool:

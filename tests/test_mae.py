@@ -4,34 +4,18 @@ import math
 
 import pytest
 import torch
+from conftest import small_model as small
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mae_ablation.mae.initialise import initialise
 from mae_ablation.mae.masking import random_shuffle, removed_mask
-from mae_ablation.mae.model import MaskedAutoencoder, official_model
+from mae_ablation.mae.model import official_model
 from mae_ablation.mae.positions import position_table
 from mae_ablation.mae.targets import PixelTarget, normalise_patches, patchify, unpatchify
 from mae_ablation.phases.optim import generator
 from mae_ablation.study.cost import encoder_flops, parameters, pretrain_flops
 from mae_ablation.study.recipe import Data, Pretrain, Recipe
-
-
-def small(**changes) -> MaskedAutoencoder:
-    shape = dict(
-        image_size=(8, 12),
-        patch_size=2,
-        channels=3,
-        encoder_width=16,
-        encoder_depth=2,
-        encoder_heads=4,
-        decoder_width=8,
-        decoder_depth=1,
-        decoder_heads=2,
-    )
-    model = MaskedAutoencoder(**{**shape, **changes})
-    return initialise(model, generator(0, "init/encoder"), generator(0, "init/decoder"))
 
 
 def expected_keys(depth: int, d: int, patch: int) -> dict[str, tuple]:

@@ -1,38 +1,24 @@
 """Targets, mask tokens in the encoder, no class token: against computations of their own."""
 
+from functools import partial
+
 import pytest
 import torch
+from conftest import small_model
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mae_ablation.mae.initialise import initialise
 from mae_ablation.mae.masking import random_shuffle
 from mae_ablation.mae.model import MaskedAutoencoder
 from mae_ablation.mae.picture import hide, panels
 from mae_ablation.mae.targets import PCATarget, PixelTarget, TokenTarget, patchify
-from mae_ablation.phases.optim import generator
 from mae_ablation.study.cost import pretrain_flops
 from mae_ablation.study.evaluations import LinearProbe
 from mae_ablation.study.recipe import Data, Model, Recipe
 
 P = 12  # values of a patch: 2 x 2 x 3
-
-
-def small(**changes) -> MaskedAutoencoder:
-    shape = dict(
-        image_size=8,
-        patch_size=2,
-        channels=3,
-        encoder_width=16,
-        encoder_depth=2,
-        encoder_heads=4,
-        decoder_width=8,
-        decoder_depth=1,
-        decoder_heads=2,
-    )
-    model = MaskedAutoencoder(**{**shape, **changes})
-    return initialise(model, generator(0, "init/encoder"), generator(0, "init/decoder"))
+small = partial(small_model, image_size=8)
 
 
 def a_batch(seed=0):

@@ -73,7 +73,7 @@ def _decode(shelf, key: Any, data) -> list | None:
     reference = None
     try:
         reference = [ray.put(dataset.to_arrays(dataset.read(data)))]
-    except Exception:
+    except Exception:  # whatever a file may lead to; else the lane would end, and not the trial
         return None
     finally:
         ray.get(shelf.put.remote(key, reference))
