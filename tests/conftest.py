@@ -59,7 +59,7 @@ def folder(tmp_path):
     from mae_ablation.store.folder import PhaseFolder
 
     (tmp_path / "phase").mkdir()
-    return PhaseFolder(tmp_path / "phase")
+    return PhaseFolder.at(tmp_path / "phase")
 
 
 @pytest.fixture

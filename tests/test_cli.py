@@ -84,14 +84,6 @@ def test_all_studies_are_checked_before_the_first_one_runs(tmp_path):
     assert not (tmp_path / "store").exists()
 
 
-def test_a_store_where_another_run_is_at_work(tmp_path):
-    from mae_ablation.store.lock import exclusive
-
-    with exclusive(tmp_path / "store"):
-        words = [MASK_RATIO, "--store", str(tmp_path / "store"), "--reports", str(tmp_path)]
-        refused(words, f"another run (process {os.getpid()}) is at work here")
-
-
 def test_ui_says_what_is_wrong(tmp_path):
     ui = [sys.executable, "-m", "mae_ablation", "ui"]
     done, _ = call(ui, cwd=tmp_path)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import io
 import math
 
 import numpy as np
@@ -20,7 +21,6 @@ from mae_ablation.phases.run import PhaseRun, load_checkpoint
 from mae_ablation.phases.supervised import classifier, optimizer_for, supervised, tune_last
 from mae_ablation.phases.tokenizer import tokenizer
 from mae_ablation.phases.trial import run_trial
-from mae_ablation.store import journal
 from mae_ablation.store.folder import Store
 from mae_ablation.study.trial import evaluation_phases, make_trial
 
@@ -99,7 +99,7 @@ def test_layers_learn_slower_towards_the_input(quick, pooling):
 def test_the_classifier_starts_as_the_encoder_with_a_new_norm_and_head(quick, tmp_path):
     upstream = a_folder(tmp_path, "upstream")
     pretrain(quick, 0, PhaseRun(folder=upstream))
-    trained = load_checkpoint(upstream.checkpoints()[0], "cpu")["model"]
+    trained = load_checkpoint(upstream.final_checkpoint(), "cpu")["model"]
     mean = classifier(quick, quick.finetune, load(quick.data), 0, upstream)
     assert torch.equal(mean.blocks[1].attn.qkv.weight, trained["blocks.1.attn.qkv.weight"])
     assert torch.equal(mean.fc_norm.weight, torch.ones(16))
@@ -136,7 +136,7 @@ def test_a_killed_training_resumes_bit_for_bit(quick, tmp_path, kind):
 def test_averaged_weights_are_what_is_measured(quick, tmp_path):
     folder = a_folder(tmp_path, "scratch")
     supervised(quick, "scratch", 0, PhaseRun(folder=folder), None)
-    state = load_checkpoint(folder.checkpoints()[0], "cpu")
+    state = load_checkpoint(folder.final_checkpoint(), "cpu")
     assert not torch.equal(state["averaged"]["head.weight"], state["model"]["head.weight"])
 
 
@@ -169,12 +169,12 @@ def test_frozen_parts_stay_as_they_were(quick, tmp_path):
     before = classifier(recipe, recipe.partial, load(quick.data), 0, None).state_dict()
     folder = a_folder(tmp_path, "partial")
     supervised(recipe, "partial", 0, PhaseRun(folder=folder, prefix="partial_2ep"), None)
-    after = load_checkpoint(folder.checkpoints()[0], "cpu")["model"]
+    after = load_checkpoint(folder.final_checkpoint(), "cpu")["model"]
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved and all(
         name.startswith(("blocks.1.norm2", "blocks.1.mlp", "fc_norm", "head")) for name in moved
     )
-    assert "partial_2ep/loss" in journal.read(folder.journal)[0]["m"]
+    assert "partial_2ep/loss" in folder.journal.read()[0]["m"]
 
 
 def test_each_epoch_count_is_a_phase_and_no_block_is_the_probe(quick):
@@ -231,7 +231,7 @@ def test_principal_components_are_those_of_the_training_patches(toy, tmp_path):
 
     folder = a_folder(tmp_path, "pca")
     result = pca(toy, PhaseRun(folder=folder))
-    fitted = load_checkpoint(folder.checkpoints()[0], "cpu")
+    fitted = load_checkpoint(folder.final_checkpoint(), "cpu")
     data = load(toy.data)
     images = normalise(data.train.images.float() / 255, data.mean, data.std)
     patches = patchify(images, 5).flatten(0, 1).double().numpy()
@@ -256,7 +256,7 @@ def test_a_target_that_needs_a_phase_of_its_own(quick, tmp_path, target):
     assert run_trial(trial, tmp_path) is None
     results = [phase.folder(Store(tmp_path)).result() for phase in trial.phases]
     assert all(0 < r["test_acc1"] < 100 for r in results[1:])
-    points = journal.read(trial.phases[0].folder(Store(tmp_path)).journal)
+    points = trial.phases[0].folder(Store(tmp_path)).journal.read()
     first, last = (row["m"]["pretrain/loss"] for row in points)
     assert last < first
 
@@ -353,6 +353,6 @@ def test_a_probe_at_another_resolution(toy, tmp_path):
 def test_reconstructions_are_drawn_along_the_training(toy, folder):
     recipe = change(toy, "pretrain", epochs=4, pictures=2)
     pretrain(recipe, 0, PhaseRun(folder=folder))
-    assert list(folder.pictures()) == [8, 16]
-    with Image.open(folder.pictures()[16]) as picture:
+    assert folder.pictures() == [8, 16]
+    with Image.open(io.BytesIO(folder.picture(16))) as picture:
         assert picture.size == (8 * 30 * 4, 4 * 30 * 4)

@@ -166,5 +166,5 @@ def test_a_phase_run_in_a_folder_of_its_own(toy, tmp_path):
     folder = a_folder(tmp_path, "mine")
     folder.begin(pretrain_document(toy, 0, "f"))
     pretrain(toy, 0, PhaseRun(folder=folder))
-    model = open_model(str(folder.checkpoints()[0]), Store(tmp_path), None)
+    model = open_model(str(tmp_path / folder.checkpoints()[0].name), Store(tmp_path), None)
     assert (model.keep, model.sampling, len(model.mean)) == (9, "random", 1)

@@ -95,7 +95,7 @@ def add_study(parser: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help=f"instead of the study's, out of {', '.join(PHASES)}",
     )
-    parser.add_argument("--store", type=Path, default=Path("store"), help="default: ./store")
+    add_store(parser)
     parser.add_argument("--reports", type=Path, default=Path("reports"), help="default: ./reports")
 
 
@@ -111,6 +111,10 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         "--gpus", type=share, default=0.0, metavar="G", help="of a GPU for each lane (default: 0)"
     )
     parser.set_defaults(command=do_run)
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--store", default="store", help="folder or s3://...; default: ./store")
 
 
 def positive(text: str) -> int:
@@ -201,7 +205,7 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
         metavar="E,D",
         help="attention heads of encoder and decoder, where a file's shape does not say",
     )
-    parser.add_argument("--store", type=Path, default=Path("store"), help="default: ./store")
+    add_store(parser)
 
 
 def add_reconstruct(parser: argparse.ArgumentParser) -> None:

@@ -1,15 +1,13 @@
 """The commands as functions, for the command line and for notebooks alike."""
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from mae_ablation.data.catalog import facts, require_fit, require_present
 from mae_ablation.data.sets import SETS, location
 from mae_ablation.store.folder import Store
-from mae_ablation.store.lock import exclusive
 from mae_ablation.study.budget import with_budget
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.plan import Plan, make_plan, missing, trials_of
@@ -23,7 +21,7 @@ from mae_ablation.summary import describe, ending, summary, together
 def plan_studies(
     studies: Sequence[Path],
     *,
-    store: Path,
+    store: Path | str,
     recipe: str | None = None,
     changes: Sequence[str] = (),
     seeds: int | None = None,
@@ -33,7 +31,7 @@ def plan_studies(
 
     Args:
         studies: YAML files, of studies or of suites of them.
-        store: folder of finished phases; need not exist.
+        store: folder or URI (s3://...) of finished phases; need not exist.
         recipe: name of another recipe than the studies'.
         changes: "field=value" over the recipe.
         seeds: number of seeds instead of the studies'.
@@ -92,7 +90,7 @@ def fetch_data(trials: Sequence[Trial]) -> bool:
 def run_studies(
     studies: Sequence[Path],
     *,
-    store: Path,
+    store: Path | str,
     reports: Path,
     recipe: str | None = None,
     changes: Sequence[str] = (),
@@ -132,8 +130,7 @@ def run_studies(
     tracker = Tracker(plans, Path.cwd())
     began = time.monotonic()
     if todo:
-        with only_run_in(store):
-            run_missing(console, todo, lane, store, tracker)
+        run_missing(console, todo, lane, store, tracker)
     else:
         tracker.start()
 
@@ -171,7 +168,7 @@ def introduction(studies: Sequence[Path], plans: Sequence[Plan], lanes: int) -> 
     return "\n\n".join(parts)
 
 
-def run_missing(console, trials, lanes, store: Path, tracker) -> None:
+def run_missing(console, trials, lanes, store: Path | str, tracker) -> None:
     """Start Ray, the tracker and the lanes; show how they do until every trial has ended."""
     from mae_ablation.cluster.progress import Progress
     from mae_ablation.cluster.run import ray_session, run_trials
@@ -193,19 +190,8 @@ def record_failures(trials, failed: dict[str, str], store: Store) -> None:
             stopped.fail(failed[trial.label], "the worker process ended without a word")
 
 
-@contextmanager
-def only_run_in(store: Path) -> Iterator[None]:
-    """Raises UserError while another run is at work in the store."""
-    try:
-        with exclusive(store):
-            yield
-    except BlockingIOError as error:
-        message = f"another run (process {error}) is at work here: wait for it, or use --store"
-        raise UserError(message, str(store)) from None
-
-
-def require_writable(folder: Path) -> None:
+def require_writable(folder: Path | str) -> None:
     try:
         Store(folder).require_writable()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: an unknown scheme
         raise UserError(f"cannot write there: {error}", str(folder)) from None

@@ -12,7 +12,7 @@ def reconstruct(
     checkpoint: str,
     images: Sequence[Path],
     *,
-    store: Path,
+    store: Path | str,
     out: Path,
     mask_ratio: float | None = None,
     sampling: str | None = None,
@@ -45,7 +45,7 @@ def reconstruct(
 def export(
     checkpoint: str,
     *,
-    store: Path,
+    store: Path | str,
     out: Path,
     format: str,
     heads: tuple[int, int] | None = None,

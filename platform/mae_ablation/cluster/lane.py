@@ -5,7 +5,6 @@ further trial in it a few hundredths of a second.
 """
 
 import time
-from pathlib import Path
 
 PROGRESS_EVERY_S = 0.5
 WAIT_S = 0.2  # until the queue is asked again by a lane whose trials wait for another lane's
@@ -42,7 +41,7 @@ def lane_loop(config: dict) -> None:
         fetch(config["shelf"], lane, trial)
         failure = run_trial(
             trial,
-            Path(config["store"]),
+            config["store"],
             device=device,
             commit=config["commit"],
             lanes=config["lanes"],

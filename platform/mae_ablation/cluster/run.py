@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from mae_ablation.cluster.queue import ATTEMPTS, Snapshot, TrialQueue
 from mae_ablation.cluster.shelf import Shelf
+from mae_ablation.store.files import files_at
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.trial import Trial
 
@@ -61,7 +61,7 @@ def run_trials(
     trials: list[Trial],
     lanes: Lanes,
     *,
-    store: Path,
+    store: Path | str,
     commit: str,
     show: Callable[[Snapshot], None],
 ) -> Snapshot:
@@ -70,11 +70,21 @@ def run_trials(
 
     queue = ray.remote(num_cpus=0)(TrialQueue).remote(trials)
     shelf = ray.remote(num_cpus=0)(Shelf).remote()
+    place = files_at(store).root  # workers have other working directories
     errors: list[BaseException] = []
     threads = [
         threading.Thread(
             target=keep_lane,
-            args=(lane, lanes, queue, shelf, store, commit, ATTEMPTS * len(trials), errors),
+            args=(
+                lane,
+                lanes,
+                queue,
+                shelf,
+                place,
+                commit,
+                ATTEMPTS * len(trials),
+                errors,
+            ),
             name=f"lane-{lane}",
             daemon=True,
         )
@@ -148,7 +158,7 @@ def keep_lane(
     lanes: Lanes,
     queue,
     shelf,
-    store: Path,
+    store: str,
     commit: str,
     restarts: int,
     errors: list[BaseException],
@@ -167,7 +177,7 @@ def keep_lane(
             "shelf": shelf,
             "lanes": lanes.count,
             "lane": lane,
-            "store": str(store.resolve()),
+            "store": store,
             "threads": lanes.cpus,
             "gpu": lanes.gpus > 0,
             "commit": commit,
@@ -178,7 +188,7 @@ def keep_lane(
         ),
         run_config=RunConfig(
             name=f"lane-{lane}",
-            storage_path=str(store.resolve() / ".lanes" / f"{os.getpid()}-{lane}"),
+            storage_path=f"{store}/.lanes/{os.getpid()}-{lane}",
             failure_config=FailureConfig(max_failures=restarts),
         ),
     )
@@ -189,4 +199,4 @@ def keep_lane(
         for actor in (queue, shelf):
             actor.leave.remote(lane)
     finally:  # Ray Train's own notes; phases keep their state in the store
-        shutil.rmtree(Path(trainer.run_config.storage_path), ignore_errors=True)
+        files_at(store).remove(f".lanes/{os.getpid()}-{lane}")

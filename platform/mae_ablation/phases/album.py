@@ -4,7 +4,7 @@ Rows: original, masked, reconstruction, reconstruction between the visible patch
 are looked at, nothing is chosen by them.
 """
 
-from pathlib import Path
+import io
 
 import torch
 
@@ -16,7 +16,6 @@ from mae_ablation.mae.model import MaskedAutoencoder
 from mae_ablation.mae.picture import can_draw, panels
 from mae_ablation.phases.optim import generator
 from mae_ablation.phases.run import PhaseRun
-from mae_ablation.store import atomic
 from mae_ablation.study.recipe import Recipe
 
 IMAGES = 8
@@ -58,15 +57,16 @@ class Album:
         drawn = panels(self._model, self._images, self._shuffle, self._keep, data.mean, data.std)
         self._model.train()
         rows = [torch.cat(list(part), dim=-1) for part in drawn]  # images side by side
-        write_png(torch.cat(rows, dim=-2), self._run.folder.picture_path(step), SIDE)
+        self._run.folder.save_picture(step, to_png(torch.cat(rows, dim=-2), SIDE))
 
 
-def write_png(picture: torch.Tensor, path: Path, side: int) -> None:
+def to_png(picture: torch.Tensor, side: int) -> bytes:
     """Pixels (c, h, w) in [0, 1], every quarter of the height enlarged to `side` pixels or more."""
     from PIL import Image
 
     times = max(1, -(-side * 4 // picture.shape[-2]))
     large = picture.repeat_interleave(times, -1).repeat_interleave(times, -2)
     array = (large * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-    with atomic.replacing(path) as file:
-        Image.fromarray(array.squeeze()).save(file, format="PNG")
+    file = io.BytesIO()
+    Image.fromarray(array.squeeze()).save(file, format="PNG")
+    return file.getvalue()

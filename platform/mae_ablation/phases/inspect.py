@@ -1,6 +1,9 @@
 """Single models looked at: from a checkpoint or the store, with images of the user's own."""
 
+import atexit
+import os
 import re
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +27,7 @@ from mae_ablation.mae.model import MaskedAutoencoder
 from mae_ablation.mae.picture import Panels, can_draw, hide, lends_statistics, panels
 from mae_ablation.mae.targets import PCATarget, PixelTarget, Target, TokenTarget
 from mae_ablation.phases.optim import generator
+from mae_ablation.store.files import LocalFiles
 from mae_ablation.store.folder import PhaseFolder, Store
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.recipe import Data
@@ -91,8 +95,8 @@ def open_model(
     Raises:
         UserError: nothing there, not a checkpoint, or no decoder where one is needed.
     """
-    file = _file(checkpoint, store)
-    document = PhaseFolder(file.parent).document()  # None: a file from elsewhere
+    file, folder = _file(checkpoint, store)
+    document = folder.document()  # None: a file from elsewhere
     state = read_checkpoint(file)
     if decoder:
         require_decoder(state, str(file))
@@ -116,17 +120,24 @@ def open_model(
     )
 
 
-def _file(checkpoint: str, store: Store) -> Path:
+def _file(checkpoint: str, store: Store) -> tuple[Path, PhaseFolder]:
+    """The checkpoint's file and the folder it lies in, fetched if the store is elsewhere."""
     path = Path(checkpoint)
     if path.exists() or not IDENTITY.fullmatch(checkpoint):
-        return path
-    folder = next(store.root.glob(f"pretrain/*-{checkpoint}"), None)
+        return path, PhaseFolder.at(path.parent)
+    folder = store.find("pretrain", checkpoint)
     if folder is None:
         raise UserError(f"no pre-training {checkpoint} in {store.root}", "--checkpoint")
-    checkpoints = PhaseFolder(folder).checkpoints()
-    if not checkpoints:
+    sound = folder.sound_checkpoint()
+    if sound is None:
         raise UserError(f"pre-training {checkpoint} has no checkpoint yet", "--checkpoint")
-    return checkpoints[0]
+    newest, data = sound
+    if isinstance(store.files, LocalFiles):
+        return store.files.path / newest.name, folder
+    with tempfile.NamedTemporaryFile(suffix=".pt", delete=False) as file:
+        atexit.register(os.unlink, file.name)
+        file.write(data)
+    return Path(file.name), folder
 
 
 def _build(shape: Shape, state: dict, target: str, known: dict, place: str) -> MaskedAutoencoder:

@@ -32,7 +32,6 @@ from mae_ablation.phases.run import (
     facts,
     reset_peak_memory,
 )
-from mae_ablation.store import journal
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.study.cost import encoder_flops, training_flops
 from mae_ablation.study.recipe import LinearProbe, Recipe
@@ -218,8 +217,7 @@ def linear_probe(
         seconds = time.perf_counter() - began
         checkpoints.seconds += seconds
         validation_acc1 = acc1(head, validation, data.validation.labels)
-        journal.append(
-            run.folder.journal,
+        run.folder.journal.append(
             step,
             {
                 "linear_probe/loss": loss,
@@ -238,7 +236,7 @@ def linear_probe(
     return {
         "test_acc1": acc1(head, test, data.test.labels),
         "validation_acc1": acc1(head, validation, data.validation.labels),
-        "train_loss": journal.read(run.folder.journal)[-1]["m"]["linear_probe/loss"],
+        "train_loss": run.folder.journal.read()[-1]["m"]["linear_probe/loss"],
         "epochs": settings.epochs,
         "seconds": checkpoints.seconds,
         "images_per_s": settings.epochs * steps * batch_size / checkpoints.seconds,

@@ -55,8 +55,8 @@ def encoder_of(
     """A model whose encoder is the finished pre-training's, or a seed's initial one for None."""
     model = build_model(recipe, channels, seed)
     if upstream is not None:
-        file = upstream.checkpoints()[0]
-        load_into(model, load_checkpoint(file, "cpu")["model"], encoder_only=True, place=str(file))
+        weights = load_checkpoint(upstream.final_checkpoint(), "cpu")["model"]
+        load_into(model, weights, encoder_only=True, place=upstream.name)
     return model
 
 
@@ -69,7 +69,7 @@ def target_of(
     """
     target = recipe.pretrain.target
     if target == "pca":
-        fitted = load_checkpoint(upstream.checkpoints()[0], "cpu")
+        fitted = load_checkpoint(upstream.final_checkpoint(), "cpu")
         k = recipe.pca_components(data.channels)
         over = recipe.pretrain.pca_mean_over
         return PCATarget(fitted["mean"], fitted["components"][:, :k], mean_over=over), None
@@ -100,7 +100,7 @@ def tokenizer_of(recipe: Recipe, upstream: PhaseFolder | None, channels: int) ->
     if recipe.tokenizer.source == "dalle":
         return load_dalle(recipe.tokenizer.file, recipe.tokenizer.sha256)
     tokenizer = new_tokenizer(recipe, channels)
-    tokenizer.load_state_dict(load_checkpoint(upstream.checkpoints()[0], "cpu")["model"])
+    tokenizer.load_state_dict(load_checkpoint(upstream.final_checkpoint(), "cpu")["model"])
     return tokenizer
 
 

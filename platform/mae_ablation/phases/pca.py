@@ -13,8 +13,7 @@ from mae_ablation.data.dataset import load
 from mae_ablation.data.feed import Feed
 from mae_ablation.mae.targets import patchify
 from mae_ablation.phases.optim import generator
-from mae_ablation.phases.run import PhaseRun, facts, reset_peak_memory
-from mae_ablation.store import atomic
+from mae_ablation.phases.run import PhaseRun, checkpoint_bytes, facts, reset_peak_memory
 from mae_ablation.study.recipe import Recipe
 
 PATCHES = 1_000_000
@@ -50,9 +49,10 @@ def pca(recipe: Recipe, run: PhaseRun) -> dict:
     values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
     largest = vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True))
     vectors = vectors * largest.sign()
-    with atomic.replacing(run.folder.checkpoint_path(1)) as file:
-        fitted = {"mean": mean, "components": vectors, "eigenvalues": values}
-        torch.save({name: value.float() for name, value in fitted.items()}, file)
+    fitted = {"mean": mean, "components": vectors, "eigenvalues": values}
+    run.folder.save_checkpoint(
+        1, checkpoint_bytes({name: value.float() for name, value in fitted.items()})
+    )
     return {
         "patches": count,
         "explained": (values.cumsum(0) / values.sum()).tolist(),

@@ -13,7 +13,6 @@ from mae_ablation.phases.album import Album
 from mae_ablation.phases.models import build_model, target_of
 from mae_ablation.phases.optim import decay_groups, generator, lr_at, scaled_lr, set_lr
 from mae_ablation.phases.run import Checkpoints, Diverged, PhaseRun, facts, reset_peak_memory
-from mae_ablation.store import journal
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.study.cost import pretrain_flops, training_flops
 from mae_ablation.study.recipe import Recipe
@@ -112,8 +111,7 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
         if not math.isfinite(loss):
             raise Diverged(f"loss is {loss} in epoch {done} of {settings.epochs} (step {step})")
         checkpoints.seconds += seconds
-        journal.append(
-            run.folder.journal,
+        run.folder.journal.append(
             step,
             {
                 "pretrain/loss": loss,
@@ -130,7 +128,7 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
     forward = pretrain_flops(recipe, data.channels)
     rate = images_seen / checkpoints.seconds
     return {
-        "train_loss": journal.read(run.folder.journal)[-1]["m"]["pretrain/loss"],
+        "train_loss": run.folder.journal.read()[-1]["m"]["pretrain/loss"],
         "epochs": settings.epochs,
         "seconds": checkpoints.seconds,
         "images_per_s": rate,

@@ -1,5 +1,6 @@
 """What every phase shares: where it writes, whom it tells, checkpoints and the result's facts."""
 
+import io
 import os
 import platform as python_platform
 import re
@@ -14,7 +15,6 @@ from pathlib import Path
 import torch
 
 from mae_ablation import __version__
-from mae_ablation.store import atomic, journal
 from mae_ablation.store.folder import PhaseFolder
 
 
@@ -70,17 +70,17 @@ class Checkpoints:
 
     def resume(self) -> int:
         """Finished epochs of the newest checkpoint, restored; 0 if there is none."""
-        newest = next(iter(self.run.folder.checkpoints()), None)
-        if newest is None:
-            journal.cut(self.run.folder.journal, after_step=-1)
+        sound = self.run.folder.sound_checkpoint()
+        if sound is None:
+            self.run.folder.journal.cut(after_step=-1)
             return 0
-        state = load_checkpoint(newest, self.run.device)
+        state = load_checkpoint(sound[1], self.run.device)
         for name, part in self.parts.items():
             part.load_state_dict(state[name])
         for name, generator in self.generators.items():
             generator.set_state(state["generators"][name].cpu())
         self.seconds = state["seconds"]
-        journal.cut(self.run.folder.journal, after_step=state["step"])
+        self.run.folder.journal.cut(after_step=state["step"])
         return state["epoch"]
 
     def save(self, epoch: int, step: int, *, last: bool) -> None:
@@ -89,24 +89,21 @@ class Checkpoints:
             return
         state = {name: part.state_dict() for name, part in self.parts.items()}
         generators = {name: g.get_state() for name, g in self.generators.items()}
-        with atomic.replacing(self.run.folder.checkpoint_path(epoch)) as file:
-            torch.save(
-                {
-                    **state,
-                    "generators": generators,
-                    "epoch": epoch,
-                    "step": step,
-                    "seconds": self.seconds,
-                },
-                file,
-            )
-        self.run.folder.drop_old_checkpoints()
+        state |= {"generators": generators, "epoch": epoch, "step": step, "seconds": self.seconds}
+        self.run.folder.save_checkpoint(step, checkpoint_bytes(state))
         self.saved_at = time.monotonic()
 
 
-def load_checkpoint(path: Path, device: str) -> dict:
+def checkpoint_bytes(state: dict) -> memoryview:
+    """A checkpoint's file."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    return file.getbuffer()
+
+
+def load_checkpoint(data: bytes, device: str) -> dict:
     """A checkpoint as plain tensors and numbers; nothing in it is executed."""
-    return torch.load(path, map_location=device, weights_only=True)
+    return torch.load(io.BytesIO(data), map_location=device, weights_only=True)
 
 
 def facts(run: PhaseRun) -> dict:

@@ -26,7 +26,6 @@ from mae_ablation.mae.positions import interpolate_positions
 from mae_ablation.phases.models import encoder_of
 from mae_ablation.phases.optim import generator, lr_at, scaled_lr, set_lr
 from mae_ablation.phases.run import Checkpoints, Diverged, PhaseRun, facts, reset_peak_memory
-from mae_ablation.store import journal
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.study.cost import encoder_flops, training_flops
 from mae_ablation.study.evaluations import Finetune
@@ -260,8 +259,7 @@ def supervised(
         seconds = time.perf_counter() - began
         checkpoints.seconds += seconds
         name = run.prefix or kind
-        journal.append(
-            run.folder.journal,
+        run.folder.journal.append(
             step,
             {
                 f"{name}/loss": loss,
@@ -279,7 +277,7 @@ def supervised(
     return {
         "test_acc1": accuracy(data.test),
         "validation_acc1": accuracy(data.validation),
-        "train_loss": journal.read(run.folder.journal)[-1]["m"][f"{run.prefix or kind}/loss"],
+        "train_loss": run.folder.journal.read()[-1]["m"][f"{run.prefix or kind}/loss"],
         "epochs": settings.epochs,
         "tuned_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "seconds": checkpoints.seconds,

@@ -17,7 +17,6 @@ from mae_ablation.mae.tokenizer import PatchTokenizer, perplexity
 from mae_ablation.phases.models import new_tokenizer, require_quality
 from mae_ablation.phases.optim import generator
 from mae_ablation.phases.run import Checkpoints, Diverged, PhaseRun, facts, reset_peak_memory
-from mae_ablation.store import journal
 from mae_ablation.study.recipe import Recipe
 
 SEED = 0  # of its own: all seeds of a study predict the same tokens
@@ -69,7 +68,7 @@ def tokenizer(recipe: Recipe, run: PhaseRun) -> dict:
         if not math.isfinite(loss):
             raise Diverged(f"loss is {loss} in epoch {done} of {settings.epochs} (step {step})")
         checkpoints.seconds += seconds
-        journal.append(run.folder.journal, step, {"tokenizer/loss": loss, "tokenizer/epoch": done})
+        run.folder.journal.append(step, {"tokenizer/loss": loss, "tokenizer/epoch": done})
         checkpoints.save(done, step, last=done == settings.epochs)
         run.tell("tokenizer", done, settings.epochs, loss, steps * batch_size, seconds)
 

@@ -17,7 +17,7 @@ from mae_ablation.study.trial import Phase, Trial
 
 def run_trial(
     trial: Trial,
-    store: Path,
+    store: Path | str,
     *,
     device: str = "cpu",
     commit: str = "unknown",

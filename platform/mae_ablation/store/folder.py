@@ -3,31 +3,54 @@
 store/pretrain/fashion_mnist-30px-keep9of36-s0-3f2a9c0d1e4b/
     phase.json            what was hashed into the identity
     journal.jsonl         the curve
-    checkpoint-00012.pt   the last two
+    checkpoint-*.pt       the last two, with their checksums in their names
     pictures/             reconstructions along a pre-training, by step
     result.json           written once, when the phase is finished
     failure.json          why it is not, if it failed
+
+It may be a folder of this machine, of a file server, or a URI such as s3://bucket/store.
 """
 
 import json
 import os
+import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from mae_ablation.store import atomic
+from mae_ablation.store import atomic, claim
+from mae_ablation.store.checkpoint import NAME, Checkpoint, Damaged, name_of
+from mae_ablation.store.files import Files, LocalFiles, files_at
+from mae_ablation.store.journal import Journal
 
 CHECKPOINTS_KEPT = 2
+PICTURE = re.compile(r"reconstruction-(\d+)\.png")
+IDENTITY = re.compile(r".*-([0-9a-f]{12})")
 
 
 @dataclass(frozen=True, slots=True)
 class PhaseFolder:
     """One phase's files."""
 
-    path: Path
+    files: Files
+    name: str
+    """within the store: "pretrain/<readable>-<identity>" """
+
+    @staticmethod
+    def at(path: Path) -> "PhaseFolder":
+        """The folder of this path, in a store or not."""
+        return PhaseFolder(files_at(path.parent), path.name)
 
     @property
-    def journal(self) -> Path:
-        return self.path / "journal.jsonl"
+    def identity(self) -> str:
+        return self.name.rsplit("-", 1)[-1]
+
+    @property
+    def journal(self) -> Journal:
+        return Journal(self.files, f"{self.name}/journal.jsonl")
+
+    def exists(self) -> bool:
+        return self.files.exists(self.name)
 
     def result(self) -> dict | None:
         """The finished phase's result; None while there is none."""
@@ -41,64 +64,147 @@ class PhaseFolder:
         """What was hashed into the identity; None where this is no phase's folder."""
         return self._read("phase.json")
 
+    def claim(self, owner: str) -> claim.Claim | None:
+        """The right to work on the phase; None while another process has it. See claim.take."""
+        return claim.take(self.files, self.identity, owner)
+
     def begin(self, document: dict) -> None:
-        """Make the folder, state what it is, and forget an earlier failure."""
+        """Make the folder, state what it is, forget an earlier failure and half-written files.
+
+        For the holder of the claim.
+        """
         if self.document() is None:
-            atomic.write_json(self.path / "phase.json", document)
-        (self.path / "failure.json").unlink(missing_ok=True)
+            self.files.write(f"{self.name}/phase.json", atomic.to_json(document))
+        for name in self.files.names(self.name):
+            if name == "failure.json" or name.endswith(atomic.PART):
+                self.files.remove(f"{self.name}/{name}")
 
     def finish(self, result: dict) -> None:
-        atomic.write_json(self.path / "result.json", result)
+        self.files.write(f"{self.name}/result.json", atomic.to_json(result))
 
     def fail(self, reason: str, details: str) -> None:
-        atomic.write_json(self.path / "failure.json", {"reason": reason, "details": details})
+        why = {"reason": reason, "details": details}
+        self.files.write(f"{self.name}/failure.json", atomic.to_json(why))
 
-    def checkpoints(self) -> list[Path]:
-        """Whole checkpoints, newest first."""
-        return sorted(self.path.glob("checkpoint-*.pt"), reverse=True)
+    def checkpoints(self) -> list[Checkpoint]:
+        """Checkpoints, newest first."""
+        names = [name for name in self.files.names(self.name) if NAME.fullmatch(name)]
+        found = [Checkpoint(self.files, self.name, name) for name in names]
+        return sorted(found, key=lambda checkpoint: checkpoint.order, reverse=True)
 
-    def checkpoint_path(self, epoch: int) -> Path:
-        return self.path / f"checkpoint-{epoch:05d}.pt"
-
-    def picture_path(self, step: int) -> Path:
-        return self.path / "pictures" / f"reconstruction-{step:08d}.png"
-
-    def pictures(self) -> dict[int, Path]:
-        """Pictures by step."""
-        found = sorted(self.path.glob("pictures/reconstruction-*.png"))
-        return {int(path.stem.split("-")[1]): path for path in found}
-
-    def drop_old_checkpoints(self) -> None:
+    def save_checkpoint(self, step: int, data: bytes | memoryview) -> None:
+        """Write the checkpoint of a step; the last two are kept."""
+        self.files.write(f"{self.name}/{name_of(step, data)}", data)
         for old in self.checkpoints()[CHECKPOINTS_KEPT:]:
-            old.unlink(missing_ok=True)
+            self.files.remove(old.name)
+
+    def sound_checkpoint(self) -> tuple[Checkpoint, bytes] | None:
+        """The newest checkpoint that is what was written, and its bytes; None if there is none.
+
+        Damaged newer ones are warned of.
+        """
+        for checkpoint in self.checkpoints():
+            try:
+                return checkpoint, checkpoint.read()
+            except Damaged as error:
+                warnings.warn(f"{error}; an older one is used", stacklevel=2)
+        return None
+
+    def final_checkpoint(self) -> bytes:
+        """A finished phase's last checkpoint: an older one would be another model.
+
+        Raises:
+            Damaged: it is not what was written, or is not there.
+        """
+        remedy = "`python -m platform store verify --mend` has the phase finished again"
+        newest = next(iter(self.checkpoints()), None)
+        if newest is None:
+            raise Damaged(f"{self.name} has no checkpoint here: {remedy}")
+        try:
+            return newest.read()
+        except Damaged as error:
+            raise Damaged(f"{error}: {remedy}") from None
+
+    def pictures(self) -> list[int]:
+        """Steps of the pictures."""
+        found = map(PICTURE.fullmatch, self.files.names(f"{self.name}/pictures"))
+        return [int(match[1]) for match in found if match]
+
+    def picture(self, step: int) -> bytes:
+        """A picture's PNG file. Raises FileNotFoundError."""
+        data = self.files.read(self._picture(step))
+        if data is None:
+            raise FileNotFoundError(self._picture(step))
+        return data
+
+    def save_picture(self, step: int, png: bytes) -> None:
+        self.files.write(self._picture(step), png)
+
+    def _picture(self, step: int) -> str:
+        return f"{self.name}/pictures/reconstruction-{step:08d}.png"
 
     def _read(self, name: str) -> dict | None:
-        try:
-            return json.loads((self.path / name).read_text())
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        data = self.files.read(f"{self.name}/{name}")
+        return None if data is None else json.loads(data)
 
 
-@dataclass(frozen=True, slots=True)
+_indices: dict[tuple[str, str], tuple[object, dict[str, str]]] = {}
+"""folder names by identity, of each store and kind, with the stamp of the listing they are from"""
+
+
+@dataclass(frozen=True, slots=True, init=False)
 class Store:
-    """All phases under one folder."""
+    """All phases under one folder or URI."""
 
-    root: Path
+    root: str
 
-    def phase(self, phase: str, name: str, identity: str) -> PhaseFolder:
+    def __init__(self, root: str | os.PathLike) -> None:
+        object.__setattr__(self, "root", os.fspath(root))
+
+    @property
+    def files(self) -> Files:
+        return files_at(self.root)
+
+    def phase(self, kind: str, name: str, identity: str) -> PhaseFolder:
         """The folder of a phase, found by its identity; the readable part is for people only."""
-        parent = self.root / phase
-        known = next(parent.glob(f"*-{identity}"), None)
-        return PhaseFolder(known or parent / f"{name}-{identity}")
+        files = self.files
+        expected = f"{kind}/{name}-{identity}"
+        if files.exists(expected):
+            return PhaseFolder(files, expected)
+        return self.find(kind, identity) or PhaseFolder(files, expected)
 
-    def results(self, phase: str) -> list[dict]:
+    def find(self, kind: str, identity: str) -> PhaseFolder | None:
+        """The phase's folder if the store has one."""
+        known = self._index(kind).get(identity)
+        return PhaseFolder(self.files, f"{kind}/{known}") if known else None
+
+    def _index(self, kind: str) -> dict[str, str]:
+        files, key = self.files, (self.files.root, kind)
+        stamp = files.stamp(kind)
+        if key not in _indices or _indices[key][0] != stamp:
+            found = [(IDENTITY.fullmatch(name), name) for name in files.names(kind)]
+            _indices[key] = (stamp, {match[1]: name for match, name in found if match})
+        return _indices[key][1]
+
+    def folders(self, kind: str | None = None) -> list[PhaseFolder]:
+        """Every phase's folder, of one kind or of all, sorted by name."""
+        kinds = [kind] if kind else [k for k in self.files.names("") if not k.startswith(".")]
+        return [
+            PhaseFolder(self.files, f"{k}/{name}") for k in kinds for name in self.files.names(k)
+        ]
+
+    def results(self, kind: str) -> list[dict]:
         """Results of every finished phase of one kind."""
-        folders = [PhaseFolder(path) for path in sorted(self.root.glob(f"{phase}/*"))]
-        return [result for folder in folders if (result := folder.result())]
+        return [result for folder in self.folders(kind) if (result := folder.result())]
 
     def require_writable(self) -> None:
         """Raises OSError if nothing can be written here; leaves nothing behind."""
-        existing = self.root
+        files = self.files
+        if not isinstance(files, LocalFiles):
+            files.write(".writable", b"")
+            files.remove(".writable")
+            return
+        existing = files.path
         while not existing.exists():
             existing = existing.parent
         if not existing.is_dir():

@@ -1,32 +1,34 @@
 """Journal of a phase: a JSON line per point, `{"t": ms since 1970, "s": step, "m": {name: value}}`.
 
-Appended and flushed by the training process, tailed by whoever shows it. A torn last line (the
-writer was killed) is not read, and is cut off when the phase resumes.
+Appended by the training process, tailed by whoever shows it. A torn last line (the writer was
+killed) is not read, and is cut off when the phase resumes.
 """
 
 import json
 import time
-from pathlib import Path
+from dataclasses import dataclass
 
-from mae_ablation.store import atomic
-
-
-def append(path: Path, step: int, metrics: dict[str, float]) -> None:
-    line = json.dumps({"t": int(time.time() * 1000), "s": step, "m": metrics})
-    with open(path, "a") as file:
-        file.write(line + "\n")
+from mae_ablation.store.files import Files
 
 
-def read(path: Path) -> list[dict]:
-    """All whole lines, in order; none if there is no journal yet."""
-    if not path.exists():
-        return []
-    lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is torn
-    return [json.loads(line) for line in lines]
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """One phase's curve."""
 
+    files: Files
+    name: str
 
-def cut(path: Path, after_step: int) -> None:
-    """Forget the points after `after_step`: the phase resumes there and writes them again."""
-    if path.exists():
-        kept = [json.dumps(row) + "\n" for row in read(path) if row["s"] <= after_step]
-        atomic.write_text(path, "".join(kept))
+    def append(self, step: int, metrics: dict[str, float]) -> None:
+        line = json.dumps({"t": int(time.time() * 1000), "s": step, "m": metrics})
+        self.files.append(self.name, line.encode() + b"\n")
+
+    def read(self) -> list[dict]:
+        """All whole lines, in order; none if there is no journal yet."""
+        lines = (self.files.read(self.name) or b"").split(b"\n")[:-1]  # the rest is torn
+        return [json.loads(line) for line in lines]
+
+    def cut(self, after_step: int) -> None:
+        """Forget the points after `after_step`: the phase resumes there and writes them again."""
+        if self.files.read(self.name):
+            kept = [json.dumps(row) + "\n" for row in self.read() if row["s"] <= after_step]
+            self.files.write(self.name, "".join(kept).encode())

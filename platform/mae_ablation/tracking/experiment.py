@@ -65,7 +65,7 @@ class Experiment:
         return experiment_id
 
     def _has_begun(self, trial: Trial) -> bool:
-        return any(phase.folder(self._plan.store).path.exists() for phase in trial.phases)
+        return any(phase.folder(self._plan.store).exists() for phase in trial.phases)
 
     def _show(self, trial: Trial) -> None:
         if trial.result_id not in self._uploaders:
@@ -83,7 +83,7 @@ class Experiment:
             uploader.pump(trial.needs.phases[0].folder(self._plan.store).journal)
         for folder in folders:
             uploader.pump(folder.journal)
-            uploader.send_pictures(folder.pictures(), picture_key(trial))
+            uploader.send_pictures(folder, picture_key(trial))
         self._log_results(run_id, trial, results)
         if all(results):
             ended = milliseconds(results[-1]["finished_at"])

@@ -1,13 +1,14 @@
 """Tails the journals of one trial into its run, every point once."""
 
+import io
 import math
 import re
-from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
-from mae_ablation.store import journal
+from mae_ablation.store.folder import PhaseFolder
+from mae_ablation.store.journal import Journal
 
 BATCH = 1000  # points per call, MLflow's limit
 PICTURES = "reconstruction"  # key of the pictures, for the UI's step slider
@@ -31,11 +32,11 @@ class Uploader:
         }
         self._pictures: set[int] | None = None  # steps of those the run has
 
-    def pump(self, path: Path) -> None:
+    def pump(self, journal: Journal) -> None:
         """Send the new points of a journal. Raises what MLflow raises; then nothing is lost."""
         points = [
             Metric(name, value, row["t"], row["s"])
-            for row in journal.read(path)
+            for row in journal.read()
             for name, value in row["m"].items()
             if math.isfinite(value) and row["s"] > self._last.get(name, -1)
         ]
@@ -44,16 +45,17 @@ class Uploader:
             self._client.log_batch(self._run_id, batch)
             self._last.update((point.key, point.step) for point in batch)
 
-    def send_pictures(self, pictures: dict[int, Path], key: str) -> None:
+    def send_pictures(self, folder: PhaseFolder, key: str) -> None:
         """Send the pictures the run does not have, each at its step."""
         from PIL import Image
 
-        if pictures and self._pictures is None:
+        steps = folder.pictures()
+        if steps and self._pictures is None:
             names = (file.path for file in self._client.list_artifacts(self._run_id, "images"))
             found = (re.search(r"step.(\d+)", name) for name in names)
             self._pictures = {int(match[1]) for match in found if match}
-        for step, path in pictures.items():
+        for step in steps:
             if step not in self._pictures:
-                with Image.open(path) as picture:
+                with Image.open(io.BytesIO(folder.picture(step))) as picture:
                     self._client.log_image(self._run_id, picture, key=key, step=step)
                 self._pictures.add(step)

@@ -1,0 +1,148 @@
+"""Claims: one process at a time works on a phase, however many share the store.
+
+On a folder a claim is a lock of the system's: it is free the moment its process ends, however it
+ends. Where there are no such locks (object stores) it is a file that its holder renews; one that
+nobody has renewed for a minute is free. There, two processes that ask in the same second may very
+rarely both be let in; as every file is put whole, that costs work done twice and nothing else.
+"""
+
+import errno
+import json
+import os
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Protocol
+
+from mae_ablation.store import atomic
+from mae_ablation.store.files import Files, LocalFiles
+
+FOLDER = ".claims"
+BEAT_S = 10.0
+DEAD_S = 60.0
+SETTLE_S = 1.0  # between writing a claim and looking whether it is still one's own
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF)
+
+
+class Claim(Protocol):
+    """The right to work on a phase."""
+
+    def release(self) -> None:
+        """Let others in."""
+
+
+def take(files: Files, identity: str, owner: str) -> Claim | None:
+    """Claim a phase; None: another process holds it.
+
+    Args:
+        owner: who asks. A renewed claim of the same owner is taken over at once: its process is
+            known to have ended.
+
+    Raises:
+        OSError: the store cannot be written.
+    """
+    name = f"{FOLDER}/{identity}"
+    if isinstance(files, LocalFiles):
+        try:
+            return _lock(files.path / name)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+    return _beat(files, name + ".json", owner)
+
+
+class _Lock:
+    """A lock of the system's, held by an open file."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        os.close(self._descriptor)
+
+
+def _lock(path: Path) -> Claim | None:
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:  # another user's file in a shared store: a lock needs no more
+        descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return _Lock(descriptor)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except OSError:
+        os.close(descriptor)
+        raise
+
+
+_watched: dict[tuple[str, str], tuple[bytes, float]] = {}
+"""claims of others and since when they have not changed; clocks of machines are not compared"""
+
+
+def _beat(files: Files, name: str, owner: str) -> Claim | None:
+    files.refresh()
+    found = files.read(name)
+    if found and json.loads(found)["owner"] != owner and not _is_dead(files.root, name, found):
+        return None
+    mine = _Beating(files, name, owner)
+    time.sleep(SETTLE_S)
+    if not mine.is_mine():
+        mine.leave()
+        return None
+    mine.start()
+    return mine
+
+
+def _is_dead(root: str, name: str, found: bytes) -> bool:
+    seen, since = _watched.get((root, name), (b"", 0.0))
+    if seen != found:
+        _watched[root, name] = (found, time.monotonic())
+        return False
+    return time.monotonic() - since > DEAD_S
+
+
+class _Beating:
+    """A claim that is a file, renewed by a thread."""
+
+    def __init__(self, files: Files, name: str, owner: str) -> None:
+        self._files, self._name, self._owner = files, name, owner
+        self._token = uuid.uuid4().hex
+        self._left = threading.Event()
+        self._beats = 0
+        self._write()
+
+    def start(self) -> None:
+        threading.Thread(target=self._renew, name="claim", daemon=True).start()
+
+    def is_mine(self) -> bool:
+        self._files.refresh()
+        found = self._files.read(self._name)
+        return bool(found) and json.loads(found)["token"] == self._token
+
+    def leave(self) -> None:
+        self._left.set()
+
+    def release(self) -> None:
+        self.leave()
+        if self.is_mine():
+            self._files.remove(self._name)
+
+    def _write(self) -> None:
+        state = {"owner": self._owner, "token": self._token, "beat": self._beats}
+        self._files.write(self._name, atomic.to_json(state))
+
+    def _renew(self) -> None:
+        while not self._left.wait(BEAT_S):
+            self._beats += 1
+            try:
+                if not self.is_mine():
+                    return
+                self._write()
+            except OSError:  # the place is away: the next beat tries again
+                continue

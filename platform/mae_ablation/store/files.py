@@ -1,0 +1,123 @@
+"""Files of a store by name, wherever they lie: a folder (local, NFS) or a URI such as s3://.
+
+A name is relative to the root, with slashes: "pretrain/x-3f2a9c0d1e4b/result.json". Whoever reads
+a file gets all of it or none; OSError says why something could not be done.
+"""
+
+import os
+import shutil
+from functools import cache
+from pathlib import Path
+from typing import Protocol
+
+from mae_ablation.store import atomic
+
+
+class Files(Protocol):
+    """What a store asks of the place where it lies."""
+
+    root: str
+
+    def read(self, name: str) -> bytes | None:
+        """The file's bytes; None where there is no such file."""
+
+    def write(self, name: str, data: bytes | memoryview) -> None:
+        """Put the whole file in place, or leave what was there."""
+
+    def append(self, name: str, line: bytes) -> None:
+        """Add a line to a file that one process writes."""
+
+    def names(self, folder: str) -> list[str]:
+        """Names directly in a folder, sorted; empty where there is no such folder."""
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a file or a folder of this name."""
+
+    def size(self, name: str) -> int:
+        """Bytes of a file, or of all files in a folder."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file, or a folder with all that is in it; nothing where there is none."""
+
+    def stamp(self, folder: str) -> object:
+        """Changes when a name directly in the folder comes or goes; None: no such folder."""
+
+    def refresh(self) -> None:
+        """See what others have written until now."""
+
+
+class LocalFiles:
+    """Files under a folder of this machine, or of a file server it has mounted."""
+
+    def __init__(self, root: Path) -> None:
+        self.path = root
+        self.root = str(root)
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            return (self.path / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write(self, name: str, data: bytes | memoryview) -> None:
+        with atomic.replacing(self.path / name) as file:
+            file.write(data)
+
+    def append(self, name: str, line: bytes) -> None:
+        with open(self.path / name, "ab") as file:
+            file.write(line)
+
+    def names(self, folder: str) -> list[str]:
+        try:
+            return sorted(os.listdir(self.path / folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def exists(self, name: str) -> bool:
+        return os.path.exists(self.path / name)
+
+    def size(self, name: str) -> int:
+        path = self.path / name
+        return sum(f.stat().st_size for f in (path.rglob("*") if path.is_dir() else [path]))
+
+    def remove(self, name: str) -> None:
+        path = self.path / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+    def stamp(self, folder: str) -> object:
+        try:
+            return os.stat(self.path / folder).st_mtime_ns
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def refresh(self) -> None:
+        """A folder is always read as it is."""
+
+
+def is_remote(root: str) -> bool:
+    """Whether a store's root is a URI, other than of a file."""
+    return "://" in root and not root.startswith("file://")
+
+
+def files_at(root: str | os.PathLike) -> Files:
+    """The files under a folder or URI: one object for each place and process.
+
+    Raises:
+        OSError, ValueError: the URI's scheme or place is unknown.
+    """
+    text = os.fspath(root)
+    return _files_at(
+        text if is_remote(text) else str(Path(text.removeprefix("file://")).absolute())
+    )
+
+
+@cache
+def _files_at(root: str) -> Files:
+    if not is_remote(root):
+        return LocalFiles(Path(root))
+    from mae_ablation.store.remote import RemoteFiles
+
+    return RemoteFiles(root)

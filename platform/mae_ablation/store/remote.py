@@ -1,0 +1,184 @@
+"""Files of a store on an object store or any other file system that pyarrow or fsspec knows.
+
+Objects are put whole, so nothing half-written is ever read. There is no appending: lines wait here
+and go with the next file of the same folder, or after five seconds. What is there is taken from a
+listing that is at most a second old; small files that never change are asked for once.
+"""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+SEND_AFTER_S = 5.0
+LISTING_S = 1.0
+LISTING_SHARE = 10  # a listing that took a second is good for ten
+READERS = 32
+LASTING = ("result.json", "phase.json")
+"""written once: what was read of them stays true while size and time are the same"""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A file in the listing."""
+
+    size: int
+    changed_ns: int
+
+
+def file_system(uri: str):
+    """(pyarrow file system, path within it) of a URI.
+
+    Raises:
+        ValueError: nothing here knows its scheme.
+    """
+    from pyarrow import fs
+
+    scheme = uri.split("://")[0]
+    try:
+        return fs.FileSystem.from_uri(uri)
+    except ValueError as unknown:  # pyarrow's ArrowInvalid
+        import fsspec
+
+        try:
+            system, path = fsspec.core.url_to_fs(uri)
+        except ImportError as error:
+            raise ValueError(f"{scheme}:// needs another package: {error}") from None
+        except ValueError:
+            raise ValueError(f"{scheme}:// is no known file system ({unknown})") from None
+        return fs.PyFileSystem(fs.FSSpecHandler(system)), path
+
+
+class RemoteFiles:
+    """See `files.Files`."""
+
+    def __init__(self, uri: str) -> None:
+        self.root = uri.rstrip("/")
+        self._fs, path = file_system(self.root)
+        self._base = path.rstrip("/") + "/"
+        self._guard = threading.RLock()
+        self._listing: dict[str, Seen] = {}
+        self._children: dict[str, set[str]] = {}
+        self._good_until = 0.0
+        self._kept: dict[str, tuple[Seen, bytes]] = {}
+        self._lines: dict[str, bytearray] = {}  # whole files that have lines not sent yet
+        self._sent_at: dict[str, float] = {}
+
+    def read(self, name: str) -> bytes | None:
+        with self._guard:
+            if name in self._lines:
+                return bytes(self._lines[name])
+            seen = self._look().get(name)
+            if seen is None:
+                return None
+            last = name.rsplit("/", 1)[-1]
+            if last not in LASTING:
+                return self._get(name)
+            if self._kept.get(name, (None,))[0] != seen:
+                self._read_ahead(last)
+            return self._kept[name][1] if name in self._kept else None
+
+    def write(self, name: str, data: bytes | memoryview) -> None:
+        with self._guard:
+            folder = name.rpartition("/")[0]
+            self._lines.pop(name, None)
+            for other in [n for n in self._lines if n.rpartition("/")[0] == folder]:
+                self._send(other)
+            self._put(name, data)
+
+    def append(self, name: str, line: bytes) -> None:
+        with self._guard:
+            if name not in self._lines:
+                self._lines[name] = bytearray(self.read(name) or b"")
+                self._sent_at[name] = time.monotonic()
+            self._lines[name] += line
+            if time.monotonic() - self._sent_at[name] > SEND_AFTER_S:
+                self._put(name, bytes(self._lines[name]))
+                self._sent_at[name] = time.monotonic()
+
+    def names(self, folder: str) -> list[str]:
+        with self._guard:
+            self._look()
+            return sorted(self._children.get(folder.strip("/"), ()))
+
+    def exists(self, name: str) -> bool:
+        with self._guard:
+            return name in self._look() or name.strip("/") in self._children
+
+    def size(self, name: str) -> int:
+        with self._guard:
+            inside = name + "/"
+            found = self._look().items()
+            return sum(s.size for other, s in found if other == name or other.startswith(inside))
+
+    def remove(self, name: str) -> None:
+        with self._guard:
+            inside = name + "/"
+            for other in [n for n in self._look() if n == name or n.startswith(inside)]:
+                self._fs.delete_file(self._base + other)
+            self._lines.pop(name, None)
+            self.refresh()
+
+    def stamp(self, folder: str) -> object:
+        names = self.names(folder)
+        return hash(tuple(names)) if names else None
+
+    def refresh(self) -> None:
+        self._good_until = 0.0
+
+    def _look(self) -> dict[str, Seen]:
+        """The listing, made again if it is old."""
+        if time.monotonic() < self._good_until:
+            return self._listing
+        from pyarrow import fs
+
+        began = time.monotonic()
+        everything = fs.FileSelector(self._base, allow_not_found=True, recursive=True)
+        self._listing, self._children = {}, {}
+        for info in self._fs.get_file_info(everything):
+            if info.is_file:
+                changed = info.mtime_ns or 0
+                self._note(info.path[len(self._base) :], Seen(info.size or 0, changed))
+        took = time.monotonic() - began
+        self._good_until = time.monotonic() + max(LISTING_S, LISTING_SHARE * took)
+        return self._listing
+
+    def _note(self, name: str, seen: Seen) -> None:
+        self._listing[name] = seen
+        while name:
+            parent, _, last = name.rpartition("/")
+            self._children.setdefault(parent, set()).add(last)
+            name = parent
+
+    def _read_ahead(self, last: str) -> None:
+        """Fetch every file of this last name that is new, side by side."""
+        wanted = [
+            (name, seen)
+            for name, seen in self._listing.items()
+            if name.rsplit("/", 1)[-1] == last and self._kept.get(name, (None,))[0] != seen
+        ]
+        with ThreadPoolExecutor(READERS) as pool:
+            for (name, seen), data in zip(
+                wanted, pool.map(lambda pair: self._get(pair[0]), wanted), strict=True
+            ):
+                if data is not None:
+                    self._kept[name] = (seen, data)
+
+    def _get(self, name: str) -> bytes | None:
+        try:
+            with self._fs.open_input_stream(self._base + name) as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    def _send(self, name: str) -> None:
+        self._put(name, bytes(self._lines.pop(name)))
+
+    def _put(self, name: str, data: bytes | memoryview) -> None:
+        path = self._base + name
+        if self._fs.type_name.startswith("py::"):  # what fsspec knows may want folders made
+            self._fs.create_dir(path.rpartition("/")[0], recursive=True)
+        with self._fs.open_output_stream(path) as file:
+            file.write(data)
+        self._kept.pop(name, None)
+        self._note(name, Seen(len(data), time.time_ns()))
