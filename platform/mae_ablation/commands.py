@@ -41,6 +41,7 @@ def plan_studies(
         UserError: with file and line of what cannot be.
     """
     loaded = load_all(studies, recipe=recipe, changes=changes, seeds=seeds, phases=phases)
+    require_readable(store)
     return [_plan(study, Store(store)) for study in loaded]
 
 
@@ -188,6 +189,13 @@ def record_failures(trials, failed: dict[str, str], store: Store) -> None:
         stopped = next((folder for folder in folders if folder.result() is None), None)
         if trial.label in failed and stopped and not any(f.failure() for f in folders):
             stopped.fail(failed[trial.label], "the worker process ended without a word")
+
+
+def require_readable(store: Path | str) -> None:
+    try:
+        Store(store).files.names("")
+    except (OSError, ValueError) as error:  # ValueError: an unknown scheme
+        raise UserError(f"cannot read the store: {error}", str(store)) from None
 
 
 def require_writable(folder: Path | str) -> None:

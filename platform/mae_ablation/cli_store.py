@@ -1,0 +1,64 @@
+"""Command line of the store: `python -m platform store {ls, show, verify, gc}`."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from mae_ablation import store_commands
+
+EXAMPLES = """examples:
+  %(prog)s ls
+  %(prog)s show 3f2a9c
+  %(prog)s verify --store s3://bucket/store
+  %(prog)s gc                 what no file in studies/ needs; --yes deletes it"""
+
+
+def add_store_commands(parser: argparse.ArgumentParser, add_store) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLES
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    ls = actions.add_parser("ls", help="every phase, its size and state")
+    show = actions.add_parser("show", help="everything that is known of a phase")
+    verify = actions.add_parser("verify", help="check every file against its checksum")
+    gc = actions.add_parser("gc", help="list what no study needs; delete it with --yes")
+    for action in (ls, show, verify, gc):
+        add_store(action)
+    show.add_argument("identity", metavar="ID", help="of a phase, or its beginning")
+    verify.add_argument(
+        "--mend", action="store_true", help="have what rests on a damaged checkpoint run again"
+    )
+    gc.add_argument("studies", nargs="*", type=Path, metavar="STUDY.yaml")
+    gc.add_argument("--yes", action="store_true", help="delete")
+    ls.set_defaults(command=do_ls)
+    show.set_defaults(command=do_show)
+    verify.set_defaults(command=do_verify)
+    gc.set_defaults(command=do_gc)
+
+
+def do_ls(arguments: argparse.Namespace) -> int:
+    return say(store_commands.listing(arguments.store))
+
+
+def do_show(arguments: argparse.Namespace) -> int:
+    return say(store_commands.show(arguments.store, arguments.identity))
+
+
+def do_verify(arguments: argparse.Namespace) -> int:
+    lines, left = store_commands.verify(arguments.store, mend=arguments.mend)
+    say(lines)
+    return 1 if left else 0
+
+
+def do_gc(arguments: argparse.Namespace) -> int:
+    studies = arguments.studies or sorted(Path("studies").glob("*.yaml"))
+    return say(store_commands.collect(arguments.store, studies, yes=arguments.yes))
+
+
+def say(lines) -> int:
+    try:
+        for line in lines:
+            print(line)
+    except BrokenPipeError:  # `... | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

@@ -1,0 +1,234 @@
+"""The commands about the store: ls, show, verify, gc. Functions as in commands.py."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mae_ablation.commands import plan_studies
+from mae_ablation.store.atomic import PART
+from mae_ablation.store.checkpoint import Damaged
+from mae_ablation.store.folder import PhaseFolder, Store
+from mae_ablation.study.errors import UserError
+from mae_ablation.study.identity import identity
+from mae_ablation.study.plan import trials_of
+
+WITH_CHECKPOINTS = ("pretrain", "tokenizer", "pca")
+"""kinds whose last checkpoint others build on"""
+
+
+def state_of(folder: PhaseFolder) -> str:
+    """ "finished", "failed: why" or "unfinished"."""
+    if folder.result():
+        return "finished"
+    failure = folder.failure()
+    return f"failed: {failure['reason']}" if failure else "unfinished"
+
+
+def listing(store: Path | str) -> Iterator[str]:
+    """A line per phase: size, state, name."""
+    for folder in Store(store).folders():
+        megabytes = folder.files.size(folder.name) / 1e6
+        yield f"{megabytes:9.1f} MB  {state_of(folder):<12}  {folder.name}"
+
+
+def find(store: Path | str, identity: str) -> PhaseFolder:
+    """The phase whose identity begins so.
+
+    Raises:
+        UserError: none or several.
+    """
+    folders = Store(store).folders()
+    found = [folder for folder in folders if folder.identity.startswith(identity)]
+    if not found:
+        message = f"no phase {identity!r} among {len(folders)}: `store ls` lists them"
+        raise UserError(message, str(store))
+    if len(found) > 1:
+        names = ", ".join(folder.name for folder in found[:3])
+        raise UserError(f"{identity!r} is the beginning of several: {names}", str(store))
+    return found[0]
+
+
+def show(store: Path | str, identity: str) -> Iterator[str]:
+    """Everything that is known of a phase."""
+    folder = find(store, identity)
+    yield f"{folder.name}: {state_of(folder)}"
+    points = folder.journal.read()
+    if points:
+        yield f"journal: {len(points)} points, the last at step {points[-1]['s']}: " + ", ".join(
+            f"{name} {value:g}" for name, value in points[-1]["m"].items()
+        )
+    for checkpoint in folder.checkpoints():
+        size = folder.files.size(checkpoint.name) / 1e6
+        yield f"checkpoint: {checkpoint.file} ({size:.1f} MB)"
+    for title, content in (
+        ("what was hashed", folder.document()),
+        ("result", folder.result()),
+        ("failure", folder.failure()),
+    ):
+        if content:
+            yield f"{title}:"
+            text = content.get("details") or json.dumps(content, indent=1, sort_keys=True)
+            yield from ("  " + line for line in text.splitlines())
+
+
+def faults(folder: PhaseFolder) -> Iterator[str]:
+    """What is wrong with a phase's files; nothing of a sound one."""
+    try:
+        document, result = folder.document(), folder.result()
+        folder.failure()
+    except json.JSONDecodeError as error:
+        yield f"a JSON file cannot be read: {error}"
+        return
+    if document is None:
+        yield "phase.json is missing"
+    elif identity(document) != folder.identity:
+        yield f"phase.json has the identity {identity(document)}, not the folder's"
+    try:
+        folder.journal.read()
+    except json.JSONDecodeError as error:
+        yield f"journal.jsonl cannot be read: {error}"
+    checkpoints = folder.checkpoints()
+    for checkpoint in checkpoints:
+        try:
+            checkpoint.read()
+        except Damaged:
+            yield f"{checkpoint.file} is damaged"
+    if result and lends_weights(folder, result) and not checkpoints:
+        yield "it is finished and has no checkpoint: nothing can be built on it"
+
+
+def lends_weights(folder: PhaseFolder, result: dict) -> bool:
+    """Whether others build on its last checkpoint; a DALL-E tokeniser is the user's own file."""
+    return folder.name.split("/")[0] in WITH_CHECKPOINTS and result.get("source") != "dalle"
+
+
+def verify(store: Path | str, *, mend: bool = False) -> tuple[list[str], int]:
+    """Read every file and check it against its checksum.
+
+    Args:
+        mend: remove damaged checkpoints, and the results of finished phases whose last checkpoint
+            is damaged or gone, so that the next run of their study finishes them again.
+
+    Returns the lines to print, and the number of phases with faults that are left.
+    """
+    lines, left = [], 0
+    folders = Store(store).folders()
+    for folder in folders:
+        wrong = list(faults(folder))
+        lines += [f"{folder.name}: {fault}" for fault in wrong]
+        if wrong and mend and _mended(folder):
+            lines.append(f"{folder.name}: mended, the next run of its study finishes it again")
+        elif wrong:
+            left += 1
+    lines.append(f"{len(folders)} phases checked, {left} with faults")
+    return lines, left
+
+
+def _mended(folder: PhaseFolder) -> bool:
+    """Remove damaged checkpoints, and the result that rests on them. Returns whether it is well."""
+    result, newest = folder.result(), next(iter(folder.checkpoints()), None)
+    for checkpoint in folder.checkpoints():
+        try:
+            checkpoint.read()
+        except Damaged:
+            folder.files.remove(checkpoint.name)
+    left = next(iter(folder.checkpoints()), None)
+    if result and lends_weights(folder, result) and (left is None or left != newest):
+        folder.files.remove(f"{folder.name}/result.json")
+    return not any(faults(folder))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unneeded:
+    """Something in the store that could go."""
+
+    name: str
+    why: str
+    size: int
+
+
+def unneeded(store: Path | str, studies: Sequence[Path]) -> list[Unneeded]:
+    """What no study needs, with any of the recipes beside it and any seed that the store has; and
+    what killed processes left behind.
+
+    Left out are phases that another process is at work on, and those on data sets that are not on
+    this machine: their identities cannot be told here.
+
+    Raises:
+        UserError: there is no study, or one cannot be read. Nothing is called unneeded on a
+            misunderstanding.
+    """
+    if not studies:
+        raise UserError("no study files: without them everything would go", "gc")
+    place = Store(store)
+    folders = place.folders()
+    needed, absent = _needed(place, studies, _seeds(folders))
+    found = []
+    for folder in folders:
+        document = folder.document() or {}
+        if document.get("data", {}).get("name") in absent:
+            continue
+        if folder.identity not in needed:
+            claim = folder.claim("gc")
+            if claim is None:
+                continue
+            claim.release()
+            size = folder.files.size(folder.name)
+            found.append(Unneeded(name=folder.name, why="no study needs it", size=size))
+            continue
+        found += [
+            Unneeded(
+                name=f"{folder.name}/{name}",
+                why="half written by a killed process",
+                size=folder.files.size(f"{folder.name}/{name}"),
+            )
+            for name in folder.files.names(folder.name)
+            if name.endswith(PART)
+        ]
+    return found
+
+
+def _seeds(folders: Sequence[PhaseFolder]) -> int:
+    """One more than the largest seed of the store."""
+    documents = [folder.document() or {} for folder in folders]
+    return 1 + max((int(document.get("seed", 0)) for document in documents), default=0)
+
+
+def _needed(store: Store, studies: Sequence[Path], seeds: int) -> tuple[set[str], set[str]]:
+    """Identities of every phase of the studies, as they are written and with each recipe; and the
+    names of data sets that are not here."""
+    out: set[str] = set()
+    absent: set[str] = set()
+    for study in studies:
+        recipes = sorted((study.parent / "recipes").glob("*.yaml"))
+        for recipe in (None, *(path.stem for path in recipes)):
+            for count in (None, seeds):
+                try:
+                    plans = plan_studies([study], store=store.root, recipe=recipe, seeds=count)
+                except UserError:
+                    if recipe is None:
+                        raise
+                    continue  # not every study is for every recipe
+                absent |= {p.study.baseline.data.name for p in plans if p.data.missing}
+                for trial in trials_of(plans):
+                    needs = trial.needs.phases if trial.needs else ()
+                    out.update(phase.identity for phase in (*trial.phases, *needs))
+    return out, absent
+
+
+def collect(store: Path | str, studies: Sequence[Path], *, yes: bool = False) -> list[str]:
+    """Lines about what could go; with `yes` it is deleted.
+
+    Raises:
+        UserError: see `unneeded`.
+    """
+    found = unneeded(store, studies)
+    lines = [f"{one.size / 1e6:9.1f} MB  {one.name}  ({one.why})" for one in found]
+    if yes:
+        files = Store(store).files
+        for one in found:
+            files.remove(one.name)
+    total = sum(one.size for one in found) / 1e6
+    fate = "deleted" if yes else "could go: --yes deletes them"
+    return [*lines, f"{len(found)} things of {total:.1f} MB {fate}"]

@@ -1,0 +1,132 @@
+"""A store on S3 (a server on loopback stands in for it) and on what fsspec knows."""
+
+import os
+
+import pytest
+from conftest import TOY_RECIPE
+
+from mae_ablation.commands import plan_study
+from mae_ablation.phases.trial import run_trial
+from mae_ablation.store import claim
+from mae_ablation.store.files import files_at
+from mae_ablation.store.folder import Store
+
+STUDY = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
+ID = "0123456789ab"
+
+
+@pytest.fixture(scope="module")
+def s3():
+    """URI of a bucket."""
+    server = pytest.importorskip("moto.server", reason="needs moto[server]")
+    import boto3
+
+    thread = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    thread.start()
+    host, port = thread.get_host_and_port()
+    values = {
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+    }
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    boto3.client("s3").create_bucket(Bucket="mae")
+    yield "s3://mae/results"
+    thread.stop()
+    for name, value in before.items():
+        os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Claims that settle and die at once."""
+    monkeypatch.setattr(claim, "SETTLE_S", 0.01)
+    monkeypatch.setattr(claim, "BEAT_S", 0.05)
+    monkeypatch.setattr(claim, "DEAD_S", 0.3)
+
+
+def afresh(uri):
+    """Files as another process sees them."""
+    from mae_ablation.store.remote import RemoteFiles
+
+    return RemoteFiles(uri)
+
+
+@pytest.mark.parametrize("place", ["s3", "memory"])
+def test_files_on_an_object_store(place, request):
+    uri = request.getfixturevalue("s3") + "/files" if place == "s3" else "memory://mae/files"
+    files = afresh(uri)
+    assert files.read("a/x.json") is None and files.names("") == [] and not files.exists("a")
+    files.write("a/x.json", b"1")
+    files.write("a/b/y.json", b"22")
+    files.write("a/x.json", b"3")
+    assert files.read("a/x.json") == b"3"
+    assert files.names("a") == ["b", "x.json"] and files.exists("a/b")
+    assert files.size("a") == 3
+    other = afresh(uri)
+    assert other.read("a/x.json") == b"3" and other.names("") == ["a"]
+    files.remove("a/b")
+    files.remove("a/none")
+    other.refresh()
+    assert other.names("a") == ["x.json"]
+
+
+def test_lines_go_with_the_next_file_of_the_folder(s3):
+    files = afresh(s3 + "/lines")
+    files.append("p/journal.jsonl", b"1\n")
+    files.append("p/journal.jsonl", b"2\n")
+    assert files.read("p/journal.jsonl") == b"1\n2\n"
+    assert afresh(s3 + "/lines").read("p/journal.jsonl") is None
+    files.write("p/checkpoint.pt", b"weights")
+    assert afresh(s3 + "/lines").read("p/journal.jsonl") == b"1\n2\n"
+    again = afresh(s3 + "/lines")
+    again.append("p/journal.jsonl", b"3\n")
+    again.write("p/result.json", b"{}")
+    assert afresh(s3 + "/lines").read("p/journal.jsonl") == b"1\n2\n3\n"
+
+
+def test_a_claim_is_renewed_and_a_dead_one_is_free_after_a_while(s3, quick):
+    import time
+
+    mine = claim.take(files_at(s3 + "/claims"), ID, "me")
+    other = afresh(s3 + "/claims")
+    for _ in range(8):
+        assert claim.take(other, ID, "other") is None
+        time.sleep(0.1)
+    mine.leave()  # as if its process had been killed
+    time.sleep(0.2)
+    assert claim.take(other, ID, "other") is None
+    time.sleep(0.5)
+    theirs = claim.take(other, ID, "other")
+    assert theirs is not None
+    mine.release()
+    assert claim.take(afresh(s3 + "/claims"), ID, "third") is None, "a lost claim frees nothing"
+    theirs.release()
+    assert claim.take(files_at(s3 + "/claims"), ID, "me") is not None
+
+
+def test_a_restarted_lane_takes_its_own_claim_over_at_once(s3, quick):
+    first = claim.take(files_at(s3 + "/own"), ID, "run-1/lane-0")
+    first.leave()
+    assert claim.take(afresh(s3 + "/own"), ID, "run-1/lane-0") is not None
+
+
+def test_a_study_on_an_object_store_gives_the_same_numbers(s3, quick, write_study, tmp_path):
+    study = write_study(STUDY, TOY_RECIPE)
+    here = plan_study(study, store=tmp_path / "store")
+    there = plan_study(study, store=s3 + "/study")
+    for plan in (here, there):
+        assert [run_trial(trial, plan.store.root) for trial in plan.trials] == [None] * 4
+    assert plan_study(study, store=s3 + "/study").missing() == []
+    for trial in here.trials:
+        for phase in trial.phases:
+            local, remote = (phase.folder(Store(p.store.root)) for p in (here, there))
+            assert [row["s"] for row in local.journal.read()] == [
+                row["s"] for row in remote.journal.read()
+            ]
+            assert local.result()["train_loss"] == remote.result()["train_loss"]
+            assert [c.step for c in local.checkpoints()] == [c.step for c in remote.checkpoints()]
+            assert local.pictures() == remote.pictures()

@@ -1,0 +1,163 @@
+"""`python -m platform store`: list, show, verify and mend, collect what no study needs."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, TOY_RECIPE
+from test_store import another_process, damage
+
+from mae_ablation import cli
+from mae_ablation.commands import plan_study
+from mae_ablation.phases.trial import run_trial
+from mae_ablation.store.folder import Store
+
+STUDY = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """A clone with a finished study in its store, to be copied."""
+    place = tmp_path_factory.mktemp("clone")
+    (place / "studies" / "recipes").mkdir(parents=True)
+    (place / "studies" / "x.yaml").write_text(STUDY)
+    (place / "studies" / "recipes" / "toy.yaml").write_text(TOY_RECIPE)
+    plan = plan_study(place / "studies" / "x.yaml", store=place / "store")
+    assert [run_trial(trial, place / "store") for trial in plan.trials] == [None] * 4
+    return place
+
+
+@pytest.fixture
+def place(ran, tmp_path, monkeypatch):
+    """A copy of its own, as a colleague's."""
+    shutil.copytree(ran, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def store(capsys, *words):
+    status = cli.main(["store", *words])
+    said = capsys.readouterr()
+    return status, said.out + said.err
+
+
+def pretrainings(place):
+    return Store(place / "store").folders("pretrain")
+
+
+def test_a_copied_store_verifies_and_needs_nothing_run_again(place, capsys):
+    assert store(capsys, "verify") == (0, "6 phases checked, 0 with faults\n")
+    assert plan_study(place / "studies" / "x.yaml", store="store").missing() == []
+
+
+def test_ls_and_show(place, capsys):
+    _, said = store(capsys, "ls")
+    assert said.count("finished") == 6 and said.count("\n") == 6
+    folder = pretrainings(place)[0]
+    status, said = store(capsys, "show", folder.identity[:6])
+    assert status == 0 and said.startswith(f"{folder.name}: finished\njournal: 2 points")
+    assert '"kept_patches"' in said
+    status, said = store(capsys, "show", "zz")
+    assert status == 2 and said == "store: no phase 'zz' among 6: `store ls` lists them\n"
+
+
+def test_a_damaged_last_checkpoint_is_found_and_its_phase_finished_again(place, capsys):
+    folder = pretrainings(place)[0]
+    before = folder.result()["train_loss"], folder.final_checkpoint()
+    damage(folder, folder.checkpoints()[0])
+    status, said = store(capsys, "verify")
+    assert status == 1 and f"{folder.checkpoints()[0].file} is damaged" in said
+    status, said = store(capsys, "verify", "--mend")
+    assert status == 0 and "mended, the next run of its study finishes it again" in said
+    plan = plan_study(place / "studies" / "x.yaml", store=place / "store")
+    (todo,) = plan.missing()
+    assert run_trial(todo, place / "store") is None
+    assert folder.result()["train_loss"] == before[0]
+    assert store(capsys, "verify")[0] == 0
+
+
+def test_what_was_changed_by_hand_is_found(place, capsys):
+    folder = pretrainings(place)[0]
+    document = place / "store" / folder.name / "phase.json"
+    document.write_text(document.read_text().replace('"seed": 0', '"seed": 1'))
+    other = place / "store" / pretrainings(place)[1].name / "journal.jsonl"
+    other.write_text("no json\n")
+    status, said = store(capsys, "verify")
+    assert status == 1 and "6 phases checked, 2 with faults" in said
+    assert "not the folder's" in said and "journal.jsonl cannot be read" in said
+
+
+def test_gc_deletes_only_what_no_study_needs_and_only_when_told(place, capsys):
+    study = place / "studies" / "x.yaml"
+    assert store(capsys, "gc")[1] == "0 things of 0.0 MB could go: --yes deletes them\n"
+    study.write_text(STUDY.replace("[0.5, 0.75]", "[0.75, 0.9]"))
+    half = place / "store" / pretrainings(place)[1].name / ".result.json.12.part"
+    half.write_text("half")
+    _, said = store(capsys, "gc")
+    assert said.count("no study needs it") == 2 and said.count("half written") == 1
+    assert "3 things of" in said and len(pretrainings(place)) == 2
+    _, said = store(capsys, "gc", "--yes")
+    assert "deleted" in said and len(pretrainings(place)) == 1 and not half.exists()
+    assert plan_study(study, store="store").trials[0].label.startswith("mask_ratio")
+
+
+def test_gc_leaves_what_another_process_is_at_work_on(place, capsys):
+    (place / "studies" / "x.yaml").write_text(STUDY.replace("0.5, ", ""))
+    folder = Store(place / "store").phase("pretrain", "x", "0123456789ab")
+    folder.begin({"seed": 0})
+    other, _ = another_process(place)
+    try:
+        assert folder.identity not in store(capsys, "gc")[1]
+    finally:
+        other.kill()
+        other.wait()
+    assert folder.identity in store(capsys, "gc")[1]
+
+
+def test_gc_without_studies_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    status, said = store(capsys, "gc", "--yes")
+    assert status == 2 and said == "gc: no study files: without them everything would go\n"
+
+
+AS_ANOTHER = """
+import os, sys
+from pathlib import Path
+from mae_ablation.commands import plan_study
+from mae_ablation.store_commands import verify
+
+def check():
+    plan = plan_study(Path("studies/x.yaml"), store="store")
+    return verify("store"), plan.missing(), plan.trials[0].phases[0].folder(plan.store)
+
+check()  # as root: the interpreter's own folder may be closed to others
+os.setgid(int(sys.argv[2]))
+os.setuid(int(sys.argv[1]))
+(lines, left), missing, folder = check()
+folder.save_checkpoint(10**6, b"weights")
+print(lines, left, missing, "claimed" if folder.claim("me") else "refused")
+"""
+
+
+def test_a_store_of_another_user_is_checked_and_used(place):
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    nobody = pwd.getpwnam("nobody")
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        copy = shutil.copytree(place, Path(folder) / "copy")
+        for path in (copy, *copy.rglob("*")):
+            os.chown(path, nobody.pw_uid, nobody.pw_gid)
+        done = subprocess.run(
+            [sys.executable, "-c", AS_ANOTHER, str(nobody.pw_uid), str(nobody.pw_gid)],
+            cwd=copy,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "platform")},
+            capture_output=True,
+            text=True,
+        )
+    assert done.stdout == "['6 phases checked, 0 with faults'] 0 [] claimed\n", done.stderr
