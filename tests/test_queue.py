@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from mae_ablation.cluster import queue as queue_module
-from mae_ablation.cluster.queue import ATTEMPTS, BUSY_S, WAIT, Outcome, TrialQueue
+from mae_ablation.cluster.queue import AGAIN, ATTEMPTS, BUSY_S, WAIT, Outcome, TrialQueue
 from mae_ablation.cluster.shelf import Shelf
 from mae_ablation.cluster.tally import Tally
 
@@ -142,7 +142,7 @@ def test_what_needs_a_failed_trial_fails_with_its_reason():
 def look(tally, q):
     """As the driver does: a queue that has forgotten is told."""
     if not tally.take(q.snapshot(tally.since)):
-        q.restore(tally.ended, tally.deaths)
+        q.restore(tally.trials, tally.ended, tally.deaths)
         assert tally.take(q.snapshot(tally.since))
 
 
@@ -155,7 +155,9 @@ def test_a_queue_that_was_killed_learns_from_its_lanes_and_the_driver():
     look(tally, q)
     assert tally.failed == {0: "loss is nan"} and not tally.is_over
 
-    q = TrialQueue(trials)  # Ray starts it again with what it was made with
+    q = TrialQueue()  # as Ray starts it again
+    assert q.next("2.3", Outcome(0)) == AGAIN
+    look(tally, q)
     q.beat("0.1", b.number, epoch(1))  # a lane is at work on it
     look(tally, q)
     assert tally.running["0.1"].number == b.number and tally.waiting == 2

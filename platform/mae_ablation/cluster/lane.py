@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from mae_ablation.cluster.queue import WAIT, Outcome, Task
+from mae_ablation.cluster.queue import AGAIN, WAIT, Outcome, Task
 
 BEAT_S = 0.5
 WAIT_S = 0.3  # until the queue is asked again by a lane whose trials wait for another lane's
@@ -41,10 +41,11 @@ def lane_loop(config: dict) -> None:
         while True:
             task = ray.get(queue.next.remote(lane, outcome)) if team.rank == 0 else None
             task = team.agree(task)
-            outcome = None
             if task is None:
                 return
-            if task == WAIT:
+            if task != AGAIN:
+                outcome = None
+            if task in (WAIT, AGAIN):
                 time.sleep(WAIT_S)
                 continue
             beat.number, beat.progress = task.number, {}

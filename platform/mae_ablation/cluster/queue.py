@@ -1,16 +1,15 @@
 """Queue: hands out trials on lease, one per lane, and knows how each of them is doing.
 
-Trials are known by their numbers in the list that the queue was made with. A queue that is killed
-is started again by Ray with the same list and no memory: lanes tell it what they are at, the driver
-what had ended (cluster/tally.py), and the store is the truth: a trial that is handed out twice is
-claimed once, or found finished.
+Trials are known by their numbers in the driver's list. A queue that is killed is started again by
+Ray with no memory: the driver gives it the list and what had ended (cluster/tally.py), lanes tell
+it what they are at, and the store is the truth: a trial that is handed out twice is claimed once,
+or found finished.
 """
 
 import heapq
 import time
-import uuid
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mae_ablation.study.trial import Trial
@@ -18,6 +17,7 @@ from mae_ablation.study.trial import Trial
 ATTEMPTS = 3  # a trial whose worker died so often without getting further is given up
 BUSY_S = 5.0  # until a trial that another run is at work on is tried again
 WAIT = "wait"
+AGAIN = "again"
 WAITING, LEASED, ENDED = "waiting", "leased", "ended"
 
 
@@ -68,7 +68,8 @@ class Deaths:
 class Snapshot:
     """State of the queue at one moment; of what has ended, only the news."""
 
-    generation: str
+    knows: bool
+    """False: it has just been started, and has to be given its trials"""
     waiting: int
     running: dict[str, Lease]
     """by lane"""
@@ -85,13 +86,12 @@ class Snapshot:
 class TrialQueue:
     """An actor. A trial waits for what it needs (a tokeniser, a PCA) while that is to be run."""
 
-    def __init__(self, trials: list[Trial] | Callable[[], list[Trial]]) -> None:
-        """`trials`: or what fetches them, as Ray warns of actors with large arguments."""
-        trials = trials() if callable(trials) else trials
-        self._generation = uuid.uuid4().hex
-        self._trials = trials
-        self._state = [WAITING] * len(trials)
-        self._waiting = len(trials)
+    def __init__(self, trials: Sequence[Trial] | None = None) -> None:
+        """`trials`: the driver gives them later (`restore`), as Ray warns of actors that can be
+        started again and have large arguments."""
+        self._trials: Sequence[Trial] | None = None
+        self._state: list[str] = []
+        self._waiting = 0
         self._ready: list[int] = []  # a heap; entries that no longer wait are skipped
         self._aside: list[tuple[float, int]] = []  # a heap: when to try again, and what
         self._blocked: dict[int, list[int]] = defaultdict(list)  # by what they need
@@ -103,6 +103,12 @@ class TrialQueue:
         self._gone: set[str] = set()
         self._stopping = False
         self._refusal: str | None = None
+        if trials is not None:
+            self._fill(trials)
+
+    def _fill(self, trials: Sequence[Trial]) -> None:
+        self._trials, self._waiting = trials, len(trials)
+        self._state = [WAITING] * len(trials)
         by_id = {trial.id: n for n, trial in enumerate(trials) if trial.source == "prepare"}
         for number, trial in enumerate(trials):
             need = by_id.get(trial.needs.id) if trial.needs else None
@@ -113,9 +119,12 @@ class TrialQueue:
     def next(self, lane: str, outcome: Outcome | None = None) -> Task | str | None:
         """Take back what became of the lane's task; its next one.
 
-        WAIT while what is left waits for others, None when there is nothing more to do.
+        WAIT while what is left waits for others, None when there is nothing more to do, AGAIN if
+        it has to be told the same in a moment.
         """
         self._lanes.add(lane)
+        if self._trials is None:
+            return AGAIN
         self._take_back(lane, outcome)
         if self._stopping or lane in self._gone:
             return None
@@ -132,6 +141,8 @@ class TrialQueue:
         self._lanes.add(lane)
         if lane in self._gone:
             return True
+        if self._trials is None:
+            return self._stopping
         if lane not in self._leases and self._state[number] == WAITING:
             self._set(number, LEASED)  # handed out before the queue was killed
             self._leases[lane] = Lease(number)
@@ -173,8 +184,11 @@ class TrialQueue:
         """Have every lane save what it is at, and leave."""
         self._stopping = True
 
-    def restore(self, ended: dict[int, str | None], deaths: dict[int, Deaths]) -> None:
-        """What the driver knows from a queue that was killed."""
+    def restore(
+        self, trials: Sequence[Trial], ended: dict[int, str | None], deaths: dict[int, Deaths]
+    ) -> None:
+        """What the driver knows, for a queue that knows nothing."""
+        self._fill(trials)
         self._deaths.update(deaths)
         for number, failure in ended.items():
             self._end(number, failure)
@@ -182,7 +196,7 @@ class TrialQueue:
     def snapshot(self, since: int = 0) -> Snapshot:
         """State now; `since`: how many ended trials the driver knows of this generation."""
         return Snapshot(
-            generation=self._generation,
+            knows=self._trials is not None,
             waiting=self._waiting,
             running=dict(self._leases),
             ended=self._ended[since:],

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +87,7 @@ def run_trials(
     forever = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
     tally = Tally(trials=list(trials))
     kept = ray.put(tally.trials)  # as long as the queue may have to be started again
-    queue = ray.remote(**forever)(TrialQueue).remote(partial(ray.get, kept))
+    queue = ray.remote(**forever)(TrialQueue).remote()
     shelf = ray.remote(**forever)(Shelf).remote()
     notes = tempfile.mkdtemp(prefix="mae-ablation-")
     config = {
@@ -111,7 +110,7 @@ def run_trials(
     )
     try:
         with Interrupt() as interrupt, Demand(lanes, scales=scales) as demand:
-            watch(tally, queue, crew, demand, interrupt, show, say)
+            watch(tally, queue, kept, crew, demand, interrupt, show, say)
     except ray.exceptions.RayError as error:
         require_alive()
         raise RayDied(f"Ray does not answer: {first_line(error)}") from None
@@ -125,6 +124,7 @@ def run_trials(
 def watch(
     tally: Tally,
     queue: Any,
+    kept: Any,
     crew: Crew,
     demand: Demand,
     interrupt: Interrupt,
@@ -133,7 +133,7 @@ def watch(
 ) -> None:
     """Until every trial has ended, or every lane has left."""
     while True:
-        look(tally, queue)
+        look(tally, queue, kept)
         if tally.is_over:
             break
         crew.reap(tally, say)
@@ -155,13 +155,16 @@ def watch(
     crew.wait(0.0 if tally.stopped else LEAVE_S)
 
 
-def look(tally: Tally, queue: Any) -> None:
-    """Ask the queue how the trials stand; tell one that was killed what it has forgotten."""
+def look(tally: Tally, queue: Any, kept: Any) -> None:
+    """Ask the queue how the trials stand; tell one that has just been started what is known.
+
+    `kept`: reference of the trials, which are large.
+    """
     import ray
 
     require_alive()
     if not tally.take(ray.get(queue.snapshot.remote(tally.since), timeout=ANSWER_S)):
-        queue.restore.remote(tally.ended, tally.deaths)
+        queue.restore.remote(kept, tally.ended, tally.deaths)
         tally.take(ray.get(queue.snapshot.remote(tally.since), timeout=ANSWER_S))
 
 

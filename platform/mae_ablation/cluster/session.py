@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from mae_ablation.study.errors import UserError
 
-STARTS = 3  # a busy machine may be too slow for Ray's own patience once
+STARTS = 5  # Ray itself waits 30 s for its processes: too little on a busy machine
 VITAL = ("gcs_server", "raylet")
 
 ENVIRONMENT = {

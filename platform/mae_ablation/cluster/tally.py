@@ -1,5 +1,6 @@
 """Tally: what the driver knows of a run. It outlives a queue that is killed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mae_ablation.cluster.queue import Deaths, Lease, Snapshot
@@ -10,7 +11,7 @@ from mae_ablation.study.trial import Trial
 class Tally:
     """How the trials of a run stand."""
 
-    trials: list[Trial]
+    trials: Sequence[Trial]
     wanted: int = 0
     """lanes that there is work for, and that were asked for"""
     live: int = 0
@@ -29,12 +30,11 @@ class Tally:
     stopped: bool = False
     """whether the user asked to leave"""
     _ended: dict[int, str | None] = field(default_factory=dict)
-    _generation: str = ""
     _seen: int = 0
 
     @property
     def since(self) -> int:
-        """How many ended trials are known of this generation of the queue."""
+        """How many ended trials this queue has told."""
         return self._seen
 
     @property
@@ -52,13 +52,11 @@ class Tally:
     def take(self, snapshot: Snapshot) -> bool:
         """Take over what a snapshot says.
 
-        False: it is of a queue that was started again and has yet to be told what this one knows.
+        False: it is of a queue that has just been started and has yet to be told what is known.
         """
-        again = snapshot.generation != self._generation
-        if again and self._generation:
-            self._generation, self._seen = snapshot.generation, 0
+        if not snapshot.knows:
+            self._seen = 0
             return False
-        self._generation = snapshot.generation
         self._seen += len(snapshot.ended)
         for number, failure in snapshot.ended:
             if number in self._ended:
