@@ -30,7 +30,7 @@ class Tracker(threading.Thread):
         self._try(self._look)
 
     def close(self, reports: dict[str, list[Path]]) -> None:
-        """Wait for the last look, then log each experiment's report in a run of its own."""
+        """Wait for the last look, then log each experiment's report, if there are reports."""
         self._closing.set()
         self.join()
         for experiment in self._experiments if reports and self.trouble is None else ():
