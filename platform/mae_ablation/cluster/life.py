@@ -84,6 +84,7 @@ def end_of(error: BaseException) -> End:
         if reason := reason_of(f"{type(death).__name__}: {death}"):
             return reason
     first = next(iter(failures.values()), cause or error)
+    first = getattr(first, "_base_exc", first)  # else its words are those of a traceback
     return End(f"{type(first).__name__}: {first}".strip().splitlines()[0])
 
 
