@@ -7,6 +7,7 @@ python -m platform reconstruct       what a model makes of a picture's removed p
 python -m platform export            a model's weights for timm or in the official format
 python -m platform masks             a picture of the mask samplings
 python -m platform data FOLDER       check a folder of images
+python -m platform cluster           cluster files: print one, check one
 """
 
 import argparse
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mae_ablation.cli_cluster import add_cluster
 from mae_ablation.commands import introduction, plan_studies, require_writable, run_studies
 from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.recipe_file import PHASES
@@ -49,6 +51,7 @@ def main(argv: Sequence[str] | None = None, *, program: str = "mae-ablation") ->
     add_export(commands.add_parser("export", help="weights for timm or in the official format"))
     add_masks(commands.add_parser("masks", help="a picture of the mask samplings"))
     add_data(commands.add_parser("data", help="check a folder of images"))
+    add_cluster(commands.add_parser("cluster", help="cluster files: print one, check one"))
     return call(top, argv)
 
 
