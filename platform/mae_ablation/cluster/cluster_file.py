@@ -24,7 +24,7 @@ TOKEN_FILE = "~/.ray/auth_token"
 class ClusterFile:
     path: Path
     name: str
-    provider: str  # "aws", "local", ...
+    provider: str  # "aws", "local", ...; "unknown" until it is filled in
     head_ip: str | None  # of provider "local"
     store: str | None  # metadata.mae_ablation.store: a folder all machines have, or a URI
     mlflow: str | None  # metadata.mae_ablation.mlflow, as seen from the head
@@ -38,7 +38,7 @@ def read_cluster_file(path: Path) -> ClusterFile:
     return ClusterFile(
         path=path,
         name=_text(data.get("cluster_name")) or "default",
-        provider=data["provider"]["type"],
+        provider=_text(data["provider"]["type"]) or "unknown",
         head_ip=_text(data["provider"].get("head_ip")),
         store=_text(_ours(data).get("store")),
         mlflow=_text(_ours(data).get("mlflow")),
@@ -84,7 +84,7 @@ def read_document(path: Path) -> Document:
     document = Document(path, data, lines)
     if "apiVersion" in data:
         raise UserError("a Kubernetes manifest, not a file for `ray up`", f"{path}:1")
-    if not _text(_at(data, "provider", "type")):
+    if not isinstance(_at(data, "provider", "type"), str):
         raise UserError("not a Ray cluster file: provider.type is missing", document.place())
     return document
 

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-HERE = Path(__file__).parent / "templates"
 FILES = {
-    "aws": "aws.yaml",
+    "aws": "aws.yaml",  # a copy of the repository's cluster.yaml; a test keeps them the same
     "aws-account": "aws-account.yaml",
     "local": "local.yaml",
     "kubernetes": "kuberay.yaml",
@@ -12,11 +11,6 @@ FILES = {
 
 
 def template(name: str) -> str:
-    """Text of a shipped file, `name` out of FILES.
-
-    The one for AWS is the repository's own cluster.yaml; a wheel carries it as aws.yaml.
-    """
-    path = HERE / FILES[name]
-    if name == "aws" and not path.exists():
-        path = Path(__file__).parents[3] / "cluster.yaml"
+    """Text of a shipped file, `name` out of FILES."""
+    path = Path(__file__).parent / "templates" / FILES[name]
     return path.read_text(encoding="utf-8")
