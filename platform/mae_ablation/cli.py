@@ -8,6 +8,7 @@ python -m platform export            a model's weights for timm or in the offici
 python -m platform masks             a picture of the mask samplings
 python -m platform data FOLDER       check a folder of images
 python -m platform store ACTION      ls, show, verify, gc: look after the results
+python -m platform cluster           cluster files: print one, check one
 """
 
 import argparse
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mae_ablation.cli_store import add_store_commands
+from mae_ablation.cli_cluster import add_cluster
 from mae_ablation.commands import introduction, plan_studies, require_writable, run_studies
 from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.recipe_file import PHASES
@@ -52,6 +54,7 @@ def main(argv: Sequence[str] | None = None, *, program: str = "mae-ablation") ->
     add_masks(commands.add_parser("masks", help="a picture of the mask samplings"))
     add_data(commands.add_parser("data", help="check a folder of images"))
     add_store_commands(commands.add_parser("store", help="look after the results"), add_store)
+    add_cluster(commands.add_parser("cluster", help="cluster files: print one, check one"))
     return call(top, argv)
 
 
