@@ -12,12 +12,13 @@ from PIL import Image
 from test_phases import Killed, a_folder, curve, kill_after, same_state
 
 from mae_ablation.data.dataset import load
+from mae_ablation.phases.checkpoints import load_checkpoint
 from mae_ablation.phases.knn import vote
 from mae_ablation.phases.models import GateClosed, target_of
 from mae_ablation.phases.optim import lr_at
 from mae_ablation.phases.pca import pca
 from mae_ablation.phases.pretrain import pretrain
-from mae_ablation.phases.run import PhaseRun, load_checkpoint
+from mae_ablation.phases.run import PhaseRun
 from mae_ablation.phases.supervised import classifier, optimizer_for, supervised, tune_last
 from mae_ablation.phases.tokenizer import tokenizer
 from mae_ablation.phases.trial import run_trial

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from mae_ablation.phases import pretrain as pretrain_module
+from mae_ablation.phases.checkpoints import load_checkpoint
 from mae_ablation.phases.linear_probe import Head, linear_probe, optimizer_for
 from mae_ablation.phases.models import build_model
 from mae_ablation.phases.optim import decay_groups, generator, lr_at, scaled_lr
 from mae_ablation.phases.pretrain import pretrain
-from mae_ablation.phases.run import Diverged, PhaseRun, load_checkpoint
+from mae_ablation.phases.run import Diverged, PhaseRun
 from mae_ablation.store.folder import PhaseFolder
 
 torch.set_num_threads(1)  # sums in another order are other numbers
@@ -97,9 +98,10 @@ def test_killed_before_the_first_checkpoint_starts_over(toy, tmp_path):
 
 def test_two_checkpoints_are_kept_and_load_without_executing_anything(toy, folder):
     pretrain(toy, 0, PhaseRun(folder=folder))
-    assert [checkpoint.step for checkpoint in folder.checkpoints()] == [12, 8]
+    assert [checkpoint.step for checkpoint in folder.checkpoints()] == [12, 11]
     state = load_checkpoint(folder.final_checkpoint(), "cpu")  # weights_only
-    assert set(state) == {"model", "optimizer", "generators", "epoch", "step", "seconds"}
+    parts = {"model", "optimizer", "generators"}
+    assert set(state) == parts | {"epoch", "step", "seconds", "in_epoch"}
     assert set(state["generators"]) == {"order", "augment", "mask"}
 
 
@@ -155,8 +157,11 @@ def test_training_learns(toy, folder):
 
 def test_a_loss_that_is_not_finite_stops_the_phase(toy, folder):
     wild = dataclasses.replace(toy.pretrain, base_lr=1e30)
-    with pytest.raises(Diverged, match=r"loss is nan in epoch \d of 3 \(step \d+\)"):
+    wanted = r"loss is nan at step 3 \(epoch 1 of 3\) and in the step after it: stopped"
+    with pytest.raises(Diverged, match=wanted):
         pretrain(dataclasses.replace(toy, pretrain=wild), 0, PhaseRun(folder=folder))
+    assert [checkpoint.step for checkpoint in folder.checkpoints()] == [2, 1]
+    assert curve(folder) == []
 
 
 def test_one_bad_trial_is_marked_and_tried_again(toy, tmp_path, monkeypatch):

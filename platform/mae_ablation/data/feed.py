@@ -8,16 +8,24 @@ how many workers there are or how far ahead they are; jitter is drawn when a bat
 Shapes: n images of a batch, c channels, s side asked for.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 
-from mae_ablation.data.augment import View, boxes_for, cropped, resized
+from mae_ablation.data.augment import Boxes, View, boxes_for, cropped, resized
 from mae_ablation.data.dataset import Files, Split
-from mae_ablation.data.jitter import apply_jitter, random_jitter
+from mae_ablation.data.jitter import Jitter, apply_jitter, random_jitter
 
 Batch = tuple[torch.Tensor, torch.Tensor]
+Rows = torch.Tensor | slice
+"""positions in a batch"""
+
+
+def whole(n: int) -> Sequence[Rows]:
+    """All n images of a batch at once."""
+    return [slice(None)]
 
 
 class Feed:
@@ -48,71 +56,125 @@ class Feed:
         return Reader(self.split.root, self.split.names, show, workers, pin)
 
     def batches(
-        self, indices: Sequence[torch.Tensor], generator: torch.Generator
+        self,
+        indices: Sequence[torch.Tensor],
+        generator: torch.Generator,
+        *,
+        skip: int = 0,
+        shares: Callable[[int], Sequence[Rows]] = whole,
     ) -> Iterator[Batch]:
         """Pixels (n, c, s, s) float32 in [0, 1] and labels (n,) int64 of each index batch (n,).
 
         Take the batches of one call before those of the next: workers serve one at a time.
 
+        Args:
+            skip: so many batches at the beginning are not shown; what is random in them is drawn.
+            shares: which rows of a batch of n are shown, each share as a batch of its own; what is
+                random is drawn for the whole batch.
+
         Raises:
             UserError: a file cannot be decoded.
         """
         if self.reader is None:
-            return self._from_memory(indices, generator)
+            return self._from_memory(indices, generator, skip, shares)
         seeds = [torch.randint(2**63 - 1, index.shape, generator=generator) for index in indices]
-        return self._from_files(indices, seeds, generator)
+        return self._from_files(indices, seeds, generator, skip, shares)
 
     def _from_memory(
-        self, indices: Sequence[torch.Tensor], generator: torch.Generator
+        self,
+        indices: Sequence[torch.Tensor],
+        generator: torch.Generator,
+        skip: int,
+        shares: Callable[[int], Sequence[Rows]],
     ) -> Iterator[Batch]:
-        view, images = self.view, self.split.images
         jitter_rng = apart_from(generator)
-        for index in indices:
-            boxes = boxes_for(
-                view.augmentation, len(index), images.shape[-1], view.crop_min_area, generator
-            )
-            pixels = cropped(images[index].to(self.device, non_blocking=True), boxes)
-            pixels = self._jittered(pixels, jitter_rng)
-            if view.randaugment_magnitude:
-                pixels = self._randaugmented(pixels, generator)
-            yield resized(pixels, view.image_size), self._labels(index)
+        for number, index in enumerate(indices):
+            drawn = self._draw(len(index), generator, jitter_rng)
+            for rows in shares(len(index)) if number >= skip else ():
+                yield self._show(index[rows], drawn.of(rows)), self._labels(index[rows])
 
     def _from_files(
         self,
         indices: Sequence[torch.Tensor],
         seeds: Sequence[torch.Tensor],
         generator: torch.Generator,
+        skip: int,
+        shares: Callable[[int], Sequence[Rows]],
     ) -> Iterator[Batch]:
-        shown = self.reader.batches(list(zip(indices, seeds, strict=True)))
-        for index, images in zip(indices, shown, strict=True):
-            pixels = images.to(self.device, non_blocking=True).float() / 255
-            yield self._jittered(pixels, generator), self._labels(index)
+        asked = zip(indices[skip:], seeds[skip:], strict=True)
+        shown = self.reader.batches(
+            [(index[rows], own[rows]) for index, own in asked for rows in shares(len(index))]
+        )
+        for number, index in enumerate(indices):
+            jitter = self._draw_jitter(len(index), generator)
+            for rows in shares(len(index)) if number >= skip else ():
+                pixels = next(shown).to(self.device, non_blocking=True).float() / 255
+                if jitter:
+                    pixels = apply_jitter(pixels, of(jitter, rows))
+                yield pixels, self._labels(index[rows])
 
     def _labels(self, index: torch.Tensor) -> torch.Tensor:
         return self.split.labels[index].to(self.device, non_blocking=True)
 
-    def _jittered(self, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def _draw(
+        self, n: int, generator: torch.Generator, jitter_rng: torch.Generator
+    ) -> "Augmentation":
+        view, side = self.view, self.split.images.shape[-1]
+        boxes = boxes_for(view.augmentation, n, side, view.crop_min_area, generator)
+        jitter = self._draw_jitter(n, jitter_rng)
+        seeds = None
+        if view.randaugment_magnitude:
+            seeds = torch.randint(2**63 - 1, (n,), generator=generator)
+        return Augmentation(boxes, jitter, seeds)
+
+    def _draw_jitter(self, n: int, generator: torch.Generator) -> Jitter | None:
         view = self.view
         if view.augmentation != "crop_jitter":
-            return pixels
-        jitter = random_jitter(len(pixels), view.jitter, view.jitter_hue, generator)
-        return apply_jitter(pixels, jitter)
+            return None
+        return random_jitter(n, view.jitter, view.jitter_hue, generator)
 
-    def _randaugmented(self, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def _show(self, index: torch.Tensor, drawn: "Augmentation") -> torch.Tensor:
+        images = self.split.images[index].to(self.device, non_blocking=True)
+        pixels = cropped(images, drawn.boxes)
+        if drawn.jitter:
+            pixels = apply_jitter(pixels, drawn.jitter)
+        if drawn.seeds is not None:
+            pixels = self._randaugmented(pixels, drawn.seeds)
+        return resized(pixels, self.view.image_size)
+
+    def _randaugmented(self, pixels: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
         """Through PIL, image by image: a tenth of a millisecond each at 30 pixels."""
         from mae_ablation.data.randaugment import randaugment
 
         view = self.view
-        seeds = torch.randint(2**63 - 1, (len(pixels),), generator=generator).tolist()
         images = (pixels * 255).round().byte().cpu()
         images = randaugment(
             images,
-            seeds,
+            seeds.tolist(),
             view.randaugment_magnitude,
             view.randaugment_std,
             view.randaugment_fill,
         )
         return images.to(self.device).float() / 255
+
+
+class Augmentation(NamedTuple):
+    """What is random about a batch of a split in memory."""
+
+    boxes: Boxes | None
+    jitter: Jitter | None
+    seeds: torch.Tensor | None
+    """(n,) int64, of RandAugment"""
+
+    def of(self, rows: Rows) -> "Augmentation":
+        """That of some of its images."""
+        seeds = None if self.seeds is None else self.seeds[rows]
+        return Augmentation(of(self.boxes, rows), of(self.jitter, rows), seeds)
+
+
+def of(drawn: Boxes | Jitter | None, rows: Rows) -> Boxes | Jitter | None:
+    """What was drawn for some rows of the batch."""
+    return drawn and type(drawn)(*(values[rows] for values in drawn))
 
 
 def apart_from(generator: torch.Generator) -> torch.Generator:
@@ -128,7 +190,12 @@ def plain(
     batch: int = 512,
     image_size: int | None = None,
     workers: int = 0,
+    turns: slice = slice(None),
 ) -> Iterator[Batch]:
-    """The whole split in order and without augmentation, as `Feed.batches` gives it."""
+    """The split in order and without augmentation, as `Feed.batches` gives it.
+
+    Args:
+        turns: which of the batches; all of them if not said.
+    """
     feed = Feed(split, View(image_size=image_size), device, workers)
-    return feed.batches(torch.arange(len(split)).split(batch), torch.Generator())
+    return feed.batches(torch.arange(len(split)).split(batch)[turns], torch.Generator())

@@ -10,8 +10,9 @@ import torch
 from torch.nn import functional as F
 
 from mae_ablation.data.dataset import load
+from mae_ablation.phases.facts import facts, reset_peak_memory
 from mae_ablation.phases.linear_probe import encoder, extract
-from mae_ablation.phases.run import PhaseRun, facts, reset_peak_memory
+from mae_ablation.phases.run import PhaseRun
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.study.recipe import Recipe
 
@@ -26,11 +27,11 @@ def knn(
     began = time.perf_counter()
     data = load(recipe.data)
     encode = encoder(recipe, source, upstream, data.channels, seed, run.device)
-    bank = F.normalize(extract(data.train, encode, data, recipe, run.device), dim=1)
+    bank = F.normalize(extract(data.train, encode, data, recipe, run), dim=1)
     labels = data.train.labels.to(run.device)
 
     def accuracy(split) -> float:
-        queries = F.normalize(extract(split, encode, data, recipe, run.device), dim=1)
+        queries = F.normalize(extract(split, encode, data, recipe, run), dim=1)
         votes = [vote(part, bank, labels, data.classes, recipe) for part in queries.split(QUERIES)]
         return 100 * (torch.cat(votes).cpu() == split.labels).float().mean().item()
 

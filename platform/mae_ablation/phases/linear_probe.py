@@ -10,10 +10,8 @@ Features come from a pre-trained encoder or, as reference rows, from a randomly 
 or from the pixels themselves.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice
 
 import torch
 from timm.optim.lars import Lars
@@ -21,17 +19,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from mae_ablation.data.augment import View, normalise
-from mae_ablation.data.dataset import Dataset, Split, load
+from mae_ablation.data.dataset import Dataset, Files, Split, load
 from mae_ablation.data.feed import Feed, plain
+from mae_ablation.phases.checkpoints import Checkpoints
+from mae_ablation.phases.facts import facts, reset_peak_memory
+from mae_ablation.phases.meter import Meter
 from mae_ablation.phases.models import encoder_of
 from mae_ablation.phases.optim import generator, lr_at, scaled_lr, set_lr
-from mae_ablation.phases.run import (
-    Checkpoints,
-    Diverged,
-    PhaseRun,
-    facts,
-    reset_peak_memory,
-)
+from mae_ablation.phases.run import PhaseRun
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.study.cost import encoder_flops, training_flops
 from mae_ablation.study.recipe import LinearProbe, Recipe
@@ -81,17 +76,20 @@ def encoder(
 
 
 def extract(
-    split: Split, encode: Encode, data: Dataset, recipe: Recipe, device: str
+    split: Split | Files, encode: Encode, data: Dataset, recipe: Recipe, run: PhaseRun
 ) -> torch.Tensor:
-    """Features (n, width) of a whole split, without augmentation."""
+    """Features (n, width) of a whole split, without augmentation, encoded by all workers."""
     batches = plain(
         split,
-        device,
+        run.device,
         ENCODE_BATCH,
         image_size=recipe.linear_probe.image_size,
         workers=recipe.data.workers,
+        turns=run.team.turns,
     )
-    return torch.cat([encode(normalise(pixels, data.mean, data.std)) for pixels, _ in batches])
+    parts = [encode(normalise(pixels, data.mean, data.std)) for pixels, _ in batches]
+    rows = list(torch.arange(len(split)).split(ENCODE_BATCH)[run.team.turns])
+    return run.team.assemble(rows, parts, len(split)).to(run.device)
 
 
 def optimizer_for(settings: LinearProbe, head: Head, lr: float) -> torch.optim.Optimizer:
@@ -128,19 +126,20 @@ def linear_probe(
     Test accuracy is that of the last epoch. Arguments as in `encoder`.
 
     Raises:
-        Diverged: the mean loss of an epoch is not finite.
+        Diverged: several losses in a row, or an epoch's mean, are not finite.
+        Stopped: the run was to stop; a checkpoint has been written.
     """
-    settings = recipe.linear_probe
+    settings, team = recipe.linear_probe, run.team
     reset_peak_memory(run.device)
     began = time.perf_counter()
 
     # frozen features
     data = load(recipe.data)
     encode = encoder(recipe, source, upstream, data.channels, seed, run.device)
-    validation = extract(data.validation, encode, data, recipe, run.device)
-    test = extract(data.test, encode, data, recipe, run.device)
+    validation = extract(data.validation, encode, data, recipe, run)
+    test = extract(data.test, encode, data, recipe, run)
     cached = settings.protocol == "cached"
-    train = extract(data.train, encode, data, recipe, run.device) if cached else None
+    train = extract(data.train, encode, data, recipe, run) if cached else None
     labels = data.train.labels.to(run.device)
 
     # classifier and optimiser
@@ -152,13 +151,15 @@ def linear_probe(
     optimizer = optimizer_for(settings, head, peak_lr)
 
     # where an earlier attempt stopped
+    meter = Meter(run, settings.epochs, steps)
     checkpoints = Checkpoints(
         run=run,
+        meter=meter,
         parts={"head": head, "optimizer": optimizer},
-        generators={"order": order_rng, "augment": augment_rng},
+        replayed={"order": order_rng, "augment": augment_rng},
         every_s=settings.checkpoint_every_s,
     )
-    first_epoch = checkpoints.resume()
+    checkpoints.resume()
     checkpoints.seconds += time.perf_counter() - began
 
     view = View(
@@ -168,32 +169,27 @@ def linear_probe(
     )
     feed = Feed(data.train, view, run.device, workers=recipe.data.workers)
 
-    def features(order: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Batches of features and labels, in this order."""
+    def mine(n: int) -> list[torch.Tensor]:
+        """Rows of a batch that this worker encodes, never more at a time than the encoder takes."""
+        return list(torch.arange(n).split(ENCODE_BATCH)[team.turns])
+
+    def features(order: torch.Tensor, skip: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Batches of features and labels in this order, the first ones left out."""
         batches = order[: steps * batch_size].split(batch_size)
         if cached:
-            yield from ((train[index], labels[index]) for index in batches)
+            yield from ((train[index], labels[index]) for index in batches[skip:])
             return
-        if isinstance(data.train, Split):
-            for pixels, wanted in feed.batches(batches, augment_rng):
-                yield encode(normalise(pixels, data.mean, data.std)), wanted
-            return
-        # large images: never more of them at a time than the encoder takes
-        parts = [part for index in batches for part in index.split(ENCODE_BATCH)]
-        shown = (
-            (encode(normalise(pixels, data.mean, data.std)), wanted)
-            for pixels, wanted in feed.batches(parts, augment_rng)
-        )
-        while few := list(islice(shown, -(-batch_size // ENCODE_BATCH))):
-            inputs, wanted = zip(*few, strict=True)
-            yield torch.cat(inputs), torch.cat(wanted)
+        rows = mine(batch_size)
+        shown = feed.batches(batches, augment_rng, skip=skip, shares=mine)
+        for index in batches[skip:]:
+            parts = [encode(normalise(next(shown)[0], data.mean, data.std)) for _ in rows]
+            yield team.assemble(rows, parts, batch_size).to(run.device), labels[index]
 
     head.train()
-    for epoch in range(first_epoch, settings.epochs):
-        began = time.perf_counter()
-        total = torch.zeros((), device=run.device)
+    for epoch in range(meter.epoch, settings.epochs):
+        checkpoints.begin_epoch()
         order = torch.randperm(len(labels), generator=order_rng)
-        for step, (inputs, wanted) in enumerate(features(order)):
+        for step, (inputs, wanted) in enumerate(features(order, meter.step), start=meter.step):
             set_lr(
                 optimizer,
                 lr_at(
@@ -207,27 +203,24 @@ def linear_probe(
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-            total += loss.detach()
+            meter.add(loss.detach())
+            checkpoints.after_step()
 
         # the end of an epoch: check, journal, checkpoint, tell
-        loss = total.item() / steps
-        done, step = epoch + 1, (epoch + 1) * steps
-        if not math.isfinite(loss):
-            raise Diverged(f"loss is {loss} in epoch {done} of {settings.epochs} (step {step})")
-        seconds = time.perf_counter() - began
+        loss, seconds = meter.finish()
         checkpoints.seconds += seconds
         validation_acc1 = acc1(head, validation, data.validation.labels)
-        run.folder.journal.append(
-            step,
+        run.note(
+            meter.global_step,
             {
                 "linear_probe/loss": loss,
                 "linear_probe/lr": optimizer.param_groups[0]["lr"],
-                "linear_probe/epoch": done,
+                "linear_probe/epoch": meter.epoch,
                 "linear_probe/validation_acc1": round(validation_acc1, 3),
             },
         )
-        checkpoints.save(done, step, last=done == settings.epochs)
-        run.tell("linear_probe", done, settings.epochs, loss, steps * batch_size, seconds)
+        checkpoints.after_epoch()
+        run.tell("linear_probe", meter.epoch, settings.epochs, loss, steps * batch_size, seconds)
 
     # after the last epoch, once
     patches = recipe.patches_at(settings.image_size)
@@ -236,7 +229,7 @@ def linear_probe(
     return {
         "test_acc1": acc1(head, test, data.test.labels),
         "validation_acc1": acc1(head, validation, data.validation.labels),
-        "train_loss": run.folder.journal.read()[-1]["m"]["linear_probe/loss"],
+        "train_loss": run.last("linear_probe/loss"),
         "epochs": settings.epochs,
         "seconds": checkpoints.seconds,
         "images_per_s": settings.epochs * steps * batch_size / checkpoints.seconds,

@@ -11,8 +11,8 @@ from mae_ablation.mae.initialise import initialise
 from mae_ablation.mae.model import MaskedAutoencoder
 from mae_ablation.mae.targets import PCATarget, PixelTarget, Target, TokenTarget
 from mae_ablation.mae.tokenizer import PatchTokenizer
+from mae_ablation.phases.checkpoints import load_checkpoint
 from mae_ablation.phases.optim import generator
-from mae_ablation.phases.run import load_checkpoint
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.study.recipe import Recipe
 

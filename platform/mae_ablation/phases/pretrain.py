@@ -1,7 +1,6 @@
 """Phase `pretrain`: masked pre-training (paper, section 3 and Table 8)."""
 
-import math
-import time
+from functools import partial
 
 import torch
 
@@ -10,9 +9,12 @@ from mae_ablation.data.dataset import load
 from mae_ablation.data.feed import Feed
 from mae_ablation.mae.masking import sample_shuffle
 from mae_ablation.phases.album import Album
+from mae_ablation.phases.checkpoints import Checkpoints
+from mae_ablation.phases.facts import facts, reset_peak_memory
+from mae_ablation.phases.meter import Meter
 from mae_ablation.phases.models import build_model, target_of
 from mae_ablation.phases.optim import decay_groups, generator, lr_at, scaled_lr, set_lr
-from mae_ablation.phases.run import Checkpoints, Diverged, PhaseRun, facts, reset_peak_memory
+from mae_ablation.phases.run import PhaseRun
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.study.cost import pretrain_flops, training_flops
 from mae_ablation.study.recipe import Recipe
@@ -24,10 +26,12 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
     `upstream` is the finished PCA or tokeniser of a target that needs one.
 
     Raises:
-        Diverged: the mean loss of an epoch is not finite.
+        Diverged: several losses in a row, or an epoch's mean, are not finite.
+        Stopped: the run was to stop; a checkpoint has been written.
+        UserError: the batch cannot be shared evenly by the workers.
         ValueError: a batch is larger than the training split.
     """
-    settings = recipe.pretrain
+    settings, team = recipe.pretrain, run.team
     reset_peak_memory(run.device)
 
     # data
@@ -38,6 +42,7 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
         raise ValueError(
             f"pretrain.batch_size {batch_size} is above the {len(data.train)} training images"
         )
+    shares = team.shares(batch_size)
     view = View(
         augmentation=settings.augmentation,
         crop_min_area=settings.crop_min_area,
@@ -59,22 +64,30 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
     )
 
     # where an earlier attempt stopped
+    meter = Meter(run, settings.epochs, steps)
     checkpoints = Checkpoints(
         run=run,
+        meter=meter,
         parts={"model": model, "optimizer": optimizer},
-        generators={"order": order_rng, "augment": augment_rng, "mask": mask_rng},
+        replayed={"order": order_rng, "augment": augment_rng},
+        generators={"mask": mask_rng},
         every_s=settings.checkpoint_every_s,
     )
-    first_epoch = checkpoints.resume()
+    checkpoints.resume()
     album = Album(recipe, model, data, run)
+    trained = team.wrap(model)
 
     model.train()
-    for epoch in range(first_epoch, settings.epochs):
-        began = time.perf_counter()
-        total = torch.zeros((), device=run.device)
+    for epoch in range(meter.epoch, settings.epochs):
+        checkpoints.begin_epoch()
         order = torch.randperm(len(data.train), generator=order_rng)
-        batches = feed.batches(order[: steps * batch_size].split(batch_size), augment_rng)
-        for step, (pixels, _) in enumerate(batches):
+        batches = feed.batches(
+            order[: steps * batch_size].split(batch_size),
+            augment_rng,
+            skip=meter.step,
+            shares=lambda n: [share.rows for share in shares],
+        )
+        for step in range(meter.step, steps):
             set_lr(
                 optimizer,
                 lr_at(
@@ -84,34 +97,39 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
                     epochs=settings.epochs,
                 ),
             )
-
-            # a batch, normalised and masked
-            batch = normalise(pixels, data.mean, data.std)
-            shuffle = sample_shuffle(
+            shuffles = sample_shuffle(
                 settings.mask_sampling,
-                len(batch),
+                batch_size,
                 model.grid,
                 recipe.kept_patches,
                 mask_rng,
                 block_min_share=settings.block_min_share,
-            ).to(run.device)
-            tokens = tokens_of(pixels) if tokens_of else None
+            )
+
+            # gradients of the batch, share by share: normalised, masked, reconstructed
+            optimizer.zero_grad(set_to_none=True)
+            mean_loss = torch.zeros((), device=run.device)
+            for share in shares:
+                pixels, _ = next(batches)
+                batch = normalise(pixels, data.mean, data.std)
+                shuffle = shuffles[share.rows].to(run.device)
+                tokens = tokens_of(pixels) if tokens_of else None
+                with team.averaging(trained, last=share is shares[-1]):
+                    out = trained(batch, shuffle, recipe.kept_patches, tokens)
+                    loss = out.loss / len(shares)
+                    loss.backward()
+                mean_loss += loss.detach()
 
             # one optimiser step
-            loss = model(batch, shuffle, recipe.kept_patches, tokens).loss
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
             optimizer.step()
-            total += loss.detach()
+            meter.add(mean_loss)
+            checkpoints.after_step()
 
         # the end of an epoch: check, journal, checkpoint, tell
-        loss = total.item() / steps
-        seconds = time.perf_counter() - began
-        done, step = epoch + 1, (epoch + 1) * steps
-        if not math.isfinite(loss):
-            raise Diverged(f"loss is {loss} in epoch {done} of {settings.epochs} (step {step})")
+        loss, seconds = meter.finish()
+        done, step = meter.epoch, meter.global_step
         checkpoints.seconds += seconds
-        run.folder.journal.append(
+        run.note(
             step,
             {
                 "pretrain/loss": loss,
@@ -120,15 +138,15 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
                 "pretrain/images_per_s": round(steps * batch_size / seconds, 1),
             },
         )
-        album.add(done, step)  # before the checkpoint: what is drawn twice is the same
-        checkpoints.save(done, step, last=done == settings.epochs)
+        team.alone(partial(album.add, done, step))
+        checkpoints.after_epoch()  # after the picture: what is drawn twice is the same
         run.tell("pretrain", done, settings.epochs, loss, steps * batch_size, seconds)
 
     images_seen = settings.epochs * steps * batch_size
     forward = pretrain_flops(recipe, data.channels)
     rate = images_seen / checkpoints.seconds
     return {
-        "train_loss": run.folder.journal.read()[-1]["m"]["pretrain/loss"],
+        "train_loss": run.last("pretrain/loss"),
         "epochs": settings.epochs,
         "seconds": checkpoints.seconds,
         "images_per_s": rate,

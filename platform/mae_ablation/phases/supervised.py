@@ -9,9 +9,7 @@ Model, RandAugment, mixup, cutmix, random erasing, layer decay and averaged weig
 
 import functools
 import hashlib
-import math
 import random
-import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -23,9 +21,13 @@ from mae_ablation.data.dataset import Dataset, Split, load
 from mae_ablation.data.feed import Feed, plain
 from mae_ablation.mae.checkpoints import timm_state
 from mae_ablation.mae.positions import interpolate_positions
+from mae_ablation.phases.checkpoints import Checkpoints
+from mae_ablation.phases.facts import facts, reset_peak_memory
+from mae_ablation.phases.meter import Meter
 from mae_ablation.phases.models import encoder_of
 from mae_ablation.phases.optim import generator, lr_at, scaled_lr, set_lr
-from mae_ablation.phases.run import Checkpoints, Diverged, PhaseRun, facts, reset_peak_memory
+from mae_ablation.phases.run import PhaseRun
+from mae_ablation.phases.team import Team
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.study.cost import encoder_flops, training_flops
 from mae_ablation.study.evaluations import Finetune
@@ -142,21 +144,27 @@ class Mix:
         return self._mix(images, labels) if self._mix else (images, labels)
 
 
-def seed_step(seed: int, kind: str, step: int) -> None:
+def seed_step(seed: int, kind: str, step: int, share: int = 0) -> None:
     """Seed the global generators that timm's mixup, erasing and drop path draw from.
 
-    From the step alone, so that a resumed phase draws what an undisturbed one would.
+    From the step alone, so that a resumed phase draws what an undisturbed one would. Mixup (numpy)
+    draws the same for every share of a batch; erasing (Python, torch) and drop path (torch) draw
+    for each share anew, so that a batch in several shares meets other numbers than a whole one.
     """
-    digest = hashlib.sha256(f"{seed}/{kind}/{step}".encode()).digest()
-    value = int.from_bytes(digest[:4], "big")
-    random.seed(value)
-    np.random.seed(value)
-    torch.manual_seed(value)
+    name = f"{seed}/{kind}/{step}"
+    np.random.seed(four_bytes(name))
+    own = four_bytes(f"{name}/{share}" if share else name)
+    random.seed(own)
+    torch.manual_seed(own)
+
+
+def four_bytes(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
 
 
 @torch.no_grad()
-def acc1(model: nn.Module, batches: Iterator, data: Dataset) -> float:
-    """Top-1 accuracy in per cent over batches of (pixels, labels)."""
+def acc1(model: nn.Module, batches: Iterator, data: Dataset, team: Team) -> float:
+    """Top-1 accuracy in per cent over every worker's batches of (pixels, labels)."""
     training = model.training
     model.eval()
     right = count = 0
@@ -165,6 +173,7 @@ def acc1(model: nn.Module, batches: Iterator, data: Dataset) -> float:
         right += (scores.argmax(dim=1) == labels).sum().item()
         count += len(labels)
     model.train(training)
+    right, count = team.mean(torch.tensor([right, count]).double()).tolist()
     return 100 * right / count
 
 
@@ -180,18 +189,22 @@ def supervised(
         upstream: the finished pre-training; None: initial weights.
 
     Raises:
-        Diverged: the mean loss of an epoch is not finite.
+        Diverged: several losses in a row, or an epoch's mean, are not finite.
+        Stopped: the run was to stop; a checkpoint has been written.
+        UserError: the batch cannot be shared evenly by the workers.
     """
     from timm.data.random_erasing import RandomErasing
     from timm.utils import ModelEmaV3
 
     settings: Finetune = getattr(recipe, kind)
+    team = run.team
     reset_peak_memory(run.device)
 
     # data
     data = load(recipe.data)
     batch_size = min(settings.batch_size, len(data.train) // 2 * 2)
     steps = len(data.train) // batch_size  # the last incomplete batch is dropped
+    shares = team.shares(batch_size)
     view = View(
         augmentation="crop_random",
         crop_min_area=settings.crop_min_area,
@@ -215,61 +228,79 @@ def supervised(
 
     # where an earlier attempt stopped
     parts = {"model": model, "optimizer": optimizer}
+    meter = Meter(run, settings.epochs, steps)
     checkpoints = Checkpoints(
         run=run,
+        meter=meter,
         parts=parts | ({"averaged": averaged.module} if averaged else {}),
-        generators={"order": order_rng, "augment": augment_rng},
+        replayed={"order": order_rng, "augment": augment_rng},
         every_s=settings.checkpoint_every_s,
     )
-    first_epoch = checkpoints.resume()
+    checkpoints.resume()
+    trained = team.wrap(model)
     evaluated = averaged.module if averaged else model
 
     def accuracy(split: Split) -> float:
         batches = plain(
-            split, run.device, image_size=settings.image_size, workers=recipe.data.workers
+            split,
+            run.device,
+            image_size=settings.image_size,
+            workers=recipe.data.workers,
+            turns=team.turns,
         )
-        return acc1(evaluated, batches, data)
+        return acc1(evaluated, batches, data, team)
 
+    name = run.prefix or kind
     model.train()
-    for epoch in range(first_epoch, settings.epochs):
-        began = time.perf_counter()
-        total = torch.zeros((), device=run.device)
+    for epoch in range(meter.epoch, settings.epochs):
+        checkpoints.begin_epoch()
         order = torch.randperm(len(data.train), generator=order_rng)
-        batches = feed.batches(order[: steps * batch_size].split(batch_size), augment_rng)
-        for step, (pixels, labels) in enumerate(batches):
+        batches = feed.batches(
+            order[: steps * batch_size].split(batch_size),
+            augment_rng,
+            skip=meter.step,
+            shares=lambda n: [share.rows for share in shares],
+        )
+        for step in range(meter.step, steps):
             position = epoch + step / steps
             schedule = {"warmup": settings.warmup_epochs, "epochs": settings.epochs}
             set_lr(optimizer, lr_at(position, peak=peak_lr, final=settings.final_lr, **schedule))
-            seed_step(seed, run.prefix or kind, epoch * steps + step)
-            images = erase(normalise(pixels, data.mean, data.std))
-            images, targets = mix(images, labels)
-            loss = mix.loss(model(images), targets)
+
+            # gradients of the batch, share by share
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            mean_loss = torch.zeros((), device=run.device)
+            for share in shares:
+                pixels, labels = next(batches)
+                seed_step(seed, name, epoch * steps + step, share.number)
+                images = erase(normalise(pixels, data.mean, data.std))
+                images, targets = mix(images, labels)
+                with team.averaging(trained, last=share is shares[-1]):
+                    loss = mix.loss(trained(images), targets) / len(shares)
+                    loss.backward()
+                mean_loss += loss.detach()
+
+            # one optimiser step
             optimizer.step()
             if averaged:
                 averaged.update(model)
-            total += loss.detach()
+            meter.add(mean_loss)
+            checkpoints.after_step()
 
         # the end of an epoch: check, journal, checkpoint, tell
-        loss = total.item() / steps
-        done, step = epoch + 1, (epoch + 1) * steps
-        if not math.isfinite(loss):
-            raise Diverged(f"loss is {loss} in epoch {done} of {settings.epochs} (step {step})")
-        seconds = time.perf_counter() - began
+        loss, seconds = meter.finish()
         checkpoints.seconds += seconds
-        name = run.prefix or kind
-        run.folder.journal.append(
-            step,
+        validation_acc1 = accuracy(data.validation)
+        run.note(
+            meter.global_step,
             {
                 f"{name}/loss": loss,
                 f"{name}/lr": max(group["lr"] for group in optimizer.param_groups),
-                f"{name}/epoch": done,
-                f"{name}/validation_acc1": round(accuracy(data.validation), 3),
+                f"{name}/epoch": meter.epoch,
+                f"{name}/validation_acc1": round(validation_acc1, 3),
             },
         )
-        checkpoints.save(done, step, last=done == settings.epochs)
-        run.tell(name, done, settings.epochs, loss, steps * batch_size, seconds)
+        checkpoints.after_epoch()
+        run.tell(name, meter.epoch, settings.epochs, loss, steps * batch_size, seconds)
 
     # after the last epoch, once
     images_seen = settings.epochs * steps * batch_size
@@ -277,7 +308,7 @@ def supervised(
     return {
         "test_acc1": accuracy(data.test),
         "validation_acc1": accuracy(data.validation),
-        "train_loss": run.folder.journal.read()[-1]["m"][f"{run.prefix or kind}/loss"],
+        "train_loss": run.last(f"{name}/loss"),
         "epochs": settings.epochs,
         "tuned_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "seconds": checkpoints.seconds,

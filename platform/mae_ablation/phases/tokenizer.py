@@ -5,18 +5,18 @@ saw 250 million other images, this one sees only the study's. With `source: dall
 to train; the phase then says which file was used.
 """
 
-import math
-import time
-
 import torch
 
 from mae_ablation.data.augment import View
 from mae_ablation.data.dataset import Dataset, Split, load
 from mae_ablation.data.feed import Feed, plain
 from mae_ablation.mae.tokenizer import PatchTokenizer, perplexity
+from mae_ablation.phases.checkpoints import Checkpoints
+from mae_ablation.phases.facts import facts, reset_peak_memory
+from mae_ablation.phases.meter import Meter
 from mae_ablation.phases.models import new_tokenizer, require_quality
 from mae_ablation.phases.optim import generator
-from mae_ablation.phases.run import Checkpoints, Diverged, PhaseRun, facts, reset_peak_memory
+from mae_ablation.phases.run import PhaseRun
 from mae_ablation.study.recipe import Recipe
 
 SEED = 0  # of its own: all seeds of a study predict the same tokens
@@ -24,11 +24,12 @@ CHECKPOINT_EVERY_S = 30.0
 
 
 def tokenizer(recipe: Recipe, run: PhaseRun) -> dict:
-    """Train, or go on; returns what `result.json` holds.
+    """Train, or go on; returns what `result.json` holds. For a single worker.
 
     Raises:
         GateClosed: too few codes are in use, or they explain too little of the validation images.
-        Diverged: the mean loss of an epoch is not finite.
+        Diverged: several losses in a row, or an epoch's mean, are not finite.
+        Stopped: the run was to stop; a checkpoint has been written.
     """
     settings = recipe.tokenizer
     if settings.source == "dalle":
@@ -41,36 +42,36 @@ def tokenizer(recipe: Recipe, run: PhaseRun) -> dict:
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=0.0)
     batch_size = min(settings.batch_size, len(data.train))
     steps = len(data.train) // batch_size
+    meter = Meter(run, settings.epochs, steps)
     checkpoints = Checkpoints(
         run=run,
+        meter=meter,
         parts={"model": model, "optimizer": optimizer},
-        generators={"order": order_rng, "codes": codes_rng},
+        replayed={"order": order_rng},
+        generators={"codes": codes_rng},
         every_s=CHECKPOINT_EVERY_S,
     )
-    first_epoch = checkpoints.resume()
+    checkpoints.resume()
     feed = Feed(data.train, View(augmentation="none"), run.device, workers=recipe.data.workers)
-    for epoch in range(first_epoch, settings.epochs):
-        began = time.perf_counter()
-        total = torch.zeros((), device=run.device)
+    for _ in range(meter.epoch, settings.epochs):
+        checkpoints.begin_epoch()
         order = torch.randperm(len(data.train), generator=order_rng)
         batches = order[: steps * batch_size].split(batch_size)
-        for pixels, _ in feed.batches(batches, order_rng):
+        for pixels, _ in feed.batches(batches, order_rng, skip=meter.step):
             quantised = model(pixels)
             optimizer.zero_grad(set_to_none=True)
             quantised.loss.backward()
             optimizer.step()
             model.update(pixels, codes_rng)
-            total += quantised.loss.detach()
+            meter.add(quantised.loss.detach())
+            checkpoints.after_step()
 
         # the end of an epoch: check, journal, checkpoint, tell
-        loss, seconds = total.item() / steps, time.perf_counter() - began
-        done, step = epoch + 1, (epoch + 1) * steps
-        if not math.isfinite(loss):
-            raise Diverged(f"loss is {loss} in epoch {done} of {settings.epochs} (step {step})")
+        loss, seconds = meter.finish()
         checkpoints.seconds += seconds
-        run.folder.journal.append(step, {"tokenizer/loss": loss, "tokenizer/epoch": done})
-        checkpoints.save(done, step, last=done == settings.epochs)
-        run.tell("tokenizer", done, settings.epochs, loss, steps * batch_size, seconds)
+        run.note(meter.global_step, {"tokenizer/loss": loss, "tokenizer/epoch": meter.epoch})
+        checkpoints.after_epoch()
+        run.tell("tokenizer", meter.epoch, settings.epochs, loss, steps * batch_size, seconds)
 
     used, explained = quality(model, data, data.validation, run.device)
     result = {"source": "in_domain", "perplexity": used, "explained": explained}
