@@ -16,8 +16,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mae_ablation.cli_store import add_store_commands
 from mae_ablation.cli_cluster import add_cluster
+from mae_ablation.cli_store import add_store_commands
 from mae_ablation.commands import introduction, plan_studies, require_writable, run_studies
 from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.recipe_file import PHASES
