@@ -12,6 +12,7 @@ python -m platform cluster           cluster files: print one, check one
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -111,11 +112,32 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     add_study(parser)
     parser.add_argument("--plan", action="store_true", help="print trials and cost, run nothing")
     parser.add_argument(
-        "--lanes", type=positive, metavar="N", help="trials side by side (default: one per core)"
+        "--lanes",
+        type=lanes,
+        metavar="N|auto",
+        help="trials side by side (default: auto, as many as there is room for)",
     )
     parser.add_argument(
-        "--gpus", type=share, default=0.0, metavar="G", help="of a GPU for each lane (default: 0)"
+        "--workers",
+        type=positive,
+        default=1,
+        metavar="K",
+        help="of each lane: they train one trial together (default: 1)",
     )
+    parser.add_argument(
+        "--gpus",
+        type=share,
+        default=0.0,
+        metavar="G",
+        help="of a GPU, for each worker (default: 0)",
+    )
+    parser.add_argument(
+        "--batch-per-worker",
+        type=positive,
+        metavar="N",
+        help="images a worker takes at a time, at most (default: its share of the batch)",
+    )
+    parser.add_argument("--accelerator", metavar="TYPE", help="of GPU, as Ray names it: A10G")
     parser.set_defaults(command=do_run)
 
 
@@ -127,6 +149,10 @@ def positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return int(text)
+
+
+def lanes(text: str) -> int | None:
+    return None if text == "auto" else positive(text)
 
 
 def port(text: str) -> int:
@@ -163,20 +189,25 @@ def common(arguments: argparse.Namespace) -> dict[str, object]:
     return {name: getattr(arguments, name) for name in names}
 
 
+def lane_options(arguments: argparse.Namespace) -> dict[str, object]:
+    names = ("lanes", "gpus", "workers", "batch_per_worker", "accelerator")
+    return {name: getattr(arguments, name) for name in names}
+
+
 def do_run(arguments: argparse.Namespace) -> int:
     if arguments.plan:
         return print_plan(arguments)
     unfinished = run_studies(
         **common(arguments),
         reports=arguments.reports,
-        lanes=arguments.lanes,
-        gpus=arguments.gpus,
+        address=os.environ.get("RAY_ADDRESS", "local"),
+        **lane_options(arguments),
     )
     return 1 if unfinished else 0
 
 
 def print_plan(arguments: argparse.Namespace) -> int:
-    from mae_ablation.cluster.run import cores
+    from mae_ablation.cluster.session import cores
 
     plans = plan_studies(**common(arguments))
     print(introduction(arguments.studies, plans, arguments.lanes or cores()))

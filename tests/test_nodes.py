@@ -1,0 +1,111 @@
+"""Several nodes: one is lost in mid-trial, one joins, a lane is spread over two.
+
+The nodes are Ray's own test cluster on this machine, their GPUs numbers without a device.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+from processes import write_place
+from stores import require_same, run_undisturbed
+
+from mae_ablation.cluster.lanes import Lanes
+from mae_ablation.cluster.run import fit_lanes, run_trials
+from mae_ablation.cluster.session import prepare_environment
+from mae_ablation.commands import plan_study
+
+pytestmark = pytest.mark.slow
+STUDY = "recipe: toy\nphases: [linear_probe]\nreferences: []\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
+EPOCHS = 60
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    prepare_environment("local")
+    import ray
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 1, "num_gpus": 0, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+    Path("/tmp/ray/ray_current_cluster").unlink(missing_ok=True)
+
+
+def add_nodes(cluster, number: int) -> list:
+    nodes = [cluster.add_node(num_cpus=1, num_gpus=1) for _ in range(number)]
+    cluster.wait_for_nodes()
+    return nodes
+
+
+@pytest.fixture(scope="module")
+def plans(tmp_path_factory):
+    """The plan of a study, and its store where nothing happened to it."""
+    place = tmp_path_factory.mktemp("nodes")
+    study = write_place(place, STUDY, epochs=EPOCHS, checkpoint_every_s=0.2)
+    run_undisturbed(study, place / "undisturbed")
+    return study, place / "undisturbed"
+
+
+def run(study: Path, store: Path, lanes: Lanes, meanwhile=lambda tally: None):
+    trials = plan_study(study, store=store).trials
+    lanes, scales = fit_lanes(lanes, "cluster")
+    assert not scales
+    said = []
+    tally = run_trials(trials, lanes, store=store, commit="x", show=meanwhile, say=said.append)
+    return lanes, tally, said
+
+
+def epochs(tally) -> list[int]:
+    return sorted(lease.progress.get("epoch", 0) for lease in tally.running.values())
+
+
+def test_a_node_is_lost_and_another_joins(cluster, plans, tmp_path):
+    study, undisturbed = plans
+    nodes = add_nodes(cluster, 2)
+    lost, joined, lanes_seen = [], [], set()
+
+    def meanwhile(tally):
+        lanes_seen.update(tally.running)
+        if not lost and len(tally.running) == 2 and epochs(tally)[0] > 3:
+            cluster.remove_node(nodes[0], allow_graceful=False)
+            lost.append(nodes.pop(0))
+        elif lost and not joined and len(tally.running) == 1:
+            joined.extend(add_nodes(cluster, 1))
+
+    lanes, tally, said = run(study, tmp_path / "store", Lanes(gpus=1), meanwhile)
+    assert lanes.count == 2 and lost and joined
+    assert tally.is_over and tally.failed == {}
+    assert any("its node was lost" in line for line in said), said
+    assert all(deaths.in_a_row == 0 for deaths in tally.deaths.values()), "not the trial's fault"
+    assert len(lanes_seen) == 3, "the node that joined has a lane"
+    require_same(tmp_path / "store", undisturbed)
+    for node in nodes + joined:
+        cluster.remove_node(node)
+
+
+def test_a_lane_of_two_workers_over_two_nodes(cluster, plans, tmp_path):
+    study, _ = plans
+    nodes = add_nodes(cluster, 2)
+    lanes, tally, said = run(study, tmp_path / "store", Lanes(gpus=1, workers=2))
+    assert (lanes.count, lanes.workers, said) == (1, 2, [])
+    assert tally.is_over and tally.failed == {}
+    for node in nodes:
+        cluster.remove_node(node)
+
+
+def test_a_store_that_is_not_shared_ends_the_study(cluster, plans, tmp_path, monkeypatch):
+    from mae_ablation.cluster import run as run_module
+    from mae_ablation.study.errors import UserError
+
+    study, _ = plans
+    nodes = add_nodes(cluster, 1)
+    monkeypatch.setattr(run_module, "mark", lambda store: "another machine's store")
+    with pytest.raises(UserError, match="is not shared with node .*: use a shared folder or s3://"):
+        run(study, tmp_path / "store", Lanes(gpus=1))
+    assert os.listdir(tmp_path / "store") == []
+    for node in nodes:
+        cluster.remove_node(node)
