@@ -74,8 +74,7 @@ class Plan:
         results = [phase.folder(self.store).result() for phase in phases]
         if not phases or None in results:
             return None
-        pairs = list(zip(phases, results, strict=True))
-        return max(pairs, key=lambda pair: (pair[1]["validation_acc1"], -pair[1].get("epochs", 0)))
+        return best(list(zip(phases, results, strict=True)))
 
     def level_label(self, trial: Trial, factor: Factor) -> str:
         """Level of a factor that a trial has, in the study's words: its row's, or the baseline's.
@@ -98,6 +97,11 @@ class Plan:
                 if row.is_baseline:
                     names.setdefault(None, row.level.name)
         return found
+
+
+def best(tried: list[tuple[Phase, dict]]) -> tuple[Phase, dict]:
+    """Of phases with their results the one best on validation, the shortest of equals."""
+    return max(tried, key=lambda pair: (pair[1]["validation_acc1"], -pair[1].get("epochs", 0)))
 
 
 def _value(recipe: Recipe, field: str | None) -> Any:
