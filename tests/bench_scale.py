@@ -118,24 +118,21 @@ stage_again = stage_plan
 
 
 def stage_queue(place: Path) -> float:
-    """All trials through two real lanes. Returns seconds without the start of Ray."""
+    """All trials through two real lanes. Returns seconds from the last look, twice a second, that
+    saw nothing finished to the first that saw everything: without the start of Ray."""
     from mae_ablation.cluster.run import Lanes, ray_session, run_trials
 
+    trials, looks = _plan(place).trials, []
+
+    def show(tally) -> None:
+        looks.append((time.monotonic(), len(tally.finished)))
+
     lanes = Lanes(count=2, cpus=1)
-    trials, first = _plan(place).trials, []
-
-    def show(snapshot) -> None:
-        if not first and len(snapshot.finished):
-            first.append((time.monotonic(), len(snapshot.finished)))
-
-    with ray_session(lanes):
-        last = run_trials(
-            trials, lanes, store=place / "store", commit="abc", show=show, work=recorded
-        )
-        ended = time.monotonic()
-    assert len(last.finished) == len(trials), last
-    began, done = first[0]
-    return (ended - began) * len(trials) / max(1, len(trials) - done)
+    with ray_session():
+        run_trials(trials, lanes, store=place / "store", commit="abc", show=show, work=recorded)
+    assert looks[-1][1] == len(trials), looks[-1]
+    began = max(moment for moment, finished in looks if finished == 0)
+    return min(moment for moment, finished in looks if finished == len(trials)) - began
 
 
 def stage_tracking(place: Path) -> None:
