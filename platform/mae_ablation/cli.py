@@ -21,6 +21,7 @@ from mae_ablation.cli_store import add_store_commands
 from mae_ablation.commands import introduction, plan_studies, require_writable, run_studies
 from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.recipe_file import PHASES
+from mae_ablation.study.suite import load_all
 from mae_ablation.summary import settings_lines, trial_lines
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -116,6 +117,16 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gpus", type=share, default=0.0, metavar="G", help="of a GPU for each lane (default: 0)"
     )
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--local", action="store_true", help="run on this machine")
+    place.add_argument("--address", metavar="A", help="run on the Ray cluster at this address")
+    place.add_argument(
+        "--cluster",
+        type=Path,
+        metavar="FILE",
+        help="run on the cluster that `ray up FILE` has started (default: cluster.yaml, if its "
+        "cluster is up)",
+    )
     parser.set_defaults(command=do_run)
 
 
@@ -164,14 +175,26 @@ def common(arguments: argparse.Namespace) -> dict[str, object]:
 
 
 def do_run(arguments: argparse.Namespace) -> int:
+    from mae_ablation.cluster.place import Cluster, Local, choose
+
     if arguments.plan:
         return print_plan(arguments)
-    unfinished = run_studies(
-        **common(arguments),
-        reports=arguments.reports,
-        lanes=arguments.lanes,
-        gpus=arguments.gpus,
-    )
+    asked = common(arguments)
+    wanted = {name: value for name, value in asked.items() if name not in ("studies", "store")}
+    load_all(
+        arguments.studies, **wanted
+    )  # an error in a study is said before a place is looked for
+    place = choose(arguments.address, arguments.cluster, arguments.local)
+    print(place.line, flush=True)
+    options = {"lanes": arguments.lanes, "gpus": arguments.gpus}
+    if isinstance(place, Cluster):
+        from mae_ablation.submit import submit_studies
+
+        store = None if arguments.store == "store" else arguments.store
+        words = {**asked, **options, "reports": arguments.reports, "store": store}
+        return submit_studies(cluster=place, **words)
+    address = "local" if isinstance(place, Local) else place.address
+    unfinished = run_studies(**asked, **options, reports=arguments.reports, address=address)
     return 1 if unfinished else 0
 
 

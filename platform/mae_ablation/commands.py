@@ -99,12 +99,14 @@ def run_studies(
     phases: Sequence[str] = (),
     lanes: int | None = None,
     gpus: float = 0.0,
+    address: str = "local",
 ) -> int:
     """Run what is missing of studies, show it in MLflow and write their reports.
 
     Trials that several studies need are run once. Arguments as in `plan_studies`; `reports` is the
     folder of reports, `lanes` the number of trials side by side (default: one per core), `gpus`
-    what each lane gets of a GPU.
+    what each lane gets of a GPU, `address` a Ray cluster's ("auto": the one that runs here) or
+    "local" for this machine alone.
 
     Returns the number of trials that have no result.
 
@@ -131,7 +133,7 @@ def run_studies(
     tracker = Tracker(plans, Path.cwd())
     began = time.monotonic()
     if todo:
-        run_missing(console, todo, lane, store, tracker)
+        run_missing(console, todo, lane, store, tracker, address)
     else:
         tracker.start()
 
@@ -169,14 +171,14 @@ def introduction(studies: Sequence[Path], plans: Sequence[Plan], lanes: int) -> 
     return "\n\n".join(parts)
 
 
-def run_missing(console, trials, lanes, store: Path | str, tracker) -> None:
+def run_missing(console, trials, lanes, store: Path | str, tracker, address: str) -> None:
     """Start Ray, the tracker and the lanes; show how they do until every trial has ended."""
     from mae_ablation.cluster.progress import Progress
     from mae_ablation.cluster.run import ray_session, run_trials
     from mae_ablation.commit import code_commit
 
     console.print(f"running {len(trials)} trials on {lanes}")
-    with Progress(console, len(trials)) as progress, ray_session(lanes):
+    with Progress(console, len(trials)) as progress, ray_session(lanes, address):
         tracker.start()  # not before: Ray forks, and the tracker's thread imports
         last = run_trials(trials, lanes, store=store, commit=code_commit(), show=progress.show)
     record_failures(trials, last.failed, Store(store))

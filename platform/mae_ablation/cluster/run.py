@@ -103,13 +103,12 @@ def run_trials(
 
 
 @contextmanager
-def ray_session(lanes: Lanes) -> Iterator[None]:
-    """Ray for the block: the cluster of RAY_ADDRESS if that is set, else one on this machine.
+def ray_session(lanes: Lanes, address: str = "local") -> Iterator[None]:
+    """Ray for the block: the cluster at an address, or one on this machine for "local".
 
     Raises:
         UserError: no cluster there, or it lacks what the lanes ask for.
     """
-    address = os.environ.get("RAY_ADDRESS", "local")
     prepare_environment(address)
     import ray  # after: Ray reads its environment once, when it is imported
 
@@ -141,7 +140,7 @@ def start_ray(address: str) -> None:
     try:
         ray.init(address, **quiet)
     except ConnectionError:
-        raise UserError(f"no Ray cluster answers at RAY_ADDRESS={address}") from None
+        raise UserError(f"no Ray cluster answers at {address}") from None
 
 
 def require_resources(lanes: Lanes, available: dict[str, float]) -> None:
