@@ -1,119 +1,133 @@
-"""Nothing is lost: kill a worker, kill the driver, run the same command again."""
+"""Nothing is lost: kill what you like, run the same command again."""
 
-import json
 import os
 import signal
-import sqlite3
-import subprocess
-import sys
-import time
-from pathlib import Path
 
-import torch
-from conftest import ROOT, TOY_RECIPE
-
-from mae_ablation.commands import plan_study
-from mae_ablation.phases.trial import run_trial
+import pytest
+from processes import (
+    CONTROLLER,
+    PATIENCE_S,
+    QUEUE,
+    WORKER,
+    descendants,
+    finish,
+    journal_lines,
+    kill,
+    parent,
+    start,
+    wait_for,
+    write_place,
+)
+from stores import require_every_point_once, require_same, run_undisturbed
 
 STUDY = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
-RECIPE = TOY_RECIPE.replace(
-    "pretrain: {epochs: 2", "pretrain: {epochs: 60, checkpoint_every_s: 0.2"
-)
-PATIENCE_S = 300  # a guard against hanging, not a bound on speed
 
 
-def parent(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-    except (OSError, IndexError):
-        return 0
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The study's store where nothing happened to it."""
+    place = tmp_path_factory.mktemp("undisturbed")
+    run_undisturbed(write_place(place, STUDY, epochs=60, checkpoint_every_s=0.2), place / "store")
+    return place / "store"
 
 
-def descendants(root: int, name: str) -> list[int]:
-    """Processes started by `root`, directly or not, whose command line begins with `name`."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (entry / "cmdline").read_text()
-        except OSError:
-            continue
-        pid = ancestor = int(entry.name)
-        while ancestor not in (0, 1, root):
-            ancestor = parent(ancestor)
-        if ancestor == root and command.startswith(name):
-            found.append(pid)
-    return found
+@pytest.fixture
+def place(tmp_path):
+    write_place(tmp_path, STUDY, epochs=60, checkpoint_every_s=0.2)
+    return tmp_path
 
 
-def wait_for(condition, what: str):
-    until = time.monotonic() + PATIENCE_S
-    while not (value := condition()):
-        assert time.monotonic() < until, f"waited {PATIENCE_S} s for {what}"
-        time.sleep(0.05)
-    return value
+def go_on(place, lines: int = 5) -> None:
+    """Wait until the study has written some lines more."""
+    before = journal_lines(place)
+    wait_for(lambda: journal_lines(place) > before + lines, "training to go on")
 
 
-def start(place):
-    return subprocess.Popen(
-        [sys.executable, "-m", "mae_ablation", "run", "studies/x.yaml"],
-        cwd=place,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "platform")},
-    )
+def test_a_killed_worker_and_a_killed_queue(place, undisturbed):
+    driver = start(place)
+    go_on(place)
+    kill(driver.pid, WORKER)
+    kill(driver.pid, QUEUE)
+    said = finish(driver, place)
+    assert "its worker was killed" in said and "4 of 4 trials finished" in said
+    require_same(place / "store", undisturbed)
+    require_every_point_once(place / "mlflow.db", place / "store")
 
 
-def journal_lines(place) -> int:
-    return sum(p.read_bytes().count(b"\n") for p in place.glob("store/pretrain/*/journal.jsonl"))
-
-
-def curves(place) -> dict:
-    """By phase folder, the journal without its times and speeds."""
-    return {
-        path.parent.name: [
-            (row["s"], {k: v for k, v in row["m"].items() if "images_per_s" not in k})
-            for row in map(json.loads, path.read_text().splitlines())
-        ]
-        for path in place.glob("store/*/*/journal.jsonl")
-    }
-
-
-def test_killed_worker_and_killed_driver(tmp_path):
-    (tmp_path / "studies" / "recipes").mkdir(parents=True)
-    (tmp_path / "studies" / "x.yaml").write_text(STUDY)
-    (tmp_path / "studies" / "recipes" / "toy.yaml").write_text(RECIPE)
-    torch.set_num_threads(1)  # as in a lane: sums in another order are other numbers
-    undisturbed = tmp_path / "undisturbed"
-    plan = plan_study(tmp_path / "studies" / "x.yaml", store=undisturbed / "store")
-    assert [run_trial(trial, undisturbed / "store") for trial in plan.trials] == [None] * 4
-
-    driver = start(tmp_path)
-    wait_for(lambda: journal_lines(tmp_path) > 5, "the first epochs")
-    worker = descendants(driver.pid, "ray::RayTrainWorker")[0]
-    os.kill(worker, signal.SIGKILL)
-    lines = journal_lines(tmp_path)
-    wait_for(lambda: journal_lines(tmp_path) > lines + 5, "training to go on")
-    everything = descendants(driver.pid, "")
+@pytest.mark.slow
+def test_a_killed_controller_and_a_killed_driver(place, undisturbed):
+    driver = start(place)
+    go_on(place)
+    kill(driver.pid, CONTROLLER)
+    go_on(place)
+    everything = descendants(driver.pid)
     driver.kill()
     driver.wait()
-    wait_for(lambda: not any(parent(pid) for pid in everything), "Ray to follow its driver")
+    again = start(place)  # at once: the old workers are still there for some seconds
+    said = finish(again, place)
+    assert "its controller was killed" in said and "4 of 4 trials finished" in said
+    assert not any(parent(pid) for pid in everything)
+    require_same(place / "store", undisturbed)
+    require_every_point_once(place / "mlflow.db", place / "store")
 
-    again = start(tmp_path)
-    output, _ = again.communicate(timeout=PATIENCE_S)
-    assert again.returncode == 0, output
-    assert "4 of 4 trials finished" in output
-    assert curves(tmp_path) == curves(undisturbed)
-    for path in undisturbed.glob("store/*/*/result.json"):
-        ours = json.loads((tmp_path / path.relative_to(undisturbed)).read_text())
-        theirs = json.loads(path.read_text())
-        assert ours["train_loss"] == theirs["train_loss"]
-        assert ours.get("test_acc1") == theirs.get("test_acc1")
-    with sqlite3.connect(tmp_path / "mlflow.db") as database:
-        doubled = database.execute(
-            "select key, step, count(*) from metrics where key like '%/%' "
-            "group by run_uuid, key, step having count(*) > 1"
-        ).fetchall()
-        names = database.execute("select name, status from runs order by name").fetchall()
-    assert doubled == []
-    assert len(names) == 5 and {status for _, status in names} == {"FINISHED"}
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to_group", [False, True], ids=["driver", "process group"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_once_saves_and_leaves(place, undisturbed, number, to_group):
+    driver = start(place)
+    go_on(place)
+    os.killpg(driver.pid, number) if to_group else os.kill(driver.pid, number)
+    assert driver.wait(timeout=PATIENCE_S) == 130
+    said = (place / "driver.log").read_text()
+    assert "finishing the running step and saving" in said and "the same command goes on" in said
+    assert "finished" not in said.split("Ctrl-C again")[1] and "Traceback" not in said
+    assert not (place / "reports").exists() and not list(place.glob("store/*/*/failure.json"))
+    finish(start(place), place)
+    require_same(place / "store", undisturbed)
+    require_every_point_once(place / "mlflow.db", place / "store")
+
+
+@pytest.mark.slow
+def test_ctrl_c_twice_stops_at_once(place):
+    driver = start(place)
+    go_on(place)
+    os.kill(driver.pid, signal.SIGINT)
+    os.kill(driver.pid, signal.SIGINT)
+    assert driver.wait(timeout=60) == 130
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["raylet", "gcs_server"])
+def test_ray_dies(place, undisturbed, victim):
+    driver = start(place)
+    go_on(place)
+    paths = [pid for pid in descendants(driver.pid) if victim in command(pid)]
+    os.kill(paths[0], signal.SIGKILL)
+    assert driver.wait(timeout=PATIENCE_S) == 1
+    said = (place / "driver.log").read_text()
+    assert f"Ray on this machine died: its {victim} ended; the same command goes on" in said
+    assert "Traceback" not in said
+    finish(start(place), place)
+    require_same(place / "store", undisturbed)
+
+
+def command(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/cmdline") as file:
+            return os.path.basename(file.read().split("\0")[0])
+    except OSError:
+        return ""
+
+
+@pytest.mark.slow
+def test_two_drivers_on_one_store_share_the_work(place, undisturbed):
+    other = place / "other"
+    other.mkdir()
+    write_place(other, STUDY, epochs=60, checkpoint_every_s=0.2)
+    drivers = [(start(place), place), (start(other, "--store", str(place / "store")), other)]
+    for driver, at in drivers:
+        assert "4 of 4 trials finished" in finish(driver, at)
+    require_same(place / "store", undisturbed)
+    for at in (place, other):
+        require_every_point_once(at / "mlflow.db", place / "store")

@@ -1,103 +1,190 @@
-"""The queue: leases, restarts, giving up."""
+"""The queue: leases, deaths, other runs, a queue that is killed; and what the driver remembers."""
 
 from types import SimpleNamespace
 
 import pytest
 
-from mae_ablation.cluster.queue import ATTEMPTS, WAIT, TrialQueue
-from mae_ablation.cluster.run import Lanes, require_resources
+from mae_ablation.cluster import queue as queue_module
+from mae_ablation.cluster.queue import ATTEMPTS, BUSY_S, WAIT, Outcome, TrialQueue
 from mae_ablation.cluster.shelf import Shelf
-from mae_ablation.study.errors import UserError
+from mae_ablation.cluster.tally import Tally
+
+
+def trial(label, source="pretrain", needs=None):
+    return SimpleNamespace(label=label, id=label, source=source, needs=needs)
 
 
 def queue(*labels):
-    return TrialQueue([SimpleNamespace(label=label, id=label, needs=None) for label in labels])
+    return TrialQueue([trial(label) for label in labels])
+
+
+def label(task):
+    return task.trial.label
+
+
+def finished(task):
+    return Outcome(task.number)
+
+
+def epoch(n, phase="pretrain"):
+    return {"phase": phase, "epoch": n}
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = SimpleNamespace(monotonic=lambda: now.s, s=100.0)
+    monkeypatch.setattr(queue_module, "time", now)
+    return now
 
 
 def test_each_trial_is_handed_out_once():
     q = queue("a", "b", "c")
-    assert [q.next(0).label, q.next(1).label] == ["a", "b"]
-    q.finish(1, None)
-    assert q.next(1).label == "c"
-    q.finish(0, None)
-    q.finish(1, "loss is nan")
-    assert q.next(0) is None and q.next(1) is None
-    assert q.snapshot().finished == ("b", "a") and q.snapshot().failed == {"c": "loss is nan"}
+    a, b = q.next("0.1"), q.next("1.2")
+    assert (label(a), label(b), a.attempt, a.owner) == ("a", "b", 1, "0.1")
+    c = q.next("1.2", finished(b))
+    assert label(c) == "c" and q.snapshot().waiting == 0
+    assert q.next("0.1", finished(a)) is None
+    assert q.next("1.2", Outcome(c.number, "loss is nan")) is None
+    assert q.snapshot().ended == [(1, None), (0, None), (2, "loss is nan")]
+    assert q.snapshot(since=2).ended == [(2, "loss is nan")]
 
 
-def test_a_restarted_lane_goes_on_with_its_trial():
-    q = queue("a", "b")
-    assert q.next(0).label == "a"
-    assert q.next(0).label == "a"
-    assert q.snapshot().running[0].attempts == 2 and q.snapshot().waiting == 1
+def test_the_trial_of_a_dead_lane_goes_to_the_next_one_that_asks():
+    q = queue("a", "b", "c")
+    q.next("0.1"), q.next("1.2")
+    q.lost("0.1", "killed")
+    again = q.next("1.2", Outcome(1))
+    assert (label(again), again.attempt) == ("a", 2)
+    assert again.owner == "0.1"  # it may take over the dead lane's claim
+    assert q.next("0.1") is None and q.beat("0.1", 0, {})  # a straggler is sent away
 
 
 def test_a_trial_that_keeps_killing_its_worker_is_given_up():
     q = queue("a", "b")
-    for _ in range(ATTEMPTS):
-        assert q.next(0).label == "a"
-    assert q.next(0).label == "b"
-    assert q.snapshot().failed == {"a": f"its worker died {ATTEMPTS} times"}
+    for n in range(ATTEMPTS):
+        assert label(q.next(f"0.{n}")) == "a"
+        q.lost(f"0.{n}", "killed")
+    assert label(q.next("0.9")) == "b"
+    reason = f"its worker died {ATTEMPTS} times without getting further (attempt 3): killed"
+    assert q.snapshot().ended == [(0, reason)]
+
+
+def test_deaths_with_progress_between_them_and_lost_nodes_do_not_count():
+    q = queue("a")
+    for n in range(5):
+        q.next(f"0.{n}")
+        q.beat(f"0.{n}", 0, epoch(n + 1))
+        q.lost(f"0.{n}", "killed")
+    for n in range(5, 9):
+        q.next(f"0.{n}")
+        q.beat(f"0.{n}", 0, epoch(3))  # from a checkpoint: no further than before
+        q.lost(f"0.{n}", "its node was lost", counts=False)
+    assert q.next("0.9").attempt == 10
+    q.beat("0.9", 0, epoch(1, "linear_probe"))  # a phase further
+    q.lost("0.9", "killed")
+    assert q.snapshot().deaths[0].in_a_row == 1 and q.snapshot().ended == []
 
 
 def test_late_progress_of_an_ended_trial_is_ignored():
-    q = queue("a")
-    q.next(0)
-    q.finish(0, None)
-    q.progress(0, {"epoch": 1})
-    assert q.snapshot().running == {}
+    q = queue("a", "b")
+    a = q.next("0.1")
+    q.next("0.1", finished(a))
+    q.beat("0.1", a.number, epoch(1))
+    assert q.snapshot().running["0.1"].number == 1 and not q.snapshot().running["0.1"].progress
+
+
+def test_what_another_run_is_at_work_on_comes_later(clock):
+    q = queue("a", "b")
+    a = q.next("0.1")
+    b = q.next("0.1", Outcome(a.number, put_back="busy"))
+    assert label(b) == "b"
+    assert q.next("0.1", finished(b)) == WAIT and q.snapshot().waiting == 1
+    clock.s += BUSY_S
+    assert label(q.next("0.1")) == "a"
+    assert q.next("0.1", finished(a)) is None  # the other run has finished it
+
+
+def test_asked_to_stop_lanes_leave_and_their_trials_wait():
+    q = queue("a", "b")
+    a = q.next("0.1")
+    assert not q.beat("0.1", a.number, {})
+    q.stop()
+    assert q.beat("0.1", a.number, {})
+    assert q.next("0.1", Outcome(a.number, put_back="stopped")) is None
+    assert q.snapshot().waiting == 2 and q.snapshot().running == {} and q.snapshot().ended == []
 
 
 def with_needs():
-    first = SimpleNamespace(label="tokenizer", id="t", needs=None)
-    after = SimpleNamespace(label="tokens", id="x", needs=first)
-    other = SimpleNamespace(label="pixels", id="y", needs=None)
-    return TrialQueue([first, after, other])
+    first = trial("tokenizer", source="prepare")
+    return TrialQueue([first, trial("tokens", needs=first), trial("pixels")])
 
 
 def test_a_trial_waits_for_what_it_needs_and_others_do_not():
     q = with_needs()
-    assert [q.next(0).label, q.next(1).label] == ["tokenizer", "pixels"]
-    q.finish(1, None)
-    assert q.next(1) == WAIT
-    q.finish(0, None)
-    assert q.next(1).label == "tokens"
-    assert q.next(0) is None
+    tokenizer, pixels = q.next("0.1"), q.next("1.2")
+    assert [label(tokenizer), label(pixels)] == ["tokenizer", "pixels"]
+    assert q.next("1.2", finished(pixels)) == WAIT
+    tokens = q.next("0.1", finished(tokenizer))
+    assert label(tokens) == "tokens"
+    assert q.next("1.2") is None
 
 
 def test_what_needs_a_failed_trial_fails_with_its_reason():
     q = with_needs()
-    q.next(0)
-    q.finish(0, "tokenizer: GateClosed")
-    assert q.next(0).label == "pixels"
-    q.finish(0, None)
-    assert q.next(0) is None
+    tokenizer = q.next("0.1")
+    pixels = q.next("0.1", Outcome(tokenizer.number, "tokenizer: GateClosed"))
+    assert label(pixels) == "pixels"
+    assert q.next("0.1", finished(pixels)) is None
     reason = "it needs the tokenizer: tokenizer: GateClosed"
-    assert q.snapshot().failed == {"tokenizer": "tokenizer: GateClosed", "tokens": reason}
+    assert dict(q.snapshot().ended) == {0: "tokenizer: GateClosed", 1: reason, 2: None}
+
+
+def look(tally, q):
+    """As the driver does: a queue that has forgotten is told."""
+    if not tally.take(q.snapshot(tally.since)):
+        q.restore(tally.ended, tally.deaths)
+        assert tally.take(q.snapshot(tally.since))
+
+
+def test_a_queue_that_was_killed_learns_from_its_lanes_and_the_driver():
+    trials = [trial(name) for name in "abcd"]
+    q, tally = TrialQueue(trials), Tally(trials=trials)
+    a, b = q.next("0.1"), q.next("1.2")
+    q.lost("1.2", "killed")
+    q.next("0.1", Outcome(a.number, "loss is nan"))
+    look(tally, q)
+    assert tally.failed == {0: "loss is nan"} and not tally.is_over
+
+    q = TrialQueue(trials)  # Ray starts it again with what it was made with
+    q.beat("0.1", b.number, epoch(1))  # a lane is at work on it
+    look(tally, q)
+    assert tally.running["0.1"].number == b.number and tally.waiting == 2
+    c = q.next("2.3")
+    assert label(c) == "c", "neither what has failed nor what a lane is at"
+    d = q.next("0.1", finished(b))
+    q.next("2.3", finished(c))
+    q.next("0.1", finished(d))
+    look(tally, q)
+    assert tally.is_over and tally.finished == [1, 2, 3] and tally.failed == {0: "loss is nan"}
+    assert tally.deaths[1].all == 1
+
+
+def test_ten_thousand_trials_are_handed_out_in_linear_time():
+    q = queue(*map(str, range(10_000)))
+    task = q.next("0.1")
+    while task is not None:
+        task = q.next("0.1", finished(task))
+        q.snapshot(since=len(q._ended))
+    assert len(q.snapshot().ended) == 10_000
 
 
 def test_a_data_set_is_decoded_by_one_lane_for_all():
     shelf = Shelf()
-    assert shelf.ask("cifar10", 0) == "decode"
-    assert shelf.ask("cifar10", 1) == "wait"
-    assert shelf.ask("cifar10", 0) == "decode"  # its worker died and was restarted
+    assert shelf.ask("cifar10", "0.1") == "decode"
+    assert shelf.ask("cifar10", "1.2") == "wait"
+    shelf.lost("0.1", "killed", True)
+    assert shelf.ask("cifar10", "1.2") == "decode"
     shelf.put("cifar10", ["reference"])
-    assert shelf.ask("cifar10", 1) == shelf.ask("cifar10", 0) == ["reference"]
+    assert shelf.ask("cifar10", "0.3") == shelf.ask("cifar10", "1.2") == ["reference"]
     shelf.put("cifar10", None)  # lost, or it could not be decoded
-    assert shelf.ask("cifar10", 1) == "decode"
-
-
-def test_asking_for_more_than_the_cluster_has_is_one_line():
-    require_resources(Lanes(count=2), {"CPU": 2.0})
-    with pytest.raises(
-        UserError, match="8 lanes x 1 thread need 8 CPU, the cluster has 2: --lanes 2"
-    ):
-        require_resources(Lanes(count=8), {"CPU": 2.0})
-    with pytest.raises(UserError, match="need 1 GPU, the cluster has 0: leave out --gpus"):
-        require_resources(Lanes(count=2, gpus=0.5), {"CPU": 2.0})
-
-
-def test_default_lanes_use_every_core_once():
-    assert Lanes.default(None, 0.0, 2) == Lanes(count=2, cpus=1)
-    assert Lanes.default(1, 0.0, 2) == Lanes(count=1, cpus=2)
-    assert Lanes.default(3, 0.0, 8) == Lanes(count=3, cpus=2)
+    assert shelf.ask("cifar10", "0.3") == "decode"

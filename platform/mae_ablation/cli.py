@@ -112,11 +112,32 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     add_study(parser)
     parser.add_argument("--plan", action="store_true", help="print trials and cost, run nothing")
     parser.add_argument(
-        "--lanes", type=positive, metavar="N", help="trials side by side (default: one per core)"
+        "--lanes",
+        type=lanes,
+        metavar="N|auto",
+        help="trials side by side (default: auto, as many as there is room for)",
     )
     parser.add_argument(
-        "--gpus", type=share, default=0.0, metavar="G", help="of a GPU for each lane (default: 0)"
+        "--workers",
+        type=positive,
+        default=1,
+        metavar="K",
+        help="of each lane: they train one trial together (default: 1)",
     )
+    parser.add_argument(
+        "--gpus",
+        type=share,
+        default=0.0,
+        metavar="G",
+        help="of a GPU, for each worker (default: 0)",
+    )
+    parser.add_argument(
+        "--batch-per-worker",
+        type=positive,
+        metavar="N",
+        help="images a worker takes at a time, at most (default: its share of the batch)",
+    )
+    parser.add_argument("--accelerator", metavar="TYPE", help="of GPU, as Ray names it: A10G")
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--local", action="store_true", help="run on this machine")
     place.add_argument("--address", metavar="A", help="run on the Ray cluster at this address")
@@ -138,6 +159,10 @@ def positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return int(text)
+
+
+def lanes(text: str) -> int | None:
+    return None if text == "auto" else positive(text)
 
 
 def port(text: str) -> int:
@@ -174,32 +199,34 @@ def common(arguments: argparse.Namespace) -> dict[str, object]:
     return {name: getattr(arguments, name) for name in names}
 
 
+def lane_options(arguments: argparse.Namespace) -> dict[str, object]:
+    names = ("lanes", "gpus", "workers", "batch_per_worker", "accelerator")
+    return {name: getattr(arguments, name) for name in names}
+
+
 def do_run(arguments: argparse.Namespace) -> int:
     from mae_ablation.cluster.place import Cluster, Local, choose
 
     if arguments.plan:
         return print_plan(arguments)
     asked = common(arguments)
-    wanted = {name: value for name, value in asked.items() if name not in ("studies", "store")}
-    load_all(
-        arguments.studies, **wanted
-    )  # an error in a study is said before a place is looked for
+    wanted = {name: asked[name] for name in ("recipe", "changes", "seeds", "phases")}
+    load_all(arguments.studies, **wanted)  # its errors are said before a place is looked for
     place = choose(arguments.address, arguments.cluster, arguments.local)
     print(place.line, flush=True)
-    options = {"lanes": arguments.lanes, "gpus": arguments.gpus}
+    options = {**lane_options(arguments), "reports": arguments.reports}
     if isinstance(place, Cluster):
         from mae_ablation.submit import submit_studies
 
-        store = None if arguments.store == "store" else arguments.store
-        words = {**asked, **options, "reports": arguments.reports, "store": store}
-        return submit_studies(cluster=place, **words)
+        there = None if arguments.store == "store" else arguments.store
+        return submit_studies(cluster=place, **{**asked, **options, "store": there})
     address = "local" if isinstance(place, Local) else place.address
-    unfinished = run_studies(**asked, **options, reports=arguments.reports, address=address)
+    unfinished = run_studies(**asked, **options, address=address)
     return 1 if unfinished else 0
 
 
 def print_plan(arguments: argparse.Namespace) -> int:
-    from mae_ablation.cluster.run import cores
+    from mae_ablation.cluster.session import cores
 
     plans = plan_studies(**common(arguments))
     print(introduction(arguments.studies, plans, arguments.lanes or cores()))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,18 +101,26 @@ def run_studies(
     lanes: int | None = None,
     gpus: float = 0.0,
     address: str = "local",
+    workers: int = 1,
+    batch_per_worker: int | None = None,
+    accelerator: str | None = None,
 ) -> int:
     """Run what is missing of studies, show it in MLflow and write their reports.
 
-    Trials that several studies need are run once. Arguments as in `plan_studies`; `reports` is the
-    folder of reports, `lanes` the number of trials side by side (default: one per core), `gpus`
-    what each lane gets of a GPU, `address` a Ray cluster's ("auto": the one that runs here) or
-    "local" for this machine alone.
+    Trials that several studies need are run once. Arguments as in `plan_studies`, and:
+        reports: folder of reports.
+        lanes: trials side by side (default: as many as there is room for).
+        gpus: what each worker gets of a GPU.
+        address: a Ray cluster's ("auto": the one that runs here), or "local" for this machine.
+        workers: of each lane; they train one trial together.
+        batch_per_worker: images a worker takes at a time, at most (default: its whole share).
+        accelerator: type of GPU, as Ray names it.
 
     Returns the number of trials that have no result.
 
     Raises:
         UserError: with file and line of what cannot be.
+        KeyboardInterrupt: the user asked to leave; what was reached is in checkpoints.
     """
     asked = {"recipe": recipe, "changes": changes, "seeds": seeds, "phases": phases}
     plans = plan_studies(studies, store=store, **asked)
@@ -124,26 +133,46 @@ def run_studies(
 
     from rich.console import Console
 
-    from mae_ablation.cluster.run import Lanes, cores
+    from mae_ablation.cluster.lanes import Lanes, derivation, require_even_batches
+    from mae_ablation.cluster.session import cores
     from mae_ablation.tracking.tracker import Tracker
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    lane = Lanes.default(lanes, gpus, cores())
-    console.print(introduction(studies, plans, lane.count))
+    asked_for = Lanes(
+        count=lanes,
+        gpus=gpus,
+        workers=workers,
+        batch_per_worker=batch_per_worker,
+        accelerator=accelerator,
+    )
+    require_even_batches(todo, asked_for)
+    console.print(introduction(studies, plans, lanes or cores()))
+    baselines = {(plan.study.baseline, plan.study.phases): None for plan in plans}
+    for baseline, kinds in baselines:
+        for line in derivation(baseline, kinds, asked_for):
+            console.print(line)
     tracker = Tracker(plans, Path.cwd())
     began = time.monotonic()
-    if todo:
-        run_missing(console, todo, lane, store, tracker, address)
-    else:
-        tracker.start()
+    try:
+        if not todo:
+            tracker.start()
+        elif not run_missing(console, todo, asked_for, store, tracker, address):
+            return len(todo)
+        return conclude(console, plans, tracker, reports, began)
+    except OSError as error:
+        console.print(f"{store}: {error}: the same command goes on from what the store has")
+        return len(todo) or 1
 
+
+def conclude(console, plans: Sequence[Plan], tracker, reports: Path, began: float) -> int:
+    """Write the reports and say where everything lies; returns how many trials have no result."""
     from mae_ablation.report.report import write_report
 
     files = {
         plan.study.experiment: write_report(plan, reports / plan.study.experiment) for plan in plans
     }
     tracker.close(files)
-    left = missing(trials_of(plans), Store(store))
+    left = missing(trials_of(plans), plans[0].store)
     unfinished = sum(trial.source != "prepare" for trial in left)
     console.print(ending(plans, tracker, files, unfinished, time.monotonic() - began))
     return unfinished
@@ -171,26 +200,54 @@ def introduction(studies: Sequence[Path], plans: Sequence[Plan], lanes: int) -> 
     return "\n\n".join(parts)
 
 
-def run_missing(console, trials, lanes, store: Path | str, tracker, address: str) -> None:
-    """Start Ray, the tracker and the lanes; show how they do until every trial has ended."""
+def run_missing(console, trials, lanes, store: Path | str, tracker, address: str) -> bool:
+    """Start Ray, the tracker and the lanes; show how they do until every trial has ended.
+
+    False: Ray died, which is said.
+
+    Raises:
+        KeyboardInterrupt: the user asked to leave.
+    """
     from mae_ablation.cluster.progress import Progress
-    from mae_ablation.cluster.run import ray_session, run_trials
+    from mae_ablation.cluster.run import fit_lanes, run_trials
+    from mae_ablation.cluster.session import RayDied, ray_session
     from mae_ablation.commit import code_commit
 
-    console.print(f"running {len(trials)} trials on {lanes}")
-    with Progress(console, len(trials)) as progress, ray_session(lanes, address):
-        tracker.start()  # not before: Ray forks, and the tracker's thread imports
-        last = run_trials(trials, lanes, store=store, commit=code_commit(), show=progress.show)
-    record_failures(trials, last.failed, Store(store))
+    try:
+        with Progress(console, len(trials)) as progress, ray_session(address):
+            lanes, scales = fit_lanes(lanes, address)
+            console.print(f"running {len(trials)} trials on {lanes}")
+            tracker.start()  # not before: Ray forks, and the tracker's thread imports
+            tally = run_trials(
+                trials,
+                lanes,
+                store=store,
+                commit=code_commit(),
+                show=progress.show,
+                say=progress.say,
+                scales=scales,
+            )
+    except RayDied as error:
+        console.print(f"{error}; the same command goes on from the last checkpoints")
+        return False
+    if tally.stopped:
+        tracker.close({})
+        raise KeyboardInterrupt
+    record_failures(trials, tally.failed, Store(store))
+    return True
 
 
-def record_failures(trials, failed: dict[str, str], store: Store) -> None:
-    """A trial whose worker died has nobody to say so in the store: mark where it stopped."""
-    for trial in trials:
-        folders = [phase.folder(store) for phase in trial.phases]
-        stopped = next((folder for folder in folders if folder.result() is None), None)
-        if trial.label in failed and stopped and not any(f.failure() for f in folders):
-            stopped.fail(failed[trial.label], "the worker process ended without a word")
+def record_failures(trials: Sequence[Trial], failed: dict[int, str], store: Store) -> None:
+    """A trial whose worker died has nobody to say so in the store: mark where it stopped.
+
+    `failed`: reasons by place in `trials`. Best effort: the store may be what failed.
+    """
+    for number, reason in failed.items():
+        with suppress(OSError):
+            folders = [phase.folder(store) for phase in trials[number].phases]
+            stopped = next((folder for folder in folders if folder.result() is None), None)
+            if stopped and not any(folder.failure() for folder in folders):
+                stopped.fail(reason, "the worker process ended without a word")
 
 
 def require_readable(store: Path | str) -> None:

@@ -7,7 +7,9 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from mae_ablation.cluster.queue import Lease, Snapshot
+from mae_ablation.cluster.crew import slot_of
+from mae_ablation.cluster.queue import Lease
+from mae_ablation.cluster.tally import Tally
 
 PLAIN_EVERY_S = 10.0
 STARTING = "starting Ray and the lanes ..."
@@ -21,13 +23,14 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Shows snapshots of the queue while trials run."""
+    """Shows how the trials stand while they run."""
 
     def __init__(self, console: Console, trials: int) -> None:
         self._console, self._trials = console, trials
         self._began = time.monotonic()
         self._told = 0.0
-        self._seen: set[str] = set()
+        self._finished = 0  # how many of them have been told
+        self._failed: set[int] = set()
         self._live = Live(console=console, refresh_per_second=2) if console.is_terminal else None
 
     def __enter__(self) -> "Progress":
@@ -42,35 +45,52 @@ class Progress:
         if self._live:
             self._live.stop()
 
-    def show(self, snapshot: Snapshot) -> None:
-        self._tell_ended(snapshot)
+    def say(self, line: str) -> None:
+        self._console.print(line)
+
+    def show(self, tally: Tally) -> None:
+        self._tell_ended(tally)
         if self._live:
-            self._live.update(self._table(snapshot))
+            self._live.update(self._table(tally))
         elif time.monotonic() - self._told >= PLAIN_EVERY_S:
             self._told = time.monotonic()
-            for lane, lease in sorted(snapshot.running.items()):
-                self._console.print(f"{self._headline(snapshot)}  lane {lane}: {line(lease)}")
+            if tally.live < tally.wanted:
+                self._console.print(f"{self._headline(tally)}  {waiting(tally)}")
+            for lane, lease in sorted(tally.running.items()):
+                text = line(tally.label(lease.number), lease)
+                self._console.print(f"{self._headline(tally)}  lane {slot_of(lane)}: {text}")
 
-    def _tell_ended(self, snapshot: Snapshot) -> None:
-        for label in snapshot.finished:
-            if label not in self._seen:
-                self._console.print(f"{self._headline(snapshot)}  finished {label}")
-        for label, reason in snapshot.failed.items():
-            if label not in self._seen:
-                self._console.print(f"{self._headline(snapshot)}  FAILED {label}: {reason}")
-        self._seen.update(snapshot.finished, snapshot.failed)
+    def _tell_ended(self, tally: Tally) -> None:
+        headline = self._headline(tally)
+        for number in tally.finished[self._finished :]:
+            self._console.print(f"{headline}  finished {tally.label(number)}")
+        self._finished = len(tally.finished)
+        for number in [n for n in tally.failed if n not in self._failed]:
+            self._console.print(f"{headline}  FAILED {tally.label(number)}: {tally.failed[number]}")
+            self._failed.add(number)
 
-    def _headline(self, snapshot: Snapshot) -> str:
-        ended = len(snapshot.finished) + len(snapshot.failed)
-        return f"[{duration(time.monotonic() - self._began)}] {ended}/{self._trials} trials"
+    def _headline(self, tally: Tally) -> str:
+        passed = duration(time.monotonic() - self._began)
+        return f"[{passed}] {len(tally.ended)}/{self._trials} trials"
 
-    def _table(self, snapshot: Snapshot) -> Table:
-        table = Table(title=self._headline(snapshot), title_justify="left", box=None, expand=False)
+    def _table(self, tally: Tally) -> Table:
+        title = self._headline(tally)
+        title += f"  {waiting(tally)}" if tally.live < tally.wanted else ""
+        table = Table(title=title, title_justify="left", box=None, expand=False)
         for name in ("lane", "trial", "phase", "epoch", "", "loss", "images/s", "left"):
             table.add_column(name, no_wrap=True)
-        for lane, lease in sorted(snapshot.running.items()):
-            table.add_row(str(lane), lease.trial.label, *cells(lease.progress))
+        for lane, lease in sorted(tally.running.items()):
+            label = tally.label(lease.number) + again(lease)
+            table.add_row(slot_of(lane), label, *cells(lease.progress))
         return table
+
+
+def waiting(tally: Tally) -> str:
+    return f"waiting for nodes: {tally.live} of {tally.wanted} lanes"
+
+
+def again(lease: Lease) -> str:
+    return f" (attempt {lease.attempt})" if lease.attempt > 1 else ""
 
 
 def cells(progress: dict) -> tuple:
@@ -87,12 +107,12 @@ def cells(progress: dict) -> tuple:
     )
 
 
-def line(lease: Lease) -> str:
+def line(label: str, lease: Lease) -> str:
     """One lane's progress as text."""
-    p = lease.progress
+    p, label = lease.progress, label + again(lease)
     if not p:
-        return f"{lease.trial.label}  starting"
+        return f"{label}  starting"
     return (
-        f"{lease.trial.label}  {p['phase']} epoch {p['epoch']}/{p['epochs']}  loss {p['loss']:.4f}"
+        f"{label}  {p['phase']} epoch {p['epoch']}/{p['epochs']}  loss {p['loss']:.4f}"
         f"  {p['images_per_s']:,.0f} images/s  {duration(p['seconds_left'])} left"
     )

@@ -1,96 +1,251 @@
-"""Queue: hands out trials on lease, one per lane, and knows how each of them is doing."""
+"""Queue: hands out trials on lease, one per lane, and knows how each of them is doing.
 
+Trials are known by their numbers in the list that the queue was made with. A queue that is killed
+is started again by Ray with the same list and no memory: lanes tell it what they are at, the driver
+what had ended (cluster/tally.py), and the store is the truth: a trial that is handed out twice is
+claimed once, or found finished.
+"""
+
+import heapq
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mae_ablation.study.trial import Trial
 
-ATTEMPTS = 3  # a trial whose worker died so often is given up
+ATTEMPTS = 3  # a trial whose worker died so often without getting further is given up
+BUSY_S = 5.0  # until a trial that another run is at work on is tried again
 WAIT = "wait"
+WAITING, LEASED, ENDED = "waiting", "leased", "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a lane is to do next."""
+
+    number: int
+    trial: Trial
+    attempt: int = 1
+    """how often the trial has been started, this time included"""
+    owner: str = ""
+    """lane for whose claims in the store this one stands in: its own, or that of a dead one"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a task."""
+
+    number: int
+    failure: str | None = None
+    """the reason; None: the trial is finished"""
+    put_back: str = ""
+    """"busy": another run is at work on it; "stopped": it was asked to leave"""
 
 
 @dataclass(slots=True)
 class Lease:
     """A trial in a lane's hands."""
 
-    trial: Trial
-    attempts: int = 1
+    number: int
+    attempt: int = 1
     progress: dict = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Deaths:
+    """Workers that died at a trial."""
+
+    all: int = 0
+    in_a_row: int = 0
+    """without getting further; node losses do not count"""
+    reached: dict[str, int] = field(default_factory=dict)
+    """furthest epoch of each phase"""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """State of the queue at one moment."""
+    """State of the queue at one moment; of what has ended, only the news."""
 
+    generation: str
     waiting: int
-    running: dict[int, Lease]
+    running: dict[str, Lease]
     """by lane"""
-    finished: tuple[str, ...]
-    """labels, in order"""
-    failed: dict[str, str]
-    """reason by label"""
+    ended: list[tuple[int, str | None]]
+    """number and failure of the trials that ended since the last snapshot, in order"""
+    deaths: dict[int, Deaths]
+    """by number, of trials whose worker has died"""
+    lanes: set[str]
+    """that have asked for a trial"""
+    refusal: str | None
+    """why the study cannot go on"""
 
 
 class TrialQueue:
-    """A restarted lane gets its unfinished trial again, and goes on from its last checkpoint.
+    """An actor. A trial waits for what it needs (a tokeniser, a PCA) while that is to be run."""
 
-    A trial waits for what it needs (a tokeniser, a PCA) while that is still to be run.
-    """
+    def __init__(self, trials: list[Trial] | Callable[[], list[Trial]]) -> None:
+        """`trials`: or what fetches them, as Ray warns of actors with large arguments."""
+        trials = trials() if callable(trials) else trials
+        self._generation = uuid.uuid4().hex
+        self._trials = trials
+        self._state = [WAITING] * len(trials)
+        self._waiting = len(trials)
+        self._ready: list[int] = []  # a heap; entries that no longer wait are skipped
+        self._aside: list[tuple[float, int]] = []  # a heap: when to try again, and what
+        self._blocked: dict[int, list[int]] = defaultdict(list)  # by what they need
+        self._leases: dict[str, Lease] = {}
+        self._ended: list[tuple[int, str | None]] = []
+        self._deaths: dict[int, Deaths] = defaultdict(Deaths)
+        self._owners: dict[int, str] = {}
+        self._lanes: set[str] = set()
+        self._gone: set[str] = set()
+        self._stopping = False
+        self._refusal: str | None = None
+        by_id = {trial.id: n for n, trial in enumerate(trials) if trial.source == "prepare"}
+        for number, trial in enumerate(trials):
+            need = by_id.get(trial.needs.id) if trial.needs else None
+            self._ready.append(number) if need is None else self._blocked[need].append(number)
 
-    def __init__(self, trials: list[Trial]) -> None:
-        self._waiting = list(trials)
-        self._leases: dict[int, Lease] = {}
-        self._finished: list[str] = []
-        self._failed: dict[str, str] = {}
-        self._gone: dict[str, str] = {}  # reason by id of failed trials that others need
+    # what lanes call
 
-    def next(self, lane: int) -> Trial | str | None:
-        """The lane's next trial, WAIT while others run what it needs, None when all is done."""
+    def next(self, lane: str, outcome: Outcome | None = None) -> Task | str | None:
+        """Take back what became of the lane's task; its next one.
+
+        WAIT while what is left waits for others, None when there is nothing more to do.
+        """
+        self._lanes.add(lane)
+        self._take_back(lane, outcome)
+        if self._stopping or lane in self._gone:
+            return None
+        number = self._pop()
+        if number is None:
+            return WAIT if self._waiting else None
+        self._set(number, LEASED)
+        attempt = self._deaths[number].all + 1 if number in self._deaths else 1
+        self._leases[lane] = Lease(number, attempt)
+        return Task(number, self._trials[number], attempt, self._owners.get(number, lane))
+
+    def beat(self, lane: str, number: int, progress: dict) -> bool:
+        """A lane at work says how its trial is doing; returns whether it is to stop."""
+        self._lanes.add(lane)
+        if lane in self._gone:
+            return True
+        if lane not in self._leases and self._state[number] == WAITING:
+            self._set(number, LEASED)  # handed out before the queue was killed
+            self._leases[lane] = Lease(number)
         lease = self._leases.get(lane)
-        if lease and lease.attempts < ATTEMPTS:
-            lease.attempts += 1
-            return lease.trial
-        if lease:
-            self.finish(lane, f"its worker died {ATTEMPTS} times")
-        for trial in self._ready():
-            self._waiting.remove(trial)
-            self._leases[lane] = Lease(trial)
-            return trial
-        return WAIT if self._waiting else None
+        if lease and lease.number == number and progress:
+            lease.progress = progress
+            self._note_progress(number, progress)
+        return self._stopping
 
-    def _ready(self) -> list[Trial]:
-        """Waiting trials whose needs are finished, in order; those whose needs failed are out."""
-        open_ids = {trial.id for trial in self._waiting}
-        open_ids |= {lease.trial.id for lease in self._leases.values()}
-        for trial in [t for t in self._waiting if t.needs and t.needs.id in self._gone]:
-            self._waiting.remove(trial)
-            self._failed[trial.label] = (
-                f"it needs the {trial.needs.label}: " + (self._gone[trial.needs.id])
-            )
-        return [t for t in self._waiting if not t.needs or t.needs.id not in open_ids]
+    def refuse(self, reason: str) -> None:
+        """A lane finds that the study cannot go on."""
+        self._refusal, self._stopping = reason, True
 
-    def progress(self, lane: int, progress: dict) -> None:
-        if lane in self._leases:
-            self._leases[lane].progress = progress
+    # what the driver calls
 
-    def finish(self, lane: int, failure: str | None) -> None:
-        """The lane's trial is over: finished if `failure` is None."""
-        trial = self._leases.pop(lane).trial
-        if failure is None:
-            self._finished.append(trial.label)
-        else:
-            self._failed[trial.label] = failure
-            self._gone[trial.id] = failure
+    def lost(self, lane: str, reason: str, counts: bool = True) -> None:
+        """The lane is gone: its trial waits for another, unless it has killed too many workers.
 
-    def leave(self, lane: int) -> None:
-        """The lane is gone for good: its trial waits for another."""
+        `counts`: the worker's death may be the trial's fault.
+        """
+        self._gone.add(lane)
         lease = self._leases.pop(lane, None)
-        if lease:
-            self._waiting.insert(0, lease.trial)
+        if lease is None:
+            return
+        deaths = self._deaths[lease.number]
+        deaths.all += 1
+        deaths.in_a_row += counts
+        self._owners.setdefault(lease.number, lane)
+        if deaths.in_a_row >= ATTEMPTS:
+            self._end(
+                lease.number,
+                f"its worker died {ATTEMPTS} times without getting further "
+                f"(attempt {deaths.all}): {reason}",
+            )
+        else:
+            self._put_back(lease.number)
 
-    def snapshot(self) -> Snapshot:
+    def stop(self) -> None:
+        """Have every lane save what it is at, and leave."""
+        self._stopping = True
+
+    def restore(self, ended: dict[int, str | None], deaths: dict[int, Deaths]) -> None:
+        """What the driver knows from a queue that was killed."""
+        self._deaths.update(deaths)
+        for number, failure in ended.items():
+            self._end(number, failure)
+
+    def snapshot(self, since: int = 0) -> Snapshot:
+        """State now; `since`: how many ended trials the driver knows of this generation."""
         return Snapshot(
-            waiting=len(self._waiting),
+            generation=self._generation,
+            waiting=self._waiting,
             running=dict(self._leases),
-            finished=tuple(self._finished),
-            failed=dict(self._failed),
+            ended=self._ended[since:],
+            deaths={number: deaths for number, deaths in self._deaths.items() if deaths.all},
+            lanes=self._lanes,
+            refusal=self._refusal,
         )
+
+    # bookkeeping
+
+    def _take_back(self, lane: str, outcome: Outcome | None) -> None:
+        lease = self._leases.pop(lane, None)
+        if outcome is None:
+            if lease:
+                self._put_back(lease.number)
+        elif outcome.put_back:
+            self._put_back(outcome.number, BUSY_S if outcome.put_back == "busy" else 0.0)
+        else:
+            self._end(outcome.number, outcome.failure)
+
+    def _put_back(self, number: int, wait_s: float = 0.0) -> None:
+        held = any(lease.number == number for lease in self._leases.values())
+        if held or self._state[number] == ENDED:
+            return
+        self._set(number, WAITING)
+        if wait_s:
+            heapq.heappush(self._aside, (time.monotonic() + wait_s, number))
+        else:
+            heapq.heappush(self._ready, number)
+
+    def _pop(self) -> int | None:
+        """The first trial that is ready; else one that was busy some seconds ago."""
+        while self._ready:
+            number = heapq.heappop(self._ready)
+            if self._state[number] == WAITING:
+                return number
+        while self._aside and self._aside[0][0] <= time.monotonic():
+            _, number = heapq.heappop(self._aside)
+            if self._state[number] == WAITING:
+                return number
+        return None
+
+    def _end(self, number: int, failure: str | None) -> None:
+        """The trial is over, and with a failed one those that need it."""
+        if self._state[number] == ENDED:
+            return
+        self._set(number, ENDED)
+        self._ended.append((number, failure))
+        if number in self._deaths and not self._deaths[number].all:
+            del self._deaths[number]
+        for other in self._blocked.pop(number, ()):
+            if failure is None:
+                heapq.heappush(self._ready, other)
+            else:
+                self._end(other, f"it needs the {self._trials[number].label}: {failure}")
+
+    def _set(self, number: int, state: str) -> None:
+        self._waiting += (state == WAITING) - (self._state[number] == WAITING)
+        self._state[number] = state
+
+    def _note_progress(self, number: int, progress: dict) -> None:
+        deaths = self._deaths[number]
+        phase, epoch = progress["phase"], progress["epoch"]
+        if epoch > deaths.reached.get(phase, 0):
+            deaths.reached[phase] = epoch
+            deaths.in_a_row = 0

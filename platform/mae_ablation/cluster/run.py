@@ -1,201 +1,171 @@
-"""Runs trials on lanes. The only home of Ray, with lane.py and its queue actor."""
+"""Runs trials on lanes: starts them, watches over them, and knows when to stop."""
 
 import os
-import secrets
-import threading
+import shutil
+import socket
+import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from mae_ablation.cluster.queue import ATTEMPTS, Snapshot, TrialQueue
+from mae_ablation.cluster import capacity
+from mae_ablation.cluster.crew import Crew
+from mae_ablation.cluster.demand import Demand
+from mae_ablation.cluster.interrupt import Interrupt
+from mae_ablation.cluster.lanes import Lanes
+from mae_ablation.cluster.life import Life
+from mae_ablation.cluster.marker import mark
+from mae_ablation.cluster.queue import TrialQueue
+from mae_ablation.cluster.session import RayDied, cores, ray_session, require_alive
 from mae_ablation.cluster.shelf import Shelf
+from mae_ablation.cluster.tally import Tally
 from mae_ablation.store.files import files_at
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.trial import Trial
 
+__all__ = ["Lanes", "RayDied", "cores", "fit_lanes", "ray_session", "run_trials"]
+
 POLL_S = 0.5
-
-ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # a dead worker is seen at once
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # saves a process per lane
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",  # importing torch on a busy machine
-    "RAY_worker_niceness": "0",  # at Ray's 15, lanes starve beside any other busy program
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-}
-"""Set for Ray's processes unless the user has set them."""
+ANSWER_S = 300.0  # the queue's: it may have to be started again on a busy machine
+LEAVE_S = 15.0  # for lanes that have nothing more to do
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Lanes:
-    """How many trials run side by side, and what each of them has."""
+def nodes() -> list[capacity.Node]:
+    """Resources of the cluster's nodes that are alive."""
+    import ray
 
-    count: int
-    cpus: int = 1
-    gpus: float = 0.0
-
-    @staticmethod
-    def default(count: int | None, gpus: float, cpus_here: int) -> "Lanes":
-        """One lane per core with one thread each, unless `count` says otherwise."""
-        count = count or cpus_here
-        return Lanes(count=count, cpus=max(1, cpus_here // count), gpus=gpus)
-
-    def __str__(self) -> str:
-        gpu = f" and {self.gpus:g} GPU" if self.gpus else ""
-        return (
-            f"{self.count} lane{'s' * (self.count > 1)} x "
-            f"{self.cpus} thread{'s' * (self.cpus > 1)}{gpu}"
-        )
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+def fit_lanes(lanes: Lanes, address: str = "local") -> tuple[Lanes, bool]:
+    """The lanes with their number and the threads of each worker; whether the cluster scales.
+
+    In a Ray session.
+
+    Raises:
+        UserError: there will never be room for those asked for.
+    """
+    there = nodes()
+    cluster = capacity.cluster_file() if address != "local" else None
+    shape = capacity.fitted(lanes, there + capacity.worker_types(cluster or {}))
+    count = capacity.limit(shape, there, cluster)
+    return replace(shape, count=count), cluster is not None
 
 
 def run_trials(
-    trials: list[Trial],
+    trials: Sequence[Trial],
     lanes: Lanes,
     *,
     store: Path | str,
     commit: str,
-    show: Callable[[Snapshot], None],
-) -> Snapshot:
-    """Run all trials and return the queue's last state. `show` is called twice a second."""
-    import ray
+    show: Callable[[Tally], None],
+    say: Callable[[str], None] = print,
+    scales: bool = False,
+    work: Callable[..., str | None] | None = None,
+) -> Tally:
+    """Run all trials in a Ray session, until they have ended or the user wants to leave.
 
-    queue = ray.remote(num_cpus=0)(TrialQueue).remote(trials)
-    shelf = ray.remote(num_cpus=0)(Shelf).remote()
-    place = files_at(store).root  # workers have other working directories
-    errors: list[BaseException] = []
-    threads = [
-        threading.Thread(
-            target=keep_lane,
-            args=(
-                lane,
-                lanes,
-                queue,
-                shelf,
-                place,
-                commit,
-                ATTEMPTS * len(trials),
-                errors,
-            ),
-            name=f"lane-{lane}",
-            daemon=True,
-        )
-        for lane in range(min(lanes.count, len(trials)))
-    ]
-    for thread in threads:
-        thread.start()
-    while any(thread.is_alive() for thread in threads):
-        show(ray.get(queue.snapshot.remote()))
-        time.sleep(POLL_S)
-    last = ray.get(queue.snapshot.remote())
-    show(last)
-    if errors and (last.waiting or last.running):
-        raise errors[0]
-    return last
+    Args:
+        lanes: as `fit_lanes` gives them.
+        show: called twice a second.
+        say: told what happens to lanes, a line at a time.
+        scales: whether the cluster starts nodes where they are asked for.
+        work: stands in for run_trial, with its arguments.
 
-
-@contextmanager
-def ray_session(lanes: Lanes, address: str = "local") -> Iterator[None]:
-    """Ray for the block: the cluster at an address, or one on this machine for "local".
+    Returns how they stand; `stopped` says whether the user left.
 
     Raises:
-        UserError: no cluster there, or it lacks what the lanes ask for.
+        UserError: the store is not shared with a node.
+        RayDied: Ray is gone.
     """
-    prepare_environment(address)
-    import ray  # after: Ray reads its environment once, when it is imported
-
-    try:
-        start_ray(address)
-        require_resources(lanes, ray.cluster_resources())
-        yield
-    finally:
-        ray.shutdown()
-
-
-def prepare_environment(address: str) -> None:
-    """Settings of Ray's processes, where the user has none of their own."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    if address == "local" and "RAY_AUTH_MODE" not in os.environ:
-        # a token for this session alone: Ray would write one into the home folder
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
-
-
-def start_ray(address: str) -> None:
-    """Join the cluster at an address, or start a quiet "local" one."""
     import ray
 
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address == "local":
-        ray.init(address, num_cpus=cores(), include_dashboard=False, **quiet)
-        return
-    try:
-        ray.init(address, **quiet)
-    except ConnectionError:
-        raise UserError(f"no Ray cluster answers at {address}") from None
-
-
-def require_resources(lanes: Lanes, available: dict[str, float]) -> None:
-    """Raises UserError if the lanes ask for more than the cluster has: Ray would wait for ever."""
-    for name, each in (("CPU", lanes.cpus), ("GPU", lanes.gpus)):
-        wanted, there = each * lanes.count, available.get(name, 0)
-        if wanted > there:
-            remedy = f"--lanes {int(there // each)}" if there >= each else "leave out --gpus"
-            raise UserError(f"{lanes} need {wanted:g} {name}, the cluster has {there:g}: {remedy}")
-
-
-def keep_lane(
-    lane: int,
-    lanes: Lanes,
-    queue,
-    shelf,
-    store: str,
-    commit: str,
-    restarts: int,
-    errors: list[BaseException],
-) -> None:
-    """One TorchTrainer for the lane's whole life; Ray Train restarts it when its worker dies."""
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
-
-    from mae_ablation.cluster.lane import lane_loop
-
-    resources = {"CPU": lanes.cpus} | ({"GPU": lanes.gpus} if lanes.gpus else {})
-    trainer = TorchTrainer(
-        lane_loop,
-        train_loop_config={
-            "queue": queue,
-            "shelf": shelf,
-            "lanes": lanes.count,
-            "lane": lane,
-            "store": store,
-            "threads": lanes.cpus,
-            "gpu": lanes.gpus > 0,
-            "commit": commit,
-        },
-        torch_config=TorchConfig(backend="gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=1, use_gpu=lanes.gpus > 0, resources_per_worker=resources
-        ),
-        run_config=RunConfig(
-            name=f"lane-{lane}",
-            storage_path=f"{store}/.lanes/{os.getpid()}-{lane}",
-            failure_config=FailureConfig(max_failures=restarts),
-        ),
+    place = files_at(store).root  # workers have other working directories
+    forever = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
+    tally = Tally(trials=list(trials))
+    kept = ray.put(tally.trials)  # as long as the queue may have to be started again
+    queue = ray.remote(**forever)(TrialQueue).remote(partial(ray.get, kept))
+    shelf = ray.remote(**forever)(Shelf).remote()
+    notes = tempfile.mkdtemp(prefix="mae-ablation-")
+    config = {
+        "queue": queue,
+        "shelf": shelf,
+        "run": f"{socket.gethostname()}-{os.getpid()}-{time.time_ns()}",
+        "store": place,
+        "marker": mark(place),
+        "threads": lanes.cpus,
+        "gpu": lanes.gpus > 0,
+        "batch_per_worker": lanes.batch_per_worker,
+        "commit": commit,
+        "work": work,
+    }
+    crew = Crew(
+        [queue, shelf],
+        room=lambda: capacity.room(nodes(), lanes),
+        limit=lanes.count or 1,
+        make=lambda lane, count: Life(lane, lanes, {**config, "lanes": count}, notes),
     )
     try:
-        trainer.fit()
-    except BaseException as error:  # noqa: B036 - reported by the main thread, not lost in this one
-        errors.append(error)
-        for actor in (queue, shelf):
-            actor.leave.remote(lane)
-    finally:  # Ray Train's own notes; phases keep their state in the store
-        files_at(store).remove(f".lanes/{os.getpid()}-{lane}")
+        with Interrupt() as interrupt, Demand(lanes, scales=scales) as demand:
+            watch(tally, queue, crew, demand, interrupt, show, say)
+    except ray.exceptions.RayError as error:
+        require_alive()
+        raise RayDied(f"Ray does not answer: {first_line(error)}") from None
+    finally:
+        shutil.rmtree(notes, ignore_errors=True)
+    if tally.refusal:
+        raise UserError(tally.refusal)
+    return tally
+
+
+def watch(
+    tally: Tally,
+    queue: Any,
+    crew: Crew,
+    demand: Demand,
+    interrupt: Interrupt,
+    show: Callable[[Tally], None],
+    say: Callable[[str], None],
+) -> None:
+    """Until every trial has ended, or every lane has left."""
+    while True:
+        look(tally, queue)
+        if tally.is_over:
+            break
+        crew.reap(tally, say)
+        if interrupt.asked and not tally.stopped:
+            tally.stopped = True
+            say("finishing the running step and saving; Ctrl-C again stops at once")
+        if tally.stopped or tally.refusal:
+            queue.stop.remote()  # each time: it may have been started again
+            if not any(lane in tally.entered for lane in crew.alive):
+                break
+        else:
+            tally.wanted = crew.wanted(tally)
+            demand.ask(tally.wanted)
+            crew.fill(tally)
+            tally.live = len(crew.alive)
+        show(tally)
+        time.sleep(POLL_S)
+    show(tally)
+    crew.wait(0.0 if tally.stopped else LEAVE_S)
+
+
+def look(tally: Tally, queue: Any) -> None:
+    """Ask the queue how the trials stand; tell one that was killed what it has forgotten."""
+    import ray
+
+    require_alive()
+    if not tally.take(ray.get(queue.snapshot.remote(tally.since), timeout=ANSWER_S)):
+        queue.restore.remote(tally.ended, tally.deaths)
+        tally.take(ray.get(queue.snapshot.remote(tally.since), timeout=ANSWER_S))
+
+
+def first_line(error: BaseException) -> str:
+    with suppress(IndexError):
+        return str(error).strip().splitlines()[0]
+    return type(error).__name__

@@ -13,23 +13,23 @@ ASK_AGAIN_S = 0.2
 
 
 class Shelf:
-    """Says which lane decodes a set, and where it lies once it is decoded. An actor."""
+    """Says which lane decodes a set, and where it lies once it is decoded. An actor.
+
+    One that is killed starts again with nothing: sets are decoded again.
+    """
 
     def __init__(self) -> None:
         self._sets: dict[Any, list] = {}
-        self._decoding: dict[Any, int] = {}
+        self._decoding: dict[Any, str] = {}
 
-    def ask(self, key: Any, lane: int) -> list | str:
-        """A list with the reference; "decode" if it is this lane's turn; else "wait".
-
-        A lane whose worker died while decoding is restarted, and asks again.
-        """
+    def ask(self, key: Any, lane: str) -> list | str:
+        """A list with the reference; "decode" if it is this lane's turn; else "wait"."""
         if key in self._sets:
             return self._sets[key]
         return "decode" if self._decoding.setdefault(key, lane) == lane else "wait"
 
-    def leave(self, lane: int) -> None:
-        """The lane is gone for good: another may decode what it was at."""
+    def lost(self, lane: str, reason: str, counts: bool) -> None:
+        """The lane is gone: another may decode what it was at."""
         self._decoding = {key: at for key, at in self._decoding.items() if at != lane}
 
     def put(self, key: Any, reference: list | None) -> None:
@@ -41,7 +41,7 @@ class Shelf:
             self._sets[key] = reference
 
 
-def fetch(shelf, lane: int, trial: Trial) -> None:
+def fetch(shelf, lane: str, trial: Trial) -> None:
     """Have the trial's data set in this process, from the shelf where it fits in memory.
 
     A set that cannot be decoded is left to the trial, which meets the same error and says so.
@@ -54,15 +54,19 @@ def fetch(shelf, lane: int, trial: Trial) -> None:
     if not dataset.fits_in_memory(data) or dataset.is_installed(data):
         return
     key = dataset.key_of(data)
-    while (answer := ray.get(shelf.ask.remote(key, lane))) == "wait":
-        time.sleep(ASK_AGAIN_S)
-    if answer == "decode":
-        answer = _decode(shelf, key, data)
-    try:
-        if answer:
-            dataset.install(data, dataset.from_arrays(ray.get(answer[0])))
-    except ray.exceptions.ObjectLostError:  # the lane that put it there is gone
-        ray.get(shelf.put.remote(key, None))
+    while True:
+        answer = ray.get(shelf.ask.remote(key, lane))
+        if answer == "wait":
+            time.sleep(ASK_AGAIN_S)
+            continue
+        if answer == "decode":
+            answer = _decode(shelf, key, data)
+        try:
+            if answer:
+                dataset.install(data, dataset.from_arrays(ray.get(answer[0])))
+            return
+        except ray.exceptions.ObjectLostError:  # the lane that put it there is gone, or its node
+            ray.get(shelf.put.remote(key, None))
 
 
 def _decode(shelf, key: Any, data) -> list | None:

@@ -33,7 +33,7 @@ class Tracker(threading.Thread):
         """Wait for the last look, then log each experiment's report in a run of its own."""
         self._closing.set()
         self.join()
-        for experiment in self._experiments if self.trouble is None else ():
+        for experiment in self._experiments if reports and self.trouble is None else ():
             files = reports[experiment.name]
             self._try(lambda experiment=experiment, files=files: experiment.log_report(files))
 

@@ -1,0 +1,25 @@
+"""Leftovers: placement groups whose controller died.
+
+Ray removes them only while a dashboard runs (measured with 2.60): else they keep their CPUs and
+GPUs, and the lane finds no room when it starts again.
+"""
+
+import contextlib
+
+
+def remove_leftovers() -> None:
+    """Remove this job's placement groups whose maker is dead."""
+    import ray
+    from ray._private.state import state
+    from ray._raylet import PlacementGroupID
+    from ray.core.generated.gcs_pb2 import PlacementGroupTableData
+    from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+    job = ray.get_runtime_context().get_job_id()
+    # who made a group is not in Ray's public table
+    for row in state._connect_and_get_accessor().get_placement_group_table():
+        group = PlacementGroupTableData.FromString(row)
+        mine = group.creator_job_id.hex() == job and group.creator_actor_dead
+        if mine and group.state != PlacementGroupTableData.REMOVED:
+            with contextlib.suppress(ray.exceptions.RayError):
+                remove_placement_group(PlacementGroup(PlacementGroupID(group.placement_group_id)))

@@ -1,0 +1,29 @@
+"""Marker: a file in the store by which a lane on another machine knows it is the same store."""
+
+import json
+import uuid
+
+from mae_ablation.store.folder import Store
+
+NAME = ".store"
+
+
+def mark(store: str) -> str:
+    """The store's own name, which is written once. Raises OSError."""
+    files = Store(store).files
+    if files.read(NAME) is None:
+        files.write(NAME, json.dumps({"id": uuid.uuid4().hex}).encode() + b"\n")
+    return json.loads(files.read(NAME))["id"]
+
+
+def unshared(store: str, marker: str) -> str | None:
+    """Why the store of this name here is not the one that was marked; None: it is."""
+    import ray
+
+    files = Store(store).files
+    files.refresh()
+    found = files.read(NAME)
+    if found is not None and json.loads(found)["id"] == marker:
+        return None
+    node = ray.util.get_node_ip_address()
+    return f"the store {store} is not shared with node {node}: use a shared folder or s3://"

@@ -1,0 +1,96 @@
+"""Session: Ray for one run, started here or joined, and how one notices that it is gone."""
+
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mae_ablation.study.errors import UserError
+
+STARTS = 3  # a busy machine may be too slow for Ray's own patience once
+VITAL = ("gcs_server", "raylet")
+
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # a dead worker is seen at once
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # saves a process per lane
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",  # a lane that has no room is given up then
+    "RAY_worker_niceness": "0",  # at Ray's 15, lanes starve beside any other busy program
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+"""Set for Ray's processes unless the user has set them."""
+
+
+class RayDied(Exception):
+    """Ray is gone, and with it every lane; what they had saved is in the store."""
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+@contextmanager
+def ray_session(address: str = "local") -> Iterator[None]:
+    """Ray for the block: the cluster at an address, or one on this machine for "local".
+
+    Raises:
+        UserError: no cluster answers there.
+        RayDied: Ray does not start on this machine.
+    """
+    prepare_environment(address)
+    import ray  # after: Ray reads its environment once, when it is imported
+
+    try:
+        start_ray(address)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def prepare_environment(address: str) -> None:
+    """Settings of Ray's processes, where the user has none of their own."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if address == "local" and "RAY_AUTH_MODE" not in os.environ:
+        # a token for this session alone: Ray would write one into the home folder
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+
+
+def start_ray(address: str) -> None:
+    """Join the cluster at an address, or start a quiet "local" one."""
+    import ray
+
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address != "local":
+        try:
+            ray.init(address, **quiet)
+        except ConnectionError:
+            raise UserError(f"no Ray cluster answers at {address}") from None
+        return
+    for tried in range(1, STARTS + 1):
+        try:
+            ray.init(address, num_cpus=cores(), include_dashboard=False, **quiet)
+            return
+        except Exception as error:  # of many types: what fails is one of several processes
+            ray.shutdown()
+            if tried == STARTS:
+                reason = f"{type(error).__name__}: {error}".splitlines()[0]
+                raise RayDied(f"Ray does not start on this machine: {reason}") from None
+            print(f"Ray did not start ({type(error).__name__}): trying again", file=sys.stderr)
+
+
+def require_alive() -> None:
+    """Raises RayDied if a process that Ray cannot do without has ended on this machine.
+
+    To be asked often: some seconds later Ray ends this process, too, without a word.
+    """
+    import ray
+
+    node = ray._private.worker._global_node  # there is no public way to ask
+    dead = [name for name, _ in node.dead_processes()] if node else []
+    if gone := [name for name in dead if name in VITAL]:
+        raise RayDied(f"Ray on this machine died: its {' and '.join(gone)} ended")

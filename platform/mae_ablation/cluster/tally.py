@@ -1,0 +1,75 @@
+"""Tally: what the driver knows of a run. It outlives a queue that is killed."""
+
+from dataclasses import dataclass, field
+
+from mae_ablation.cluster.queue import Deaths, Lease, Snapshot
+from mae_ablation.study.trial import Trial
+
+
+@dataclass(kw_only=True, slots=True)
+class Tally:
+    """How the trials of a run stand."""
+
+    trials: list[Trial]
+    wanted: int = 0
+    """lanes that there is work for, and that were asked for"""
+    live: int = 0
+    """lanes that have been started and have not ended"""
+    waiting: int = 0
+    running: dict[str, Lease] = field(default_factory=dict)
+    """by lane"""
+    finished: list[int] = field(default_factory=list)
+    """numbers, in order"""
+    failed: dict[int, str] = field(default_factory=dict)
+    """reason by number"""
+    deaths: dict[int, Deaths] = field(default_factory=dict)
+    entered: set[str] = field(default_factory=set)
+    """lanes that have asked for a trial"""
+    refusal: str | None = None
+    stopped: bool = False
+    """whether the user asked to leave"""
+    _ended: dict[int, str | None] = field(default_factory=dict)
+    _generation: str = ""
+    _seen: int = 0
+
+    @property
+    def since(self) -> int:
+        """How many ended trials are known of this generation of the queue."""
+        return self._seen
+
+    @property
+    def ended(self) -> dict[int, str | None]:
+        """Failure by number: what a queue that was started again has to be told."""
+        return self._ended
+
+    @property
+    def is_over(self) -> bool:
+        return len(self._ended) == len(self.trials)
+
+    def label(self, number: int) -> str:
+        return self.trials[number].label
+
+    def take(self, snapshot: Snapshot) -> bool:
+        """Take over what a snapshot says.
+
+        False: it is of a queue that was started again and has yet to be told what this one knows.
+        """
+        again = snapshot.generation != self._generation
+        if again and self._generation:
+            self._generation, self._seen = snapshot.generation, 0
+            return False
+        self._generation = snapshot.generation
+        self._seen += len(snapshot.ended)
+        for number, failure in snapshot.ended:
+            if number in self._ended:
+                continue
+            self._ended[number] = failure
+            if failure is None:
+                self.finished.append(number)
+            else:
+                self.failed[number] = failure
+        self.waiting, self.running = snapshot.waiting, snapshot.running
+        self.deaths.update(snapshot.deaths)
+        self.entered |= snapshot.lanes
+        self.refusal = self.refusal or snapshot.refusal
+        return True

@@ -1,0 +1,84 @@
+"""Processes of a running study, as a kill script sees them; Linux only."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from conftest import ROOT, TOY_RECIPE
+
+PATIENCE_S = 600  # a guard against hanging, not a bound on speed
+WORKER, CONTROLLER, QUEUE = "ray::RayTrainWorker", "ray::TrainController", "ray::TrialQueue"
+
+
+def parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    except (OSError, IndexError):
+        return 0
+
+
+def descendants(root: int, name: str = "") -> list[int]:
+    """Processes started by `root`, directly or not, whose command line begins with `name`."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_text()
+        except OSError:
+            continue
+        pid = ancestor = int(entry.name)
+        while ancestor not in (0, 1, root):
+            ancestor = parent(ancestor)
+        if ancestor == root and pid != root and command.startswith(name):
+            found.append(pid)
+    return found
+
+
+def wait_for(condition, what: str):
+    until = time.monotonic() + PATIENCE_S
+    while not (value := condition()):
+        assert time.monotonic() < until, f"waited {PATIENCE_S} s for {what}"
+        time.sleep(0.05)
+    return value
+
+
+def kill(root: int, name: str) -> None:
+    """Kill one process of a study without warning."""
+    os.kill(wait_for(lambda: descendants(root, name), name)[0], signal.SIGKILL)
+
+
+def write_place(place: Path, study: str, **pretrain: float) -> Path:
+    """A folder with studies/x.yaml and its recipe, as a clone of the repository would have."""
+    changes = "".join(f"{name}: {value}, " for name, value in pretrain.items())
+    recipe = TOY_RECIPE.replace("pretrain: {epochs: 2, ", "pretrain: {" + changes)
+    (place / "studies" / "recipes").mkdir(parents=True)
+    (place / "studies" / "x.yaml").write_text(study)
+    (place / "studies" / "recipes" / "toy.yaml").write_text(recipe)
+    return place / "studies" / "x.yaml"
+
+
+def start(place: Path, *words: str, study: str = "studies/x.yaml", **environment: str):
+    """The study's driver, in a process group of its own; its words go to `driver.log`."""
+    with open(place / "driver.log", "ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "mae_ablation", "run", study, *words],
+            cwd=place,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "platform"), **environment},
+            start_new_session=True,
+        )
+
+
+def finish(driver: subprocess.Popen, place: Path) -> str:
+    """Wait for the driver's end, which is to be a good one; what it said."""
+    status = driver.wait(timeout=PATIENCE_S)
+    said = (place / "driver.log").read_text()
+    assert status == 0, f"exit status {status}:\n{said}"
+    return said
+
+
+def journal_lines(place: Path) -> int:
+    return sum(p.read_bytes().count(b"\n") for p in place.glob("store/*/*/journal.jsonl"))

@@ -1,0 +1,87 @@
+"""What two stores have to have in common, however often the study of one was killed."""
+
+import json
+import sqlite3
+from io import BytesIO
+from pathlib import Path
+
+import torch
+
+from mae_ablation.commands import plan_study
+from mae_ablation.phases.trial import run_trial
+from mae_ablation.store.folder import Store
+
+OF_THE_RUN = ("seconds", "images_per_s", "flops_per_s", "finished_at", "peak_memory_bytes", "lanes")
+OF_THE_RUN += ("attempt", "attempts", "commit")
+
+
+def run_undisturbed(study: Path, store: Path) -> None:
+    """All trials of a study in this process, with one thread as in a lane: sums in another order
+    are other numbers."""
+    torch.set_num_threads(1)
+    plan = plan_study(study, store=store)
+    assert {run_trial(trial, store) for trial in plan.trials} == {None}
+
+
+def require_same(one: Path, other: Path) -> None:
+    """Both stores hold the same phases, with the same curves, results and weights."""
+    names = [folder.name for folder in Store(one).folders()]
+    assert names and names == [folder.name for folder in Store(other).folders()]
+    for ours, theirs in zip(Store(one).folders(), Store(other).folders(), strict=True):
+        assert curve(ours) == curve(theirs), ours.name
+        assert settled(ours.result()) == settled(theirs.result()), ours.name
+        assert ours.failure() is None
+        assert bool(ours.checkpoints()) == bool(theirs.checkpoints())
+        if ours.checkpoints():
+            assert same(weights(ours), weights(theirs)), ours.name
+
+
+def curve(folder) -> list:
+    """The journal without its times and speeds."""
+    return [
+        (row["s"], {k: v for k, v in row["m"].items() if "images_per_s" not in k})
+        for row in folder.journal.read()
+    ]
+
+
+def settled(result: dict) -> dict:
+    return {name: value for name, value in result.items() if name not in OF_THE_RUN}
+
+
+def weights(folder) -> object:
+    state = torch.load(BytesIO(folder.final_checkpoint()), weights_only=True)
+    return state.get("model", state.get("head"))
+
+
+def same(one: object, other: object) -> bool:
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    return one == other
+
+
+def require_every_point_once(database: Path, store: Path) -> None:
+    """MLflow has each point of the journals, and none twice; every run is finished."""
+    expected = {}
+    for folder in Store(store).folders():
+        for step, metrics in curve(folder):
+            for key, value in metrics.items():
+                expected.setdefault((key, step), []).append(value)
+    with sqlite3.connect(database) as connection:
+        rows = connection.execute(
+            "select run_uuid, key, step, value from metrics "
+            "where key like '%/%' and key not like '%images_per_s'"
+        ).fetchall()
+        status = connection.execute("select distinct status from runs").fetchall()
+    assert len({row[:3] for row in rows}) == len(rows), "a point stands there twice"
+    found = {}
+    for _, key, step, value in rows:
+        found.setdefault((key, step), []).append(value)
+    assert {k: sorted(v) for k, v in found.items()} == {k: sorted(v) for k, v in expected.items()}
+    assert status == [("FINISHED",)]
+
+
+def journals(place: Path) -> list[dict]:
+    paths = place.glob("store/*/*/journal.jsonl")
+    return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
