@@ -4,9 +4,12 @@ import pandas as pd
 import pytest
 
 from mae_ablation.commands import plan_study, record_failures
+from mae_ablation.report.figure import positions, those_with_room
 from mae_ablation.report.report import write_report
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.table import table_frame
+from mae_ablation.store.files import LocalFiles
+from mae_ablation.study.errors import UserError
 
 STUDY = """\
 title: Masking ratio
@@ -137,3 +140,53 @@ def test_the_row_from_scratch_names_its_own_settings(write_study, tmp_path):
     page = write_report(plan, tmp_path / "reports")[0].read_text()
     assert "| from scratch |" in page
     assert "*from scratch*: no pre-training (200 epochs, layer decay 1, drop path 0.2" in page
+
+
+def test_attempts_are_counted_once_per_training(plan, tmp_path):
+    for trial in plan.rows[0].trials.values():
+        folder = trial.phases[0].folder(plan.store)
+        folder.finish({**folder.result(), "attempts": 1 + trial.seed})
+    page = write_report(plan, tmp_path / "reports")[0].read_text()
+    assert "2 trainings needed more than one attempt." in page
+
+
+def test_speed_ups_are_not_between_numbers_of_workers(write_study, tmp_path):
+    plan = plan_study(write_study(HOURS), store=tmp_path / "store")
+    for row, workers in zip(plan.rows, (None, 1, 2), strict=True):
+        (phase,) = row.trials[0].phases
+        facts = {"processor": "a GPU", "lanes": 1, "threads": 1, "commit": "abc"}
+        facts |= {"workers": workers} if workers else {}  # older results do not say
+        phase.folder(plan.store).finish({"seconds": 9, "train_loss": 1.0, **facts})
+    table = table_frame(plan, results_frame(plan)).set_index("level")
+    assert table.loc["without_dec8", "speedup"] == 1
+    assert pd.isna(table.loc["without_dec1", "speedup"])
+    page = write_report(plan, tmp_path / "reports")[0].read_text()
+    assert "without_dec1: a GPU; lanes x workers x threads: 1 x 2 x 1." in page
+
+
+def test_a_report_that_cannot_be_written_is_one_line(plan, tmp_path):
+    (tmp_path / "reports").write_text("a file")
+    with pytest.raises(UserError, match=r"reports/x: report not written: .*Not a directory"):
+        write_report(plan, tmp_path / "reports" / "x")
+
+
+def test_a_store_that_cannot_be_read_is_one_line(plan, tmp_path, monkeypatch):
+    def gone(files, name):
+        raise OSError(116, "Stale file handle", name)
+
+    monkeypatch.setattr(LocalFiles, "read", gone)
+    with pytest.raises(UserError, match="report not written: .*Stale file handle"):
+        write_report(plan, tmp_path / "reports")
+
+
+def test_a_figure_says_which_of_many_named_levels_it_shows(write_study, tmp_path):
+    levels = "".join(f"    lr{i}: {{pretrain.base_lr: {i + 1}.0e-5}}\n" for i in range(40))
+    study = f"recipe: toy\nbaseline: {{pretrain.base_lr: 2.0e-4}}\nfactors:\n  lr:\n{levels}"
+    plan = plan_study(write_study(study), store=tmp_path / "store")
+    x, ordered = positions(plan.study.factors[0])
+    rows = pd.DataFrame({"level": list(x), "mean": range(40), "kind": "level"})
+    rows.loc[20, "kind"] = "baseline"
+    shown, told = those_with_room(x, rows)
+    assert not ordered
+    assert list(shown) == [f"lr{i}" for i in (*range(15), 20, *range(25, 40))]
+    assert told == "\n31 of 40 levels: highest and lowest means, baseline; all: table.md"

@@ -8,18 +8,20 @@ python -m platform export            a model's weights for timm or in the offici
 python -m platform masks             a picture of the mask samplings
 python -m platform data FOLDER       check a folder of images
 python -m platform store ACTION      ls, show, verify, gc: look after the results
+python -m platform cluster           cluster files: print one, check one
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mae_ablation.cli_cluster import add_cluster
 from mae_ablation.cli_store import add_store_commands
 from mae_ablation.commands import introduction, plan_studies, require_writable, run_studies
 from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.recipe_file import PHASES
+from mae_ablation.study.suite import load_all
 from mae_ablation.summary import settings_lines, trial_lines
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -53,6 +55,7 @@ def main(argv: Sequence[str] | None = None, *, program: str = "mae-ablation") ->
     add_masks(commands.add_parser("masks", help="a picture of the mask samplings"))
     add_data(commands.add_parser("data", help="check a folder of images"))
     add_store_commands(commands.add_parser("store", help="look after the results"), add_store)
+    add_cluster(commands.add_parser("cluster", help="cluster files: print one, check one"))
     return call(top, argv)
 
 
@@ -135,6 +138,16 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         help="images a worker takes at a time, at most (default: its share of the batch)",
     )
     parser.add_argument("--accelerator", metavar="TYPE", help="of GPU, as Ray names it: A10G")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--local", action="store_true", help="run on this machine")
+    place.add_argument("--address", metavar="A", help="run on the Ray cluster at this address")
+    place.add_argument(
+        "--cluster",
+        type=Path,
+        metavar="FILE",
+        help="run on the cluster that `ray up FILE` has started (default: cluster.yaml, if its "
+        "cluster is up)",
+    )
     parser.set_defaults(command=do_run)
 
 
@@ -192,14 +205,23 @@ def lane_options(arguments: argparse.Namespace) -> dict[str, object]:
 
 
 def do_run(arguments: argparse.Namespace) -> int:
+    from mae_ablation.cluster.place import Cluster, Local, choose
+
     if arguments.plan:
         return print_plan(arguments)
-    unfinished = run_studies(
-        **common(arguments),
-        reports=arguments.reports,
-        address=os.environ.get("RAY_ADDRESS", "local"),
-        **lane_options(arguments),
-    )
+    asked = common(arguments)
+    wanted = {name: asked[name] for name in ("recipe", "changes", "seeds", "phases")}
+    load_all(arguments.studies, **wanted)  # its errors are said before a place is looked for
+    place = choose(arguments.address, arguments.cluster, arguments.local)
+    print(place.line, flush=True)
+    options = {**lane_options(arguments), "reports": arguments.reports}
+    if isinstance(place, Cluster):
+        from mae_ablation.submit import submit_studies
+
+        there = None if arguments.store == "store" else arguments.store
+        return submit_studies(cluster=place, **{**asked, **options, "store": there})
+    address = "local" if isinstance(place, Local) else place.address
+    unfinished = run_studies(**asked, **options, address=address)
     return 1 if unfinished else 0
 
 

@@ -1,11 +1,17 @@
 """Commit of the code at work: every number in a table names it."""
 
+import os
 import subprocess
 from pathlib import Path
 
 
 def code_commit() -> str:
-    """Short commit, with "+changes" if the code or the studies differ from it; else "unknown"."""
+    """Short commit, with "+changes" if the code or the studies differ from it; else "unknown".
+
+    Code that was shipped to a cluster has no history: whoever shipped it has said its commit.
+    """
+    if told := os.environ.get("MAE_ABLATION_COMMIT"):
+        return told
     root = Path(__file__).parents[2]
     commit = _git(root, "rev-parse", "--short=10", "HEAD")
     if commit is None:

@@ -17,6 +17,12 @@ def counted(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
+def some(names: Sequence[str], most: int = 20) -> str:
+    """Names in a line: all of them, or the first and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def summary(plan: Plan, lanes: int) -> str:
     """A plan in a few lines: how many trials and why, what is there, what the rest costs."""
     return "\n".join([describe(plan), *cost_lines([plan], lanes)])
@@ -53,7 +59,7 @@ def describe(plan: Plan) -> str:
     if plan.data.missing:
         lines.append(f"note: {plan.data.missing}")
     for factor in study.factors:
-        lines.append(f"{factor.name}: " + ", ".join(level.label for level in factor.levels))
+        lines.append(f"{factor.name}: " + some([level.label for level in factor.levels]))
         if factor.left_out:
             lines.append(f"note: no counterpart at this scale for {', '.join(factor.left_out)}")
     if study.budget == "flops":

@@ -12,8 +12,10 @@ import pandas as pd
 import seaborn as sns
 
 from mae_ablation.report.results import HOURS, LOSS, metrics_of
+from mae_ablation.store import atomic
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.study import Factor
+from mae_ablation.summary import some
 
 OURS, PAPER, REFERENCE = sns.color_palette("colorblind")[0], "0.35", "0.55"
 AXES = {
@@ -26,6 +28,10 @@ AXES = {
 }
 PANEL = (7.2, 4.6)  # inches
 LABEL_WIDTH = 14  # characters of a named level in a line
+SIDE_BY_SIDE = 12  # named levels; the names of more stand upright
+NAMED = 30  # named levels a panel has room for
+MARKED = 100  # levels on a line that are worth a marker each
+VECTORS = 2000  # dots; more are a picture within figure.svg
 
 
 def draw(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, folder: Path) -> list[Path]:
@@ -53,8 +59,9 @@ def draw(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, folder: Path) -
     figure.suptitle(f"{study.title}: {study.recipe_name} recipe, {data}, {seeds}")
     paths = [folder / "figure.png", folder / "figure.svg"]
     plt.rcParams["svg.hashsalt"] = "mae-ablation"  # the same picture is the same file
-    figure.savefig(paths[0], dpi=150)
-    figure.savefig(paths[1], metadata={"Date": None})
+    for path, how in zip(paths, ({}, {"metadata": {"Date": None}}), strict=True):
+        with atomic.replacing(path) as file:
+            figure.savefig(file, format=path.suffix[1:], dpi=150, **how)
     plt.close(figure)
     return paths
 
@@ -62,27 +69,34 @@ def draw(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, folder: Path) -
 def panel(factor: Factor, metric: str, axis, table: pd.DataFrame, results: pd.DataFrame) -> None:
     """One factor: mean and one standard deviation, every seed a dot, the paper dashed.
 
-    Levels that are numbers stand at their values and are joined; named ones stand side by side.
+    Levels that are numbers stand at their values and are joined; named ones stand side by side,
+    and where they are too many, the axis says which are shown.
     """
     rows = table[table["factor"] == factor.name]
-    mine = results[results["factor"] == factor.name].dropna(subset=["value"])
     x, ordered = positions(factor)
+    left_out = ""
     if not ordered:
-        names = [level.label for level in factor.levels]
-        axis.set_xticks(list(x.values()), [wrapped(name) for name in names])
+        x, left_out = those_with_room(x, rows)
+        few = len(x) <= SIDE_BY_SIDE
+        names = [wrapped(name) if few else name for name in x]
+        axis.set_xticks(list(x.values()), names, rotation=0 if few else 90)
+        rows = rows[rows["level"].isin(x)]
+    mine = results[(results["factor"] == factor.name) & results["level"].isin(x)]
+    mine = mine.dropna(subset=["value"])
     at = rows["level"].map(x)
-    style = {"color": OURS, "marker": "o", "label": "ours"}
+    style = {"color": OURS, "marker": "o" if len(rows) <= MARKED else "", "label": "ours"}
     if ordered:
         axis.plot(at, rows["mean"], **style)
         spread = rows["mean"] - rows["sd"], rows["mean"] + rows["sd"]
         axis.fill_between(at, *spread, color=OURS, alpha=0.2)
     else:
         axis.errorbar(at, rows["mean"], yerr=rows["sd"].fillna(0), ls="", capsize=4, **style)
-    axis.scatter(mine["level"].map(x), mine["value"].astype(float), s=14, color=OURS, alpha=0.6)
+    dots = {"s": 14, "color": OURS, "alpha": 0.6, "rasterized": len(mine) > VECTORS}
+    axis.scatter(mine["level"].map(x), mine["value"].astype(float), **dots)
     for label in rows.loc[rows["kind"] == "baseline", "level"]:
         axis.axvline(x[label], color=OURS, linewidth=1, linestyle=":", label="baseline")
     references(axis, table)
-    axis.set(xlabel=axis_label(factor, ordered), ylabel=AXES[metric])
+    axis.set(xlabel=axis_label(factor, ordered) + left_out, ylabel=AXES[metric])
     axis.yaxis.label.set_color(OURS)
     legend(axis, paper(axis, rows, x, ordered, metric))
     axis.margins(x=0.05 if ordered else 0.15, y=0.15)
@@ -92,9 +106,21 @@ def axis_label(factor: Factor, ordered: bool) -> str:
     """The factor; where its levels stand at the paper's values, what they are here."""
     name = factor.name.replace("_", " ")
     if ordered and any(level.here for level in factor.levels):
-        here = ", ".join(level.here or str(level.value) for level in factor.levels)
+        here = some([level.here or str(level.value) for level in factor.levels])
         return f"{name} (the paper's; here {here})"
     return name
+
+
+def those_with_room(x: dict[str, float], rows: pd.DataFrame) -> tuple[dict[str, float], str]:
+    """Named levels that a panel shows, side by side, and what to say of the others: where they are
+    too many, the baseline and both ends of the means."""
+    if len(x) <= NAMED:
+        return x, ""
+    means = rows.sort_values("mean", ascending=False, kind="stable")
+    ends = [*means["level"][: NAMED // 2], *means["level"][-NAMED // 2 :]]
+    shown = {*ends, *rows.loc[rows["kind"] == "baseline", "level"]}
+    told = f"\n{len(shown)} of {len(x)} levels: highest and lowest means, baseline; all: table.md"
+    return {label: i for i, label in enumerate(name for name in x if name in shown)}, told
 
 
 def positions(factor: Factor) -> tuple[dict[str, float], bool]:

@@ -1,6 +1,7 @@
 """The report's page in Markdown: caption, tables, how it was measured, how to make it again."""
 
 import shlex
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -8,7 +9,7 @@ from mae_ablation.report.results import HOURS, LOSS, column_of, metrics_of
 from mae_ablation.report.verdict import RULE, headline
 from mae_ablation.study.evaluations import Finetune
 from mae_ablation.study.plan import Plan
-from mae_ablation.summary import counted
+from mae_ablation.summary import counted, some
 
 TITLES = {
     "linear_probe_acc1": "Linear probe",
@@ -20,8 +21,10 @@ TITLES = {
 }
 
 
-def markdown(plan: Plan, table: pd.DataFrame, results: pd.DataFrame) -> str:
-    """The page of a study."""
+def markdown(
+    plan: Plan, table: pd.DataFrame, results: pd.DataFrame, finished: Sequence[dict]
+) -> str:
+    """The page of a study. `finished`: the result of every training behind it, each once."""
     study = plan.study
     lines = [f"# {study.title}", "", caption(plan, results), ""]
     for metric in metrics_of(plan):
@@ -41,7 +44,10 @@ def markdown(plan: Plan, table: pd.DataFrame, results: pd.DataFrame) -> str:
     if study.skipped:
         skipped = ", ".join(study.skipped)
         lines += [f"Not run at this scale (recipe {study.recipe_name}): {skipped}.", ""]
-    lines += [f"![{study.title}](figure.png)", "", f"Made by `{command(plan)}`; {spent(plan)}."]
+    if again := sum(result.get("attempts", 1) > 1 for result in finished):
+        lines += [f"{counted(again, 'training')} needed more than one attempt.", ""]
+    lines += [f"![{study.title}](figure.png)", ""]
+    lines += [f"Made by `{command(plan)}`; {spent(plan, finished)}."]
     return "\n".join(lines) + "\n"
 
 
@@ -144,7 +150,7 @@ def where(rows: pd.DataFrame) -> str:
         levels.setdefault(row["conditions"] or "not measured", []).append(row["level"])
     if len(levels) == 1:
         return f"Measured on {next(iter(levels))}."
-    parts = "; ".join(f"{', '.join(names)}: {what}" for what, names in levels.items())
+    parts = "; ".join(f"{some(names)}: {what}" for what, names in levels.items())
     return f"Measured under different conditions, so speed-ups are left out: {parts}."
 
 
@@ -194,11 +200,9 @@ def command(plan: Plan) -> str:
     return shlex.join(words)
 
 
-def spent(plan: Plan) -> str:
+def spent(plan: Plan, finished: Sequence[dict]) -> str:
     """Training time behind the table, each phase once, however many lanes shared it."""
-    phases = {p.identity: p for trial in plan.trials for p in trial.phases}
-    results = [phase.folder(plan.store).result() for phase in phases.values()]
-    seconds = sum(result["seconds"] for result in results if result)
+    seconds = sum(result["seconds"] for result in finished)
     trials = counted(len(plan.trials), "trial")
     return f"its {trials} took {seconds / 60:.0f} minutes of training, summed over the lanes"
 

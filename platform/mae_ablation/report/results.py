@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from mae_ablation.study.plan import Plan, Row
+from mae_ablation.store.folder import Store
+from mae_ablation.study.plan import Plan, Row, best
 from mae_ablation.study.trial import Phase, Trial
 
 COLUMNS = [
@@ -22,13 +23,38 @@ COLUMNS = [
     "device",
     "lanes",
     "threads",
+    "workers",
     "seconds",
     "commit",
+    "attempts",
     "trial_id",
     "reason",
 ]
 LOSS, HOURS = "pretrain_loss", "pretrain_hours"
 SECONDS_PER_HOUR = 3600
+
+
+class Readings:
+    """Results of phases, each read from the store once: many cells rest on the same training."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._results: dict[str, dict | None] = {}
+
+    def of(self, phase: Phase) -> dict | None:
+        if phase.identity not in self._results:
+            self._results[phase.identity] = phase.folder(self._store).result()
+        return self._results[phase.identity]
+
+    def failure(self, phases: list[Phase]) -> dict | None:
+        """Why the first of the phases that failed did so; None if none did."""
+        folders = (phase.folder(self._store) for phase in phases)
+        return next((why for folder in folders if (why := folder.failure())), None)
+
+    def finished(self, plan: Plan) -> list[dict]:
+        """The result of every finished training of a plan, each once."""
+        phases = {phase.identity: phase for trial in plan.trials for phase in trial.phases}
+        return [result for phase in phases.values() if (result := self.of(phase))]
 
 
 def metrics_of(plan: Plan) -> list[str]:
@@ -44,15 +70,16 @@ def column_of(metric: str) -> str:
     return metric.removesuffix("_acc1").removeprefix("pretrain_")
 
 
-def results_frame(plan: Plan) -> pd.DataFrame:
+def results_frame(plan: Plan, readings: Readings | None = None) -> pd.DataFrame:
     """All rows of a plan with what was measured (accuracies: per cent, test split, last epoch).
 
     `status` is "finished", "failed" (with its reason) or "missing"; only finished ones carry
     numbers. `chosen` says what was selected on validation, where anything was. A level that is the
     same training as an earlier one has the same trial_id.
     """
+    readings = readings or Readings(plan.store)
     records = [
-        record(plan, row, metric, seed, i)
+        record(plan, row, metric, seed, i, readings)
         for metric in metrics_of(plan)
         for i, row in enumerate([*plan.rows, *plan.references])
         for seed in plan.study.seeds
@@ -73,27 +100,22 @@ def phases_behind(trial: Trial, metric: str) -> list[Phase]:
     return [p for p in trial.phases if p.kind == "pretrain" or p.column == column_of(metric)]
 
 
-def record(plan: Plan, row: Row, metric: str, seed: int, i: int) -> dict:
+def record(plan: Plan, row: Row, metric: str, seed: int, i: int, readings: Readings) -> dict:
     """One line of the frame."""
     trial = row.trials[seed]
     phases = phases_behind(trial, metric)
-    folders = [phase.folder(plan.store) for phase in phases]
-    results = [folder.result() for folder in folders]
+    results = [readings.of(phase) for phase in phases]
     out = {
         "row": i,
         "factor": row.factor.name if row.factor else None,
         "level": row.label,
-        "kind": "reference"
-        if row in plan.references
-        else "baseline"
-        if row.is_baseline
-        else "level",
+        "kind": "reference" if i >= len(plan.rows) else "baseline" if row.is_baseline else "level",
         "metric": metric,
         "seed": seed,
         "trial_id": phases[-1].identity,
     }
     if not all(results):
-        failure = next((why for folder in folders if (why := folder.failure())), None)
+        failure = readings.failure(phases)
         status = "failed" if failure else "missing"
         return {**out, "status": status, "reason": failure["reason"] if failure else None}
     done = dict(zip((phase.kind for phase in phases), results, strict=True))
@@ -106,14 +128,17 @@ def record(plan: Plan, row: Row, metric: str, seed: int, i: int) -> dict:
         "device": pretrained.get("processor", pretrained.get("device")),
         "lanes": pretrained.get("lanes"),
         "threads": pretrained.get("threads"),
+        "workers": pretrained.get("workers", 1) if pretrained else None,
         "seconds": sum(result["seconds"] for result in results),
         "commit": results[-1]["commit"],
+        "attempts": max(result.get("attempts", 1) for result in results),
     }
     if metric == LOSS:
         return {**out, "value": pretrained["train_loss"]}
     if metric == HOURS:
         return {**out, "value": pretrained["seconds"] / SECONDS_PER_HOUR}
-    phase, result = plan.chosen(trial, column_of(metric))
+    pairs = zip(phases, results, strict=True)
+    phase, result = best([pair for pair in pairs if pair[0].column == column_of(metric)])
     several = sum(p.column == phase.column for p in phases) > 1
     return {
         **out,

@@ -102,15 +102,17 @@ def training_ratio(plan: Plan, recipe: Recipe) -> float:
 
 
 def conditions(mine: pd.DataFrame) -> str:
-    """Under what times were measured: device, lanes side by side, threads of each."""
+    """Under what times were measured: device, lanes side by side, workers and threads of each."""
     done = mine[mine["status"] == "finished"]
-    found = {
-        f"{device}; lanes x threads: {lanes:.0f} x {threads:.0f}"
-        for device, lanes, threads in zip(
-            done["device"], done["lanes"], done["threads"], strict=True
-        )
-    }
+    names = ["device", "lanes", "workers", "threads"]
+    found = {condition(*values) for values in done[names].itertuples(index=False)}
     return "; ".join(sorted(found))
+
+
+def condition(device: str, lanes: float, workers: float, threads: float) -> str:
+    if workers == 1:
+        return f"{device}; lanes x threads: {lanes:.0f} x {threads:.0f}"
+    return f"{device}; lanes x workers x threads: {lanes:.0f} x {workers:.0f} x {threads:.0f}"
 
 
 def note(plan: Plan, row: Row, mine: pd.DataFrame, reference: bool) -> str:

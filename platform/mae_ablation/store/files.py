@@ -55,7 +55,8 @@ class LocalFiles:
 
     def read(self, name: str) -> bytes | None:
         try:
-            return (self.path / name).read_bytes()
+            with open(f"{self.root}/{name}", "rb") as file:
+                return file.read()
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -74,7 +75,7 @@ class LocalFiles:
             return []
 
     def exists(self, name: str) -> bool:
-        return os.path.exists(self.path / name)
+        return os.path.exists(f"{self.root}/{name}")
 
     def size(self, name: str) -> int:
         path = self.path / name
@@ -89,7 +90,7 @@ class LocalFiles:
 
     def stamp(self, folder: str) -> object:
         try:
-            return os.stat(self.path / folder).st_mtime_ns
+            return os.stat(f"{self.root}/{folder}").st_mtime_ns
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -109,9 +110,9 @@ def files_at(root: str | os.PathLike) -> Files:
         OSError, ValueError: the URI's scheme or place is unknown.
     """
     text = os.fspath(root)
-    return _files_at(
-        text if is_remote(text) else str(Path(text.removeprefix("file://")).absolute())
-    )
+    if not is_remote(text):
+        text = os.path.join(os.getcwd(), text.removeprefix("file://"))
+    return _files_at(text)
 
 
 @cache

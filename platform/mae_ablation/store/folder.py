@@ -52,6 +52,10 @@ class PhaseFolder:
     def exists(self) -> bool:
         return self.files.exists(self.name)
 
+    def finished(self) -> bool:
+        """Whether there is a result; cheaper than to read it."""
+        return self.files.exists(f"{self.name}/result.json")
+
     def result(self) -> dict | None:
         """The finished phase's result; None while there is none."""
         return self._read("result.json")
@@ -152,6 +156,14 @@ _indices: dict[tuple[str, str], tuple[object, dict[str, str]]] = {}
 """folder names by identity, of each store and kind, with the stamp of the listing they are from"""
 
 
+def _index(files: Files, kind: str) -> dict[str, str]:
+    key, stamp = (files.root, kind), files.stamp(kind)
+    if key not in _indices or _indices[key][0] != stamp:
+        found = [(IDENTITY.fullmatch(name), name) for name in files.names(kind)]
+        _indices[key] = (stamp, {match[1]: name for match, name in found if match})
+    return _indices[key][1]
+
+
 @dataclass(frozen=True, slots=True, init=False)
 class Store:
     """All phases under one folder or URI."""
@@ -171,20 +183,13 @@ class Store:
         expected = f"{kind}/{name}-{identity}"
         if files.exists(expected):
             return PhaseFolder(files, expected)
-        return self.find(kind, identity) or PhaseFolder(files, expected)
+        known = _index(files, kind).get(identity)
+        return PhaseFolder(files, f"{kind}/{known}" if known else expected)
 
     def find(self, kind: str, identity: str) -> PhaseFolder | None:
         """The phase's folder if the store has one."""
-        known = self._index(kind).get(identity)
+        known = _index(self.files, kind).get(identity)
         return PhaseFolder(self.files, f"{kind}/{known}") if known else None
-
-    def _index(self, kind: str) -> dict[str, str]:
-        files, key = self.files, (self.files.root, kind)
-        stamp = files.stamp(kind)
-        if key not in _indices or _indices[key][0] != stamp:
-            found = [(IDENTITY.fullmatch(name), name) for name in files.names(kind)]
-            _indices[key] = (stamp, {match[1]: name for match, name in found if match})
-        return _indices[key][1]
 
     def folders(self, kind: str | None = None) -> list[PhaseFolder]:
         """Every phase's folder, of one kind or of all, sorted by name."""

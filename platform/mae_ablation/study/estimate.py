@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from mae_ablation.study.cost import encoder_flops, parameters, training_flops
-from mae_ablation.study.plan import Plan, missing, trials_of, unfinished
+from mae_ablation.study.plan import Plan, open_phases, trials_of
 from mae_ablation.study.trial import DataFacts, Phase, Trial, training_images
 
 ASSUMED_FLOPS_PER_S = 20e9  # one CPU lane on small models, until a pre-training has been measured
@@ -34,19 +34,17 @@ def estimate(plans: Sequence[Plan], lanes: int) -> Estimate:
     finished pre-trainings.
     """
     store, data = plans[0].store, plans[0].data
-    measured = [result["flops_per_s"] for result in store.results("pretrain")]
+    todo = open_phases(trials_of(plans), store)
+    measured = [result["flops_per_s"] for result in store.results("pretrain")] if todo else []
     rate = median(measured) if measured else ASSUMED_FLOPS_PER_S
-    trials = missing(trials_of(plans), store)
     busy = sum(
-        phase_seconds(phase, trial, data, rate)
-        for trial in trials
-        for phase in unfinished(trial, store)
+        phase_seconds(phase, trial, data, rate) for trial, phases in todo for phase in phases
     )
     numbers = sum(
-        parameters(trial.recipe, data.channels) for trial in trials if trial.source == "pretrain"
+        parameters(trial.recipe, data.channels) for trial, _ in todo if trial.source == "pretrain"
     )
     return Estimate(
-        seconds=busy / min(lanes, len(trials)) + START_S if trials else 0.0,
+        seconds=busy / min(lanes, len(todo)) + START_S if todo else 0.0,
         disk_bytes=numbers * CHECKPOINT_COPIES * BYTES_PER_NUMBER,
         flops_per_s=rate,
         measured_on=len(measured),

@@ -12,6 +12,7 @@ older results stay valid: with that value the field does not enter the document.
 import hashlib
 import json
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any, get_type_hints
 
 from mae_ablation.study.recipe import Recipe
@@ -33,14 +34,23 @@ DIGITS = 12
 
 def section(part: Any) -> dict[str, Any]:
     """A section as it enters a document: no runtime fields, numbers in their field's type."""
-    hints = get_type_hints(type(part))
     out = {}
-    for field in fields(part):
-        value = getattr(part, field.name)
-        absent = field.metadata.get("absent_means", ...)
-        if not field.metadata.get("runtime") and value != absent:
-            out[field.name] = float(value) if hints[field.name] is float else value
+    for name, absent, is_float in hashed_fields(type(part)):
+        value = getattr(part, name)
+        if value != absent:
+            out[name] = float(value) if is_float else value
     return out
+
+
+@lru_cache(maxsize=16)  # types are looked up per class, not per trial
+def hashed_fields(cls: type) -> tuple[tuple[str, Any, bool], ...]:
+    """Of each field that enters a document: name, the value that is left out, whether a float."""
+    hints = get_type_hints(cls)
+    return tuple(
+        (field.name, field.metadata.get("absent_means", ...), hints[field.name] is float)
+        for field in fields(cls)
+        if not field.metadata.get("runtime")
+    )
 
 
 def identity(document: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from mae_ablation.store.folder import Store
@@ -39,7 +40,7 @@ class Row:
         return f": both keep {kept.kept_patches} of {kept.patches} patches"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a study needs. `rows` are in the study's order, `references` stand below them."""
 
@@ -49,13 +50,13 @@ class Plan:
     store: Store
     data: DataFacts
 
-    @property
+    @cached_property
     def cells(self) -> list[Trial]:
         """What the table's cells show, each once: rows that differ in an evaluation are two."""
         rows = (*self.rows, *self.references)
         return list({t.result_id: t for row in rows for t in row.trials.values()}.values())
 
-    @property
+    @cached_property
     def trials(self) -> list[Trial]:
         """Every trial once, with the evaluations of all rows, the longest first."""
         return joined(self.cells)
@@ -73,20 +74,34 @@ class Plan:
         results = [phase.folder(self.store).result() for phase in phases]
         if not phases or None in results:
             return None
-        pairs = list(zip(phases, results, strict=True))
-        return max(pairs, key=lambda pair: (pair[1]["validation_acc1"], -pair[1].get("epochs", 0)))
+        return best(list(zip(phases, results, strict=True)))
 
     def level_label(self, trial: Trial, factor: Factor) -> str:
         """Level of a factor that a trial has, in the study's words: its row's, or the baseline's.
 
         A stand-in says so.
         """
-        mine = [row for row in self.rows if row.factor == factor and row.level]
-        for row in mine:
-            if row.trials[trial.seed].result_id == trial.result_id:
-                return row.level.name
-        base = next((row.level.name for row in mine if row.is_baseline), None)
-        return base or str(_value(self.study.baseline, factor.field))
+        names = self._level_names[factor.name]
+        base = names.get(None) or str(_value(self.study.baseline, factor.field))
+        return names.get(trial.result_id, base)
+
+    @cached_property
+    def _level_names(self) -> dict[str, dict[tuple[str, ...] | None, str]]:
+        """By factor and a trial's result_id the level's name; the baseline's under None."""
+        found: dict = {factor.name: {} for factor in self.study.factors}
+        for row in self.rows:
+            if row.level:
+                names = found[row.factor.name]
+                for trial in row.trials.values():
+                    names.setdefault(trial.result_id, row.level.name)
+                if row.is_baseline:
+                    names.setdefault(None, row.level.name)
+        return found
+
+
+def best(tried: list[tuple[Phase, dict]]) -> tuple[Phase, dict]:
+    """Of phases with their results the one best on validation, the shortest of equals."""
+    return max(tried, key=lambda pair: (pair[1]["validation_acc1"], -pair[1].get("epochs", 0)))
 
 
 def _value(recipe: Recipe, field: str | None) -> Any:
@@ -120,11 +135,16 @@ def joined(cells: Iterable[Trial]) -> list[Trial]:
 
 def unfinished(trial: Trial, store: Store) -> list[Phase]:
     """Phases of a trial that have no result in the store."""
-    return [phase for phase in trial.phases if phase.folder(store).result() is None]
+    return [phase for phase in trial.phases if not phase.folder(store).finished()]
 
 
 def missing(trials: Iterable[Trial], store: Store) -> list[Trial]:
     """Trials with an unfinished phase, and first what their pre-trainings need."""
+    return [trial for trial, _ in open_phases(trials, store)]
+
+
+def open_phases(trials: Iterable[Trial], store: Store) -> list[tuple[Trial, list[Phase]]]:
+    """The missing trials with their unfinished phases. The store is asked once for each phase."""
     wanted = [(trial, unfinished(trial, store)) for trial in trials]
     wanted = [(trial, phases) for trial, phases in wanted if phases]
     first = {
@@ -132,12 +152,12 @@ def missing(trials: Iterable[Trial], store: Store) -> list[Trial]:
         for trial, phases in wanted
         if trial.needs and phases[0].kind == "pretrain"
     }
-    needed = [trial for trial in first.values() if unfinished(trial, store)]
+    needed = [(trial, unfinished(trial, store)) for trial in first.values()]
     waiting = [
-        trial if phases[0].kind == "pretrain" else replace(trial, needs=None)
+        (trial if phases[0].kind == "pretrain" else replace(trial, needs=None), phases)
         for trial, phases in wanted
     ]
-    return needed + waiting
+    return [(trial, phases) for trial, phases in needed if phases] + waiting
 
 
 def make_plan(study: Study, store: Store, facts_of: Callable[[Data], DataFacts]) -> Plan:
@@ -157,18 +177,20 @@ def make_plan(study: Study, store: Store, facts_of: Callable[[Data], DataFacts])
     ]
     baseline = trials(study.baseline, "pretrain", "baseline")
     rows: list[Row] = []
+    first: dict[tuple, str] = {}  # label of the first level of a factor that is this training
     for factor, level, mine in levels:
-        twins = [row.label for row in rows if row.factor == factor and row.trials == mine]
+        training = (factor.name, *(trial.result_id for trial in mine.values()))
         rows.append(
             Row(
                 label=level.label,
                 factor=factor,
                 level=level,
                 is_baseline=mine == baseline,
-                same_as=twins[0] if twins else None,
+                same_as=first.get(training),
                 trials=mine,
             )
         )
+        first.setdefault(training, level.label)
     if not any(row.is_baseline for row in rows):
         rows.insert(0, Row(label="baseline", is_baseline=True, trials=baseline))
     references = tuple(

@@ -264,7 +264,7 @@ def _factor(
     for i, value in enumerate(values):
         key = ("factors", name, value if named else i)
         place = document.place(*key)
-        if any(level.value == value for level in levels):
+        if value in list(values)[:i]:
             raise UserError(f"level {value} of {name} is given twice", place)
         said = settings_in(document, *key) if named else [Setting(field, value, place)]
         here = [file.here(setting) if file else setting for setting in said]

@@ -154,9 +154,10 @@ def pretrain_phase(
 ) -> Phase:
     """`timed`: its hours are what is wanted. It is then not shared with other studies, whose
     trainings may have run beside others or on other machines."""
-    usual = replace(recipe, pretrain=replace(recipe.pretrain, pca_components=None))
-    if usual.pca_components(facts.channels) == recipe.pretrain.pca_components:
-        recipe = usual  # said or not, it is the same number
+    if recipe.pretrain.pca_components is not None:
+        usual = replace(recipe, pretrain=replace(recipe.pretrain, pca_components=None))
+        if usual.pca_components(facts.channels) == recipe.pretrain.pca_components:
+            recipe = usual  # said or not, it is the same number
     document = pretrain_document(
         recipe, seed, facts.fingerprint, needs.id if needs else None, timed
     )

@@ -9,9 +9,13 @@ from pathlib import Path
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the tracker tries again itself
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a call and a line per run
 
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+from mae_ablation.tracking.turn import one_at_a_time
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -27,14 +31,24 @@ class LocalClient(MlflowClient):
     """
 
     def __init__(self, root: Path) -> None:
-        self.artifact_root = root.resolve() / "mlartifacts"
-        database = root.resolve() / "mlflow.db"
-        super().__init__(f"sqlite:///{database}")
-        with sqlite3.connect(database) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")  # readers do not block the writer
+        self.root = root.resolve()
+        self.artifact_root = self.root / "mlartifacts"
+        self._artifact_uris: dict[str, str] = {}  # by run
+        database = self.root / "mlflow.db"
+        with one_at_a_time(self.root):
+            super().__init__(f"sqlite:///{database}")
+            with sqlite3.connect(database) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")  # readers do not block the writer
+
+    def create_run(self, *args, **kwargs) -> Run:
+        run = super().create_run(*args, **kwargs)
+        self._artifact_uris[run.info.run_id] = run.info.artifact_uri
+        return run
 
     def _folder(self, run_id: str, sub: str | None = None) -> Path:
-        uri = self.get_run(run_id).info.artifact_uri
+        if run_id not in self._artifact_uris:
+            self._artifact_uris[run_id] = self.get_run(run_id).info.artifact_uri
+        uri = self._artifact_uris[run_id]
         if not uri.startswith(PREFIX):
             raise ValueError(f"run {run_id}: artifact URI {uri!r} does not start with {PREFIX!r}")
         folder = self.artifact_root / uri[len(PREFIX) :].lstrip("/") / (sub or "")

@@ -1,16 +1,21 @@
 """Shows plans in MLflow: one experiment per study, one flat run per trial, phases as prefixes.
 
 The driver's thread is the only writer. It reads the store, so training never waits for it, and an
-MLflow that is away delays the view and loses nothing: the same command again catches up.
+MLflow that is away delays the view and loses nothing: it is tried again, and the same command
+catches up.
 """
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mae_ablation.study.plan import Plan
 
 EVERY_S = 1.0
+AT_MOST_S = 10.0  # between two tries of an MLflow that is away
+SHARE = 4  # a look that took a second is followed by four of rest
+LINE = 200  # characters of a trouble
 
 
 class Tracker(threading.Thread):
@@ -22,38 +27,61 @@ class Tracker(threading.Thread):
         self._closing = threading.Event()
         self._experiments: list = []
         self.trouble: str | None = None
-        """why the last look failed; None if it did not"""
+        """why not everything is shown, in a line; None if it is"""
 
     def run(self) -> None:
-        while not self._closing.wait(EVERY_S):
-            self._try(self._look)
+        pause = EVERY_S
+        while not self._closing.wait(pause):
+            began = time.monotonic()
+            if self._try(self._look):
+                pause = min(max(EVERY_S, SHARE * (time.monotonic() - began)), AT_MOST_S)
+            else:
+                pause = min(2 * pause, AT_MOST_S)
         self._try(self._look)
 
     def close(self, reports: dict[str, list[Path]]) -> None:
-        """Wait for the last look, then log each experiment's report, if there are reports."""
+        """Wait for the last look, then log each experiment's report, if there is one, in a run of
+        its own.
+
+        An MLflow that is away is waited for as long as one call takes to give up, about 5 s.
+        """
         self._closing.set()
         self.join()
-        for experiment in self._experiments if reports and self.trouble is None else ():
-            files = reports[experiment.name]
-            self._try(lambda experiment=experiment, files=files: experiment.log_report(files))
+        for experiment in self._experiments:
+            files = reports.get(experiment.name)
+            if files and self.trouble is None:
+                self._try(lambda experiment=experiment, files=files: experiment.log_report(files))
+            experiment.close()
 
     def experiment_ids(self) -> list[str]:
         """Of the experiments that are there, in the order of the plans."""
         return [e.experiment_id for e in self._experiments if e.experiment_id]
 
-    def _try(self, action) -> None:
+    def _try(self, action: Callable[[], None]) -> bool:
+        """Whether MLflow did what it was asked to."""
         try:
             action()
-            self.trouble = None
         except Exception as error:  # whatever MLflow, its database or the network may raise
-            self.trouble = f"{type(error).__name__}: {error}".splitlines()[0]
+            line = f"{type(error).__name__}: {error}".splitlines()[0]
+            self.trouble = line if len(line) <= LINE else line[:LINE] + "..."
+            return False
+        self.trouble = next((e.trouble for e in self._experiments if e.trouble), None)
+        return True
 
     def _look(self) -> None:
         if not self._experiments:
-            from mae_ablation.tracking.client import connect
-            from mae_ablation.tracking.experiment import Experiment
-
-            client = connect(self._root)
-            self._experiments = [Experiment(client, plan) for plan in self._plans]
+            self._experiments = self._connect()
         for experiment in self._experiments:
             experiment.look()
+
+    def _connect(self) -> list:
+        from mae_ablation.tracking.client import LocalClient, connect
+        from mae_ablation.tracking.experiment import Experiment
+        from mae_ablation.tracking.turn import Turn
+
+        client = connect(self._root)
+        local = isinstance(client, LocalClient)
+        return [
+            Experiment(client, plan, Turn(client.root, plan.study.experiment) if local else None)
+            for plan in self._plans
+        ]

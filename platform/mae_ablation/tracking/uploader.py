@@ -3,9 +3,10 @@
 import io
 import math
 import re
+from collections.abc import Iterable, Sequence
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric
+from mlflow.entities import Metric, Param, RunTag
 
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.store.journal import Journal
@@ -23,27 +24,43 @@ class Uploader:
     below the highest step it has of a metric is sent again, whatever was killed in between.
     """
 
-    def __init__(self, client: MlflowClient, run_id: str) -> None:
+    def __init__(self, client: MlflowClient, run_id: str, *, empty: bool) -> None:
+        """`empty`: the run has just been made."""
         self._client, self._run_id = client, run_id
+        names = [] if empty else client.get_run(run_id).data.metrics
         self._last = {
             name: max(point.step for point in client.get_metric_history(run_id, name))
-            for name in client.get_run(run_id).data.metrics
+            for name in names
             if "/" in name
         }
-        self._pictures: set[int] | None = None  # steps of those the run has
+        self._pictures: set[int] | None = set() if empty else None  # steps of those the run has
 
-    def pump(self, journal: Journal) -> None:
-        """Send the new points of a journal. Raises what MLflow raises; then nothing is lost."""
-        points = [
+    def send(
+        self,
+        journals: Iterable[Journal],
+        facts: Sequence[Metric] = (),
+        params: Sequence[Param] = (),
+        tags: Sequence[RunTag] = (),
+    ) -> None:
+        """Send the new points of journals, and what else there is, in as few calls as possible.
+
+        Raises what MLflow raises; then nothing is lost.
+        """
+        points = [*facts, *self._new(journals)]
+        for start in range(0, max(1, len(points)), BATCH):
+            batch = points[start : start + BATCH]
+            self._client.log_batch(self._run_id, batch, params, tags)
+            self._last.update((point.key, point.step) for point in batch if "/" in point.key)
+            params, tags = (), ()
+
+    def _new(self, journals: Iterable[Journal]) -> list[Metric]:
+        return [
             Metric(name, value, row["t"], row["s"])
+            for journal in journals
             for row in journal.read()
             for name, value in row["m"].items()
             if math.isfinite(value) and row["s"] > self._last.get(name, -1)
         ]
-        for start in range(0, len(points), BATCH):
-            batch = points[start : start + BATCH]
-            self._client.log_batch(self._run_id, batch)
-            self._last.update((point.key, point.step) for point in batch)
 
     def send_pictures(self, folder: PhaseFolder, key: str) -> None:
         """Send the pictures the run does not have, each at its step."""

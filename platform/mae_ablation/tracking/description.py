@@ -1,0 +1,134 @@
+"""What a run says of its trial: name, tags, params, settings and results."""
+
+from datetime import datetime
+
+import yaml
+from mlflow.entities import Metric, Param
+
+from mae_ablation.study.plan import Plan, best
+from mae_ablation.study.study import Study
+from mae_ablation.study.trial import Trial
+from mae_ablation.tracking.uploader import PICTURES, PICTURES_LENT
+
+LENT = "each patch has its true mean and contrast, removed ones too: the model predicts normalised"
+NAMES = {
+    "test_acc1": "acc1",
+    "train_loss": "loss",
+    "images_per_s": "images_per_s",
+    "seconds": "seconds",
+}
+"""numbers of a result, as a run's metrics call them"""
+
+
+def run_name(trial: Trial) -> str:
+    """ "0.75 · s0": what the UI's narrow column has room for."""
+    return trial.label.replace(" seed ", " · s").split("=", 1)[-1]
+
+
+def tags_of(plan: Plan, trial: Trial) -> dict[str, str]:
+    pretrained = trial.source == "pretrain"
+    return {
+        "kind": "trial" if pretrained else "reference",
+        "study": plan.study.name,
+        "trial_id": trial.id,
+        "mlflow.source.name": str(plan.study.path),
+        "mlflow.source.type": "LOCAL",
+        **({"pictures": LENT} if lends_statistics(trial) else {}),
+    }
+
+
+def params_of(plan: Plan, trial: Trial) -> list[Param]:
+    """Seed, recipe and each factor's level."""
+    study = plan.study
+    params = [
+        Param("seed", str(trial.seed)),
+        Param("recipe", " ".join([study.recipe_name, *study.changed])),
+    ]
+    return params + [
+        Param(factor.name, str(plan.level_label(trial, factor)))
+        for factor in (study.factors if trial.source == "pretrain" else ())
+    ]
+
+
+def factor_metrics(params: list[Param], places: dict[str, dict[str, int]]) -> list[Metric]:
+    """Levels as numbers, since MLflow sorts params as text: their value, or their place in the
+    study (`places`, by factor and name) where they are names."""
+    found = [(param.key, sort_key(param.value, places.get(param.key))) for param in params]
+    return [Metric(f"factor_{name}", key, 0, 0) for name, key in found if key is not None]
+
+
+def places_of(study: Study) -> dict[str, dict[str, int]]:
+    return {f.name: {level.name: i for i, level in enumerate(f.levels)} for f in study.factors}
+
+
+def sort_key(value: str, places: dict[str, int] | None) -> float | None:
+    """A level's number or place; None: neither, or no level at all."""
+    if places is None:
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return float(places[value]) if value in places else None
+
+
+def settings_of(trial: Trial) -> str:
+    """YAML of everything that was hashed into the trial's phases."""
+    documents = {phase.prefix: phase.document for phase in trial.phases}
+    if trial.needs:
+        needed = trial.needs.phases[0]
+        documents = {needed.kind: needed.document, **documents}
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return yaml.dump(documents, Dumper=dumper)
+
+
+def result_metrics(
+    trial: Trial, results: dict[str, dict], new: set[str], columns: tuple[str, ...]
+) -> list[Metric]:
+    """What the new ones of the finished phases add, at the time it was reached: the same again is
+    the same point. `results` and `new` go by identity."""
+    metrics = []
+    for phase in trial.phases:
+        result = results[phase.identity] if phase.identity in new else {}
+        metrics += [
+            Metric(f"{phase.prefix}_{shown}", round(result[name], 4), finished_at(result), 0)
+            for name, shown in NAMES.items()
+            if name in result
+        ]
+    for column in columns:
+        tried = [(p, results.get(p.identity)) for p in trial.phases if p.column == column]
+        fresh = any(phase.identity in new for phase, _ in tried)
+        if fresh and all(result for _, result in tried):
+            phase, result = best(tried)
+            if phase.prefix != column:
+                value = round(result["test_acc1"], 4)
+                metrics.append(Metric(f"{column}_acc1", value, finished_at(result), 0))
+    return metrics
+
+
+def finished_at(result: dict) -> int:
+    """As MLflow counts time: milliseconds since 1970."""
+    moment = result["finished_at"].replace("Z", "+00:00")
+    return int(datetime.fromisoformat(moment).timestamp() * 1000)
+
+
+def result_tags(results: list[dict]) -> dict[str, str]:
+    """Commit of the code, and how many attempts a trial took where that is more than one."""
+    attempts = max(result.get("attempts", 1) for result in results)
+    tags = {"mlflow.source.git.commit": results[-1]["commit"].split("+")[0]}
+    return tags | ({"attempt": str(attempts)} if attempts > 1 else {})
+
+
+def lends_statistics(trial: Trial) -> bool:
+    """Whether its pictures borrow each removed patch's true mean and contrast."""
+    return trial.source == "pretrain" and trial.recipe.pretrain.target == "pixel_norm"
+
+
+def picture_key(trial: Trial) -> str:
+    return PICTURES_LENT if lends_statistics(trial) else PICTURES
+
+
+def metrics_of(study: Study) -> list[str]:
+    """Metrics a study is about."""
+    if study.measure == "hours":
+        return ["pretrain_seconds"]
+    return [f"{column}_acc1" for column in study.columns] or ["pretrain_loss"]

@@ -1,0 +1,85 @@
+"""The runs of an experiment: one for every trial, found by the phases it shows, or made."""
+
+from dataclasses import dataclass, field
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+PHASES = "phases"
+"""tag: identities of a run's phases, joined by commas"""
+PAGE = 1000  # runs per search
+
+
+@dataclass(slots=True)
+class Known:
+    """What matters of a run that MLflow has: 10,000 whole ones would take 200 MB."""
+
+    run_id: str
+    phases: tuple[str, ...]
+    status: str
+    params: frozenset[str] = frozenset()
+    made: bool = False
+    """by this process: nothing is in it yet"""
+
+
+@dataclass(slots=True)
+class Runs:
+    """All runs of trials, from one search when the first is asked for."""
+
+    client: MlflowClient
+    experiment_id: str
+    alone: bool
+    """no other process makes runs here; else each new one is looked for again"""
+    _by_trial: dict[str, list[Known]] | None = field(default=None, init=False)
+
+    def of(self, phases: tuple[str, ...]) -> Known | None:
+        """The run whose phases are all of these, or the first of them; of equals the oldest."""
+        if self._by_trial is None:
+            self._by_trial = self._search_all()
+        fitting = [k for k in self._by_trial.get(phases[0], ()) if set(k.phases) <= set(phases)]
+        if not fitting and not self.alone:
+            fitting = self._same(phases)
+        return max(fitting, key=lambda known: len(known.phases), default=None)
+
+    def make(self, name: str, phases: tuple[str, ...], tags: dict[str, str]) -> Known:
+        """A new run; where another process has made the same one, the older of the two."""
+        tags = {**tags, PHASES: ",".join(phases)}
+        run = self.client.create_run(self.experiment_id, run_name=name, tags=tags)
+        known = Known(run.info.run_id, phases, "RUNNING", made=True)
+        if not self.alone:
+            oldest = self._same(phases)[0]
+            if oldest.run_id != known.run_id:
+                self.client.delete_run(known.run_id)
+                known = oldest
+        self._by_trial.setdefault(phases[0], []).append(known)
+        return known
+
+    def _same(self, phases: tuple[str, ...]) -> list[Known]:
+        """Runs of exactly these phases, the oldest first."""
+        query = f"tags.{PHASES} = '{','.join(phases)}'"
+        return [slim(run) for run in self._search(query)[0]]
+
+    def _search_all(self) -> dict[str, list[Known]]:
+        found: dict[str, list[Known]] = {}
+        token = None
+        while True:
+            page, token = self._search("", token)
+            for known in map(slim, page):
+                found.setdefault(known.phases[0], []).append(known)
+            if not token:
+                return found
+
+    def _search(self, query: str, token: str | None = None) -> tuple[list[Run], str | None]:
+        page = self.client.search_runs(
+            [self.experiment_id],
+            query,
+            max_results=PAGE,
+            order_by=["attributes.start_time ASC"],
+            page_token=token,
+        )
+        return list(page), page.token
+
+
+def slim(run: Run) -> Known:
+    phases = tuple(run.data.tags.get(PHASES, "").split(","))
+    return Known(run.info.run_id, phases, run.info.status, frozenset(run.data.params))

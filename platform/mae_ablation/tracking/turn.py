@@ -1,0 +1,44 @@
+"""Turn: which of several drivers writes an experiment of one mlflow.db. The others wait for it."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+class Turn:
+    """A lock on a small file beside the database.
+
+    The system lets go of it when the process ends, however it ends.
+    """
+
+    def __init__(self, root: Path, experiment: str) -> None:
+        self._path = root / f"mlflow.db-{experiment}.lock"
+        self._file: BinaryIO | None = None
+
+    def take(self) -> bool:
+        """Whether it is ours now, or was before."""
+        if self._file is None:
+            file = open(self._path, "ab")  # noqa: SIM115 - held until it is given back
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.close()
+                return False
+            self._file = file
+        return True
+
+    def give_back(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+@contextmanager
+def one_at_a_time(root: Path) -> Iterator[None]:
+    """Opening a new database: of several processes that make its tables at once, all but one fail
+    (measured)."""
+    with open(root / "mlflow.db-open.lock", "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

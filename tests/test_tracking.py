@@ -1,0 +1,324 @@
+"""MLflow shows what the store has: after outages, kills, and beside other drivers. Every point
+once."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from fake_mlflow import FakeMlflow
+
+from mae_ablation.commands import plan_study
+from mae_ablation.store.files import LocalFiles
+from mae_ablation.tracking.experiment import ANOTHER, Experiment
+from mae_ablation.tracking.tracker import Tracker
+from mae_ablation.tracking.turn import Turn
+
+STUDY = """\
+recipe: toy
+factors:
+  mask_ratio: [0.5, 0.75]
+phases: [pretrain]
+seeds: 2
+"""
+RESULT = {
+    "commit": "abc",
+    "finished_at": "2026-01-31T12:00:00Z",
+    "train_loss": 0.5,
+    "seconds": 2.0,
+    "images_per_s": 9.0,
+}
+
+
+@pytest.fixture
+def plan(write_study, tmp_path):
+    return plan_study(write_study(STUDY), store=tmp_path / "store")
+
+
+def folder_of(plan, trial):
+    return trial.phases[0].folder(plan.store)
+
+
+def train(plan, trial, steps, first=0, finish=False, **facts):
+    """What a lane, of this driver or another, leaves in the store."""
+    folder = folder_of(plan, trial)
+    folder.begin(trial.phases[0].document)
+    for step in range(first, steps):
+        folder.journal.append(step, {"pretrain/loss": 1 / (step + 1), "pretrain/epoch": step})
+    if finish:
+        folder.finish({**RESULT, **facts})
+
+
+def journals(plan):
+    """Every point of the store, by trial."""
+    return {
+        trial.id: sorted(
+            (name, row["t"], row["s"], value)
+            for row in folder_of(plan, trial).journal.read()
+            for name, value in row["m"].items()
+        )
+        for trial in plan.trials
+    }
+
+
+def curves(mlflow):
+    """Every point of a curve in MLflow, by trial."""
+    return {
+        run.data.tags["trial_id"]: sorted(p for p in run.points if "/" in p[0])
+        for run in mlflow.active().values()
+    }
+
+
+def test_a_finished_trial_takes_few_calls_and_then_none(plan):
+    for trial in plan.trials:
+        train(plan, trial, 3, finish=True, attempts=1 + trial.seed)
+    mlflow = FakeMlflow()
+    Experiment(mlflow, plan, turn=None).look()
+    mlflow_alone = FakeMlflow()
+    experiment = Experiment(mlflow_alone, plan, Turn(plan.study.path.parent, "x"))
+    experiment.look()
+    each = [mlflow_alone.calls.count(name) for name in ("create_run", "log_batch", "log_text")]
+    assert each == [4, 4, 4] and mlflow_alone.calls.count("set_terminated") == 4
+    assert mlflow_alone.calls.count("search_runs") == 1
+    assert curves(mlflow) == curves(mlflow_alone) == journals(plan)
+    run = mlflow.active()["0.5 · s1"]
+    assert (run.info.status, run.data.tags["attempt"]) == ("FINISHED", "2")
+    assert run.data.params == {"seed": "1", "recipe": "toy", "mask_ratio": "0.5"}
+    assert ("pretrain_loss", 1769860800000, 0, 0.5) in run.points
+    assert "attempt" not in mlflow.active()["0.5 · s0"].data.tags
+    mlflow.calls.clear()
+    Experiment(mlflow, plan, turn=None).look()
+    assert set(mlflow.calls) == {"get_experiment_by_name", "set_experiment_tag", "search_runs"}
+
+
+def test_finished_trials_are_not_read_again(plan, monkeypatch):
+    for trial in plan.trials[:-1]:
+        train(plan, trial, 3, finish=True)
+    mlflow, read = FakeMlflow(), []
+    experiment = Experiment(mlflow, plan, turn=None)
+    experiment.look()
+    real = LocalFiles.read
+    monkeypatch.setattr(
+        LocalFiles, "read", lambda files, name: read.append(name) or real(files, name)
+    )
+    mlflow.calls.clear()
+    experiment.look()
+    assert read == [] and mlflow.calls == []
+    train(plan, plan.trials[-1], 2)
+    read.clear()
+    experiment.look()
+    mine = folder_of(plan, plan.trials[-1]).name
+    assert {name.rpartition("/")[0] for name in read} == {mine}
+
+
+def test_an_outage_delays_the_view_and_loses_nothing(plan, monkeypatch):
+    monkeypatch.setattr("mae_ablation.tracking.tracker.EVERY_S", 0.01)
+    monkeypatch.setattr("mae_ablation.tracking.tracker.AT_MOST_S", 0.05)
+    mlflow = FakeMlflow()
+    tracker = Tracker([plan], Path("."))
+    tracker._connect = lambda: [Experiment(mlflow, plan, turn=None)]
+    one, two, *others = plan.trials
+    train(plan, one, 3)
+    tracker.start()
+    wait_for(lambda: curves(mlflow) == {one.id: journals(plan)[one.id]})
+    mlflow.away = True
+    train(plan, one, 9, first=3, finish=True)
+    train(plan, two, 5)
+    wait_for(lambda: tracker.trouble)
+    assert tracker.trouble == (
+        "MlflowException: API request to http://127.0.0.1:1 failed: nobody answers"
+    )
+    for trial in others:
+        train(plan, trial, 4, finish=True)
+    mlflow.away = False
+    wait_for(lambda: tracker.trouble is None and curves(mlflow) == journals(plan))
+    train(plan, two, 7, first=5, finish=True)
+    tracker.close({"x": []})
+    assert tracker.trouble is None
+    assert curves(mlflow) == journals(plan)
+    assert {run.info.status for run in mlflow.active().values()} == {"FINISHED"}
+
+
+def test_an_mlflow_that_is_away_is_asked_less_and_less_often(plan):
+    pauses = []
+
+    class Waits:
+        def wait(self, pause):
+            pauses.append(pause)
+            mlflow.away = len(pauses) < 8
+            return len(pauses) == 10
+
+    mlflow = FakeMlflow()
+    tracker = Tracker([plan], Path("."))
+    tracker._connect = lambda: [Experiment(mlflow, plan, turn=None)]
+    tracker._closing = Waits()
+    tracker.run()
+    assert pauses == [1, 2, 4, 8, 10, 10, 10, 10, 1, 1]
+
+
+def test_a_trial_that_resumed_elsewhere_has_each_step_once(plan):
+    trial = plan.trials[0]
+    mlflow = FakeMlflow()
+    train(plan, trial, 5)
+    Experiment(mlflow, plan, turn=None).look()  # this driver is killed
+    folder_of(plan, trial).journal.cut(after_step=2)
+    time.sleep(0.002)  # other times
+    train(plan, trial, 8, first=3, finish=True)
+    Experiment(mlflow, plan, turn=None).look()
+    (run,) = mlflow.active().values()
+    steps = sorted(step for name, _, step, _ in run.points if name == "pretrain/loss")
+    assert steps == list(range(8)) and run.info.status == "FINISHED"
+
+
+def test_two_drivers_with_one_database_take_turns(plan, tmp_path):
+    mlflow = FakeMlflow()
+    one, two = (Experiment(mlflow, plan, Turn(tmp_path, "x")) for _ in range(2))
+    train(plan, plan.trials[0], 3, finish=True)
+    one.look()
+    two.look()
+    assert (one.trouble, two.trouble) == (None, ANOTHER)
+    for trial in plan.trials[1:]:
+        train(plan, trial, 3, finish=True)
+    two.look()
+    assert len(mlflow.active()) == 1
+    one.close()
+    two.look()
+    assert two.trouble is None and curves(mlflow) == journals(plan)
+
+
+def test_two_drivers_with_one_server_make_one_run_of_a_trial(plan):
+    mlflow = FakeMlflow()
+    one, two = (Experiment(mlflow, plan, turn=None) for _ in range(2))
+    for trial in plan.trials:
+        train(plan, trial, 3, finish=True)
+    mlflow.before_create = two.look  # between its search and its first run
+    one.look()
+    assert len(mlflow.runs) == 5 and mlflow.calls.count("delete_run") == 1
+    assert curves(mlflow) == journals(plan)
+
+
+def test_a_trial_that_mlflow_refuses_is_one_trial(plan):
+    mlflow = FakeMlflow()
+    mlflow.refused = {"1"}
+    for trial in plan.trials:
+        train(plan, trial, 3, finish=True)
+    experiment = Experiment(mlflow, plan, turn=None)
+    experiment.look()
+    shown = [name for name, run in mlflow.active().items() if run.info.status == "FINISHED"]
+    assert sorted(shown) == ["0.5 · s0", "0.75 · s0"]
+    assert experiment.trouble.endswith("seed 1 is not shown: this value was another")
+
+
+def test_a_failed_trial_says_why_until_it_is_tried_again(plan):
+    mlflow, trial = FakeMlflow(), plan.trials[0]
+    experiment = Experiment(mlflow, plan, turn=None)
+    train(plan, trial, 2)
+    folder_of(plan, trial).fail("pretrain: Diverged: loss is nan", "")
+    experiment.look()
+    (run,) = mlflow.active().values()
+    assert (run.info.status, run.data.tags["error"]) == (
+        "FAILED",
+        "pretrain: Diverged: loss is nan",
+    )
+    train(plan, trial, 4, first=2)
+    experiment.look()
+    assert run.info.status == "RUNNING"
+    train(plan, trial, 4, first=4, finish=True)
+    experiment.look()
+    assert run.info.status == "FINISHED" and curves(mlflow)[trial.id] == journals(plan)[trial.id]
+
+
+def wait_for(condition, patience_s=60):
+    until = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def serve(folder, port):
+    """A real server, in a process group of its own."""
+    environment = {
+        **os.environ,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    words = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--workers", "1"]
+    words += ["--artifacts-destination", str(folder / "mlartifacts"), "--port", str(port)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", *words],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    wait_for(lambda: answers(port), patience_s=300)
+    return process
+
+
+def answers(port):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as reply:
+            return reply.status == 200
+    except OSError:
+        return False
+
+
+def kill(process):
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.slow
+def test_a_server_is_killed_and_comes_back(plan, tmp_path, monkeypatch):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    server = serve(tmp_path, port)
+    try:
+        tracker = Tracker([plan], tmp_path)
+        one, *others = plan.trials
+        train(plan, one, 50)
+        tracker.start()
+        wait_for(lambda: tracker.experiment_ids() and server_curves(plan, tracker), 300)
+        kill(server)
+        train(plan, one, 80, first=50)
+        for trial in others:
+            train(plan, trial, 700, finish=True)
+        wait_for(lambda: tracker.trouble, 60)
+        server = serve(tmp_path, port)
+        train(plan, one, 90, first=80, finish=True)
+        wait_for(lambda: server_curves(plan, tracker) == journals(plan), 300)
+        began = time.monotonic()
+        tracker.close({"x": []})
+        assert tracker.trouble is None
+        gone = Tracker([plan], tmp_path)
+        kill(server)
+        gone.start()
+        gone.close({"x": []})
+        assert "MlflowException" in gone.trouble and "\n" not in gone.trouble
+        assert time.monotonic() - began < 60, "the end does not wait for a server that is away"
+    finally:
+        kill(server)
+
+
+def server_curves(plan, tracker):
+    from mlflow import MlflowClient
+
+    client = MlflowClient()
+    found = {}
+    for run in client.search_runs(tracker.experiment_ids(), "tags.kind = 'trial'"):
+        assert run.data.tags["trial_id"] not in found, "a trial has two runs"
+        found[run.data.tags["trial_id"]] = sorted(
+            (name, point.timestamp, point.step, point.value)
+            for name in run.data.metrics
+            if "/" in name
+            for point in client.get_metric_history(run.info.run_id, name)
+        )
+    return found
