@@ -72,12 +72,15 @@ def test_a_killed_controller_and_a_killed_driver(place, undisturbed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("to_group", [False, True], ids=["driver", "process group"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_once_saves_and_leaves(place, undisturbed, number, to_group):
+@pytest.mark.parametrize(
+    ("send", "number"),
+    [(os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)],
+    ids=["a terminal's Ctrl-C", "a job's stop"],
+)
+def test_ctrl_c_once_saves_and_leaves(place, undisturbed, send, number):
     driver = start(place)
     go_on(place)
-    os.killpg(driver.pid, number) if to_group else os.kill(driver.pid, number)
+    send(driver.pid, number)
     assert driver.wait(timeout=PATIENCE_S) == 130
     said = (place / "driver.log").read_text()
     assert "finishing the running step and saving" in said and "the same command goes on" in said
