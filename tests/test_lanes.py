@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from mae_ablation.cluster.capacity import fitted, limit, most, room, seats
+from mae_ablation.cluster.capacity import backend, fitted, limit, most, room, seats
 from mae_ablation.cluster.lanes import Lanes, derivation
 from mae_ablation.cluster.life import end_of, reason_of
 from mae_ablation.study.errors import UserError
@@ -42,6 +42,15 @@ def test_on_a_cluster_the_head_without_gpu_stays_free():
     assert room(nodes, Lanes(gpus=1, workers=2)) == 1, "a lane over two nodes"
     assert room(nodes, Lanes(gpus=1, accelerator="A10G")) == 2
     assert room(nodes, Lanes(gpus=1, accelerator="H100")) == 0
+
+
+def test_nccl_for_whole_gpus_that_are_real():
+    numbers = {"CPU": 4.0, "GPU": 1.0}
+    team = Lanes(gpus=1, workers=2)
+    assert backend(team, [HEAD, GPU_NODE, GPU_NODE]) == "nccl"
+    assert backend(team, [HEAD, GPU_NODE, numbers]) == "gloo"
+    assert backend(Lanes(gpus=0.5, workers=2), [GPU_NODE]) == "gloo"
+    assert backend(Lanes(gpus=1), [GPU_NODE]) == "gloo"
 
 
 CLUSTER = {

@@ -105,7 +105,7 @@ def test_asking_for_a_gpu_where_there_is_none_is_one_line(place):
     done, seconds = run(place, "--seeds", "2", "--gpus", "1")
     assert done.returncode == 2
     assert (
-        done.stderr.strip() == "2 lanes x 1 thread and 1 GPU need 2 GPU, the cluster has 0: "
+        done.stderr.strip() == "1 lane x 1 thread and 1 GPU need 1 GPU, the cluster has 0: "
         "leave out --gpus"
     )
     assert seconds < 60

@@ -160,7 +160,7 @@ def run_studies(
             return len(todo)
         return conclude(console, plans, tracker, reports, began)
     except OSError as error:
-        console.print(f"{store}: {error}: the same command goes on from what the store has")
+        console.print(f"{error}: the same command goes on from what the store has")
         return len(todo) or 1
 
 

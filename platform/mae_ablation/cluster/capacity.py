@@ -53,6 +53,14 @@ def fitted(lanes: Lanes, nodes: Sequence[Node]) -> Lanes:
     return lanes
 
 
+def backend(lanes: Lanes, nodes: Sequence[Node]) -> str:
+    """Of torch.distributed. NCCL refuses two workers on one GPU, and GPUs that are only numbers:
+    Ray knows the type of real ones."""
+    able = [node for node in nodes if seats(node, lanes)]
+    real = all(any(name.startswith("accelerator_type:") for name in node) for node in able)
+    return "nccl" if lanes.workers > 1 and lanes.gpus >= 1 and able and real else "gloo"
+
+
 def worker_types(cluster: dict) -> list[Node]:
     """What the workers' node types of a cluster file have."""
     types = cluster.get("available_node_types") or {}

@@ -51,12 +51,20 @@ def lane_loop(config: dict) -> None:
             beat.number, beat.progress = task.number, {}
             outcome = run_task(task, config, device, team, beat)
             beat.number = None
+            if outcome.failure and device == "cuda":
+                try:
+                    torch.cuda.synchronize()
+                except RuntimeError:  # a kernel has failed: so will every call in this process
+                    ray.get(queue.leave.remote(lane, outcome))
+                    raise
 
 
 def run_task(task: Task, config: dict, device: str, team: Any, beat: "Beat") -> Outcome:
-    """Run a trial; what became of it. An exception that leaves the team in pieces is raised."""
-    import ray
+    """Run a trial; what became of it.
 
+    An exception of one worker of several is raised: the others may wait for it, so that they are
+    started again together. It may be the echo of another's death, so the trial is tried again.
+    """
     from mae_ablation.cluster.shelf import fetch
     from mae_ablation.phases.run import Busy, Stopped
     from mae_ablation.phases.trial import run_trial
@@ -76,27 +84,15 @@ def run_task(task: Task, config: dict, device: str, team: Any, beat: "Beat") -> 
             owner=f"{config['run']}-{task.owner}",
             attempt=task.attempt,
         )
-        if failure and device == "cuda":
-            require_sound_gpu()
         return Outcome(task.number, failure)
     except Busy:
         return Outcome(task.number, put_back="busy")
     except Stopped:
         return Outcome(task.number, put_back="stopped")
     except Exception as error:
-        failure = f"{type(error).__name__}: {error}".splitlines()[0]
-        if team.size == 1 and device != "cuda":
-            return Outcome(task.number, failure)
-        # the other workers wait for this one, or CUDA is of no more use: begin again as a lane
-        ray.get(beat.queue.next.remote(config["lane"], Outcome(task.number, failure)))
-        raise
-
-
-def require_sound_gpu() -> None:
-    """Raises what CUDA raises once a kernel has failed: every later call in the process fails."""
-    import torch
-
-    torch.cuda.synchronize()
+        if team.size > 1:
+            raise
+        return Outcome(task.number, f"{type(error).__name__}: {error}".splitlines()[0])
 
 
 class Beat(threading.Thread):
@@ -104,7 +100,7 @@ class Beat(threading.Thread):
 
     def __init__(self, queue: Any, lane: str) -> None:
         super().__init__(name="beat", daemon=True)
-        self.queue, self._lane = queue, lane
+        self._queue, self._lane = queue, lane
         self.number: int | None = None
         """the trial at work"""
         self.progress: dict = {}
@@ -129,7 +125,7 @@ class Beat(threading.Thread):
             if number is None:
                 continue
             try:
-                answer = self.queue.beat.remote(self._lane, number, self.progress)
+                answer = self._queue.beat.remote(self._lane, number, self.progress)
                 self._stop_asked = ray.get(answer)
             except ray.exceptions.RayError:  # the queue ended with its driver: save, and leave
                 self._stop_asked = True

@@ -38,23 +38,12 @@ class Lanes:
             need[f"accelerator_type:{self.accelerator}"] = 0.001
         return need
 
-    @property
-    def backend(self) -> str:
-        """Of torch.distributed: NCCL refuses two workers on one GPU, and needs CUDA."""
-        return "nccl" if self.workers > 1 and self.gpus >= 1 and has_cuda() else "gloo"
-
     def __str__(self) -> str:
         each = f"{self.cpus} thread{'s' * (self.cpus > 1)}"
         each += f" and {self.gpus:g} {self.accelerator or 'GPU'}" if self.gpus else ""
         count = self.count or 1
         team = f"{self.workers} workers x " if self.workers > 1 else ""
         return f"{count} lane{'s' * (count > 1)} x {team}{each}"
-
-
-def has_cuda() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def batches(recipe: Recipe, kinds: Iterable[str]) -> dict[str, int]:

@@ -27,21 +27,21 @@ class End:
 class Life(threading.Thread):
     """Runs a lane until it has nothing more to do, or dies."""
 
-    def __init__(self, name: str, lanes: Lanes, config: dict, notes: str) -> None:
+    def __init__(self, name: str, lanes: Lanes, config: dict, notes: str, backend: str) -> None:
         """`config`: lane_loop's; `notes`: folder of this machine for Ray Train's own notes."""
         super().__init__(name=f"lane-{name}", daemon=True)
         self.lane = name
-        self._lanes, self._config, self._notes = lanes, {**config, "lane": name}, notes
+        self._arguments = (name, lanes, {**config, "lane": name}, notes, backend)
         self.end: End | None = None
 
     def run(self) -> None:
         try:
-            trainer(self.lane, self._lanes, self._config, self._notes).fit()
+            trainer(*self._arguments).fit()
         except BaseException as error:  # the main thread decides, it is not lost in this one
             self.end = end_of(error)
 
 
-def trainer(lane: str, lanes: Lanes, config: dict, notes: str) -> Any:
+def trainer(lane: str, lanes: Lanes, config: dict, notes: str, backend: str) -> Any:
     """The lane's TorchTrainer, which gives up at the first death."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -52,7 +52,7 @@ def trainer(lane: str, lanes: Lanes, config: dict, notes: str) -> Any:
     return TorchTrainer(
         lane_loop,
         train_loop_config=config,
-        torch_config=TorchConfig(backend=lanes.backend),
+        torch_config=TorchConfig(backend=backend),
         scaling_config=ScalingConfig(
             num_workers=lanes.workers,
             use_gpu=lanes.gpus > 0,
@@ -84,6 +84,7 @@ def end_of(error: BaseException) -> End:
         if reason := reason_of(f"{type(death).__name__}: {death}"):
             return reason
     first = next(iter(failures.values()), cause or error)
+    first = getattr(first, "_base_exc", first)  # else its words are those of a traceback
     return End(f"{type(first).__name__}: {first}".strip().splitlines()[0])
 
 

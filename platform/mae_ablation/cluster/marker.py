@@ -1,11 +1,13 @@
 """Marker: a file in the store by which a lane on another machine knows it is the same store."""
 
 import json
+import time
 import uuid
 
 from mae_ablation.store.folder import Store
 
 NAME = ".store"
+SETTLE_S = 1.0  # another run may write it in the same moment
 
 
 def mark(store: str) -> str:
@@ -13,6 +15,7 @@ def mark(store: str) -> str:
     files = Store(store).files
     if files.read(NAME) is None:
         files.write(NAME, json.dumps({"id": uuid.uuid4().hex}).encode() + b"\n")
+        time.sleep(SETTLE_S)
     return json.loads(files.read(NAME))["id"]
 
 

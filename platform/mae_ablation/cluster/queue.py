@@ -152,6 +152,10 @@ class TrialQueue:
             self._note_progress(number, progress)
         return self._stopping
 
+    def leave(self, lane: str, outcome: Outcome) -> None:
+        """What became of the lane's task; it takes no other."""
+        self._take_back(lane, outcome)
+
     def refuse(self, reason: str) -> None:
         """A lane finds that the study cannot go on."""
         self._refusal, self._stopping = reason, True

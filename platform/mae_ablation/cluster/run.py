@@ -106,7 +106,9 @@ def run_trials(
         [queue, shelf],
         room=lambda: capacity.room(nodes(), lanes),
         limit=lanes.count or 1,
-        make=lambda lane, count: Life(lane, lanes, {**config, "lanes": count}, notes),
+        make=lambda lane, count: Life(
+            lane, lanes, {**config, "lanes": count}, notes, capacity.backend(lanes, nodes())
+        ),
     )
     try:
         with Interrupt() as interrupt, Demand(lanes, scales=scales) as demand:

@@ -65,6 +65,8 @@ def start_ray(address: str) -> None:
     import ray
 
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    # pages on every dead worker, which the driver tells in a line; there is no setting for it
+    ray._private.worker.print_to_stdstream = lambda *arguments, **options: None
     if address != "local":
         try:
             ray.init(address, **quiet)
