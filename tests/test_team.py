@@ -66,6 +66,13 @@ def test_a_batch_that_cannot_be_shared_is_the_user_s_to_change(batch, workers, a
         split_batch(batch, workers, at_most)
 
 
+def test_what_follows_from_the_recipe_all_workers_raise():
+    team = Team(rank=1, size=2)
+    with pytest.raises(UserError) as caught:
+        team.shares(50)
+    assert team.raised_by_all(caught.value) and not team.raised_by_all(ValueError())
+
+
 def test_shares_are_the_batch_and_pair_the_images_that_mixup_pairs():
     shares = [mirrored(24, number, 3) for number in range(3)]
     assert sorted(torch.cat(shares).tolist()) == list(range(24))

@@ -21,6 +21,7 @@ import torch
 from torch import distributed, nn
 
 from mae_ablation.study.batch import split_batch
+from mae_ablation.study.errors import UserError
 
 T = TypeVar("T")
 PATIENCE = timedelta(days=30)  # the others wait while rank 0 trains a tokeniser
@@ -102,7 +103,11 @@ class Team:
         Raises:
             UserError: the batch cannot be shared evenly.
         """
-        _, times = split_batch(batch, self.size, self.batch_per_worker)
+        try:
+            _, times = split_batch(batch, self.size, self.batch_per_worker)
+        except UserError as error:
+            error.on_all_ranks = True
+            raise
         parts = self.size * times
         if parts == 1:
             return [Share(0, slice(None))]
