@@ -38,7 +38,6 @@ class Crew:
         self._numbers = itertools.count(1)
         self._failed_starts = 0
         self._looked, self._not_before = -LOOK_S, 0.0
-        self._there = 0
 
     @property
     def alive(self) -> list[str]:
@@ -63,7 +62,6 @@ class Crew:
             for actor in self._actors:
                 actor.lost.remote(life.lane, end.reason if end else "", bool(end and end.blame))
             if end:
-                remove_leftovers()
                 self._looked = -LOOK_S
                 self._note(life, end, tally, say)
 
@@ -72,7 +70,8 @@ class Crew:
         if end.no_room:
             self._not_before = time.monotonic() + NO_ROOM_S
         elif life.lane in tally.entered:
-            say(f"lane {slot}: {end.reason}; it starts again where there is room")
+            then = "" if tally.stopped else "; it starts again where there is room"
+            say(f"lane {slot}: {end.reason}{then}")
         else:
             self._failed_starts += 1
             self._not_before = time.monotonic() + 1.0
@@ -85,8 +84,9 @@ class Crew:
         now = time.monotonic()
         if now - self._looked < LOOK_S or now < self._not_before:
             return
-        self._looked, self._there = now, self._room()
-        number = min(self.wanted(tally), self._there)
+        self._looked = now
+        remove_leftovers()
+        number = min(self.wanted(tally), self._room())
         while len(self._alive) < number:
             slot = next(slot for slot in itertools.count() if slot not in self._alive)
             self._alive[slot] = self._make(f"{slot}.{next(self._numbers)}", number)

@@ -80,7 +80,7 @@ def end_of(error: BaseException) -> End:
     deaths = [getattr(f, "health_check_failure", f) for f in failures.values()]
     if any(is_preempted(death) for death in deaths):
         return End("its node was lost", blame=False)
-    for death in deaths:
+    for death in [*deaths, cause or error]:
         if reason := reason_of(f"{type(death).__name__}: {death}"):
             return reason
     first = next(iter(failures.values()), cause or error)
