@@ -1,5 +1,6 @@
 # make study   install into .venv and run the masking-ratio study (Figure 5), about ten minutes
-# make test    the tests, as CI runs them
+# make test    all tests, as CI runs them, about half an hour; `.venv/bin/python -m pytest` alone
+#              leaves out the slow ones
 # make ui      browse the results in MLflow
 
 PYTHON ?= python3
@@ -13,6 +14,7 @@ study: .venv/.installed
 
 test: .venv/.installed lint
 	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -m slow --durations=10
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

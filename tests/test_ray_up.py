@@ -76,7 +76,7 @@ def test_ray_up_run_ray_down(clone):
     assert out["left"] == "", "nothing is left of the cluster"
 
     table = (clone / "reports" / "x" / "table.md").read_text()
-    assert "linear_probe" in table and "knn" in table and "missing" not in table
+    assert "**Linear probe.**" in table and "**k-NN.**" in table and "missing" not in table
     results = [json.loads(p.read_text()) for p in (clone / "store").glob("*/*/result.json")]
     assert sorted(r["phase"] for r in results) == ["knn"] * 4 + ["linear_probe"] * 4 + (
         ["pretrain"] * 2

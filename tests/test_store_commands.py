@@ -92,6 +92,34 @@ def test_what_was_changed_by_hand_is_found(place, capsys):
     assert "not the folder's" in said and "journal.jsonl cannot be read" in said
 
 
+def test_results_without_weights_are_no_fault_and_trained_again_only_when_named(place, capsys):
+    """As they come home from a cluster."""
+    for folder in pretrainings(place):
+        for checkpoint in folder.checkpoints():
+            folder.files.remove(checkpoint.name)
+    status, said = store(capsys, "verify", "--mend")
+    assert status == 0 and said == (
+        "6 phases checked, 0 with faults\n"
+        "2 have results without weights: these stayed where they were trained\n"
+    )
+    folder = pretrainings(place)[0]
+    status, said = store(capsys, "verify", "--mend", folder.identity)
+    assert status == 0 and f"{folder.name}: mended" in said
+    assert [f.result() is None for f in pretrainings(place)] == [True, False]
+
+
+def test_a_damaged_result_is_one_line_and_mended(place, capsys):
+    folder = pretrainings(place)[0]
+    (place / "store" / folder.name / "result.json").write_text('{"train_lo')
+    assert cli.main(["report", "studies/x.yaml"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"{folder.name}/result.json is damaged") and said.count("\n") == 1
+    status, said = store(capsys, "verify")
+    assert status == 1 and f"{folder.name}: result.json is damaged" in said
+    assert store(capsys, "verify", "--mend")[0] == 0
+    assert folder.result() is None and folder.checkpoints()
+
+
 def test_gc_deletes_only_what_no_study_needs_and_only_when_told(place, capsys):
     study = place / "studies" / "x.yaml"
     assert store(capsys, "gc")[1] == "0 things of 0.0 MB could go: --yes deletes them\n"

@@ -19,6 +19,7 @@ from pathlib import Path
 from mae_ablation.cli_cluster import add_cluster
 from mae_ablation.cli_store import add_store_commands
 from mae_ablation.commands import introduction, plan_studies, require_writable, run_studies
+from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.recipe_file import PHASES
 from mae_ablation.study.suite import load_all
@@ -74,7 +75,7 @@ def call(top: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     arguments = top.parse_args(argv)
     try:
         return arguments.command(arguments)
-    except UserError as error:
+    except (UserError, Damaged) as error:
         print(error, file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:

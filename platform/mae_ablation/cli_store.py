@@ -25,6 +25,7 @@ def add_store_commands(parser: argparse.ArgumentParser, add_store) -> None:
     for action in (ls, show, verify, gc):
         add_store(action)
     show.add_argument("identity", metavar="ID", help="of a phase, or its beginning")
+    verify.add_argument("identities", nargs="*", metavar="ID", help="of phases; none: all")
     verify.add_argument(
         "--mend", action="store_true", help="have what rests on a damaged checkpoint run again"
     )
@@ -45,7 +46,7 @@ def do_show(arguments: argparse.Namespace) -> int:
 
 
 def do_verify(arguments: argparse.Namespace) -> int:
-    lines, left = store_commands.verify(arguments.store, mend=arguments.mend)
+    lines, left = store_commands.verify(arguments.store, arguments.identities, mend=arguments.mend)
     say(lines)
     return 1 if left else 0
 

@@ -74,12 +74,11 @@ def show(store: Path | str, identity: str) -> Iterator[str]:
 
 def faults(folder: PhaseFolder) -> Iterator[str]:
     """What is wrong with a phase's files; nothing of a sound one."""
-    try:
-        document, result = folder.document(), folder.result()
-        folder.failure()
-    except json.JSONDecodeError as error:
-        yield f"a JSON file cannot be read: {error}"
+    broken = damaged_notes(folder)
+    yield from (f"{name} is damaged" for name in broken)
+    if broken:
         return
+    document = folder.document()
     if document is None:
         yield "phase.json is missing"
     elif identity(document) != folder.identity:
@@ -88,14 +87,27 @@ def faults(folder: PhaseFolder) -> Iterator[str]:
         folder.journal.read()
     except json.JSONDecodeError as error:
         yield f"journal.jsonl cannot be read: {error}"
-    checkpoints = folder.checkpoints()
-    for checkpoint in checkpoints:
+    for checkpoint in folder.checkpoints():
         try:
             checkpoint.read()
         except Damaged:
             yield f"{checkpoint.file} is damaged"
-    if result and lends_weights(folder, result) and not checkpoints:
-        yield "it is finished and has no checkpoint: nothing can be built on it"
+
+
+def damaged_notes(folder: PhaseFolder) -> list[str]:
+    """Names of its JSON files that are none."""
+    readers = {
+        "phase.json": folder.document,
+        "result.json": folder.result,
+        "failure.json": folder.failure,
+    }
+    broken = []
+    for name, read in readers.items():
+        try:
+            read()
+        except Damaged:
+            broken.append(name)
+    return broken
 
 
 def lends_weights(folder: PhaseFolder, result: dict) -> bool:
@@ -103,30 +115,55 @@ def lends_weights(folder: PhaseFolder, result: dict) -> bool:
     return folder.name.split("/")[0] in WITH_CHECKPOINTS and result.get("source") != "dalle"
 
 
-def verify(store: Path | str, *, mend: bool = False) -> tuple[list[str], int]:
+def is_result_alone(folder: PhaseFolder) -> bool:
+    """Whether its weights are elsewhere: it came home from a cluster without them."""
+    if damaged_notes(folder) or folder.checkpoints():
+        return False
+    result = folder.result()
+    return result is not None and lends_weights(folder, result)
+
+
+def verify(
+    store: Path | str, identities: Sequence[str] = (), *, mend: bool = False
+) -> tuple[list[str], int]:
     """Read every file and check it against its checksum.
 
     Args:
-        mend: remove damaged checkpoints, and the results of finished phases whose last checkpoint
-            is damaged or gone, so that the next run of their study finishes them again.
+        identities: of the phases to look at; none: all.
+        mend: remove what is damaged, and the results of finished phases that rest on it, so that
+            the next run of their study finishes them again; likewise results without weights, of
+            phases that are named.
 
     Returns the lines to print, and the number of phases with faults that are left.
+
+    Raises:
+        UserError: no phase has one of the identities.
     """
-    lines, left = [], 0
-    folders = Store(store).folders()
+    folders = [find(store, one) for one in identities] or Store(store).folders()
+    lines, left, alone = [], 0, 0
     for folder in folders:
         wrong = list(faults(folder))
         lines += [f"{folder.name}: {fault}" for fault in wrong]
-        if wrong and mend and _mended(folder):
+        named_alone = bool(identities) and is_result_alone(folder)
+        if mend and (wrong or named_alone) and _mended(folder):
             lines.append(f"{folder.name}: mended, the next run of its study finishes it again")
         elif wrong:
             left += 1
+        alone += is_result_alone(folder)
     lines.append(f"{len(folders)} phases checked, {left} with faults")
+    if alone:
+        lines.append(f"{alone} have results without weights: these stayed where they were trained")
     return lines, left
 
 
 def _mended(folder: PhaseFolder) -> bool:
-    """Remove damaged checkpoints, and the result that rests on them. Returns whether it is well."""
+    """Remove what is damaged, and the result that rests on it. Returns whether it is well."""
+    broken = damaged_notes(folder)
+    for name in {*broken, "result.json"} if broken else ():
+        folder.files.remove(f"{folder.name}/{name}")
+    if "phase.json" in broken:  # it says what the rest is
+        folder.files.remove(folder.name)
+        return True
     result, newest = folder.result(), next(iter(folder.checkpoints()), None)
     for checkpoint in folder.checkpoints():
         try:

@@ -7,8 +7,10 @@
 set -eu
 PREFIXES=$1 STEPS=$(realpath "$2") FOLDER=$(realpath "$3")
 unset TMPDIR RAY_TMPDIR RAY_ADDRESS RAY_AUTH_MODE RAY_AUTH_TOKEN MLFLOW_TRACKING_URI
-W=$(mktemp -d)
-mkdir -p "$W/home/.ssh" /run/sshd /tmp/ray
+mkdir -p /run/sshd /tmp/ray
+mount -t tmpfs tmpfs /tmp/ray # notes on clusters, the state file of provider local; and this home:
+W=$(mktemp -d /tmp/ray/machine.XXXXXX) # it vanishes with the namespaces
+mkdir -p "$W/home/.ssh"
 chmod 700 "$W/home" "$W/home/.ssh"
 ssh-keygen -q -t ed25519 -N '' -f "$W/home/.ssh/ray_key"
 cp "$W/home/.ssh/ray_key.pub" "$W/home/.ssh/authorized_keys"
@@ -27,7 +29,6 @@ END
 printf 'export PATH=%s/bin:$PATH RAY_USAGE_STATS_ENABLED=0\n' "${PREFIXES%%:*}" |
     tee "$W/home/.bashrc" > "$W/home/.bash_profile"
 ip link set lo up
-mount -t tmpfs tmpfs /tmp/ray # its notes on clusters, and the state file of provider local
 H=$(getent passwd root | cut -d: -f6)
 for prefix in ${PREFIXES//:/ } "$FOLDER"; do # what lies in the real home stays in sight
     case $prefix in

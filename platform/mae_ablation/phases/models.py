@@ -20,6 +20,8 @@ from mae_ablation.study.recipe import Recipe
 class GateClosed(RuntimeError):
     """The tokens are not good enough to be predicted."""
 
+    on_all_ranks = True  # it follows from a result that all ranks read
+
 
 Tokens = Callable[[torch.Tensor], torch.Tensor]
 """pixels (n, c, h, w) in [0, 1] -> tokens (n, L) int64"""

@@ -10,6 +10,7 @@ model, draw other numbers of the same distribution for every share but the first
 """
 
 import pickle
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ import torch
 from torch import distributed, nn
 
 from mae_ablation.study.batch import split_batch
+from mae_ablation.study.errors import UserError
 
 T = TypeVar("T")
 PATIENCE = timedelta(days=30)  # the others wait while rank 0 trains a tokeniser
@@ -101,7 +103,11 @@ class Team:
         Raises:
             UserError: the batch cannot be shared evenly.
         """
-        _, times = split_batch(batch, self.size, self.batch_per_worker)
+        try:
+            _, times = split_batch(batch, self.size, self.batch_per_worker)
+        except UserError as error:
+            error.on_all_ranks = True
+            raise
         parts = self.size * times
         if parts == 1:
             return [Share(0, slice(None))]
@@ -141,12 +147,14 @@ class Team:
         if self.size == 1:
             return model
         on_gpu = next(model.parameters()).is_cuda
-        return nn.parallel.DistributedDataParallel(
-            model,
-            device_ids=[torch.cuda.current_device()] if on_gpu else None,
-            gradient_as_bucket_view=True,
-            broadcast_buffers=False,
-        )
+        with warnings.catch_warnings():  # torch 2.14 has a new name for broadcast_buffers, 2.6 not
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            return nn.parallel.DistributedDataParallel(
+                model,
+                device_ids=[torch.cuda.current_device()] if on_gpu else None,
+                gradient_as_bucket_view=True,
+                broadcast_buffers=False,
+            )
 
     def averaging(self, model: nn.Module, *, last: bool) -> AbstractContextManager:
         """For forward and backward of a share: gradients are averaged with the last one only."""

@@ -147,8 +147,9 @@ def run_phase(
         raise
     except Exception as error:
         reason, shared = reason_of(phase.kind, error), team.raised_by_all(error)
-        if team.rank == 0 or not shared:
-            with suppress(Exception):  # the store may be what failed: the reason is returned, too
+        with suppress(Exception):  # the store may be what failed: the reason is returned, too
+            # what only one worker meets ends the others a little later: the first reason is kept
+            if team.rank == 0 if shared else run.folder.failure() is None:
                 run.folder.fail(reason, traceback.format_exc())
         if not shared:
             raise

@@ -120,10 +120,10 @@ class PhaseFolder:
         Raises:
             Damaged: it is not what was written, or is not there.
         """
-        remedy = "`python -m platform store verify --mend` has the phase finished again"
+        remedy = f"`python -m platform store verify --mend {self.identity}` has it trained again"
         newest = next(iter(self.checkpoints()), None)
         if newest is None:
-            raise Damaged(f"{self.name} has no checkpoint here: {remedy}")
+            raise Damaged(f"{self.name} has no checkpoint in this store: {remedy}")
         try:
             return newest.read()
         except Damaged as error:
@@ -149,7 +149,11 @@ class PhaseFolder:
 
     def _read(self, name: str) -> dict | None:
         data = self.files.read(f"{self.name}/{name}")
-        return None if data is None else json.loads(data)
+        try:
+            return None if data is None else json.loads(data)
+        except ValueError:
+            remedy = "`python -m platform store verify --mend` has the phase finished again"
+            raise Damaged(f"{self.name}/{name} is damaged: {remedy}") from None
 
 
 _indices: dict[tuple[str, str], tuple[object, dict[str, str]]] = {}

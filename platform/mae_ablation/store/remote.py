@@ -60,6 +60,7 @@ class RemoteFiles:
         self._listing: dict[str, Seen] = {}
         self._children: dict[str, set[str]] = {}
         self._good_until = 0.0
+        self._listings = 0
         self._kept: dict[str, tuple[Seen, bytes]] = {}
         self._lines: dict[str, bytearray] = {}  # whole files that have lines not sent yet
         self._sent_at: dict[str, float] = {}
@@ -120,8 +121,10 @@ class RemoteFiles:
             self.refresh()
 
     def stamp(self, folder: str) -> object:
-        names = self.names(folder)
-        return hash(tuple(names)) if names else None
+        with self._guard:
+            self._look()
+            names = self._children.get(folder.strip("/"))  # within a listing it only grows
+            return (self._listings, len(names)) if names else None
 
     def refresh(self) -> None:
         self._good_until = 0.0
@@ -139,6 +142,7 @@ class RemoteFiles:
             if info.is_file:
                 changed = info.mtime_ns or 0
                 self._note(info.path[len(self._base) :], Seen(info.size or 0, changed))
+        self._listings += 1
         took = time.monotonic() - began
         self._good_until = time.monotonic() + max(LISTING_S, LISTING_SHARE * took)
         return self._listing

@@ -37,7 +37,7 @@ class LinearProbe:
     image_size: int | None = later(None)
     """side in pixels if it differs from pre-training's; positions are interpolated"""
     checkpoint_every_s: float = field(default=30.0, metadata=RUNTIME)
-    """seconds between checkpoints, taken at the next end of an epoch"""
+    """seconds between checkpoints, taken after the next step; 0: after every one"""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "epochs", "batch_size", "image_size")
@@ -101,7 +101,7 @@ class Finetune:
     image_size: int | None = None
     """side in pixels if it differs from pre-training's; positions are interpolated"""
     checkpoint_every_s: float = field(default=30.0, metadata=RUNTIME)
-    """seconds between checkpoints, taken at the next end of an epoch"""
+    """seconds between checkpoints, taken after the next step; 0: after every one"""
 
     def __post_init__(self) -> None:
         check_supervised(self)

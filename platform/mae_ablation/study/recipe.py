@@ -129,7 +129,7 @@ class Pretrain:
     jitter_hue: float = later(0.1)
     """crop_jitter: hue shifted by up to this share of the circle"""
     checkpoint_every_s: float = field(default=30.0, metadata=RUNTIME)
-    """seconds between checkpoints, taken at the next end of an epoch"""
+    """seconds between checkpoints, taken after the next step; 0: after every one"""
     pictures: int = field(default=8, metadata=RUNTIME)
     """reconstructions of fixed test images drawn along the training; 0: none"""
 

@@ -40,8 +40,7 @@ class Tracker(threading.Thread):
         self._try(self._look)
 
     def close(self, reports: dict[str, list[Path]]) -> None:
-        """Wait for the last look, then log each experiment's report, if there is one, in a run of
-        its own.
+        """Wait for the last look, then log each experiment's report in a run of its own.
 
         An MLflow that is away is waited for as long as one call takes to give up, about 5 s.
         """
