@@ -112,7 +112,12 @@ def run_trials(
     )
     try:
         with Interrupt() as interrupt, Demand(lanes, scales=scales) as demand:
-            watch(tally, queue, kept, crew, demand, interrupt, show, say)
+            try:
+                watch(tally, queue, kept, crew, demand, interrupt, show, say)
+            except RayDied:
+                if not interrupt.asked:
+                    raise
+                tally.stopped = True  # SIGTERM to the whole process group ends Ray, too
     except ray.exceptions.RayError as error:
         require_alive()
         raise RayDied(f"Ray does not answer: {first_line(error)}") from None
