@@ -1,5 +1,7 @@
 """Demand: asks an autoscaling cluster for the nodes that the lanes need, and takes it back."""
 
+import contextlib
+
 from mae_ablation.cluster.lanes import Lanes
 
 
@@ -23,4 +25,5 @@ class Demand:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.ask(0)
+        with contextlib.suppress(Exception):  # Ray may be what has ended
+            self.ask(0)

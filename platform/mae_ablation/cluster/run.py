@@ -6,7 +6,6 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -114,13 +113,10 @@ def run_trials(
         with Interrupt() as interrupt, Demand(lanes, scales=scales) as demand:
             try:
                 watch(tally, queue, kept, crew, demand, interrupt, show, say)
-            except RayDied:
+            except (RayDied, ray.exceptions.RayError) as error:
                 if not interrupt.asked:
-                    raise
+                    raise as_ray_died(error) from None
                 tally.stopped = True  # SIGTERM to the whole process group ends Ray, too
-    except ray.exceptions.RayError as error:
-        require_alive()
-        raise RayDied(f"Ray does not answer: {first_line(error)}") from None
     finally:
         shutil.rmtree(notes, ignore_errors=True)
     if tally.refusal:
@@ -175,7 +171,13 @@ def look(tally: Tally, queue: Any, kept: Any) -> None:
         tally.take(ray.get(queue.snapshot.remote(tally.since), timeout=ANSWER_S))
 
 
-def first_line(error: BaseException) -> str:
-    with suppress(IndexError):
-        return str(error).strip().splitlines()[0]
-    return type(error).__name__
+def as_ray_died(error: Exception) -> RayDied:
+    """What an error of Ray's own comes to, in one line."""
+    if isinstance(error, RayDied):
+        return error
+    try:
+        require_alive()
+    except RayDied as died:
+        return died
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return RayDied(f"Ray does not answer: {lines[0]}")
