@@ -16,7 +16,7 @@ from mae_ablation.cluster.session import prepare_environment
 from mae_ablation.commands import plan_study
 
 pytestmark = pytest.mark.slow
-STUDY = "recipe: toy\nphases: [linear_probe]\nreferences: []\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
+STUDY = "recipe: toy\nphases: [pretrain]\nfactors:\n  mask_ratio: [0.5, 0.75, 0.9]\n"
 EPOCHS = 60
 
 
