@@ -109,4 +109,5 @@ def test_why_a_lane_ended_is_one_line():
     killed = reason_of("The actor is dead because its worker process has died. Worker exit type")
     assert killed.blame and "killed" in killed.reason
     assert not reason_of("The actor died because its node has died. Node Id: 5").blame
+    assert not reason_of("ActorUnavailableError: The actor is temporarily unavailable").blame
     assert end_of(ValueError("no such\nthing")).reason == "ValueError: no such"

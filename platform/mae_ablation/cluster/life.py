@@ -83,7 +83,7 @@ def end_of(error: BaseException) -> End:
     for death in [*deaths, cause or error]:
         if reason := reason_of(f"{type(death).__name__}: {death}"):
             return reason
-    first = next(iter(failures.values()), cause or error)
+    first = next(iter(deaths), cause or error)
     first = getattr(first, "_base_exc", first)  # else its words are those of a traceback
     return End(f"{type(first).__name__}: {first}".strip().splitlines()[0])
 
@@ -98,6 +98,8 @@ def reason_of(text: str) -> End | None:
         return End("out of memory: Ray stopped its worker as the node was running low on it")
     if "node has died" in text or "node was terminated" in text or "NodeDied" in text:
         return End("its node was lost", blame=False)
+    if "ActorUnavailable" in text:  # the connection ended before Ray knew why
+        return End("its node was lost, or is out of reach", blame=False)
     if "worker process has died" in text:
         return End("its worker was killed (by hand, or by the system for want of memory)")
     return None
