@@ -163,12 +163,23 @@ def look(tally: Tally, queue: Any, kept: Any) -> None:
 
     `kept`: reference of the trials, which are large.
     """
+    if not tally.take(answer(queue.snapshot.remote(tally.since))):
+        queue.restore.remote(kept, tally.ended, tally.deaths)
+        tally.take(answer(queue.snapshot.remote(tally.since)))
+
+
+def answer(reference: Any) -> Any:
+    """What the queue says; it may have to be started again. Raises RayDied."""
     import ray
 
-    require_alive()
-    if not tally.take(ray.get(queue.snapshot.remote(tally.since), timeout=ANSWER_S)):
-        queue.restore.remote(kept, tally.ended, tally.deaths)
-        tally.take(ray.get(queue.snapshot.remote(tally.since), timeout=ANSWER_S))
+    until = time.monotonic() + ANSWER_S
+    while True:
+        require_alive()
+        try:
+            return ray.get(reference, timeout=POLL_S)
+        except ray.exceptions.GetTimeoutError:
+            if time.monotonic() > until:
+                raise
 
 
 def as_ray_died(error: Exception) -> RayDied:
