@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from mae_ablation.commands import plan_study, record_failures
+from mae_ablation.commands import conclude, plan_study, record_failures
 from mae_ablation.report.figure import positions, those_with_room
 from mae_ablation.report.report import write_report
 from mae_ablation.report.results import results_frame
@@ -86,7 +86,7 @@ def test_the_report_names_its_data_recipe_epochs_seeds_and_commit(plan, tmp_path
 def test_a_trial_whose_worker_died_is_failed_not_missing(write_study, tmp_path):
     plan = plan_study(write_study(STUDY), store=tmp_path / "store")
     trial = plan.trials[0]
-    record_failures(plan.missing(), {trial.label: "its worker died 3 times"}, plan.store)
+    record_failures(plan.missing(), {0: "its worker died 3 times"}, plan.store)
     results = results_frame(plan).set_index("trial_id")
     assert results.loc[trial.result_id[-1], "status"] == "failed"
     assert results.loc[trial.result_id[-1], "reason"] == "its worker died 3 times"
@@ -190,3 +190,24 @@ def test_a_figure_says_which_of_many_named_levels_it_shows(write_study, tmp_path
     assert not ordered
     assert list(shown) == [f"lr{i}" for i in (*range(15), 20, *range(25, 40))]
     assert told == "\n31 of 40 levels: highest and lowest means, baseline; all: table.md"
+
+
+def test_a_run_ends_well_without_its_report(plan, tmp_path, capsys):
+    class Told:
+        trouble = None
+
+        def close(self, files):
+            self.files = files
+
+        def experiment_ids(self):
+            return []
+
+    from rich.console import Console
+
+    (tmp_path / "reports").write_text("a file")
+    tracker = Told()
+    left = conclude(Console(soft_wrap=True), [plan], tracker, tmp_path / "reports", 0.0)
+    said = capsys.readouterr().out
+    assert left == 1 and tracker.files == {}
+    assert "reports/x: report not written: [Errno 20] Not a directory" in said
+    assert "14 of 15 trials finished" in said and "report: " not in said.splitlines()[-1]

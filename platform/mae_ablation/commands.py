@@ -165,17 +165,23 @@ def run_studies(
 
 
 def conclude(console, plans: Sequence[Plan], tracker, reports: Path, began: float) -> int:
-    """Write the reports and say where everything lies; returns how many trials have no result."""
+    """Write the reports and say where everything lies; returns how many trials have no result, or
+    how many reports could not be written."""
     from mae_ablation.report.report import write_report
 
-    files = {
-        plan.study.experiment: write_report(plan, reports / plan.study.experiment) for plan in plans
-    }
+    plans[0].store.files.refresh()  # an object store's listing may be from before the last results
+    files = {}
+    for plan in plans:
+        name = plan.study.experiment
+        try:
+            files[name] = write_report(plan, reports / name)
+        except UserError as error:  # the others' and MLflow's part can still be done
+            console.print(str(error))
     tracker.close(files)
     left = missing(trials_of(plans), plans[0].store)
     unfinished = sum(trial.source != "prepare" for trial in left)
     console.print(ending(plans, tracker, files, unfinished, time.monotonic() - began))
-    return unfinished
+    return unfinished or len(plans) - len(files)
 
 
 def require_token_files(trials: Sequence[Trial]) -> None:
