@@ -16,8 +16,10 @@ from mae_ablation.cluster.session import prepare_environment
 from mae_ablation.commands import plan_study
 
 pytestmark = pytest.mark.slow
-STUDY = "recipe: toy\nphases: [pretrain]\nfactors:\n  mask_ratio: [0.5, 0.75, 0.9]\n"
-EPOCHS = 60
+STUDY = (
+    "recipe: toy\nphases: [pretrain]\nfactors:\n  mask_ratio: [0.25, 0.4, 0.5, 0.6, 0.75, 0.9]\n"
+)
+EPOCHS = 100
 
 
 @pytest.fixture(scope="module")

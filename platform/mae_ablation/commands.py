@@ -235,6 +235,7 @@ def run_missing(console, trials, lanes, store: Path | str, tracker, address: str
             )
     except RayDied as error:
         console.print(f"{error}; the same command goes on from the last checkpoints")
+        console.file.flush()  # Ray may end this process before Python does
         return False
     if tally.stopped:
         tracker.close({})

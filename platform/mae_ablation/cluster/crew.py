@@ -5,13 +5,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from mae_ablation.cluster.leftovers import remove_leftovers
+from mae_ablation.cluster.leftovers import kill_controllers, remove_leftovers
 from mae_ablation.cluster.life import End, Life
 from mae_ablation.cluster.session import RayDied
 from mae_ablation.cluster.tally import Tally
 
 LOOK_S = 2.0  # between two looks at the cluster's nodes
 ROUNDS = 3  # of lanes that never came to their first trial, one after the other, and no other alive
+LEAVE_S = 5.0  # for lanes that were ended
 NO_ROOM_S = 20.0  # until a lane that found no room is tried again
 
 
@@ -92,8 +93,17 @@ class Crew:
             self._alive[slot] = self._make(f"{slot}.{next(self._numbers)}", number)
             self._alive[slot].start()
 
-    def wait(self, seconds: float) -> None:
-        """For the lanes to end by themselves."""
+    def leave(self, seconds: float) -> None:
+        """Wait so long for the lanes to end by themselves, then end them.
+
+        Ray ends this process on the spot if it is shut down while a thread waits for a lane.
+        """
+        self._join(seconds)
+        if any(life.is_alive() for life in self._alive.values()):
+            kill_controllers()
+            self._join(LEAVE_S)
+
+    def _join(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         for life in self._alive.values():
             life.join(max(0.0, until - time.monotonic()))

@@ -1,10 +1,12 @@
-"""Leftovers: placement groups whose controller died.
+"""Leftovers of lanes: placement groups without a controller, controllers that nobody waits for.
 
-Ray removes them only while a dashboard runs (measured with 2.60): else they keep their CPUs and
-GPUs, and the lane finds no room when it starts again.
+Ray removes the placement group of a controller that died only while a dashboard runs (measured with
+2.60): else it keeps its CPUs and GPUs, and the lane finds no room when it starts again.
 """
 
 import contextlib
+import os
+import signal
 
 
 def remove_leftovers() -> None:
@@ -23,3 +25,14 @@ def remove_leftovers() -> None:
         if mine and group.state != PlacementGroupTableData.REMOVED:
             with contextlib.suppress(ray.exceptions.RayError):
                 remove_placement_group(PlacementGroup(PlacementGroupID(group.placement_group_id)))
+
+
+def kill_controllers() -> None:
+    """End this job's lanes, whatever they are at; their controllers are on this machine."""
+    import ray
+
+    job = ray.get_runtime_context().get_job_id()
+    for actor in ray._private.state.actors(job_id=ray.JobID.from_hex(job)).values():
+        if actor["ActorClassName"] == "TrainController" and actor["State"] == "ALIVE":
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(actor["Pid"], signal.SIGKILL)

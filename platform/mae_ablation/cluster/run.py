@@ -113,6 +113,9 @@ def run_trials(
         with Interrupt() as interrupt, Demand(lanes, scales=scales) as demand:
             try:
                 watch(tally, queue, kept, crew, demand, interrupt, show, say)
+            except KeyboardInterrupt:
+                crew.leave(0.0)
+                raise
             except (RayDied, ray.exceptions.RayError) as error:
                 if not interrupt.asked:
                     raise as_ray_died(error) from None
@@ -155,7 +158,7 @@ def watch(
         show(tally)
         time.sleep(POLL_S)
     show(tally)
-    crew.wait(0.0 if tally.stopped else LEAVE_S)
+    crew.leave(0.0 if tally.stopped else LEAVE_S)
 
 
 def look(tally: Tally, queue: Any, kept: Any) -> None:

@@ -4,7 +4,7 @@ import os
 import secrets
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from mae_ablation.study.errors import UserError
 
@@ -48,7 +48,9 @@ def ray_session(address: str = "local") -> Iterator[None]:
         start_ray(address)
         yield
     finally:
-        ray.shutdown()
+        with suppress(RayDied):  # what is left of it ends with this process, and not before
+            require_alive()
+            ray.shutdown()
 
 
 def prepare_environment(address: str) -> None:
