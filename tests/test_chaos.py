@@ -27,7 +27,7 @@ from stores import require_every_point_once, require_same, run_undisturbed
 
 KILLS = 50
 PAUSE_S = (0.0, 4.0)  # from a victim's appearance to its death; recovery is not waited for
-STUDY = "recipe: toy\nseeds: 6\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
+STUDY = "recipe: toy\nseeds: 8\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
 VICTIMS = {"worker": WORKER, "controller": CONTROLLER, "queue": QUEUE}
 SHARES = {"worker": 18, "queue": 10, "controller": 7, "driver": 8, "mlflow": 7}
 """of the kills; a driver's costs 20 s and more until there is something to kill again"""
@@ -121,7 +121,7 @@ def chaos(place: Path, seed: int) -> list[str]:
 
 
 def disturb_and_compare(place: Path, seed: int) -> list[str]:
-    study = write_place(place, STUDY, epochs=120, checkpoint_every_s=0.5)
+    study = write_place(place, STUDY, epochs=60, checkpoint_every_s=0.5)
     run_undisturbed(study, place / "undisturbed")
     killed = chaos(place, seed)
     require_same(place / "store", place / "undisturbed")
