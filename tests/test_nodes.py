@@ -88,6 +88,21 @@ def test_a_node_is_lost_and_another_joins(cluster, plans, tmp_path):
         cluster.remove_node(node)
 
 
+def test_a_node_that_joins_is_used(cluster, plans, tmp_path):
+    study, _ = plans
+    nodes, lanes_seen = add_nodes(cluster, 1), set()
+
+    def meanwhile(tally):
+        lanes_seen.update(tally.running)
+        if lanes_seen and len(nodes) == 1:
+            nodes.extend(add_nodes(cluster, 1))
+
+    lanes, tally, _ = run(study, tmp_path / "store", Lanes(gpus=1), meanwhile)
+    assert (lanes.count, len(lanes_seen), tally.failed) == (1, 2, {})
+    for node in nodes:
+        cluster.remove_node(node)
+
+
 def test_a_lane_of_two_workers_over_two_nodes(cluster, plans, tmp_path):
     study, _ = plans
     nodes = add_nodes(cluster, 2)

@@ -27,7 +27,7 @@ def finished(task):
 
 
 def epoch(n, phase="pretrain"):
-    return {"phase": phase, "epoch": n}
+    return {"phase": phase, "epoch": n, "saved": {phase: n}}
 
 
 @pytest.fixture

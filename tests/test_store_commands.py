@@ -89,7 +89,7 @@ def test_what_was_changed_by_hand_is_found(place, capsys):
     other.write_text("no json\n")
     status, said = store(capsys, "verify")
     assert status == 1 and "6 phases checked, 2 with faults" in said
-    assert "not the folder's" in said and "journal.jsonl cannot be read" in said
+    assert "not the folder's" in said and "journal.jsonl has 1 damaged lines" in said
 
 
 def test_results_without_weights_are_no_fault_and_trained_again_only_when_named(place, capsys):
@@ -108,12 +108,13 @@ def test_results_without_weights_are_no_fault_and_trained_again_only_when_named(
     assert [f.result() is None for f in pretrainings(place)] == [True, False]
 
 
-def test_a_damaged_result_is_one_line_and_mended(place, capsys):
+def test_a_damaged_result_is_a_failure_in_the_table_and_mended(place, capsys):
     folder = pretrainings(place)[0]
     (place / "store" / folder.name / "result.json").write_text('{"train_lo')
-    assert cli.main(["report", "studies/x.yaml"]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"{folder.name}/result.json is damaged") and said.count("\n") == 1
+    assert cli.main(["report", "studies/x.yaml"]) == 0
+    capsys.readouterr()
+    assert "1 failed" in (place / "reports" / "x" / "table.md").read_text()
+    assert "result.json is damaged" in (place / "reports" / "x" / "trials.csv").read_text()
     status, said = store(capsys, "verify")
     assert status == 1 and f"{folder.name}: result.json is damaged" in said
     assert store(capsys, "verify", "--mend")[0] == 0
@@ -147,8 +148,15 @@ def test_gc_leaves_what_another_process_is_at_work_on(place, capsys):
     assert folder.identity in store(capsys, "gc")[1]
 
 
-def test_gc_without_studies_is_refused(tmp_path, monkeypatch, capsys):
+def test_a_place_without_a_store_is_said(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    assert store(capsys, "ls") == (2, "store: there is no store\n")
+    status, said = store(capsys, "verify", "--store", "foo://x")
+    assert status == 2 and said.startswith("foo://x: cannot read the store: foo:// is no known")
+
+
+def test_gc_without_studies_is_refused(place, capsys):
+    shutil.rmtree(place / "studies")
     status, said = store(capsys, "gc", "--yes")
     assert status == 2 and said == "gc: no study files: without them everything would go\n"
 

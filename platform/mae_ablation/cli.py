@@ -177,8 +177,8 @@ def share(text: str) -> float:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of GPUs")
+    if not 0 <= value < float("inf") or (value > 1 and value != int(value)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no part of a GPU and no number of them")
     return value
 
 

@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 from mae_ablation import store_commands
+from mae_ablation.commands import require_readable
+from mae_ablation.store.folder import Store
+from mae_ablation.study.errors import UserError
 
 EXAMPLES = """examples:
   %(prog)s ls
@@ -38,22 +41,33 @@ def add_store_commands(parser: argparse.ArgumentParser, add_store) -> None:
 
 
 def do_ls(arguments: argparse.Namespace) -> int:
+    require_store(arguments.store)
     return say(store_commands.listing(arguments.store))
 
 
 def do_show(arguments: argparse.Namespace) -> int:
+    require_store(arguments.store)
     return say(store_commands.show(arguments.store, arguments.identity))
 
 
 def do_verify(arguments: argparse.Namespace) -> int:
+    require_store(arguments.store)
     lines, left = store_commands.verify(arguments.store, arguments.identities, mend=arguments.mend)
     say(lines)
     return 1 if left else 0
 
 
 def do_gc(arguments: argparse.Namespace) -> int:
+    require_store(arguments.store)
     studies = arguments.studies or sorted(Path("studies").glob("*.yaml"))
     return say(store_commands.collect(arguments.store, studies, yes=arguments.yes))
+
+
+def require_store(store: str) -> None:
+    """Raises UserError for a place that cannot be read or has nothing in it."""
+    require_readable(store)
+    if not Store(store).files.names(""):
+        raise UserError("there is no store", store)
 
 
 def say(lines) -> int:

@@ -18,7 +18,9 @@ WITH_CHECKPOINTS = ("pretrain", "tokenizer", "pca")
 
 
 def state_of(folder: PhaseFolder) -> str:
-    """ "finished", "failed: why" or "unfinished"."""
+    """ "finished", "failed: why", "unfinished" or "damaged"."""
+    if damaged_notes(folder):
+        return "damaged"
     if folder.result():
         return "finished"
     failure = folder.failure()
@@ -83,10 +85,8 @@ def faults(folder: PhaseFolder) -> Iterator[str]:
         yield "phase.json is missing"
     elif identity(document) != folder.identity:
         yield f"phase.json has the identity {identity(document)}, not the folder's"
-    try:
-        folder.journal.read()
-    except json.JSONDecodeError as error:
-        yield f"journal.jsonl cannot be read: {error}"
+    if lost := folder.journal.rows().count(None):
+        yield f"journal.jsonl has {lost} damaged lines"
     for checkpoint in folder.checkpoints():
         try:
             checkpoint.read()
@@ -164,6 +164,7 @@ def _mended(folder: PhaseFolder) -> bool:
     if "phase.json" in broken:  # it says what the rest is
         folder.files.remove(folder.name)
         return True
+    folder.journal.mend()
     result, newest = folder.result(), next(iter(folder.checkpoints()), None)
     for checkpoint in folder.checkpoints():
         try:

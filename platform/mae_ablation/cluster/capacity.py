@@ -88,6 +88,12 @@ def most(cluster: dict, nodes: Sequence[Node], lanes: Lanes) -> int:
     return max(sum_of_seats // lanes.workers, room(nodes, lanes))
 
 
+def states_resources(cluster: dict) -> bool:
+    """Whether the file says what its workers have; that of machines one has (`local`) does not."""
+    types = worker_types(cluster)
+    return bool(types) and all(types)
+
+
 def cluster_file(path: Path = BOOTSTRAP) -> dict | None:
     """The file of the autoscaling cluster whose head this machine is; None elsewhere."""
     import yaml
@@ -107,6 +113,8 @@ def limit(lanes: Lanes, nodes: Sequence[Node], cluster: dict | None) -> int:
     there = most(cluster, nodes, lanes) if cluster else room(nodes, lanes)
     if there >= (lanes.count or 1):
         return lanes.count or there
+    if cluster and not states_resources(cluster):  # workers that have not joined yet
+        return lanes.count or 1
     if cluster:
         raise UserError(f"{lanes}: the cluster grows to {there} of them: {_remedy(there, lanes)}")
     total = lanes.workers * (lanes.count or 1)

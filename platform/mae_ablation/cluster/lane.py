@@ -110,7 +110,7 @@ class Beat(threading.Thread):
     @property
     def report(self) -> Callable[[dict], None]:
         def take(progress: dict) -> None:
-            self.progress = progress
+            self.progress = {**self.progress, **progress}
 
         return take
 

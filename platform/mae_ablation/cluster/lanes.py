@@ -17,6 +17,8 @@ class Lanes:
 
     count: int | None = None
     """None: as many as there is room for"""
+    grows: bool = False
+    """whether there may be more of them when nodes join"""
     cpus: int = 1
     """threads of each worker"""
     gpus: float = 0.0

@@ -4,19 +4,19 @@ import json
 import time
 import uuid
 
+from mae_ablation.store.files import MARKER
 from mae_ablation.store.folder import Store
 
-NAME = ".store"
 SETTLE_S = 1.0  # another run may write it in the same moment
 
 
 def mark(store: str) -> str:
     """The store's own name, which is written once. Raises OSError."""
     files = Store(store).files
-    if files.read(NAME) is None:
-        files.write(NAME, json.dumps({"id": uuid.uuid4().hex}).encode() + b"\n")
+    if files.read(MARKER) is None:
+        files.write(MARKER, json.dumps({"id": uuid.uuid4().hex}).encode() + b"\n")
         time.sleep(SETTLE_S)
-    return json.loads(files.read(NAME))["id"]
+    return json.loads(files.read(MARKER))["id"]
 
 
 def unshared(store: str, marker: str) -> str | None:
@@ -25,7 +25,7 @@ def unshared(store: str, marker: str) -> str | None:
 
     files = Store(store).files
     files.refresh()
-    found = files.read(NAME)
+    found = files.read(MARKER)
     if found is not None and json.loads(found)["id"] == marker:
         return None
     node = ray.util.get_node_ip_address()

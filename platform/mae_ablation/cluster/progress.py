@@ -95,7 +95,7 @@ def again(lease: Lease) -> str:
 
 def cells(progress: dict) -> tuple:
     """Table cells of one lane's progress."""
-    if not progress:
+    if "phase" not in progress:
         return ("starting", "", "", "", "", "")
     return (
         progress["phase"],
@@ -110,7 +110,7 @@ def cells(progress: dict) -> tuple:
 def line(label: str, lease: Lease) -> str:
     """One lane's progress as text."""
     p, label = lease.progress, label + again(lease)
-    if not p:
+    if "phase" not in p:
         return f"{label}  starting"
     return (
         f"{label}  {p['phase']} epoch {p['epoch']}/{p['epochs']}  loss {p['loss']:.4f}"

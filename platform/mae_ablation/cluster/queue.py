@@ -61,7 +61,7 @@ class Deaths:
     in_a_row: int = 0
     """without getting further; node losses do not count"""
     reached: dict[str, int] = field(default_factory=dict)
-    """furthest epoch of each phase"""
+    """step of the furthest checkpoint of each phase"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +263,7 @@ class TrialQueue:
 
     def _note_progress(self, number: int, progress: dict) -> None:
         deaths = self._deaths[number]
-        phase, epoch = progress["phase"], progress["epoch"]
-        if epoch > deaths.reached.get(phase, 0):
-            deaths.reached[phase] = epoch
-            deaths.in_a_row = 0
+        for phase, step in progress.get("saved", {}).items():
+            if step > deaths.reached.get(phase, 0):
+                deaths.reached[phase] = step
+                deaths.in_a_row = 0

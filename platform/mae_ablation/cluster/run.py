@@ -51,7 +51,8 @@ def fit_lanes(lanes: Lanes, address: str = "local") -> tuple[Lanes, bool]:
     cluster = capacity.cluster_file() if address != "local" else None
     shape = capacity.fitted(lanes, there + capacity.worker_types(cluster or {}))
     count = capacity.limit(shape, there, cluster)
-    return replace(shape, count=count), cluster is not None
+    scales = cluster is not None and capacity.states_resources(cluster)
+    return replace(shape, count=count, grows=lanes.count is None and not scales), scales
 
 
 def run_trials(
@@ -104,7 +105,7 @@ def run_trials(
     crew = Crew(
         [queue, shelf],
         room=lambda: capacity.room(nodes(), lanes),
-        limit=lanes.count or 1,
+        limit=len(tally.trials) if lanes.grows else lanes.count or 1,
         make=lambda lane, count: Life(
             lane, lanes, {**config, "lanes": count}, notes, capacity.backend(lanes, nodes())
         ),

@@ -99,6 +99,7 @@ class Checkpoints:
         began = time.perf_counter()
         in_epoch = self.meter.state()
         self.run.team.alone(lambda: self._write(in_epoch))
+        self.run.tell_saved(self.meter.global_step)
         self._took = time.perf_counter() - began
         self._saved_at = time.monotonic()
         self.meter.leave_out(self._took)
@@ -130,7 +131,7 @@ class Checkpoints:
         name = team.alone(choose)
         if name is not None and team.rank > 0:
             folder.files.refresh()
-            data = next(c for c in folder.checkpoints() if c.name == name).read()
+            data = Checkpoint(folder.files, folder.name, name.rsplit("/", 1)[-1]).read()
         return data
 
 

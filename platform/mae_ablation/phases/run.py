@@ -49,6 +49,11 @@ class PhaseRun:
         """The metric's value at the journal's last point."""
         return self.team.alone(lambda: self.folder.journal.read()[-1]["m"][metric])
 
+    def tell_saved(self, step: int) -> None:
+        """Report a checkpoint."""
+        if self.team.rank == 0:
+            self.report({"saved": {self.folder.name: step}})
+
     def tell(
         self, phase: str, epoch: int, epochs: int, loss: float, images: int, seconds: float
     ) -> None:

@@ -119,12 +119,12 @@ def claimed(run: PhaseRun, owner: str) -> Iterator[None]:
     def take() -> bool:
         nonlocal claim
         claim = run.folder.claim(owner)
-        run.folder.files.refresh()
         return claim is not None
 
     try:
         if not run.team.alone(take):
             raise Busy(f"{run.folder.name} is at work in another run")
+        run.folder.files.refresh()  # on every worker: all are to see what rank 0 has written
         yield
     finally:
         if claim is not None:

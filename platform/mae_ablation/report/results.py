@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.store.folder import Store
 from mae_ablation.study.plan import Plan, Row, best
 from mae_ablation.study.trial import Phase, Trial
@@ -42,14 +43,23 @@ class Readings:
         self._results: dict[str, dict | None] = {}
 
     def of(self, phase: Phase) -> dict | None:
+        """None while there is none; a damaged one is none, and a failure."""
         if phase.identity not in self._results:
-            self._results[phase.identity] = phase.folder(self._store).result()
+            try:
+                self._results[phase.identity] = phase.folder(self._store).result()
+            except Damaged:
+                self._results[phase.identity] = None
         return self._results[phase.identity]
 
     def failure(self, phases: list[Phase]) -> dict | None:
         """Why the first of the phases that failed did so; None if none did."""
-        folders = (phase.folder(self._store) for phase in phases)
-        return next((why for folder in folders if (why := folder.failure())), None)
+        for folder in (phase.folder(self._store) for phase in phases):
+            try:
+                if why := folder.result() is None and folder.failure():
+                    return why
+            except Damaged as error:
+                return {"reason": str(error)}
+        return None
 
     def finished(self, plan: Plan) -> list[dict]:
         """The result of every finished training of a plan, each once."""

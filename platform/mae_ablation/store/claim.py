@@ -44,6 +44,7 @@ def take(files: Files, identity: str, owner: str) -> Claim | None:
     """
     name = f"{FOLDER}/{identity}"
     if isinstance(files, LocalFiles):
+        files.require_here()
         try:
             return _lock(files.path / name)
         except OSError as error:
@@ -86,8 +87,7 @@ _watched: dict[tuple[str, str], tuple[bytes, float]] = {}
 
 
 def _beat(files: Files, name: str, owner: str) -> Claim | None:
-    files.refresh()
-    found = files.read(name)
+    found = files.read_now(name)
     if found and json.loads(found)["owner"] != owner and not _is_dead(files.root, name, found):
         return None
     mine = _Beating(files, name, owner)
@@ -121,8 +121,7 @@ class _Beating:
         threading.Thread(target=self._renew, name="claim", daemon=True).start()
 
     def is_mine(self) -> bool:
-        self._files.refresh()
-        found = self._files.read(self._name)
+        found = self._files.read_now(self._name)
         return bool(found) and json.loads(found)["token"] == self._token
 
     def leave(self) -> None:
@@ -131,11 +130,12 @@ class _Beating:
     def release(self) -> None:
         self.leave()
         if self.is_mine():
+            self._files.refresh()
             self._files.remove(self._name)
 
     def _write(self) -> None:
         state = {"owner": self._owner, "token": self._token, "beat": self._beats}
-        self._files.write(self._name, atomic.to_json(state))
+        self._files.write_now(self._name, atomic.to_json(state))
 
     def _renew(self) -> None:
         while not self._left.wait(BEAT_S):

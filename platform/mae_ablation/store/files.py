@@ -4,6 +4,7 @@ A name is relative to the root, with slashes: "pretrain/x-3f2a9c0d1e4b/result.js
 a file gets all of it or none; OSError says why something could not be done.
 """
 
+import errno
 import os
 import shutil
 from functools import cache
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Protocol
 
 from mae_ablation.store import atomic
+
+MARKER = ".store"
+"""file by which a store is known to be the same one"""
 
 
 class Files(Protocol):
@@ -45,6 +49,12 @@ class Files(Protocol):
     def refresh(self) -> None:
         """See what others have written until now."""
 
+    def read_now(self, name: str) -> bytes | None:
+        """As `read`, from the place itself: for the few files that several processes write."""
+
+    def write_now(self, name: str, data: bytes) -> None:
+        """As `write`, beside whatever else this process is writing there."""
+
 
 class LocalFiles:
     """Files under a folder of this machine, or of a file server it has mounted."""
@@ -52,6 +62,7 @@ class LocalFiles:
     def __init__(self, root: Path) -> None:
         self.path = root
         self.root = str(root)
+        self._was_here = False
 
     def read(self, name: str) -> bytes | None:
         try:
@@ -61,12 +72,23 @@ class LocalFiles:
             return None
 
     def write(self, name: str, data: bytes | memoryview) -> None:
+        self.require_here()
         with atomic.replacing(self.path / name) as file:
             file.write(data)
 
     def append(self, name: str, line: bytes) -> None:
         with open(self.path / name, "ab") as file:
             file.write(line)
+            file.flush()
+            os.fsync(file.fileno())  # a checkpoint that follows is not to outlive its points
+
+    def require_here(self) -> None:
+        """Raises FileNotFoundError if the store's marker has gone since it was last seen: under a
+        mount that vanished, an empty folder of the same name takes everything."""
+        here = os.path.exists(self.path / MARKER)
+        if self._was_here and not here:
+            raise FileNotFoundError(errno.ENOENT, "the store has vanished", self.root)
+        self._was_here = self._was_here or here
 
     def names(self, folder: str) -> list[str]:
         try:
@@ -96,6 +118,12 @@ class LocalFiles:
 
     def refresh(self) -> None:
         """A folder is always read as it is."""
+
+    def read_now(self, name: str) -> bytes | None:
+        return self.read(name)
+
+    def write_now(self, name: str, data: bytes) -> None:
+        self.write(name, data)
 
 
 def is_remote(root: str) -> bool:

@@ -7,6 +7,7 @@ from mlflow import MlflowClient
 from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
 
+from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.trial import Phase, Trial, training_images
 from mae_ablation.tracking.description import (
@@ -98,6 +99,9 @@ class Experiment:
             return self._show(trial)
         except Exception as error:
             self._shown.pop(trial.result_id, None)  # what of it arrived, MLflow knows
+            if isinstance(error, Damaged):  # the store's fault: the other trials are shown
+                self.trouble = self.trouble or str(error)
+                return False
             if not isinstance(error, MlflowException) or error.error_code not in REFUSALS:
                 raise
             first = str(error).splitlines()[0]

@@ -47,6 +47,8 @@ class Uploader:
         Raises what MLflow raises; then nothing is lost.
         """
         points = [*facts, *self._new(journals)]
+        if not (points or params or tags):
+            return
         for start in range(0, max(1, len(points)), BATCH):
             batch = points[start : start + BATCH]
             self._client.log_batch(self._run_id, batch, params, tags)
