@@ -16,9 +16,8 @@ from mae_ablation.cluster.session import prepare_environment
 from mae_ablation.commands import plan_study
 
 pytestmark = pytest.mark.slow
-STUDY = (
-    "recipe: toy\nphases: [pretrain]\nfactors:\n  mask_ratio: [0.25, 0.4, 0.5, 0.6, 0.75, 0.9]\n"
-)
+LEVELS = "[0.25, 0.4, 0.5, 0.6, 0.75, 0.9]"
+STUDY = f"recipe: toy\nphases: [pretrain]\nfactors:\n  mask_ratio: {LEVELS}\n"
 EPOCHS = 100
 
 
