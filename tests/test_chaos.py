@@ -26,9 +26,11 @@ from processes import (
 from stores import require_every_point_once, require_same, run_undisturbed
 
 KILLS = 50
-PAUSE_S = (0.5, 6.0)  # between two kills; a study takes 20 s to start: some hit it then
-STUDY = "recipe: toy\nseeds: 3\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
+PAUSE_S = (0.0, 4.0)  # from a victim's appearance to its death; recovery is not waited for
+STUDY = "recipe: toy\nseeds: 8\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
 VICTIMS = {"worker": WORKER, "controller": CONTROLLER, "queue": QUEUE}
+SHARES = {"worker": 18, "queue": 10, "controller": 7, "driver": 8, "mlflow": 7}
+"""of the kills; a driver's costs 20 s and more until there is something to kill again"""
 
 
 class Servers:
@@ -64,13 +66,19 @@ class Servers:
                 start_new_session=True,
             )
 
-    def victims(self) -> dict[str, int]:
-        """Those alive, by what they are; of several of a kind, one."""
-        found = {"driver": self.driver.pid, "mlflow": self.mlflow.pid}
-        for kind, name in VICTIMS.items():
-            if pids := descendants(self.driver.pid, name):
-                found[kind] = random.choice(pids)
-        return found
+    def victim(self, kind: str) -> int | None:
+        """Process of one of this kind; None while there is none."""
+        if kind in ("driver", "mlflow"):
+            return getattr(self, kind).pid
+        pids = descendants(self.driver.pid, VICTIMS[kind])
+        return random.choice(pids) if pids else None
+
+    def is_done(self) -> bool:
+        """Whether the driver has left by itself; one that gave up is started again."""
+        if self.driver.poll() in (None, 0):
+            return self.driver.poll() == 0
+        self.start_again()
+        return False
 
     def kill(self, kind: str, pid: int) -> None:
         if kind == "mlflow":
@@ -85,19 +93,23 @@ class Servers:
 def chaos(place: Path, seed: int) -> list[str]:
     """Run the study of a folder to its end, killing all the while; what was killed, in order."""
     random.seed(seed)
+    kinds = random.sample(list(SHARES), counts=list(SHARES.values()), k=KILLS)
     servers, killed = Servers(place), []
-    while len(killed) < KILLS:
-        servers.start_again()
+    servers.start_again()
+    for kind in kinds:
+        wait_for(lambda kind=kind: servers.victim(kind) or servers.is_done(), f"a {kind}")
         time.sleep(random.uniform(*PAUSE_S))
-        if servers.driver.poll() == 0:
+        if servers.is_done():
             break
-        kind, pid = random.choice(sorted(servers.victims().items()))
+        pid = servers.victim(kind)
         try:
-            servers.kill(kind, pid)
-        except ProcessLookupError:  # it ended in this moment
-            continue
-        killed.append(kind)
+            if pid:  # else it ended in this moment
+                servers.kill(kind, pid)
+                killed.append(kind)
+        except ProcessLookupError:
+            pass
         print(f"{len(killed)}: {kind}", flush=True)
+        servers.start_again()
     servers.start_again()
     while servers.driver.wait(timeout=PATIENCE_S) != 0:
         servers.driver = servers.start_driver()
@@ -109,7 +121,7 @@ def chaos(place: Path, seed: int) -> list[str]:
 
 
 def disturb_and_compare(place: Path, seed: int) -> list[str]:
-    study = write_place(place, STUDY, epochs=120, checkpoint_every_s=0.5)
+    study = write_place(place, STUDY, epochs=60, checkpoint_every_s=0.5)
     run_undisturbed(study, place / "undisturbed")
     killed = chaos(place, seed)
     require_same(place / "store", place / "undisturbed")
@@ -120,7 +132,7 @@ def disturb_and_compare(place: Path, seed: int) -> list[str]:
 @pytest.mark.slow
 def test_fifty_kills(tmp_path):
     killed = disturb_and_compare(tmp_path, seed=0)
-    assert len(killed) >= KILLS, f"the study was done after {len(killed)} kills: make it longer"
+    assert len(killed) >= KILLS - 3, f"the study was done after {len(killed)} kills"
     assert "the driver gave up" not in killed
 
 
