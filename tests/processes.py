@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import yaml
 from conftest import ROOT, TOY_RECIPE
 
 PATIENCE_S = 600  # a guard against hanging, not a bound on speed
@@ -51,11 +52,11 @@ def kill(root: int, name: str) -> None:
 
 def write_place(place: Path, study: str, **pretrain: float) -> Path:
     """A folder with studies/x.yaml and its recipe, as a clone of the repository would have."""
-    changes = "".join(f"{name}: {value}, " for name, value in pretrain.items())
-    recipe = TOY_RECIPE.replace("pretrain: {epochs: 2, ", "pretrain: {" + changes)
+    recipe = yaml.safe_load(TOY_RECIPE)
+    recipe["pretrain"].update(pretrain)
     (place / "studies" / "recipes").mkdir(parents=True)
     (place / "studies" / "x.yaml").write_text(study)
-    (place / "studies" / "recipes" / "toy.yaml").write_text(recipe)
+    (place / "studies" / "recipes" / "toy.yaml").write_text(yaml.safe_dump(recipe))
     return place / "studies" / "x.yaml"
 
 

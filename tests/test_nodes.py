@@ -46,7 +46,7 @@ def add_nodes(cluster, number: int) -> list:
 def plans(tmp_path_factory):
     """The plan of a study, and its store where nothing happened to it."""
     place = tmp_path_factory.mktemp("nodes")
-    study = write_place(place, STUDY, epochs=EPOCHS, checkpoint_every_s=0.2)
+    study = write_place(place, STUDY, epochs=EPOCHS, checkpoint_every_s=0.2, batch_size=40)
     run_undisturbed(study, place / "undisturbed")
     return study, place / "undisturbed"
 
