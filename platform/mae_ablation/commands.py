@@ -162,6 +162,8 @@ def run_studies(
     except OSError as error:
         console.print(f"{error}: the same command goes on from what the store has")
         return len(todo) or 1
+    finally:
+        tracker.leave()
 
 
 def conclude(console, plans: Sequence[Plan], tracker, reports: Path, began: float) -> int:
@@ -238,7 +240,6 @@ def run_missing(console, trials, lanes, store: Path | str, tracker, address: str
         console.file.flush()  # Ray may end this process before Python does
         return False
     if tally.stopped:
-        tracker.close({})
         raise KeyboardInterrupt
     record_failures(trials, tally.failed, Store(store))
     return True

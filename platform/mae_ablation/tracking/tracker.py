@@ -52,6 +52,11 @@ class Tracker(threading.Thread):
                 self._try(lambda experiment=experiment, files=files: experiment.log_report(files))
             experiment.close()
 
+    def leave(self) -> None:
+        """Close without a report, if it is still at work: a run may end in many ways."""
+        if self.is_alive():
+            self.close({})
+
     def experiment_ids(self) -> list[str]:
         """Of the experiments that are there, in the order of the plans."""
         return [e.experiment_id for e in self._experiments if e.experiment_id]
