@@ -329,7 +329,7 @@ def test_an_evaluation_of_what_was_trained_elsewhere_fails_in_one_line(clone):
     trial = plan.trials[0]
     finish(trial.phases[0].folder(Store("here")), 1.5, checkpoint=False)
     reason = run_trial(trial, "here")
-    assert "has no checkpoint here" in reason and "\n" not in reason
+    assert "has no checkpoint in this store" in reason and "\n" not in reason
 
 
 def test_tokens_are_tried_one_after_another(monkeypatch, tmp_path):

@@ -24,7 +24,7 @@ class Killed(BaseException):
 
 def kill_after(epoch):
     def report(progress):
-        if progress["epoch"] == epoch:
+        if progress.get("epoch") == epoch:
             raise Killed
 
     return report
