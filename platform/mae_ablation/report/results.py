@@ -41,25 +41,25 @@ class Readings:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._results: dict[str, dict | None] = {}
+        self._damaged: dict[str, dict] = {}
 
     def of(self, phase: Phase) -> dict | None:
         """None while there is none; a damaged one is none, and a failure."""
         if phase.identity not in self._results:
             try:
                 self._results[phase.identity] = phase.folder(self._store).result()
-            except Damaged:
+            except Damaged as error:
                 self._results[phase.identity] = None
+                self._damaged[phase.identity] = {"reason": str(error)}
         return self._results[phase.identity]
 
     def failure(self, phases: list[Phase]) -> dict | None:
         """Why the first of the phases that failed did so; None if none did."""
-        for folder in (phase.folder(self._store) for phase in phases):
-            try:
-                if why := folder.result() is None and folder.failure():
-                    return why
-            except Damaged as error:
-                return {"reason": str(error)}
-        return None
+        reasons = (
+            self._damaged.get(phase.identity) or phase.folder(self._store).failure()
+            for phase in phases
+        )
+        return next(filter(None, reasons), None)
 
     def finished(self, plan: Plan) -> list[dict]:
         """The result of every finished training of a plan, each once."""
