@@ -43,29 +43,19 @@ def go_on(place, lines: int = 5) -> None:
     wait_for(lambda: journal_lines(place) > before + lines, "training to go on")
 
 
-def test_a_killed_worker_and_a_killed_queue(place, undisturbed):
-    driver = start(place)
-    go_on(place)
-    kill(driver.pid, WORKER)
-    kill(driver.pid, QUEUE)
-    said = finish(driver, place)
-    assert "its worker was killed" in said and "4 of 4 trials finished" in said
-    require_same(place / "store", undisturbed)
-    require_every_point_once(place / "mlflow.db", place / "store")
-
-
 @pytest.mark.slow
-def test_a_killed_controller_and_a_killed_driver(place, undisturbed):
+def test_worker_queue_controller_and_driver_are_killed_in_turn(place, undisturbed):
     driver = start(place)
-    go_on(place)
-    kill(driver.pid, CONTROLLER)
+    for victim in (WORKER, QUEUE, CONTROLLER):
+        go_on(place)
+        kill(driver.pid, victim)
     go_on(place)
     everything = descendants(driver.pid)
     driver.kill()
     driver.wait()
-    again = start(place)  # at once: the old workers are still there for some seconds
-    said = finish(again, place)
-    assert "its controller was killed" in said and "4 of 4 trials finished" in said
+    said = finish(start(place), place)  # at once: the old workers are there for some seconds
+    assert "its worker was killed" in said and "its controller was killed" in said
+    assert "4 of 4 trials finished" in said
     assert not any(parent(pid) for pid in everything)
     require_same(place / "store", undisturbed)
     require_every_point_once(place / "mlflow.db", place / "store")
