@@ -23,6 +23,7 @@ class Crew:
         actors: the queue and the shelf, which are told when a lane is lost.
         room: lanes that the cluster's nodes have room for at this moment.
         limit: lanes there may be at most.
+        expected: lanes there will be, as far as is known; nodes that join may make it more.
         make: a lane's life, from its name and the number of lanes.
     """
 
@@ -32,9 +33,11 @@ class Crew:
         *,
         room: Callable[[], int],
         limit: int,
+        expected: int,
         make: Callable[[str, int], Life],
     ) -> None:
         self._actors, self._room, self._limit, self._make = actors, room, limit, make
+        self._expected = expected
         self._alive: dict[int, Life] = {}  # by slot
         self._numbers = itertools.count(1)
         self._failed_starts = 0
@@ -46,6 +49,10 @@ class Crew:
 
     def wanted(self, tally: Tally) -> int:
         return min(self._limit, tally.waiting + len(tally.running))
+
+    def awaited(self, tally: Tally) -> int:
+        """Lanes that will be there once their nodes are."""
+        return min(self._expected, self.wanted(tally))
 
     def reap(self, tally: Tally, say: Callable[[str], None]) -> None:
         """Let go of the lanes that have ended; their trials wait for others.
@@ -77,7 +84,7 @@ class Crew:
             self._failed_starts += 1
             self._not_before = time.monotonic() + 1.0
             say(f"lane {slot} did not start: {end.reason}")
-            if not self._alive and self._failed_starts >= ROUNDS * max(1, self.wanted(tally)):
+            if not self._alive and self._failed_starts >= ROUNDS * max(1, self.awaited(tally)):
                 raise RayDied(f"no lane can be started: {end.reason}")
 
     def fill(self, tally: Tally) -> None:

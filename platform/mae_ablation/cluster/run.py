@@ -106,6 +106,7 @@ def run_trials(
         [queue, shelf],
         room=lambda: capacity.room(nodes(), lanes),
         limit=len(tally.trials) if lanes.grows else lanes.count or 1,
+        expected=lanes.count or 1,
         make=lambda lane, count: Life(
             lane, lanes, {**config, "lanes": count}, notes, capacity.backend(lanes, nodes())
         ),
@@ -152,7 +153,7 @@ def watch(
             if not any(lane in tally.entered for lane in crew.alive):
                 break
         else:
-            tally.wanted = crew.wanted(tally)
+            tally.wanted = crew.awaited(tally)
             demand.ask(tally.wanted)
             crew.fill(tally)
             tally.live = len(crew.alive)
