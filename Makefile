@@ -1,20 +1,23 @@
 # make study   install into .venv and run the masking-ratio study (Figure 5), about ten minutes
 # make test    all tests, as CI runs them, about half an hour; `.venv/bin/python -m pytest` alone
-#              leaves out the slow ones
+#              leaves out the slow ones, `make test-all` adds the rare ones
 # make ui      browse the results in MLflow
 
 PYTHON ?= python3
 STUDY ?= studies/mask_ratio.yaml
 BIN := .venv/bin
 
-.PHONY: study test lint ui
+.PHONY: study test test-all lint ui
 
 study: .venv/.installed
 	$(BIN)/python -m platform.run $(STUDY)
 
 test: .venv/.installed lint
 	$(BIN)/python -m pytest -q
-	$(BIN)/python -m pytest -q -m slow --durations=10
+	$(BIN)/python -m pytest -q -m "slow and not rare" --durations=10
+
+test-all: test
+	$(BIN)/python -m pytest -q -m rare
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

@@ -39,6 +39,7 @@ for trial in plan.trials:
 
 
 @pytest.mark.slow
+@pytest.mark.rare
 @pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("unshare"), reason="mounting takes root and unshare"
 )

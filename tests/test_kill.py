@@ -77,6 +77,7 @@ def test_ctrl_c_once_saves_and_leaves(place, undisturbed):
 
 
 @pytest.mark.slow
+@pytest.mark.rare
 def test_ctrl_c_twice_stops_at_once(place):
     driver = start(place)
     go_on(place)
@@ -86,6 +87,7 @@ def test_ctrl_c_twice_stops_at_once(place):
 
 
 @pytest.mark.slow
+@pytest.mark.rare
 def test_ray_dies(place, undisturbed):
     victim = "gcs_server"
     driver = start(place)

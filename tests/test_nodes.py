@@ -87,6 +87,7 @@ def test_a_node_is_lost_and_another_joins(cluster, plans, tmp_path):
         cluster.remove_node(node)
 
 
+@pytest.mark.rare
 def test_a_node_that_joins_is_used(cluster, plans, tmp_path):
     study, _ = plans
     nodes, lanes_seen = add_nodes(cluster, 1), set()
