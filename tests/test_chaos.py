@@ -26,11 +26,11 @@ from processes import (
 from stores import require_every_point_once, require_same, run_undisturbed
 
 KILLS = 50
-PAUSE_S = (0.0, 2.0)  # from a victim's appearance to its death; recovery is not waited for
+PAUSE_S = (0.0, 1.5)  # from a victim's appearance to its death; recovery is not waited for
 STUDY = "recipe: toy\nseeds: {}\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
 SEEDS = 6  # and as many more whenever the study is done before the last kill
 VICTIMS = {"worker": WORKER, "controller": CONTROLLER, "queue": QUEUE}
-SHARES = {"worker": 18, "queue": 14, "controller": 5, "driver": 5, "mlflow": 8}
+SHARES = {"worker": 20, "queue": 18, "controller": 4, "driver": 4, "mlflow": 4}
 """of the kills; a driver's costs 20 s and more until there is something to kill again"""
 
 
