@@ -8,7 +8,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from mae_ablation.cluster.cluster_file import problems, read_cluster_file, unfinished, unsafe
+from mae_ablation.cluster.cluster_file import read_cluster_file, unfinished, unsafe
 from mae_ablation.cluster.template import FILES, template
 from mae_ablation.cluster.validation import refusal
 from mae_ablation.study.errors import UserError
@@ -29,6 +29,10 @@ LOCAL = {
     ),
 }
 FILLED = {"aws": AWS, "local": LOCAL}
+
+
+def remarks(path):
+    return unfinished(path) + unsafe(path)
 
 
 def fill_in(text, values):
@@ -61,7 +65,7 @@ def without_place(lines):
 @pytest.mark.parametrize("name", FILLED)
 def test_a_shipped_file_that_is_filled_in_is_accepted_and_has_no_problem(write, name):
     path = write(fill_in(template(name), FILLED[name]))
-    assert problems(path) == []
+    assert remarks(path) == []
     assert refusal(path) is None
 
 
@@ -108,7 +112,7 @@ def test_a_file_of_somebody_else_is_read_whatever_it_lacks(write):
     merged = "x: &x {a: 1}\nprovider: {type: local, <<: *x}\nmetadata: 3\nfile_mounts: 4\n"
     file = read_cluster_file(write(merged))
     assert (file.provider, file.head_ip, file.store) == ("local", None, None)
-    assert len(problems(file.path)) == 1  # it has no head_start_ray_commands
+    assert len(remarks(file.path)) == 1  # it has no head_start_ray_commands
 
 
 @pytest.mark.parametrize("name", FILLED)
@@ -182,22 +186,22 @@ SOUND = "unset OMP_NUM_THREADS; RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 ra
     ],
 )
 def test_what_a_start_command_lacks_is_said_with_its_line(write, part, said):
-    assert problems(write(START + SOUND)) == []
+    assert remarks(write(START + SOUND)) == []
     path = write(START + SOUND.replace(part, ""))
-    (line,) = problems(path)
+    (line,) = remarks(path)
     assert line.startswith(f"{path}:4: {said}")
 
 
 def test_what_every_shell_of_a_node_sets_counts(write):
     common = "\nsetup_commands: [echo export RAY_AUTH_MODE=token >> ~/.bashrc]\n"
-    assert problems(write(START + SOUND.replace("RAY_AUTH_MODE=token ", "") + common)) == []
+    assert remarks(write(START + SOUND.replace("RAY_AUTH_MODE=token ", "") + common)) == []
 
 
 def test_a_worker_s_start_is_looked_at_like_the_head_s(write):
     head = START.replace("[]", "[10.0.0.2]") + SOUND + " --autoscaling-config=x\n"
-    (line,) = problems(write(head))
+    (line,) = remarks(write(head))
     assert without_place([line])[0].startswith("no worker_start_ray_commands with `ray start`")
-    (line,) = problems(write(head + "worker_start_ray_commands:\n- OMP_NUM_THREADS=4 ray start\n"))
+    (line,) = remarks(write(head + "worker_start_ray_commands:\n- OMP_NUM_THREADS=4 ray start\n"))
     assert line.split(":", 1)[1].startswith("6: no RAY_AUTH_MODE=token")
 
 

@@ -46,11 +46,6 @@ def read_cluster_file(path: Path) -> ClusterFile:
     )
 
 
-def problems(path: Path) -> list[str]:
-    """Everything to remark on, as `file:line: text`: `unfinished`, then `unsafe`."""
-    return unfinished(path) + unsafe(path)
-
-
 def unfinished(path: Path) -> list[str]:
     """What stops `ray up`: placeholders, and files that are to be copied and do not exist."""
     document = read_document(path)

@@ -114,6 +114,7 @@ class _Beating:
         self._files, self._name, self._owner = files, name, owner
         self._token = uuid.uuid4().hex
         self._left = threading.Event()
+        self._writing = threading.Lock()  # a beat under way must not write again what is released
         self._beats = 0
         self._write()
 
@@ -128,10 +129,11 @@ class _Beating:
         self._left.set()
 
     def release(self) -> None:
-        self.leave()
-        if self.is_mine():
-            self._files.refresh()
-            self._files.remove(self._name)
+        with self._writing:
+            self.leave()
+            if self.is_mine():
+                self._files.refresh()
+                self._files.remove(self._name)
 
     def _write(self) -> None:
         state = {"owner": self._owner, "token": self._token, "beat": self._beats}
@@ -139,10 +141,16 @@ class _Beating:
 
     def _renew(self) -> None:
         while not self._left.wait(BEAT_S):
-            self._beats += 1
             try:
-                if not self.is_mine():
+                if not self._beat():
                     return
-                self._write()
             except OSError:  # the place is away: the next beat tries again
                 continue
+
+    def _beat(self) -> bool:
+        with self._writing:
+            if self._left.is_set() or not self.is_mine():
+                return False
+            self._beats += 1
+            self._write()
+            return True
