@@ -157,7 +157,18 @@ def verify(
 
 
 def _mended(folder: PhaseFolder) -> bool:
-    """Remove what is damaged, and the result that rests on it. Returns whether it is well."""
+    """Remove what is damaged, and the result that rests on it. Returns whether it is well; a phase
+    that another process is at work on is left to it."""
+    claim = folder.claim("verify")
+    if claim is None:
+        return False
+    try:
+        return _without_damage(folder)
+    finally:
+        claim.release()
+
+
+def _without_damage(folder: PhaseFolder) -> bool:
     broken = damaged_notes(folder)
     for name in {*broken, "result.json"} if broken else ():
         folder.files.remove(f"{folder.name}/{name}")
@@ -181,7 +192,9 @@ def _mended(folder: PhaseFolder) -> bool:
 class Unneeded:
     """Something in the store that could go."""
 
+    folder: PhaseFolder
     name: str
+    """the folder's, or that of a file in it"""
     why: str
     size: int
 
@@ -213,10 +226,13 @@ def unneeded(store: Path | str, studies: Sequence[Path]) -> list[Unneeded]:
                 continue
             claim.release()
             size = folder.files.size(folder.name)
-            found.append(Unneeded(name=folder.name, why="no study needs it", size=size))
+            found.append(
+                Unneeded(folder=folder, name=folder.name, why="no study needs it", size=size)
+            )
             continue
         found += [
             Unneeded(
+                folder=folder,
                 name=f"{folder.name}/{name}",
                 why="half written by a killed process",
                 size=folder.files.size(f"{folder.name}/{name}"),
@@ -262,11 +278,21 @@ def collect(store: Path | str, studies: Sequence[Path], *, yes: bool = False) ->
         UserError: see `unneeded`.
     """
     found = unneeded(store, studies)
-    lines = [f"{one.size / 1e6:9.1f} MB  {one.name}  ({one.why})" for one in found]
     if yes:
-        files = Store(store).files
-        for one in found:
-            files.remove(one.name)
+        found = [one for one in found if _removed(one)]
+    lines = [f"{one.size / 1e6:9.1f} MB  {one.name}  ({one.why})" for one in found]
     total = sum(one.size for one in found) / 1e6
     fate = "deleted" if yes else "could go: --yes deletes them"
     return [*lines, f"{len(found)} things of {total:.1f} MB {fate}"]
+
+
+def _removed(one: Unneeded) -> bool:
+    """Remove it, unless somebody has begun to work on its phase since it was listed."""
+    claim = one.folder.claim("gc")
+    if claim is None:
+        return False
+    try:
+        one.folder.files.remove(one.name)
+        return True
+    finally:
+        claim.release()
