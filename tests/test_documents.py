@@ -1,0 +1,98 @@
+"""Every command that the documents show is run, on a small store; studies are planned, not run."""
+
+import glob
+import re
+import shlex
+import shutil
+import subprocess
+
+import pytest
+from conftest import ROOT
+
+from mae_ablation.cli import main, main_run
+from mae_ablation.commands import plan_study
+from mae_ablation.store.folder import Store
+
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "cluster.yaml")),
+    *sorted((ROOT / "reports").glob("*.md")),
+    *sorted((ROOT / "studies").rglob("*.md")),
+    *sorted((ROOT / "studies").rglob("*.yaml")),
+    *sorted((ROOT / "platform" / "mae_ablation" / "cluster" / "templates").glob("*.yaml")),
+]
+OURS = re.compile(r"(?:python -m (?:platform|mae_ablation)(?:\.run)?|(?<=`)mae-ablation) [^\n`|>]*")
+MAKE = re.compile(r"^    make (\S+)", re.MULTILINE)
+ELSEWHERE = {"ui": "test_tracking.py starts it"}
+
+
+def shown() -> list[str]:
+    """Commands of ours in all documents, each once, without the remarks behind them."""
+    found: dict[str, None] = {}
+    for document in DOCUMENTS:
+        for match in OURS.findall(document.read_text(encoding="utf-8")):
+            command = re.split(r"\s+#|\s{3,}|(?<!\.)\.\s|(?<!\.)\. *$", match)[0].strip()
+            if not command.endswith("..."):
+                found.setdefault(command, None)
+    return list(found)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with the repository's studies and reports, and one trial in its store."""
+    import torch
+    from PIL import Image
+
+    from mae_ablation.phases.trial import run_trial
+
+    place = tmp_path_factory.mktemp("documents")
+    for name in ("studies", "reports"):
+        shutil.copytree(ROOT / name, place / name)
+    shutil.copy(ROOT / "cluster.yaml", place)
+    quick = ["pretrain.epochs=1", "pretrain.warmup_epochs=0"]
+    study = place / "studies" / "mask_ratio.yaml"
+    trial = plan_study(study, store=place / "store", recipe="smoke", changes=quick).trials[0]
+    torch.set_num_threads(1)
+    assert run_trial(trial, place / "store") is None
+    for split in ("train", "val"):
+        folder = place / "FOLDER" / split / "cat"
+        folder.mkdir(parents=True)
+        Image.new("L", (30, 30), 128).save(folder / "1.png")
+    shutil.copy(place / "FOLDER" / "val" / "cat" / "1.png", place / "cat.jpg")
+    return place
+
+
+def prepared(command: str, place) -> list[str]:
+    """A document's command in words, its marks replaced by what the place has."""
+    (folder,) = Store(place / "store").folders("pretrain")
+    values = {"FILE_OR_TRIAL": folder.identity, "3f2a9c": folder.identity[:6]}
+    values |= {"NAME": "mask_ratio", "my.yaml": "cluster.yaml", "[FILE]": ""}
+    values |= {"data/imagenet100 --classes 100": "FOLDER", "s3://BUCKET/mae-ablation": "store"}
+    for mark, value in values.items():
+        command = command.replace(mark, value)
+    words = []
+    for word in shlex.split(command):
+        words += sorted(glob.glob(word, root_dir=place)) or [word]
+    return words
+
+
+@pytest.mark.parametrize("command", shown())
+def test_a_command_of_the_documents(command, place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    words = prepared(command, place)
+    runs = words[:3] == ["python", "-m", "platform.run"]
+    rest = words[3:] if words[0] == "python" else words[1:]
+    if not runs and rest[0] in ELSEWHERE:
+        pytest.skip(ELSEWHERE[rest[0]])
+    if runs or rest[0] == "run":
+        rest = [word for word in rest if word != "--plan"] + ["--plan"]
+    if rest[:2] == ["cluster", "check"]:
+        assert main(rest) == 2, "the shipped file is to be filled in"
+        return
+    assert (main_run if runs else main)(rest) == 0, capsys.readouterr().err
+
+
+def test_make_has_what_the_documents_say():
+    for document in DOCUMENTS:
+        for target in MAKE.findall(document.read_text(encoding="utf-8")):
+            done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
