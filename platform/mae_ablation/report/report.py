@@ -11,7 +11,13 @@ from mae_ablation.study.errors import UserError
 from mae_ablation.study.plan import Plan
 
 
-def write_report(plan: Plan, folder: Path) -> list[Path]:
+def write_report(
+    plan: Plan,
+    folder: Path,
+    *,
+    readings: Readings | None = None,
+    runs: dict[str, str] | None = None,
+) -> list[Path]:
     """Make `folder`/table.md, table.csv, trials.csv, figure.png, figure.svg from the store alone.
 
     Returns the files. The same store gives the same files.
@@ -20,16 +26,15 @@ def write_report(plan: Plan, folder: Path) -> list[Path]:
         UserError: the store cannot be read, or the folder cannot be written.
     """
     try:
-        return _write_report(plan, folder)
+        return _write_report(plan, folder, readings or Readings(plan.store))
     except OSError as error:  # a full disk, a vanished mount, no permission
         lines = f"report not written: {error}".splitlines()
         raise UserError(lines[0], str(folder)) from None
 
 
-def _write_report(plan: Plan, folder: Path) -> list[Path]:
+def _write_report(plan: Plan, folder: Path, readings: Readings) -> list[Path]:
     from mae_ablation.report.figure import draw
 
-    readings = Readings(plan.store)
     results = results_frame(plan, readings)
     table = table_frame(plan, results)
     folder.mkdir(parents=True, exist_ok=True)
