@@ -196,7 +196,13 @@ def test_a_run_ends_well_without_its_report(plan, tmp_path, capsys):
     class Told:
         trouble = None
 
-        def close(self, files):
+        def finish(self):
+            pass
+
+        def links(self, experiment):
+            return {}
+
+        def close(self, files, notes):
             self.files = files
 
         def experiment_ids(self):

@@ -18,7 +18,13 @@ from pathlib import Path
 
 from mae_ablation.cli_cluster import add_cluster
 from mae_ablation.cli_store import add_store_commands
-from mae_ablation.commands import introduction, plan_studies, require_writable, run_studies
+from mae_ablation.commands import (
+    introduction,
+    plan_studies,
+    require_writable,
+    run_studies,
+    source,
+)
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.recipe_file import PHASES
@@ -48,6 +54,14 @@ def main(argv: Sequence[str] | None = None, *, program: str = "mae-ablation") ->
     ui = commands.add_parser("ui", help="browse the results in MLflow")
     add_run(run)
     add_study(report)
+    report.add_argument(
+        "--from",
+        choices=("store", "mlflow"),
+        default="store",
+        dest="source",
+        help="mlflow: from the tracking server (MLFLOW_TRACKING_URI) or ./mlflow.db, without a "
+        "store",
+    )
     report.set_defaults(command=do_report)
     ui.add_argument("--port", type=port, default=5000)
     ui.set_defaults(command=do_ui)
@@ -244,7 +258,8 @@ def do_report(arguments: argparse.Namespace) -> int:
 
     require_writable(arguments.reports)
     for plan in plan_studies(**common(arguments)):
-        files = write_report(plan, arguments.reports / plan.study.experiment)
+        folder = arguments.reports / plan.study.experiment
+        files = write_report(plan, folder, **source(arguments.source, plan))
         print("\n".join(map(str, files)))
     return 0
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from mae_ablation.cluster import job as jobs
 from mae_ablation.cluster.home import FactsThere, unpack
 from mae_ablation.cluster.place import Cluster, shown
+from mae_ablation.commands import show_reports
 from mae_ablation.commit import code_commit
 from mae_ablation.data.catalog import facts
 from mae_ablation.head import FOLDER, SPEC, archive_of
@@ -197,15 +198,14 @@ def plan_of(study: Study, facts_there: FactsThere) -> Plan:
 
 def show(loaded: Sequence[Study], facts_there: FactsThere, reports: Path, began: float) -> None:
     """MLflow and the reports, from the store here."""
-    from mae_ablation.report.report import write_report
     from mae_ablation.tracking.tracker import Tracker
 
     plans = [plan_of(study, facts_there) for study in loaded]
     tracker = Tracker(plans, Path.cwd())
     tracker.start()
-    files = {
-        plan.study.experiment: write_report(plan, reports / plan.study.experiment) for plan in plans
-    }
-    tracker.close(files)
+    try:
+        files = show_reports(plans, tracker, reports, lambda error: say(str(error)))
+    finally:
+        tracker.leave()
     left = sum(t.source != "prepare" for t in missing(trials_of(plans), Store(LOCAL_STORE)))
     say(ending(plans, tracker, files, left, time.monotonic() - began))

@@ -195,7 +195,7 @@ def ending(
     plans: Sequence[Plan], tracker, files: dict[str, list[Path]], left: int, seconds: float
 ) -> str:
     """Where the results lie, and what to do next. `files`: each experiment's report."""
-    from mae_ablation.tracking.ui import runs_url
+    from mae_ablation.tracking.address import runs_url
 
     trials = len(trials_of(plans))
     lines = [f"{trials - left} of {trials} trials finished ({seconds / 60:.1f} min)"]

@@ -8,6 +8,7 @@ from mlflow.entities import Metric, Param
 from mae_ablation.study.plan import Plan, best
 from mae_ablation.study.study import Study
 from mae_ablation.study.trial import Trial
+from mae_ablation.tracking.colours import COLOUR
 from mae_ablation.tracking.uploader import PICTURES, PICTURES_LENT
 
 LENT = "each patch has its true mean and contrast, removed ones too: the model predicts normalised"
@@ -25,12 +26,13 @@ def run_name(trial: Trial) -> str:
     return trial.label.replace(" seed ", " · s").split("=", 1)[-1]
 
 
-def tags_of(plan: Plan, trial: Trial) -> dict[str, str]:
+def tags_of(plan: Plan, trial: Trial, colour: str) -> dict[str, str]:
     pretrained = trial.source == "pretrain"
     return {
         "kind": "trial" if pretrained else "reference",
         "study": plan.study.name,
         "trial_id": trial.id,
+        COLOUR: colour,
         "mlflow.source.name": str(plan.study.path),
         "mlflow.source.type": "LOCAL",
         **({"pictures": LENT} if lends_statistics(trial) else {}),
