@@ -103,7 +103,7 @@ TIMES = (
     Column(key="sd", head="sd", text=numeral("sd", 4)),
     SEEDS,
     Column(key="speedup", head="speed-up", text=ratio("speedup")),
-    Column(key="paper", head="paper", text=numeral("paper", 1)),
+    Column(key="paper_hours", head="paper", text=numeral("paper", 1)),
     Column(key="paper_speedup", head="paper speed-up", text=ratio("paper_speedup")),
     TUNED,
     NOTE,

@@ -29,7 +29,7 @@ AXES = {
 }
 CONFIDENCE = 0.95  # of the interval of a level's mean, Student's t over its seeds
 PANEL = (7.2, 4.6)  # inches
-TITLE_WIDTH = 62  # characters of the title over one panel
+TITLE_WIDTH = 55  # characters of the title over one panel
 LABEL_WIDTH = 14  # characters of a named level in a line
 SIDE_BY_SIDE = 12  # named levels; the names of more stand upright
 LINES = 3  # of a name beneath its level; longer names stand upright, too
@@ -64,14 +64,16 @@ def draw(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, folder: Path) -
             panel(factor, metric, axis, mine, measured)
         if grid:
             heatmap(grid, line[-1], mine, AXES[metric])
-    figure.suptitle(textwrap.fill(title(plan), TITLE_WIDTH * columns))
+    figure.suptitle(title(plan, TITLE_WIDTH * columns))
     return vector.save(figure, folder)
 
 
-def title(plan: Plan) -> str:
+def title(plan: Plan, width: int) -> str:
+    """The study's question, and beneath it what it was asked of. `width`: characters of a line."""
     study = plan.study
     seeds = f"{len(study.seeds)} seed" + "s" * (len(study.seeds) > 1)
-    return f"{study.title}: {study.recipe_name} recipe, {study.baseline.data.name}, {seeds}"
+    details = f"{study.recipe_name} recipe, {study.baseline.data.name}, {seeds}"
+    return "\n".join(textwrap.fill(line, width) for line in (study.title, details))
 
 
 def panel(factor: Factor, metric: str, axis, table: pd.DataFrame, results: pd.DataFrame) -> None:

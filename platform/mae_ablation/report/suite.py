@@ -22,7 +22,7 @@ SIGNS = {
     "contradicted": "✗",
     "inconclusive": "○",
     "incomplete": "…",
-    "not comparable": "≁",
+    "not comparable": "–",
 }
 """by verdict; differing in shape, not in colour"""
 
