@@ -91,7 +91,7 @@ def panel(factor: Factor, metric: str, axis, table: pd.DataFrame, results: pd.Da
         rows = rows[rows["level"].isin(x)]
     mine = results[(results["factor"] == factor.name) & results["level"].isin(x)]
     mine = mine.dropna(subset=["value"])
-    at, half = rows["level"].map(x), half_widths(rows)
+    at, half = places(rows, x), half_widths(rows)
     few = len(rows) <= MARKED
     style = {"color": OURS, "marker": "o" if few else "", "ls": "-" if ordered else ""}
     name = "ours" + (", 95 % interval" if half.notna().any() else "")
@@ -105,7 +105,7 @@ def panel(factor: Factor, metric: str, axis, table: pd.DataFrame, results: pd.Da
     dots = {"s": 14, "color": OURS, "alpha": 0.6, "rasterized": len(mine) > VECTORS}
     beside = 0 if ordered else BESIDE
     values = mine["value"].astype(float)
-    axis.scatter(mine["level"].map(x) + beside, values, label="each seed", **dots)
+    axis.scatter(places(mine, x) + beside, values, label="each seed", **dots)
     for label in rows.loc[rows["kind"] == "baseline", "level"]:
         axis.axvline(x[label], color=OURS, linewidth=1, linestyle=":", label="baseline")
     axis.set(xlabel=axis_label(factor, ordered) + left_out, ylabel=AXES[metric])
@@ -116,6 +116,11 @@ def panel(factor: Factor, metric: str, axis, table: pd.DataFrame, results: pd.Da
     right = paper(axis, rows, x, ordered, metric)
     references(axis, right, known)
     legend(axis, right)
+
+
+def places(rows: pd.DataFrame, x: dict[str, float]) -> pd.Series:
+    """Where the rows' levels stand."""
+    return rows["level"].map(x).astype(float)
 
 
 def half_widths(rows: pd.DataFrame) -> pd.Series:
@@ -228,7 +233,7 @@ def paper(axis, rows: pd.DataFrame, x: dict[str, float], ordered: bool, metric: 
         return None
     right = axis.twinx()
     right.plot(
-        given["level"].map(x) - (0 if ordered else BESIDE),
+        places(given, x) - (0 if ordered else BESIDE),
         given["paper"],
         color=PAPER,
         marker="s",
