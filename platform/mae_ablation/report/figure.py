@@ -38,6 +38,7 @@ MARKED = 100  # levels on a line that are worth a marker each
 VECTORS = 2000  # dots; more are a picture within figure.svg
 BESIDE = 0.12  # of the room of a named level: its seeds stand beside its mean
 CLOSE = 0.08  # of the height: what a reference's name covers
+NAME_WEIGHT = 100  # points: another name is never written over
 END = 0.3  # of the width: as much
 HALO = withStroke(linewidth=3, foreground="white")
 
@@ -110,7 +111,8 @@ def panel(factor: Factor, metric: str, axis, table: pd.DataFrame, results: pd.Da
         axis.axvline(x[label], color=OURS, linewidth=1, linestyle=":", label="baseline")
     axis.set(xlabel=axis_label(factor, ordered) + left_out, ylabel=AXES[metric])
     axis.yaxis.label.set_color(OURS)
-    axis.margins(x=0.05 if ordered else 0.15)
+    air = 0.05 * (max(x.values()) - min(x.values()) or 1) if ordered else 0.6
+    axis.set_xlim(min(x.values()) - air, max(x.values()) + air)
     known = table[table["kind"] == "reference"].dropna(subset=["mean"])
     limits(axis, [*values, *rows["mean"].dropna(), *known["mean"]], rows["mean"], half)
     right = paper(axis, rows, x, ordered, metric)
@@ -133,6 +135,7 @@ def limits(axis, values: list[float], means: pd.Series, half: pd.Series) -> None
     """Room for every dot and line, and for intervals as far as that again: two seeds may have one
     many times as wide as all levels lie apart."""
     if not values:
+        axis.set_yticks([])
         return
     low, high = min(values), max(values)
     apart = (high - low) or abs(high) / 100 or 1.0
@@ -194,9 +197,10 @@ def references(axis, right, known: pd.DataFrame) -> None:
     for label, mean in known[["level", "mean"]].itertuples(index=False):
         axis.axhline(mean, color=REFERENCE, linewidth=1, linestyle="-.", zorder=1)
         height = axis.transAxes.inverted().transform(axis.transData.transform((0, mean)))[1]
-        near = [x for x, y in taken if 0 <= y - height <= CLOSE]
+        near = [x for x, y in taken if -CLOSE / 3 <= y - height <= CLOSE]
         right_end = sum(x < END for x in near) > sum(x > 1 - END for x in near)
-        taken += [(0.9 if right_end else 0.1, height)] * len(taken)  # not over another name
+        covered = (0.9 if right_end else 0.1, height)
+        taken += [covered, (covered[0], height + CLOSE * 0.9)] * NAME_WEIGHT
         (right or axis).annotate(
             label,
             (0.99 if right_end else 0.01, height),
