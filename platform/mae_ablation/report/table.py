@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from mae_ablation.report.choice import UNFINISHED
 from mae_ablation.report.results import HOURS, LOSS, column_of, metrics_of
 from mae_ablation.report.verdict import interval, verdict
 from mae_ablation.study.cost import pretrain_flops
@@ -21,7 +22,7 @@ def table_frame(plan: Plan, results: pd.DataFrame) -> pd.DataFrame:
     mean, sd (n - 1; empty for one seed), seeds (finished), seeds_asked, failed, difference and
     difference_sd (paired by seed, to the baseline, over the seeds both have), low and high (95 %
     interval of the difference), conditions (of measured hours), speedup and paper_speedup (hours
-    only), paper, paper_difference, verdict, note.
+    only), paper, paper_difference, verdict, note, tuned (only where the study tunes).
     """
     lines = []
     for metric in metrics_of(plan):
@@ -78,6 +79,7 @@ def line(
         if accuracy
         else "",
         "note": note(plan, row, mine, reference),
+        **({"tuned": mine["tuned"].iloc[0]} if plan.study.tune else {}),
     }
 
 
@@ -137,4 +139,5 @@ def note(plan: Plan, row: Row, mine: pd.DataFrame, reference: bool) -> str:
     finished, failed = (mine["status"] == "finished").sum(), (mine["status"] == "failed").sum()
     if finished < len(mine):
         notes.append(f"{finished} of {len(mine)} seeds" + (f", {failed} failed" if failed else ""))
+        notes += sorted({r for r in mine["reason"].dropna() if r.startswith(UNFINISHED)})
     return "; ".join(notes)
