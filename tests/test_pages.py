@@ -8,7 +8,6 @@ import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -16,9 +15,10 @@ from PIL import Image
 
 from mae_ablation import cli
 from mae_ablation.commands import plan_studies, plan_study
+from mae_ablation.report.cells import trials_behind
 from mae_ablation.report.curves import curve_of, curves_svg, mean_curve, thinned
 from mae_ablation.report.figure import draw, half_widths
-from mae_ablation.report.heatmap import crossed
+from mae_ablation.report.heatmap import crossed, heatmap
 from mae_ablation.report.html import emphasised, safe_address
 from mae_ablation.report.latex import escaped, latex
 from mae_ablation.report.pictures import reconstructions
@@ -146,7 +146,8 @@ def test_curves_are_means_of_the_epochs_that_all_seeds_have(plan):
 
 def test_without_journals_and_pictures_nothing_is_said_of_them(write_study, tmp_path):
     plan = plan_study(write_study(STUDY), store=tmp_path / "none")
-    assert curves_svg(plan) is None and reconstructions(plan) == []
+    assert curves_svg(plan, results_frame(plan)) is None
+    assert reconstructions(plan, results_frame(plan)) == []
     write_report(plan, tmp_path / "reports" / "x")
     text = (tmp_path / "reports" / "x" / "index.html").read_text()
     assert "Training curves" not in text and "Reconstructions" not in text
@@ -154,7 +155,7 @@ def test_without_journals_and_pictures_nothing_is_said_of_them(write_study, tmp_
 
 
 def test_reconstructions_are_small_and_of_the_last_epoch(plan):
-    found = reconstructions(plan)
+    found = reconstructions(plan, results_frame(plan))
     assert [(r.level, r.seed, r.step) for r in found] == [
         ("0.5", 0, 8),
         ("0.75", 0, 8),
@@ -183,37 +184,58 @@ def test_thirty_levels_of_a_single_seed_have_a_figure(write_study, tmp_path):
     assert b"CreationDate" not in files[2].read_bytes()
 
 
-def combinations():
-    """A study and a table of 2 x 3 combinations, one of which was left out and one not run."""
-    levels, lines = [], []
-    for a in (0.5, 0.75):
-        for b in (1, 2, 4):
-            label = f"mask_ratio={a}, decoder_depth={b}"
-            coordinates = (("mask_ratio", a), ("decoder_depth", b))
-            if (a, b) != (0.5, 4):
-                levels.append(SimpleNamespace(label=label, coordinates=coordinates))
-            kind = "baseline" if (a, b) == (0.75, 2) else "level"
-            mean = None if (a, b) == (0.75, 4) else 70 + 10 * a + b
-            lines.append({"level": label, "mean": mean, "kind": kind})
-    factor = SimpleNamespace(name="mask_ratio x decoder_depth", levels=levels)
-    return SimpleNamespace(design="grid", factors=(factor,)), pd.DataFrame(lines)
+GRID = """\
+recipe: toy
+design: grid
+factors:
+  mask_ratio: [0.5, 0.75]
+  decoder_depth: [1, 2, 4]
+exclude: [{mask_ratio: 0.5, decoder_depth: 4}]
+"""
 
 
-def test_a_grid_of_two_factors_is_a_heat_map():
+def test_a_grid_of_two_factors_is_a_heat_map(write_study, tmp_path):
     import matplotlib.pyplot as plt
 
-    from mae_ablation.report.heatmap import heatmap
-
-    study, table = combinations()
-    grid = crossed(study)
+    plan = plan_study(write_study(GRID), store=tmp_path / "store")
+    finish(plan, only=lambda level, seed: level != "mask_ratio=0.75, decoder_depth=4")
+    grid = crossed(plan.study)
     assert grid.names == ("mask_ratio", "decoder_depth")
     assert grid.across == (0.5, 0.75) and grid.down == (1, 2, 4)
     figure, axis = plt.subplots()
-    heatmap(grid, axis, table.astype({"mean": float}), "accuracy (%)")
-    said = [text.get_text() for text in axis.texts]
-    assert said == ["76.00", "78.50", "77.00", "79.50"]
+    heatmap(grid, axis, table_frame(plan, results_frame(plan)), "accuracy (%)")
+    assert [text.get_text() for text in axis.texts] == ["70.00", "72.00", "71.00", "73.00"]
+    assert len(axis.patches) == 2  # the baseline's frame
     plt.close(figure)
-    assert crossed(SimpleNamespace(design="zip", factors=study.factors)) is None
+    assert crossed(replace(plan.study, design="zip")) is None
+    results = results_frame(plan)
+    draw(plan, table_frame(plan, results), results, tmp_path)
+    with Image.open(tmp_path / "figure.png") as picture:
+        assert picture.width > 1.8 * 1080  # beside the levels
+
+
+TUNED = """\
+recipe: toy
+factors:
+  mask_ratio: [0.5, 0.75]
+tune:
+  linear_probe.base_lr: [0.05, 0.1]
+"""
+
+
+def test_cells_lead_to_the_chosen_try(write_study, tmp_path):
+    plan = plan_study(write_study(TUNED), store=tmp_path / "store")
+    for row in (*plan.rows, *plan.references):
+        for better, each in enumerate(row.tries):
+            for phase in each.trials[0].phases:
+                finish_phase(phase.folder(plan.store), phase, 70 + better)
+    results = results_frame(plan)
+    behind = trials_behind(plan, results, "linear_probe_acc1", 0)
+    assert behind == {0: plan.rows[0].tries[1].trials[0]}
+    write_report(plan, tmp_path / "reports" / "x")
+    text = (tmp_path / "reports" / "x" / "index.html").read_text()
+    assert behind[0].phases[1].folder(plan.store).name in text
+    assert "base_lr 0.1 (tuned, 2 tries each)" in text
 
 
 @pytest.fixture
@@ -225,7 +247,7 @@ def without_figures(monkeypatch):
         return [folder / "figure.svg"]
 
     monkeypatch.setattr("mae_ablation.report.figure.draw", draw)
-    monkeypatch.setattr("mae_ablation.report.html.curves_svg", lambda plan: None)
+    monkeypatch.setattr("mae_ablation.report.html.curves_svg", lambda plan, results: None)
 
 
 @pytest.mark.usefixtures("without_figures")

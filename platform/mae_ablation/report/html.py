@@ -9,11 +9,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from mae_ablation.report import page
+from mae_ablation.report.cells import trials_behind
+from mae_ablation.report.choice import phases_behind
 from mae_ablation.report.columns import columns_of
 from mae_ablation.report.curves import SHOWN, curves_svg, shown
 from mae_ablation.report.headlines import findings_of, headline_of
 from mae_ablation.report.pictures import reconstructions
-from mae_ablation.report.results import HOURS, LOSS, Readings, metrics_of, phases_behind
+from mae_ablation.report.results import HOURS, LOSS, Readings, column_of, metrics_of
 from mae_ablation.report.vector import inline
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.trial import Trial
@@ -55,7 +57,7 @@ def study_page(
 ) -> str:
     """`figure`: the text of figure.svg."""
     study, finished = plan.study, readings.finished(plan)
-    curves = curves_svg(plan)
+    curves = curves_svg(plan, results)
     return (
         templates()
         .get_template("study.html")
@@ -68,7 +70,7 @@ def study_page(
             figure=inline(figure, "f"),
             curves=inline(curves, "c") if curves else "",
             curves_left_out=left_out(plan),
-            pictures=reconstructions(plan),
+            pictures=reconstructions(plan, results),
             cost=cost(plan, readings),
             command=page.command(plan),
             spent=page.spent(plan, finished),
@@ -117,19 +119,19 @@ def anchor(metric: str, row: int) -> str:
 
 def seeds_of(plan: Plan, metric: str, number: int, results: pd.DataFrame, runs: Runs) -> list[dict]:
     """The trials behind one cell, a seed each."""
-    row = (*plan.rows, *plan.references)[number]
+    trials = trials_behind(plan, results, metric, number)
     digits = 4 if metric in (LOSS, HOURS) else 2
     seeds = []
     for record in results.to_dict("records"):
-        trial = row.trials[record["seed"]]
-        reason = record["reason"]
+        trial, reason = trials[record["seed"]], record["reason"]
+        phases = phases_behind(trial, column_of(metric))
         seeds.append(
             {
                 "seed": record["seed"],
                 "value": page.number(record["value"], digits),
                 "status": record["status"] + (f": {reason}" if page.there(reason) else ""),
                 "identity": record["trial_id"],
-                "folders": [p.folder(plan.store).name for p in phases_behind(trial, metric)],
+                "folders": [phase.folder(plan.store).name for phase in phases],
                 "run": safe_address(runs.get(",".join(trial.result_id))),
             }
         )

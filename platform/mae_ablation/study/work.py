@@ -5,13 +5,12 @@ is handed out first, for all, and then every try's evaluations by themselves, as
 them.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from mae_ablation.store.folder import Store
-from mae_ablation.study.plan import Plan, Row, unfinished
+from mae_ablation.study.plan import Plan, unfinished
 from mae_ablation.study.trial import Phase, Trial
-from mae_ablation.study.tries import Try, stopped
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
