@@ -11,15 +11,21 @@ from markupsafe import Markup, escape
 from mae_ablation.report import page
 from mae_ablation.report.cells import trials_behind
 from mae_ablation.report.choice import phases_behind
-from mae_ablation.report.columns import columns_of
 from mae_ablation.report.curves import SHOWN, curves_svg, shown
-from mae_ablation.report.headlines import findings_of, headline_of
 from mae_ablation.report.pictures import reconstructions
 from mae_ablation.report.results import HOURS, LOSS, Readings, column_of, metrics_of
+from mae_ablation.report.statistics import findings
 from mae_ablation.report.vector import inline
+from mae_ablation.report.verdict import headline
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.trial import Trial
 from mae_ablation.summary import counted
+
+WORDS = ("level", "verdict", "tuned", "note")
+"""columns of the table that are no numbers"""
+
+MEANS = ("mean", "hours")
+"""columns whose cells lead to their trials"""
 
 Runs = Mapping[str, str]
 """address of the MLflow run of each trial, by its result_id joined with ","""
@@ -84,26 +90,28 @@ def metric_of(
     """What the page says of one measured quantity."""
     lines = table[table["metric"] == metric]
     mine = results[results["metric"] == metric]
-    columns = columns_of(lines)
-    rows = []
-    for number, record in zip(sorted(set(mine["row"])), lines.to_dict("records"), strict=True):
-        reference = record["kind"] == "reference"
+    columns, cells = page.table_cells(lines)
+    numbers, rows = sorted(set(mine["row"])), []
+    for number, kind, texts in zip(numbers, lines["kind"], cells, strict=True):
+        reference = kind == "reference"
         rows.append(
             {
-                "kind": record["kind"],
-                "level": record["level"],
+                "kind": kind,
+                "level": texts["level"],
                 "first_reference": reference and rows and rows[-1]["kind"] != "reference",
                 "runs": anchor(metric, number),
-                "cells": [(column, column.text(record)) for column in columns],
+                "cells": [(column, texts[column]) for column in columns],
                 "seeds": seeds_of(plan, metric, number, mine[mine["row"] == number], runs),
             }
         )
     return {
         "key": metric,
         "title": page.TITLES[metric],
-        "headline": headline_of(plan, lines),
-        "findings": findings_of(plan, metric, results, table),
+        "headline": headline(lines),
+        "findings": findings(plan, metric, results, table),
         "columns": columns,
+        "words": WORDS,
+        "means": MEANS,
         "rows": rows,
         "unit": {LOSS: "loss", HOURS: "hours"}.get(metric, "top-1 (%)"),
         "linked": any(seed["run"] for row in rows for seed in row["seeds"]),

@@ -61,11 +61,27 @@ def markdown(
 
 
 def table_lines(rows: pd.DataFrame) -> list[str]:
-    """One Markdown table; columns that say nothing are left out."""
+    """One Markdown table, the baseline in bold."""
+    head, cells = table_cells(rows)
+    titles = ["" if name == "note" else name for name in head]
+    lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(head)]
+    for kind, line in zip(rows["kind"], cells, strict=True):
+        bold = "**" if kind == "baseline" else ""
+        texts = {**line, "level": f"{bold}{line['level']}{bold}"}
+        lines.append("| " + " | ".join(texts[name] for name in head) + " |")
+    return lines
+
+
+def table_cells(rows: pd.DataFrame) -> tuple[list[str], list[dict[str, str]]]:
+    """Names of the columns that say something of one quantity's rows, and each row's texts by
+    name."""
     hours = bool((rows["metric"] == HOURS).any())
     columns = timed if hours else compared
     records = rows.to_dict("records")
-    cells = [{**told(row), **columns(row), "note": row["note"]} for row in records]
+    cells = [
+        {**told(row), **columns(row), "tuned": row.get("tuned", ""), "note": row["note"]}
+        for row in records
+    ]
     varied = {name: rows[column].dropna().nunique() > 1 for name, column in SHARES.items()}
     varied["training"] &= varied["epochs"] and varied["flops"]  # else one of them says it
     head = [
@@ -73,16 +89,13 @@ def table_lines(rows: pd.DataFrame) -> list[str]:
         for name in cells[0]
         if varied.get(name, True) and any(line[name] not in NOTHING for line in cells)
     ]
-    titles = ["" if name == "note" else name for name in head]
-    lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(head)]
-    return lines + ["| " + " | ".join(line[name] for name in head) + " |" for line in cells]
+    return head, cells
 
 
 def told(row: Mapping) -> dict[str, str]:
     """The columns of a row that say what was trained."""
-    bold = "**" if row["kind"] == "baseline" else ""
     return {
-        "level": f"{bold}{row['level']}{bold}",
+        "level": row["level"],
         "kept": number(row["kept_patches"], 0, ""),
         "epochs": number(row["epochs"], 0, ""),
         "flops": times(row["flops"]),
