@@ -1,6 +1,7 @@
 """Figure: our levels with intervals of their means, and the paper's on an axis of its own."""
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -32,6 +33,7 @@ PANEL = (7.2, 4.6)  # inches
 TITLE_WIDTH = 55  # characters of the title over one panel
 LABEL_WIDTH = 14  # characters of a named level in a line
 SIDE_BY_SIDE = 12  # named levels; the names of more stand upright
+INCHES_PER_SIGN = 0.09  # of a small upright name
 LINES = 3  # of a name beneath its level; longer names stand upright, too
 NAMED = 30  # named levels a panel has room for
 MARKED = 100  # levels on a line that are worth a marker each
@@ -55,7 +57,7 @@ def draw(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, folder: Path) -
     figure, axes = plt.subplots(
         rows,
         columns,
-        figsize=(PANEL[0] * columns, PANEL[1] * rows),
+        figsize=(PANEL[0] * columns, (PANEL[1] + max(map(room_for_names, factors))) * rows),
         squeeze=False,
         layout="constrained",
     )
@@ -88,7 +90,7 @@ def panel(factor: Factor, metric: str, axis, table: pd.DataFrame, results: pd.Da
     left_out = ""
     if not ordered:
         x, left_out = those_with_room(x, rows)
-        name_levels(axis, x)
+        name_levels(axis, factor, x)
         rows = rows[rows["level"].isin(x)]
     mine = results[(results["factor"] == factor.name) & results["level"].isin(x)]
     mine = mine.dropna(subset=["value"])
@@ -149,6 +151,8 @@ def limits(axis, values: list[float], means: pd.Series, half: pd.Series) -> None
 def axis_label(factor: Factor, ordered: bool) -> str:
     """The factor; where its levels stand at the paper's values, what they are here."""
     name = factor.name.replace("_", " ")
+    if crossing := factor.levels[0].coordinates:
+        return ", ".join(factor_name.replace("_", " ") for factor_name, _ in crossing)
     if ordered and any(level.here for level in factor.levels):
         here = some([level.here or str(level.value) for level in factor.levels])
         return f"{name} (the paper's; here {here})"
@@ -175,14 +179,35 @@ def positions(factor: Factor) -> tuple[dict[str, float], bool]:
     return {level.label: p for level, p in zip(factor.levels, places, strict=True)}, numbers
 
 
-def name_levels(axis, x: dict[str, float]) -> None:
+def name_levels(axis, factor: Factor, x: dict[str, float]) -> None:
     """Names beneath the levels, over several lines; upright where they are many or long."""
-    names = [wrapped(name) for name in x]
-    upright = len(x) > SIDE_BY_SIDE or max(name.count("\n") for name in names) >= LINES
-    upright = upright and len(x) > LINES
-    shown = [name.replace("_", " ") for name in x] if upright else names
+    names = [short_names(factor)[label] for label in x]
+    turned = upright(names)
+    shown = [name.replace("_", " ") if turned else wrapped(name) for name in names]
     size = "small" if len(x) > LABEL_WIDTH // 2 else "medium"
-    axis.set_xticks(list(x.values()), shown, rotation=90 if upright else 0, fontsize=size)
+    axis.set_xticks(list(x.values()), shown, rotation=90 if turned else 0, fontsize=size)
+
+
+def short_names(factor: Factor) -> dict[str, str]:
+    """By label what stands at the axis: of crossed factors, which the axis names, the values."""
+    return {
+        level.label: ", ".join(str(value) for _, value in level.coordinates) or level.label
+        for level in factor.levels
+    }
+
+
+def upright(names: Sequence[str]) -> bool:
+    """Whether names are too many or too long to lie."""
+    long = any(wrapped(name).count("\n") >= LINES for name in names)
+    return len(names) > SIDE_BY_SIDE or (long and len(names) > LINES)
+
+
+def room_for_names(factor: Factor) -> float:
+    """Inches that upright names take from a panel."""
+    names = list(short_names(factor).values())
+    if positions(factor)[1] or not upright(names):
+        return 0.0
+    return INCHES_PER_SIGN * max(map(len, names))
 
 
 def wrapped(label: str) -> str:
