@@ -140,7 +140,7 @@ def stage_tracking(place: Path) -> None:
 
     tracker = Tracker([_plan(place)], place)
     tracker.start()
-    tracker.close({"scale": []})
+    tracker.close({}, {})
     assert tracker.trouble is None, tracker.trouble
 
 

@@ -1,9 +1,10 @@
 """A tracking server in memory, with what the tracker uses of MlflowClient. It can be away."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST
 
 
 class Page(list):
@@ -16,6 +17,8 @@ class FakeMlflow:
         self.refused = set()  # values of the param "seed" it does not take
         self.calls = []
         self.runs = {}
+        self.experiment_tags = {}
+        self.files = {}  # by run and path
         self.before_create = None  # called once, before the next run is made
 
     def _called(self, name):
@@ -25,10 +28,11 @@ class FakeMlflow:
 
     def get_experiment_by_name(self, name):
         self._called("get_experiment_by_name")
-        return SimpleNamespace(experiment_id="1")
+        return SimpleNamespace(experiment_id="1", lifecycle_stage="active")
 
-    def set_experiment_tag(self, *_):
+    def set_experiment_tag(self, experiment_id, key, value):
         self._called("set_experiment_tag")
+        self.experiment_tags[key] = value
 
     def create_run(self, experiment_id, run_name, tags):
         self._called("create_run")
@@ -52,6 +56,8 @@ class FakeMlflow:
         if query:
             key, value = query.removeprefix("tags.").split(" = ")
             found = [run for run in found if run.data.tags.get(key) == value.strip("'")]
+        if order_by[0].endswith("DESC"):
+            found.reverse()
         begin = int(page_token or 0)
         page = Page(found[begin : begin + max_results])
         page.token = str(begin + max_results) if begin + max_results < len(found) else None
@@ -79,6 +85,11 @@ class FakeMlflow:
 
     def log_text(self, run_id, text, name):
         self._called("log_text")
+        self.files[run_id, name] = text
+
+    def log_artifact(self, run_id, path, folder):
+        self._called("log_artifact")
+        self.files[run_id, f"{folder}/{Path(path).name}"] = Path(path).read_bytes()
 
     def list_artifacts(self, run_id, path):
         self._called("list_artifacts")
@@ -87,6 +98,12 @@ class FakeMlflow:
     def set_tag(self, run_id, key, value):
         self._called("set_tag")
         self.runs[run_id].data.tags[key] = value
+
+    def delete_tag(self, run_id, key):
+        self._called("delete_tag")
+        if key not in self.runs[run_id].data.tags:
+            raise MlflowException("no such tag", RESOURCE_DOES_NOT_EXIST)
+        del self.runs[run_id].data.tags[key]
 
     def update_run(self, run_id, status):
         self._called("update_run")

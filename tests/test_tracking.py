@@ -80,7 +80,7 @@ def test_a_finished_trial_takes_few_calls_and_then_none(plan):
     mlflow = FakeMlflow()
     Experiment(mlflow, plan, turn=None).look()
     mlflow_alone = FakeMlflow()
-    experiment = Experiment(mlflow_alone, plan, Turn(plan.study.path.parent, "x"))
+    experiment = Experiment(mlflow_alone, plan, Turn(plan.study.path.parent / "mlflow.db", "x"))
     experiment.look()
     each = [mlflow_alone.calls.count(name) for name in ("create_run", "log_batch", "log_text")]
     assert each == [4, 4, 4] and mlflow_alone.calls.count("set_terminated") == 4
@@ -138,7 +138,7 @@ def test_an_outage_delays_the_view_and_loses_nothing(plan, monkeypatch):
     mlflow.away = False
     wait_for(lambda: tracker.trouble is None and curves(mlflow) == journals(plan))
     train(plan, two, 7, first=5, finish=True)
-    tracker.close({"x": []})
+    tracker.close({}, {})
     assert tracker.trouble is None
     assert curves(mlflow) == journals(plan)
     assert {run.info.status for run in mlflow.active().values()} == {"FINISHED"}
@@ -177,7 +177,7 @@ def test_a_trial_that_resumed_elsewhere_has_each_step_once(plan):
 
 def test_two_drivers_with_one_database_take_turns(plan, tmp_path):
     mlflow = FakeMlflow()
-    one, two = (Experiment(mlflow, plan, Turn(tmp_path, "x")) for _ in range(2))
+    one, two = (Experiment(mlflow, plan, Turn(tmp_path / "mlflow.db", "x")) for _ in range(2))
     train(plan, plan.trials[0], 3, finish=True)
     one.look()
     two.look()
@@ -296,12 +296,12 @@ def test_a_server_is_killed_and_comes_back(plan, tmp_path, monkeypatch):
         train(plan, one, 90, first=80, finish=True)
         wait_for(lambda: server_curves(plan, tracker) == journals(plan), 300)
         began = time.monotonic()
-        tracker.close({"x": []})
+        tracker.close({}, {})
         assert tracker.trouble is None
         gone = Tracker([plan], tmp_path)
         kill(server)
         gone.start()
-        gone.close({"x": []})
+        gone.close({}, {})
         assert "MlflowException" in gone.trouble and "\n" not in gone.trouble
         assert time.monotonic() - began < 60, "the end does not wait for a server that is away"
     finally:

@@ -18,11 +18,17 @@ from pathlib import Path
 
 from mae_ablation.cli_cluster import add_cluster
 from mae_ablation.cli_store import add_store_commands
-from mae_ablation.commands import introduction, plan_studies, require_writable, run_studies
+from mae_ablation.commands import (
+    introduction,
+    plan_studies,
+    require_writable,
+    run_studies,
+    source,
+)
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.recipe_file import PHASES
-from mae_ablation.study.suite import load_all
+from mae_ablation.study.suite import load_all, suites_of
 from mae_ablation.summary import settings_lines, trial_lines
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -48,6 +54,14 @@ def main(argv: Sequence[str] | None = None, *, program: str = "mae-ablation") ->
     ui = commands.add_parser("ui", help="browse the results in MLflow")
     add_run(run)
     add_study(report)
+    report.add_argument(
+        "--from",
+        choices=("store", "mlflow"),
+        default="store",
+        dest="source",
+        help="mlflow: from the tracking server (MLFLOW_TRACKING_URI) or ./mlflow.db, without a "
+        "store",
+    )
     report.set_defaults(command=do_report)
     ui.add_argument("--port", type=port, default=5000)
     ui.set_defaults(command=do_ui)
@@ -240,12 +254,19 @@ def print_plan(arguments: argparse.Namespace) -> int:
 
 
 def do_report(arguments: argparse.Namespace) -> int:
+    from mae_ablation.report.index import write_overviews
     from mae_ablation.report.report import write_report
 
     require_writable(arguments.reports)
-    for plan in plan_studies(**common(arguments)):
-        files = write_report(plan, arguments.reports / plan.study.experiment)
+    plans, readings = plan_studies(**common(arguments)), {}
+    for plan in plans:
+        folder, where = arguments.reports / plan.study.experiment, source(arguments.source, plan)
+        files = write_report(plan, folder, **where)
+        readings[plan.study.experiment] = where.get("readings")
         print("\n".join(map(str, files)))
+    suites = suites_of(arguments.studies)
+    pages = write_overviews(suites, plans, arguments.reports, readings=readings)
+    print("\n".join(map(str, pages)))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The MLflow client: SQLite beside the study by default, or the server of MLFLOW_TRACKING_URI."""
+"""The MLflow client: SQLite beside the study by default, or what MLFLOW_TRACKING_URI names."""
 
 import logging
 import os
@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
+from mae_ablation.tracking.address import database, server
 from mae_ablation.tracking.turn import one_at_a_time
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -24,18 +25,17 @@ PREFIX = "mlflow-artifacts:/"
 
 
 class LocalClient(MlflowClient):
-    """SQLite tracking whose files go where `mlflow ui`, started in `root`, serves them from.
+    """SQLite tracking whose files go where `mlflow ui`, started in its folder, serves them from.
 
     An experiment's artifact location is written as `mlflow-artifacts:/...`, so the folder can be
     moved; a plain SQLite client could not write there.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root.resolve()
-        self.artifact_root = self.root / "mlartifacts"
+    def __init__(self, database: Path) -> None:
+        self.database = database
+        self.artifact_root = database.parent / "mlartifacts"
         self._artifact_uris: dict[str, str] = {}  # by run
-        database = self.root / "mlflow.db"
-        with one_at_a_time(self.root):
+        with one_at_a_time(database):
             super().__init__(f"sqlite:///{database}")
             with sqlite3.connect(database) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")  # readers do not block the writer
@@ -63,6 +63,11 @@ class LocalClient(MlflowClient):
 
 
 def connect(root: Path) -> MlflowClient:
-    """Client of MLFLOW_TRACKING_URI if that is set, else of `root`/mlflow.db."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    return MlflowClient(uri) if uri else LocalClient(root)
+    """Client of the server of MLFLOW_TRACKING_URI, else of the database there or in `root`."""
+    uri = server()
+    return MlflowClient(uri) if uri else LocalClient(database(root))
+
+
+def client_to_read(root: Path) -> MlflowClient:
+    """The same, of a database that is there; nothing is made and nothing locked."""
+    return MlflowClient(server() or f"sqlite:///{database(root)}")

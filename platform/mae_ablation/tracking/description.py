@@ -8,6 +8,7 @@ from mlflow.entities import Metric, Param
 from mae_ablation.study.plan import Plan, best
 from mae_ablation.study.study import Study
 from mae_ablation.study.trial import Trial
+from mae_ablation.tracking.colours import COLOUR
 from mae_ablation.tracking.uploader import PICTURES, PICTURES_LENT
 
 LENT = "each patch has its true mean and contrast, removed ones too: the model predicts normalised"
@@ -22,15 +23,17 @@ NAMES = {
 
 def run_name(trial: Trial) -> str:
     """ "0.75 · s0": what the UI's narrow column has room for."""
-    return trial.label.replace(" seed ", " · s").split("=", 1)[-1]
+    text = trial.name.replace(" seed ", " · s")
+    return text.split("=")[-1] if text.count("=") == 1 else text  # several: crossed factors
 
 
-def tags_of(plan: Plan, trial: Trial) -> dict[str, str]:
+def tags_of(plan: Plan, trial: Trial, colour: str) -> dict[str, str]:
     pretrained = trial.source == "pretrain"
     return {
         "kind": "trial" if pretrained else "reference",
         "study": plan.study.name,
         "trial_id": trial.id,
+        COLOUR: colour,
         "mlflow.source.name": str(plan.study.path),
         "mlflow.source.type": "LOCAL",
         **({"pictures": LENT} if lends_statistics(trial) else {}),
@@ -38,11 +41,12 @@ def tags_of(plan: Plan, trial: Trial) -> dict[str, str]:
 
 
 def params_of(plan: Plan, trial: Trial) -> list[Param]:
-    """Seed, recipe and each factor's level."""
+    """Seed, recipe, what is tuned and each factor's level."""
     study = plan.study
     params = [
         Param("seed", str(trial.seed)),
         Param("recipe", " ".join([study.recipe_name, *study.changed])),
+        *(Param(name, str(value)) for name, value in plan.tuned(trial)),
     ]
     return params + [
         Param(factor.name, str(plan.level_label(trial, factor)))

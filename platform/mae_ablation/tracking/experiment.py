@@ -1,5 +1,6 @@
 """One study's experiment in MLflow: a run for every trial, one for the report."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,8 +9,10 @@ from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
 
 from mae_ablation.store.checkpoint import Damaged
-from mae_ablation.study.plan import Plan
+from mae_ablation.study.plan import Plan, unfinished
 from mae_ablation.study.trial import Phase, Trial, training_images
+from mae_ablation.tracking.address import run_url
+from mae_ablation.tracking.colours import COLOUR, colours
 from mae_ablation.tracking.description import (
     factor_metrics,
     finished_at,
@@ -23,10 +26,12 @@ from mae_ablation.tracking.description import (
     settings_of,
     tags_of,
 )
+from mae_ablation.tracking.phase_tags import outdated, tags_about
+from mae_ablation.tracking.report_run import show_report
 from mae_ablation.tracking.runs import PHASES, Known, Runs
 from mae_ablation.tracking.turn import Turn
 from mae_ablation.tracking.uploader import Uploader
-from mae_ablation.tracking.views import save_trials_view
+from mae_ablation.tracking.views import save_views
 
 ANOTHER = "another run is writing it"
 REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")
@@ -39,9 +44,11 @@ class Shown:
 
     run_id: str
     uploader: Uploader
+    status: str
+    said: dict[str, int]
+    """hashes of the tags about its phases"""
     results: dict[str, dict] = field(default_factory=dict)
     """by identity, of phases that are all sent: neither they nor their journals are read again"""
-    failed: bool = False
 
 
 class Experiment:
@@ -60,7 +67,9 @@ class Experiment:
         self._runs: Runs | None = None
         self._open = list(plan.cells)  # trials that need a further look
         self._shown: dict[tuple, Shown] = {}
+        self._run_ids: dict[tuple, str] = {}
         self._places = places_of(plan.study)
+        self._colours = colours(plan)
 
     def look(self) -> None:
         """Send what is new in the store. Raises what MLflow raises; then nothing is lost."""
@@ -117,19 +126,24 @@ class Experiment:
             if known.status == "FINISHED":
                 return True
             if not known.made:  # a new run has them
-                tags = {**tags_of(self._plan, trial), PHASES: ",".join(trial.result_id)}
+                tags = {**self._tags(trial), PHASES: ",".join(trial.result_id)}
             params = params_of(self._plan, trial)
             facts = factor_metrics(params, self._places)
             self._client.log_text(known.run_id, settings_of(trial), "config.yaml")
-            shown = Shown(known.run_id, Uploader(self._client, known.run_id, empty=known.made))
+            uploader = Uploader(self._client, known.run_id, empty=known.made)
+            shown = Shown(known.run_id, uploader, known.status, dict(known.said))
             known.made = False
         working = [phase for phase in trial.phases if phase.identity not in shown.results]
-        new = self._results(working)  # before the journals: they end first
+        new, failures = self._ended(working)  # before the journals: they end first
         results = {**shown.results, **new}
         if new:
             facts += result_metrics(trial, results, set(new), self._plan.study.columns)
             tags |= result_tags([results[i] for i in trial.result_id if i in results])
+        about = tags_about(new, failures)
+        tags |= {key: text for key, text in about.items() if shown.said.get(key) != hash(text)}
         self._send(trial, shown, working, facts, params, tags)
+        self._take_back(shown, working, about)
+        shown.said |= {key: hash(text) for key, text in about.items()}
         self._shown[trial.result_id] = shown
         shown.results = results
         if len(results) == len(trial.phases):
@@ -138,12 +152,25 @@ class Experiment:
             )
             del self._shown[trial.result_id]
             return True
-        self._mark(shown, [phase for phase in working if phase.identity not in new])
+        self._mark(shown, "FAILED" if failures else "RUNNING")
         return False
 
-    def _results(self, phases: list[Phase]) -> dict[str, dict]:
-        found = {phase.identity: phase.folder(self._plan.store).result() for phase in phases}
-        return {identity: result for identity, result in found.items() if result}
+    def _ended(self, phases: list[Phase]) -> tuple[dict[str, dict], dict[str, dict]]:
+        """Results, and the failures of those without one, by identity. A damaged result is a
+        failure, as in a report from the store."""
+        results, failures = {}, {}
+        for phase in phases:
+            folder = phase.folder(self._plan.store)
+            try:
+                result, failure = folder.result(), None
+            except Damaged as error:
+                result, failure = None, {"reason": str(error)}
+                self.trouble = self.trouble or str(error)
+            if result:
+                results[phase.identity] = result
+            elif failure := failure or folder.failure():
+                failures[phase.identity] = failure
+        return results, failures
 
     def _send(
         self, trial: Trial, shown: Shown, working: list[Phase], facts: list, params: list, tags
@@ -158,16 +185,25 @@ class Experiment:
                 folder = phase.folder(self._plan.store)
                 shown.uploader.send_pictures(folder, picture_key(trial))
 
-    def _mark(self, shown: Shown, unfinished: list[Phase]) -> None:
-        """A trial that failed as failed, one that is tried again as running."""
-        folders = (phase.folder(self._plan.store) for phase in unfinished)
-        failure = next((why for folder in folders if (why := folder.failure())), None)
-        if failure and not shown.failed:
-            self._client.set_tag(shown.run_id, "error", failure["reason"])
+    def _take_back(self, shown: Shown, working: list[Phase], about: dict[str, str]) -> None:
+        """What the run says of these phases and the store no longer does: a failure of a phase
+        that is tried again."""
+        for key in outdated(shown.said, [phase.identity for phase in working], about):
+            try:
+                self._client.delete_tag(shown.run_id, key)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # another driver was quicker
+                    raise
+            del shown.said[key]
+
+    def _mark(self, shown: Shown, status: str) -> None:
+        if status == shown.status:
+            return
+        if status == "FAILED":
             self._client.set_terminated(shown.run_id, "FAILED")
-        elif shown.failed and not failure:
-            self._client.update_run(shown.run_id, status="RUNNING")
-        shown.failed = bool(failure)
+        else:
+            self._client.update_run(shown.run_id, status=status)
+        shown.status = status
 
     def _run(self, trial: Trial) -> Known:
         """The trial's run: the one that has its phases, or a new one; its status is FINISHED where
@@ -177,15 +213,36 @@ class Experiment:
         """
         known = self._runs.of(trial.result_id)
         if known is None:
-            return self._runs.make(run_name(trial), trial.result_id, tags_of(self._plan, trial))
+            known = self._runs.make(run_name(trial), trial.result_id, self._tags(trial))
+        self._run_ids[trial.result_id] = known.run_id
+        if self._settled(known, trial):
+            colour = self._colours[trial.result_id]
+            if known.colour != colour:  # the study has other levels now
+                self._client.set_tag(known.run_id, COLOUR, colour)
+                known.colour = colour
+            return known
+        if known.status == "FINISHED":
+            self._client.update_run(known.run_id, status="RUNNING")
+            known.status = "RUNNING"
+        known.phases = trial.result_id
+        return known
+
+    def _settled(self, known: Known, trial: Trial) -> bool:
+        """Whether the run says all there is of the trial, now and for good."""
         factors = self._plan.study.factors if trial.source == "pretrain" else ()
         described = all(factor.name in known.params for factor in factors)  # the study may grow
-        if known.status == "FINISHED" and described and known.phases == trial.result_id:
-            return known
-        if known.status != "RUNNING":
-            self._client.update_run(known.run_id, status="RUNNING")
-        known.status, known.phases = "RUNNING", trial.result_id
-        return known
+        same = known.complete() and described and known.phases == trial.result_id
+        return same and not unfinished(trial, self._plan.store)  # one may be trained again
+
+    def _tags(self, trial: Trial) -> dict[str, str]:
+        return tags_of(self._plan, trial, self._colours[trial.result_id])
+
+    def links(self) -> dict[str, str]:
+        """The page of each trial's run, by its result_id joined by commas."""
+        return {
+            ",".join(phases): run_url(self.experiment_id, run_id)
+            for phases, run_id in self._run_ids.items()
+        }
 
     def _find_or_create(self) -> str:
         found = self._client.get_experiment_by_name(self.name)
@@ -198,33 +255,26 @@ class Experiment:
         self._client.set_experiment_tag(
             experiment_id, "mlflow.experimentKind", "custom_model_development"
         )
+        self._save_views(experiment_id)
+        return experiment_id
+
+    def _save_views(self, experiment_id: str) -> None:
         study = self._plan.study
         recipe = study.baseline
         steps = training_images(recipe, self._plan.data) // recipe.pretrain.batch_size
-        last_step = recipe.pretrain.epochs * steps
         trained = [trial for trial in self._plan.cells if trial.source == "pretrain"]
-        save_trials_view(
+        save_views(
             self._client,
             experiment_id,
-            study.factors[0].name,
+            [factor.name for factor in study.factors],
             metrics_of(study),
             list(dict.fromkeys(map(picture_key, trained))),
-            last_step,
+            recipe.pretrain.epochs * steps,
         )
-        return experiment_id
 
-    def log_report(self, files: list[Path]) -> None:
-        """Files of the report in the run REPORT of the experiment, which is made once."""
-        found = self._client.search_runs(
-            [self.experiment_id],
-            "tags.kind = 'report'",
-            max_results=1,
-            order_by=["attributes.start_time ASC"],
-        )
-        run = found[0] if found else None
-        if run is None:
-            tags = {"kind": "report", "study": self._plan.study.name}
-            run = self._client.create_run(self.experiment_id, run_name="REPORT", tags=tags)
-        for file in files:
-            self._client.log_artifact(run.info.run_id, str(file), "report")
-        self._client.set_terminated(run.info.run_id, "FINISHED")
+    def log_report(self, files: Sequence[Path], note: str) -> None:
+        """The report's files in the run REPORT, and its text as the experiment's note; nothing
+        while another process writes here."""
+        if self.experiment_id is not None:
+            study = self._plan.study.name
+            show_report(self._client, self.experiment_id, study, files, note)

@@ -1,9 +1,13 @@
 """The runs of an experiment: one for every trial, found by the phases it shows, or made."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
+
+from mae_ablation.tracking.colours import COLOUR
+from mae_ablation.tracking.phase_tags import RESULT, about_phases
 
 PHASES = "phases"
 """tag: identities of a run's phases, joined by commas"""
@@ -18,8 +22,16 @@ class Known:
     phases: tuple[str, ...]
     status: str
     params: frozenset[str] = frozenset()
+    colour: str = ""
+    said: dict[str, int] = field(default_factory=dict)
+    """hashes of the tags about its phases"""
     made: bool = False
     """by this process: nothing is in it yet"""
+
+    def complete(self) -> bool:
+        """Finished, with each phase's result: those of older versions have metrics only."""
+        told = all(RESULT + identity in self.said for identity in self.phases)
+        return self.status == "FINISHED" and told
 
 
 @dataclass(slots=True)
@@ -57,29 +69,44 @@ class Runs:
     def _same(self, phases: tuple[str, ...]) -> list[Known]:
         """Runs of exactly these phases, the oldest first."""
         query = f"tags.{PHASES} = '{','.join(phases)}'"
-        return [slim(run) for run in self._search(query)[0]]
+        return [slim(run) for run in page_of(self.client, self.experiment_id, query)[0]]
 
     def _search_all(self) -> dict[str, list[Known]]:
         found: dict[str, list[Known]] = {}
-        token = None
-        while True:
-            page, token = self._search("", token)
-            for known in map(slim, page):
-                found.setdefault(known.phases[0], []).append(known)
-            if not token:
-                return found
+        for known in map(slim, all_runs(self.client, self.experiment_id)):
+            found.setdefault(known.phases[0], []).append(known)
+        return found
 
-    def _search(self, query: str, token: str | None = None) -> tuple[list[Run], str | None]:
-        page = self.client.search_runs(
-            [self.experiment_id],
-            query,
-            max_results=PAGE,
-            order_by=["attributes.start_time ASC"],
-            page_token=token,
-        )
-        return list(page), page.token
+
+def all_runs(client: MlflowClient, experiment_id: str) -> Iterator[Run]:
+    """Every run of an experiment, the oldest first."""
+    token, more = None, True
+    while more:
+        page, token = page_of(client, experiment_id, "", token)
+        yield from page
+        more = bool(token)
+
+
+def page_of(
+    client: MlflowClient, experiment_id: str, query: str, token: str | None = None
+) -> tuple[list[Run], str | None]:
+    page = client.search_runs(
+        [experiment_id],
+        query,
+        max_results=PAGE,
+        order_by=["attributes.start_time ASC"],
+        page_token=token,
+    )
+    return list(page), page.token
 
 
 def slim(run: Run) -> Known:
-    phases = tuple(run.data.tags.get(PHASES, "").split(","))
-    return Known(run.info.run_id, phases, run.info.status, frozenset(run.data.params))
+    tags = run.data.tags
+    return Known(
+        run_id=run.info.run_id,
+        phases=tuple(tags.get(PHASES, "").split(",")),
+        status=run.info.status,
+        params=frozenset(run.data.params),
+        colour=tags.get(COLOUR, ""),
+        said={key: hash(value) for key, value in about_phases(tags).items()},
+    )

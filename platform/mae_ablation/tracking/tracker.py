@@ -7,7 +7,8 @@ catches up.
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from mae_ablation.study.plan import Plan
@@ -26,6 +27,7 @@ class Tracker(threading.Thread):
         self._plans, self._root = plans, root
         self._closing = threading.Event()
         self._experiments: list = []
+        self._answers = False  # what MLflow did last
         self.trouble: str | None = None
         """why not everything is shown, in a line; None if it is"""
 
@@ -39,23 +41,34 @@ class Tracker(threading.Thread):
                 pause = min(2 * pause, AT_MOST_S)
         self._try(self._look)
 
-    def close(self, reports: dict[str, list[Path]]) -> None:
-        """Wait for the last look, then log each experiment's report in a run of its own.
+    def finish(self) -> None:
+        """Wait for the last look, which shows what is in the store by now."""
+        self._closing.set()
+        self.join()
+
+    def links(self, experiment: str) -> dict[str, str]:
+        """After `finish`: the page of each of its trials' runs, by result_id joined by commas; none
+        of an MLflow that is away."""
+        shown = [e for e in self._experiments if e.name == experiment and self._answers]
+        return {phases: url for e in shown for phases, url in e.links().items()}
+
+    def close(self, reports: Mapping[str, Sequence[Path]], notes: Mapping[str, str]) -> None:
+        """Finish, then log each experiment's report in a run of its own, with its note.
 
         An MLflow that is away is waited for as long as one call takes to give up, about 5 s.
         """
-        self._closing.set()
-        self.join()
+        self.finish()
         for experiment in self._experiments:
             files = reports.get(experiment.name)
-            if files and self.trouble is None:
-                self._try(lambda experiment=experiment, files=files: experiment.log_report(files))
+            if files and self._answers:
+                note = notes.get(experiment.name, "")
+                self._try(partial(experiment.log_report, files, note))
             experiment.close()
 
     def leave(self) -> None:
-        """Close without a report, if it is still at work: a run may end in many ways."""
-        if self.is_alive():
-            self.close({})
+        """Close without a report what was started: a run may end in many ways."""
+        if self.ident is not None:
+            self.close({}, {})
 
     def experiment_ids(self) -> list[str]:
         """Of the experiments that are there, in the order of the plans."""
@@ -68,7 +81,9 @@ class Tracker(threading.Thread):
         except Exception as error:  # whatever MLflow, its database or the network may raise
             line = f"{type(error).__name__}: {error}".splitlines()[0]
             self.trouble = line if len(line) <= LINE else line[:LINE] + "..."
+            self._answers = False
             return False
+        self._answers = True
         self.trouble = next((e.trouble for e in self._experiments if e.trouble), None)
         return True
 
@@ -86,6 +101,8 @@ class Tracker(threading.Thread):
         client = connect(self._root)
         local = isinstance(client, LocalClient)
         return [
-            Experiment(client, plan, Turn(client.root, plan.study.experiment) if local else None)
+            Experiment(
+                client, plan, Turn(client.database, plan.study.experiment) if local else None
+            )
             for plan in self._plans
         ]

@@ -1,4 +1,4 @@
-"""Turn: which of several drivers writes an experiment of one mlflow.db. The others wait for it."""
+"""Turn: which of several drivers writes an experiment of one database. The others wait for it."""
 
 import fcntl
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ class Turn:
     The system lets go of it when the process ends, however it ends.
     """
 
-    def __init__(self, root: Path, experiment: str) -> None:
-        self._path = root / f"mlflow.db-{experiment}.lock"
+    def __init__(self, database: Path, experiment: str) -> None:
+        self._path = database.with_name(f"{database.name}-{experiment}.lock")
         self._file: BinaryIO | None = None
 
     def take(self) -> bool:
@@ -36,9 +36,9 @@ class Turn:
 
 
 @contextmanager
-def one_at_a_time(root: Path) -> Iterator[None]:
+def one_at_a_time(database: Path) -> Iterator[None]:
     """Opening a new database: of several processes that make its tables at once, all but one fail
     (measured)."""
-    with open(root / "mlflow.db-open.lock", "ab") as file:
+    with open(database.with_name(f"{database.name}-open.lock"), "ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -7,26 +7,19 @@ import sys
 from pathlib import Path
 
 from mae_ablation.study.errors import UserError
-
-HOST, PORT = "127.0.0.1", 5000
-
-
-def runs_url(experiment_id: str, port: int = PORT) -> str:
-    """Opens the study's table of trials; MLFLOW_TRACKING_URI names the server if it is one."""
-    server = os.environ.get("MLFLOW_TRACKING_URI", "")
-    base = server.rstrip("/") if server.startswith("http") else f"http://{HOST}:{port}"
-    query = "workflowType=machine_learning&viewStateShareKey=trials"
-    return f"{base}/#/experiments/{experiment_id}/runs?{query}"
+from mae_ablation.tracking.address import HOST, MODEL_TRAINING, database
 
 
 def serve(root: Path, port: int) -> int:
-    """Run the UI over `root`/mlflow.db until it is stopped; returns its exit status.
+    """Run the UI over `root`/mlflow.db, or the database of MLFLOW_TRACKING_URI, until it is
+    stopped; returns its exit status.
 
     Raises:
         UserError: nothing to show yet, or the port is busy.
     """
-    if not (root / "mlflow.db").exists():
-        raise UserError(f"no mlflow.db in {root}: run a study first", "ui")
+    file = database(root)
+    if not file.exists():
+        raise UserError(f"no {file.name} in {file.parent}: run a study first", "ui")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -38,12 +31,12 @@ def serve(root: Path, port: int) -> int:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         **os.environ,
-        "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{root.resolve()}/mlflow.db",
+        "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{file}",
     }
     command = [sys.executable, "-m", "mlflow", "ui"]
     command += ["--host", HOST, "--port", str(port), "--workers", "1"]
-    print(f"MLflow UI: http://{HOST}:{port}/?workflowType=machine_learning (Ctrl-C stops it)")
+    print(f"MLflow UI: http://{HOST}:{port}/?{MODEL_TRAINING} (Ctrl-C stops it)")
     try:
-        return subprocess.run(command, cwd=root, env=environment).returncode
+        return subprocess.run(command, cwd=file.parent, env=environment).returncode
     except KeyboardInterrupt:
         return 0

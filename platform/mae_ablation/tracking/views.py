@@ -11,51 +11,77 @@ from collections.abc import Sequence
 
 from mlflow import MlflowClient
 
-TRIALS = "trials"
+TRIALS, ABLATION, CURVES = "trials", "ablation", "curves"
+"""keys, in links; a view saved again replaces the one of its key"""
+WITH_CURVES = ("linear_probe", "finetune")
 
 
-def save_trials_view(
+def save_views(
     client: MlflowClient,
     experiment_id: str,
-    factor: str,
+    factors: Sequence[str],
     results: Sequence[str],
     pictures: Sequence[str],
     last_step: int,
 ) -> None:
-    """View "1 Trials": level, seed and results in columns; the ablation, curves and
-    reconstructions (with a slider over the steps) as charts.
+    """Three views of a study, each a table and charts.
+
+    "1 Trials": level, seed and results in columns; results by level, curves and reconstructions
+    (with a slider over the steps) as charts. "2 Ablation (mean over seeds)": a row and a bar for
+    each combination of levels. "3 Curves": the curves and reconstructions alone.
 
     Args:
         results: metrics the study is about, such as "finetune_acc1".
-        pictures: keys of the reconstructions, which the view opens with at `last_step`.
+        pictures: keys of the reconstructions, which the views open with at `last_step`.
     """
-    sections = [
+    ablation, curves, images = (
         _section("s1", "Ablation"),
         _section("s2", "Curves"),
         _section("s3", "Reconstructions"),
+    )
+    points = [
+        _scatter(f"c{i}-{j}", "s1", factor, name)
+        for i, factor in enumerate(factors)
+        for j, name in enumerate(results)
     ]
+    bars = [_bar(f"b{i}", "s1", name) for i, name in enumerate(results)]
     trained = [name.removesuffix("_acc1") for name in results]
-    charts = [
-        *(_scatter(f"c{i}", "s1", factor, name) for i, name in enumerate(results)),
+    lines = [
         _line("l0", "s2", "pretrain/loss", "pre-training loss"),
         *(
             _line(f"l{i + 1}", "s2", f"{name}/validation_acc1", f"{name}, validation accuracy")
             for i, name in enumerate(trained)
-            if name in ("linear_probe", "finetune")
+            if name in WITH_CURVES
         ),
-        _card("i1", "IMAGE", "s3", imageKeys=list(pictures), step=last_step, showRunParams=False),
     ]
-    metrics = list(dict.fromkeys([*results, "pretrain_loss", "pretrain_images_per_s"]))
-    state = {
+    shown = [
+        _card("i1", "IMAGE", "s3", imageKeys=list(pictures), step=last_step, showRunParams=False)
+    ]
+    measured = list(dict.fromkeys([*results, "pretrain_loss", "pretrain_images_per_s"]))
+    trials = _state(factors, ["seed"], measured)
+    means = {"aggregateFunction": "average"}
+    means["groupByKeys"] = [{"mode": "param", "groupByData": factor} for factor in factors]
+    grouped = _state(factors, [], measured) | {"groupBy": means}
+    for key, name, state, sections, charts in (
+        (TRIALS, "1 Trials", trials, [ablation, curves, images], [*points, *lines, *shown]),
+        (ABLATION, "2 Ablation (mean over seeds)", grouped, [ablation, curves], [*bars, *lines]),
+        (CURVES, "3 Curves", trials, [curves, images], [*lines, *shown]),
+    ):
+        view = {**state, "compareRunCharts": charts, "compareRunSections": sections}
+        _save(client, experiment_id, key, name, view)
+
+
+def _state(factors: Sequence[str], params: Sequence[str], metrics: Sequence[str]) -> dict:
+    columns = [f"params.`{name}`" for name in [*factors, *params]]
+    return {
         "searchFilter": "tags.kind = 'trial'",
-        "orderByKey": f"metrics.`factor_{factor}`",
+        "orderByKey": f"metrics.`factor_{factors[0]}`",
         "orderByAsc": True,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
-        "selectedColumns": [f"params.`{factor}`", "params.`seed`"]
-        + [f"metrics.`{name}`" for name in metrics],
+        "selectedColumns": columns + [f"metrics.`{name}`" for name in metrics],
         "columnOrder": [],
         "columnWidths": {},
         "runsHiddenMode": "SHOWALL",
@@ -71,13 +97,14 @@ def save_trials_view(
             "lineSmoothness": 0,
             "selectedXAxisMetricKey": "",
         },
-        "compareRunCharts": charts,
-        "compareRunSections": sections,
     }
+
+
+def _save(client: MlflowClient, experiment_id: str, key: str, name: str, state: dict) -> None:
     now = int(time.time() * 1000)
     packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
-    value = {"name": "1 Trials", "createdAt": now, "updatedAt": now, "state": "deflate;" + packed}
-    client.set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{TRIALS}", json.dumps(value))
+    value = {"name": name, "createdAt": now, "updatedAt": now, "state": "deflate;" + packed}
+    client.set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{key}", json.dumps(value))
 
 
 def _section(uuid: str, name: str) -> dict:
@@ -93,6 +120,10 @@ def _card(uuid: str, kind: str, section: str, **fields: object) -> dict:
 def _scatter(uuid: str, section: str, param: str, metric: str) -> dict:
     xaxis, yaxis = {"key": param, "type": "PARAM"}, {"key": metric, "type": "METRIC"}
     return _card(uuid, "SCATTER", section, xaxis=xaxis, yaxis=yaxis)
+
+
+def _bar(uuid: str, section: str, metric: str) -> dict:
+    return _card(uuid, "BAR", section, metricKey=metric, selectedMetricKeys=[metric])
 
 
 def _line(uuid: str, section: str, metric: str, title: str) -> dict:

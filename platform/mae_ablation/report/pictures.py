@@ -1,0 +1,69 @@
+"""Reconstructions: of each level the picture after the last epoch, small enough for a page."""
+
+import base64
+import io
+from dataclasses import dataclass
+
+import pandas as pd
+
+from mae_ablation.report.cells import trials_behind
+from mae_ablation.report.results import metrics_of
+from mae_ablation.study.plan import Plan
+from mae_ablation.study.trial import Trial
+
+ROWS, IMAGES = 4, 8  # of a picture in the store (phases/album.py)
+SHOWN = 5  # images of a picture
+SIDE = 56  # pixels of an image at most
+COLOURS = 96  # of a coloured picture: a quarter of its bytes
+MOST = 30  # levels
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reconstruction:
+    """A level's picture. Rows: original, masked, reconstruction, the same between what is seen."""
+
+    level: str
+    seed: int
+    step: int
+    data: str
+    """of a PNG file, in base64"""
+    width: int
+    height: int
+
+
+def reconstructions(plan: Plan, results: pd.DataFrame) -> list[Reconstruction]:
+    """One for each level that has any, from the first of its seeds that has; no level twice."""
+    metric = metrics_of(plan)[0]
+    rows = [(i, row.label) for i, row in enumerate(plan.rows) if not row.same_as][:MOST]
+    each = [(label, trials_behind(plan, results, metric, i)) for i, label in rows]
+    return [found for label, trials in each if (found := last_picture(plan, label, trials))]
+
+
+def last_picture(plan: Plan, level: str, trials: dict[int, Trial]) -> Reconstruction | None:
+    for seed, trial in trials.items():
+        folder = trial.phases[0].folder(plan.store)
+        if steps := folder.pictures():
+            step = max(steps)
+            png, (width, height) = small(folder.picture(step))
+            data = base64.b64encode(png).decode()
+            return Reconstruction(
+                level=level, seed=seed, step=step, data=data, width=width, height=height
+            )
+    return None
+
+
+def small(png: bytes) -> tuple[bytes, tuple[int, int]]:
+    """The first images of a picture, each at most SIDE pixels wide; and the size of that."""
+    from PIL import Image
+
+    picture = Image.open(io.BytesIO(png))
+    width, height = picture.size
+    picture = picture.crop((0, 0, width * SHOWN // IMAGES, height))
+    side = min(SIDE, height // ROWS)
+    size = side * picture.width // (height // ROWS), side * ROWS
+    picture = picture.resize(size, Image.Resampling.BOX)
+    if picture.mode == "RGB":
+        picture = picture.quantize(COLOURS, method=Image.Quantize.MEDIANCUT)
+    file = io.BytesIO()
+    picture.save(file, format="PNG", optimize=True)
+    return file.getvalue(), size

@@ -1,0 +1,40 @@
+"""Where MLflow lies: the server of MLFLOW_TRACKING_URI, or a database of this machine."""
+
+import os
+from pathlib import Path
+
+HOST, PORT = "127.0.0.1", 5000
+SQLITE = "sqlite:///"
+MODEL_TRAINING = "workflowType=machine_learning"
+"""in every link: without it a new browser lands on a page of zeros"""
+
+
+def server() -> str | None:
+    """URI of a server, if MLFLOW_TRACKING_URI names one, or anything else that is no SQLite file.
+    Several drivers may write there."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "").rstrip("/")
+    return uri if uri and not uri.startswith(SQLITE) else None
+
+
+def database(root: Path) -> Path:
+    """The SQLite file: that of MLFLOW_TRACKING_URI=sqlite:///FILE, else `root`/mlflow.db."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    named = uri.removeprefix(SQLITE).partition("?")[0] if uri.startswith(SQLITE) else ""
+    return (root / (named or "mlflow.db")).resolve()
+
+
+def pages(port: int = PORT) -> str:
+    """First part of the UI's links: the server's, or of `python -m platform ui` on this machine."""
+    there = server() or ""
+    return f"{there if there.startswith('http') else f'http://{HOST}:{port}'}/#/experiments"
+
+
+def runs_url(experiment_id: str, port: int = PORT) -> str:
+    """Opens the study's table of trials."""
+    query = f"{MODEL_TRAINING}&viewStateShareKey=trials"
+    return f"{pages(port)}/{experiment_id}/runs?{query}"
+
+
+def run_url(experiment_id: str, run_id: str) -> str:
+    """Opens a trial's run."""
+    return f"{pages()}/{experiment_id}/runs/{run_id}?{MODEL_TRAINING}"

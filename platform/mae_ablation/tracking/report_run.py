@@ -1,0 +1,66 @@
+"""The run REPORT: a study's report in MLflow, above its trials, and the experiment's note."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from mae_ablation.tracking.address import MODEL_TRAINING
+
+FOLDER = "report"  # of the run's artifacts
+PAGE = "index.html"
+NOTE = "mlflow.note.content"
+"""tag: text the UI shows above an experiment's runs, folded to its first line, and beside a run"""
+NOTE_LIMIT = 20_000
+"""characters; MLflow refuses a longer one of an experiment"""
+CUT = "\n\nCut here; the rest is in the run REPORT."
+
+
+def show_report(
+    client: MlflowClient, experiment_id: str, study: str, files: Sequence[Path], note: str
+) -> None:
+    """Log the files, and have both notes say `note`, whose first line is the headline."""
+    run_id, old = report_run(client, experiment_id, study)
+    for file in files:
+        inside = file.parent.relative_to(files[0].parent)
+        client.log_artifact(run_id, str(file), (Path(FOLDER) / inside).as_posix())
+        if file.suffix == ".tex":  # which the UI does not show
+            client.log_text(run_id, file.read_text(), f"{FOLDER}/{file.stem}.txt")
+    headline, _, rest = note.partition("\n")
+    if any(file.name == PAGE for file in files):
+        base = f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/{FOLDER}"
+        headline += f"\n\n[The whole report]({base}/{PAGE}?{MODEL_TRAINING})"
+    client.set_tag(run_id, NOTE, headline)
+    client.set_experiment_tag(experiment_id, NOTE, fitting(f"{headline}\n{rest}"))
+    client.set_terminated(run_id, "FINISHED")
+    for run in old:
+        client.delete_run(run.info.run_id)
+
+
+def report_run(client: MlflowClient, experiment_id: str, study: str) -> tuple[str, list[Run]]:
+    """The run's id, and those that are to go.
+
+    It is a new one if a trial's run is newer than the last: the table shows the newest run first,
+    and a run's start cannot be changed.
+    """
+    newest = _newest(client, experiment_id, "")
+    reports = _newest(client, experiment_id, "tags.kind = 'report'")
+    if reports and newest[0].info.run_id == reports[0].info.run_id:
+        return reports[0].info.run_id, reports[1:]
+    tags = {"kind": "report", "study": study}
+    run = client.create_run(experiment_id, run_name="REPORT", tags=tags)
+    return run.info.run_id, reports
+
+
+def _newest(client: MlflowClient, experiment_id: str, query: str) -> list[Run]:
+    """A few runs, the newest first."""
+    order = ["attributes.start_time DESC"]
+    return list(client.search_runs([experiment_id], query, max_results=10, order_by=order))
+
+
+def fitting(text: str) -> str:
+    """A note of a long table ends with a whole line of it."""
+    if len(text) <= NOTE_LIMIT:
+        return text
+    return text[: NOTE_LIMIT - len(CUT)].rpartition("\n")[0] + CUT
