@@ -92,7 +92,8 @@ def summed(values: NDArray) -> tuple[NDArray, NDArray, NDArray]:
         mean = np.where(there, values, 0).sum(-1) / n
         square = np.where(there, (values - mean[..., None]) ** 2, 0).sum(-1)
         sd = np.sqrt(square / np.where(n > 1, n - 1, np.nan))
-    widest = np.where(there, values, -np.inf).max(-1) - np.where(there, values, np.inf).min(-1)
+    highest = np.where(there, values, -np.inf).max(-1, initial=-np.inf)
+    widest = highest - np.where(there, values, np.inf).min(-1, initial=np.inf)
     return n, mean, np.where((n > 1) & (widest <= TIED), 0.0, sd)
 
 
