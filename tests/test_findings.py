@@ -95,7 +95,7 @@ def test_what_stands_beneath_a_table(report):
     )
     assert seen.startswith("5 seeds, with the median spread of the levels' paired differences (0.")
     assert seen.endswith("with 80 % power at the first of Holm's 4 tests (level 0.013).")
-    assert needed.startswith("Seeds to find the paper's differences so") and "0.5: 3" in needed
+    assert needed.startswith("Were the paper's differences the truth here") and "0.5: 3" in needed
     page = markdown(plan, table, results, [])
     assert all(f"\n- {sentence}\n" in page for sentence in (order, best, seen, needed))
 
@@ -125,7 +125,7 @@ def test_levels_at_equal_flops_are_not_ranked_against_the_paper(report):
     assert set(table["verdict"]) == {"", "not comparable"}
     order, *others = findings(plan, "linear_probe_acc1", results, table)
     assert order == "Fewer than 3 levels to compare with the paper: no rank correlation."
-    assert not any("Seeds to find the paper's" in sentence for sentence in others)
+    assert not any("the truth here" in sentence for sentence in others)
 
 
 def test_a_study_without_the_paper_is_tested_all_the_same(report):
