@@ -169,8 +169,8 @@ def seeds_needed(mean: float, sd: float, alpha: float) -> int:
 def seeds_within(mean: float, sd: float, alpha: float, margin: float) -> int:
     """Likewise, that shows with an interval of 1 - alpha on which side of a margin a difference is.
 
-    Wholly within ±margin by the usual approximation of two one-sided tests (both intervals' ends
-    count), or wholly outside.
+    A mean within the margin: that the interval lies within ±margin, by the usual approximation of
+    two one-sided tests. A mean beyond: that it lies wholly outside.
     """
     if abs(mean) > margin:
         return seeds_needed(abs(mean) - margin, sd, alpha)

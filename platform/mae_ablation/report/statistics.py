@@ -216,6 +216,6 @@ def for_the_paper(rows: pd.DataFrame, level: float) -> list[str]:
     most = f"more than {MOST_SEEDS}"
     each = ", ".join(f"{name}: {n if n <= MOST_SEEDS else most}" for name, n in needed)
     return [
-        f"Were the paper's differences the truth here and the spread as seen, finding each with that "
-        f"power would take this many seeds: {each}."
+        f"Were the paper's differences the truth here and the spread as seen, finding each with "
+        f"that power would take this many seeds: {each}."
     ]
