@@ -3,20 +3,30 @@
 import pandas as pd
 import pytest
 
-from mae_ablation.report.verdict import headline, interval, verdict
+from mae_ablation.report.paired import MOST_SEEDS, compared
+from mae_ablation.report.table import evidence
+from mae_ablation.report.verdict import (
+    RULE,
+    Evidence,
+    Interval,
+    headline,
+    seeds_to_decide,
+    verdict,
+    worded,
+)
 
 FINE = {"complete": True, "comparable": True}
 
 
 def of(*differences):
-    return interval(pd.Series(list(differences)))
+    return evidence(compared([list(differences)]), 0)
 
 
 def test_the_interval_is_student_s():
-    ours = of(1.0, -0.5, 2.0)
     half = 4.302653 * (1.583333**0.5) / 3**0.5
+    ours = of(1.0, -0.5, 2.0).corrected
     assert (ours.low, ours.high) == pytest.approx((0.833333 - half, 0.833333 + half), abs=1e-4)
-    assert of(1.0).low is None and of().mean is None
+    assert of(1.0).corrected is None and of().pairs == 0
 
 
 @pytest.mark.parametrize(
@@ -25,14 +35,33 @@ def test_the_interval_is_student_s():
         ((-3.0, -3.2, -2.9), -9.6, "reproduced"),
         ((3.0, 3.2, 2.9), -9.6, "contradicted"),
         ((3.0, -3.2, 2.9), -9.6, "inconclusive"),
-        ((-3.0, -3.2, -2.9), -0.1, "inconclusive"),  # noise in the paper
+        ((-3.0, -3.2, -2.9), -0.1, "contradicted"),  # the paper's is within the margin, ours beyond
+        ((-0.01, 0.0, 0.01), -0.1, "reproduced"),  # both within it
+        ((-0.01, 0.0, 0.01), 0.2, "reproduced"),
+        ((-0.01, 0.0, 0.01), 0.3, "inconclusive"),
+        ((-0.3, 0.0, 0.3), 0.0, "inconclusive"),
+        ((0.2, 0.22, 0.21), 0.0, "inconclusive"),  # excludes zero, not the margin
         ((-3.0, -3.01), -9.6, "inconclusive"),  # two seeds
         ((-3.0,), -9.6, "inconclusive"),
+        ((-3.0, -3.0, -3.0), -9.6, "inconclusive"),  # no spread is no evidence
+        ((0.0, 0.0, 0.0), 0.0, "inconclusive"),
         ((-3.0, -3.2, -2.9), None, ""),
     ],
 )
 def test_each_verdict(ours, paper, said):
     assert verdict(of(*ours), paper, **FINE) == said
+
+
+def test_many_rows_take_more_evidence():
+    clear, noisy = [-3.0, -3.6, -2.4], [1.0, -1.0, 0.5]
+    alone, among = evidence(compared([clear]), 0), evidence(compared([clear, *9 * [noisy]]), 0)
+    assert verdict(alone, -9.6, **FINE) == "reproduced"
+    assert verdict(among, -9.6, **FINE) == "inconclusive"
+
+
+def test_the_margin_is_decided_at_the_strict_level():
+    inside, wide = Interval(low=-0.1, high=0.1), Interval(low=-0.3, high=0.3)
+    assert verdict(Evidence(pairs=3, corrected=inside, strict=wide), 0.0, **FINE) == "inconclusive"
 
 
 def test_what_is_missing_or_not_the_same_gets_no_verdict():
@@ -41,10 +70,38 @@ def test_what_is_missing_or_not_the_same_gets_no_verdict():
     assert verdict(ours, -9.6, complete=True, comparable=False) == "not comparable"
 
 
+def test_seeds_that_would_decide():
+    level = {"alpha": 0.05, "strict": 0.05}
+    assert seeds_to_decide(-9.6, -0.5, 1.0, **level) == 34
+    assert seeds_to_decide(-9.6, 0.0, 1.0, **level) == MOST_SEEDS + 1
+    assert seeds_to_decide(-9.6, -50.0, 1.0, **level) == 3  # never fewer than a verdict takes
+    assert seeds_to_decide(0.1, 0.7, 1.0, **level) == 34  # to show 0.5 beyond the margin
+    assert seeds_to_decide(-9.6, -0.5, 0.0, **level) is None
+    assert seeds_to_decide(-9.6, -0.5, float("nan"), **level) is None
+
+
+def test_a_verdict_in_words():
+    row = {"verdict": "inconclusive", "seeds_needed": 12}
+    assert worded(row) == "inconclusive (about 12 seeds)"
+    assert worded({**row, "seeds_needed": MOST_SEEDS + 1}) == "inconclusive (more than 100 seeds)"
+    assert worded({**row, "seeds_needed": pd.NA}) == "inconclusive"
+    assert worded({"verdict": "reproduced", "seeds_needed": None}) == "reproduced"
+
+
+def rows(verdicts, seeds):
+    return pd.DataFrame({"verdict": verdicts, "seeds_asked": seeds})
+
+
 def test_the_headline_counts():
-    text = headline(["", "reproduced", "inconclusive", "reproduced"], 3)
+    text = headline(rows(["", "reproduced", "inconclusive", "reproduced"], 3))
     assert text == (
         "Against the paper, of 3 differences to the baseline: 2 reproduced, 1 inconclusive."
     )
-    assert headline(["inconclusive"], 1).endswith("Fewer than 3 seeds decide nothing.")
-    assert headline([""], 3) == ""
+    alone = headline(rows(["inconclusive"], 1))
+    assert alone.endswith("1 inconclusive (fewer than 3 seeds decide nothing).")
+    assert headline(rows([""], 3)) == ""
+
+
+def test_the_rule_names_every_verdict():
+    for word in ("reproduced", "contradicted", "inconclusive", "incomplete", "not comparable"):
+        assert f"*{word}*" in RULE

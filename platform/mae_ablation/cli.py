@@ -8,6 +8,7 @@ python -m platform export            a model's weights for timm or in the offici
 python -m platform masks             a picture of the mask samplings
 python -m platform data FOLDER       check a folder of images
 python -m platform store ACTION      ls, show, verify, gc: look after the results
+python -m platform compare A B       two reports side by side
 python -m platform cluster           cluster files: print one, check one
 """
 
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mae_ablation.cli_cluster import add_cluster
+from mae_ablation.cli_compare import add_compare
 from mae_ablation.cli_store import add_store_commands
 from mae_ablation.commands import (
     introduction,
@@ -70,6 +72,7 @@ def main(argv: Sequence[str] | None = None, *, program: str = "mae-ablation") ->
     add_masks(commands.add_parser("masks", help="a picture of the mask samplings"))
     add_data(commands.add_parser("data", help="check a folder of images"))
     add_store_commands(commands.add_parser("store", help="look after the results"), add_store)
+    add_compare(commands.add_parser("compare", help="two reports side by side, paired by seed"))
     add_cluster(commands.add_parser("cluster", help="cluster files: print one, check one"))
     return call(top, argv)
 

@@ -92,7 +92,8 @@ def summed(values: NDArray) -> tuple[NDArray, NDArray, NDArray]:
         mean = np.where(there, values, 0).sum(-1) / n
         square = np.where(there, (values - mean[..., None]) ** 2, 0).sum(-1)
         sd = np.sqrt(square / np.where(n > 1, n - 1, np.nan))
-    widest = np.where(there, values, -np.inf).max(-1) - np.where(there, values, np.inf).min(-1)
+    highest = np.where(there, values, -np.inf).max(-1, initial=-np.inf)
+    widest = highest - np.where(there, values, np.inf).min(-1, initial=np.inf)
     return n, mean, np.where((n > 1) & (widest <= TIED), 0.0, sd)
 
 
@@ -168,8 +169,8 @@ def seeds_needed(mean: float, sd: float, alpha: float) -> int:
 def seeds_within(mean: float, sd: float, alpha: float, margin: float) -> int:
     """Likewise, that shows with an interval of 1 - alpha on which side of a margin a difference is.
 
-    Wholly within ±margin by the usual approximation of two one-sided tests (both intervals' ends
-    count), or wholly outside.
+    A mean within the margin: that the interval lies within ±margin, by the usual approximation of
+    two one-sided tests. A mean beyond: that it lies wholly outside.
     """
     if abs(mean) > margin:
         return seeds_needed(abs(mean) - margin, sd, alpha)

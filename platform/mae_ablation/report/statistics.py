@@ -133,7 +133,7 @@ def order(rows: pd.DataFrame, values: NDArray, metric: str) -> list[str]:
     if np.isnan(found.of_means):
         return ["All levels are equal, here or in the paper: no rank correlation."]
     return [
-        f"Rank correlation (Spearman) of {found.levels} levels with the paper: "
+        f"Rank correlation (Spearman) with the paper over {found.levels} levels: "
         f"{found.of_means:.2f} of the means{over_seeds(found)}."
     ]
 
@@ -146,8 +146,8 @@ def over_seeds(found: Correlation) -> str:
     if np.isnan(found.low):
         return f"{mean}, equal in each: no interval"
     return (
-        f"{mean}, 95 % t interval [{found.low:.2f}, {found.high:.2f}] (of the seeds: these levels, "
-        f"other seeds)"
+        f"{mean}, 95 % t interval [{found.low:.2f}, {found.high:.2f}] (the levels are fixed, what "
+        f"is random is the seeds)"
     )
 
 
@@ -188,19 +188,20 @@ def among(names: NDArray, best: list[int], means: NDArray) -> str:
 
 def visible(rows: pd.DataFrame, seeds: int) -> list[str]:
     """What differences this many seeds can see, and how many seeds the paper's would take."""
-    spreads = rows["difference_sd"].astype(float)
-    tests, known = int(rows["p"].notna().sum()), spreads[spreads > 0]
-    if not tests:
-        return ["No spread over seeds: no interval, no p value."] if rows["mean"].any() else []
-    level, sd = ALPHA / tests, float(known.median())
+    tests, levels = int(rows["p"].notna().sum()), rows[rows["kind"] == "level"]
+    levels = levels[levels["p"].notna()]
+    if levels.empty:
+        known = rows["difference"].notna().any()
+        return ["Without a spread over seeds there is no interval and no p value."] if known else []
+    level, sd = ALPHA / tests, float(levels["difference_sd"].median())
     seen = detectable(sd, seeds, level)
     of = f"the first of Holm's {tests} tests" if tests > 1 else "the only test"
     text = (
-        f"{seeds} seeds, with the median spread of these paired differences ({sd:.2f} points), "
-        f"find a difference of {seen:.1f} points or more with {100 * POWER:.0f} % power at {of} "
-        f"(level {level:.2g})."
+        f"{seeds} seeds, with the median spread of the levels' paired differences ({sd:.2f} "
+        f"points), find a difference of {seen:.1f} points or more with {100 * POWER:.0f} % power "
+        f"at {of} (level {level:.2g})."
     )
-    return [text, *for_the_paper(rows[spreads > 0], level)]
+    return [text, *for_the_paper(levels, level)]
 
 
 def for_the_paper(rows: pd.DataFrame, level: float) -> list[str]:
@@ -215,6 +216,6 @@ def for_the_paper(rows: pd.DataFrame, level: float) -> list[str]:
     most = f"more than {MOST_SEEDS}"
     each = ", ".join(f"{name}: {n if n <= MOST_SEEDS else most}" for name, n in needed)
     return [
-        f"Seeds to find the paper's differences so, were they the truth here and the spread as "
-        f"seen: {each}."
+        f"Were the paper's differences the truth here and the spread as seen, finding each with "
+        f"that power would take this many seeds: {each}."
     ]

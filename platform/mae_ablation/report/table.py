@@ -56,7 +56,8 @@ def table_frame(plan: Plan, results: pd.DataFrame) -> pd.DataFrame:
         ]
         judge(found, differences(by_row, baseline, found), judged=metric not in (LOSS, HOURS))
         lines += [{k: v for k, v in line.items() if k not in FOR_JUDGING} for line in found]
-    return pd.DataFrame(lines).astype({"seeds_needed": "Int64"})
+    numbers = dict.fromkeys((*COMPARISON, "paper", "paper_difference"), float)
+    return pd.DataFrame(lines).astype({**numbers, "seeds_needed": "Int64"})
 
 
 FOR_JUDGING = ("complete", "comparable", "alike")

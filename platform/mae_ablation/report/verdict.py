@@ -31,7 +31,9 @@ RULE = (
     f"Fewer than {SEEDS} seeds, or the same difference for every seed, decide nothing: "
     f"inconclusive. *incomplete*: a seed is missing, here or in the baseline. *not comparable*: a "
     f"stand-in, or levels at equal FLOPs, which the paper does not have. Levels at another scale "
-    f"than the paper's are compared by sign. Intervals are over seeds, on this one test split."
+    f"than the paper's are compared by sign. Intervals are over seeds, on this one test "
+    f"split, and all of this holds for a number of seeds that was fixed beforehand: adding some "
+    f"until a row is decided decides too often."
 )
 
 

@@ -1,0 +1,42 @@
+"""Command line of comparisons: `python -m platform compare A B`."""
+
+import argparse
+import shutil
+from pathlib import Path
+
+from mae_ablation.cli_store import say
+from mae_ablation.report.saved import open_report
+from mae_ablation.store import atomic
+from mae_ablation.study.errors import UserError
+
+EXAMPLES = """examples:
+  %(prog)s mask_ratio mask_ratio-pretrain.epochs-14     two reports in ./reports
+  %(prog)s old/reports/target reports/target            two commits
+  %(prog)s mask_ratio mask_ratio-cifar10 --out both.md  two recipes, as a page"""
+
+
+def add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLES
+    for name in "AB":
+        parser.add_argument(name.lower(), metavar=name, help="folder of a report, or its name")
+    parser.add_argument("--reports", type=Path, default=Path("reports"), help="default: ./reports")
+    parser.add_argument("--out", type=Path, metavar="FILE.md", help="write it as Markdown too")
+    parser.set_defaults(command=do_compare)
+
+
+def do_compare(arguments: argparse.Namespace) -> int:
+    one, two = (open_report(name, arguments.reports) for name in (arguments.a, arguments.b))
+
+    from mae_ablation.report.compare import compare
+    from mae_ablation.report.side_by_side import as_markdown, as_text
+
+    found = compare(one, two)
+    say(as_text(found, shutil.get_terminal_size((100, 24)).columns).splitlines())
+    if arguments.out:
+        try:
+            atomic.write_text(arguments.out, as_markdown(found))
+        except OSError as error:
+            raise UserError(f"cannot write there: {error}", str(arguments.out)) from None
+        say([arguments.out])
+    return 0

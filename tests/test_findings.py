@@ -1,0 +1,143 @@
+"""What a report says beneath its tables, and the statistics in them, from a store."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mae_ablation.commands import plan_study
+from mae_ablation.report.page import markdown, table_lines
+from mae_ablation.report.results import results_frame
+from mae_ablation.report.statistics import findings
+from mae_ablation.report.table import table_frame
+
+STUDY = """\
+paper: figure_5
+recipe: toy
+factors:
+  mask_ratio: [0.5, 0.75, 0.9]
+seeds: {seeds}
+"""
+RISING = {"0.5": [70, 71, 70.5, 70.2, 71.2], "0.75": [80, 81, 80.2, 80, 81], "0.9": [75] * 5}
+RISING |= {"random encoder": [60] * 5, "raw pixels": [65, 65.5, 65, 65, 65]}
+
+
+@pytest.fixture
+def report(write_study, tmp_path):
+    """Plan, results and table of a study whose rows have the given accuracies."""
+
+    def make(accuracy, study=STUDY, seeds=5):
+        path = write_study(study.format(seeds=seeds))
+        plan = plan_study(path, store=tmp_path / "store")
+        for row in (*plan.rows, *plan.references):
+            for trial in row.trials.values():
+                for phase in trial.phases:
+                    value = accuracy[row.label][trial.seed]
+                    numbers = {"train_loss": 0.5, "seconds": 1.0, "commit": "abc"}
+                    result = {"test_acc1": value, "validation_acc1": value, **numbers}
+                    phase.folder(plan.store).finish(result)
+        results = results_frame(plan)
+        return plan, results, table_frame(plan, results)
+
+    return make
+
+
+def test_a_table_s_tests_are_corrected_together(report):
+    _, _, table = report(RISING)
+    table = table.set_index("level")
+    columns = list(table.columns)
+    at = columns.index("high")
+    assert columns[at + 1 : at + 7] == [
+        "p",
+        "p_holm",
+        "corrected_low",
+        "corrected_high",
+        "boot_low",
+        "boot_high",
+    ]
+    assert columns[-3:] == ["verdict", "seeds_needed", "note"]
+    tested = table[table["kind"] != "baseline"]
+    order = tested["p"].rank().astype(int)
+    bonferroni = tested["p"] * (len(tested) - order + 1)
+    expected = bonferroni[order.sort_values().index].cummax().reindex(tested.index)
+    assert tested["p_holm"].tolist() == pytest.approx(expected.tolist())
+    assert table.loc["0.75", ["p", "p_holm", "low", "boot_low", "difference"]].isna().all()
+    assert table.loc["0.5", "verdict"] == table.loc["0.9", "verdict"] == "reproduced"
+    assert tested["boot_low"].notna().all()
+    assert (tested["boot_low"] <= tested["difference"]).all()
+
+
+def test_three_seeds_have_no_bootstrap_interval(report):
+    _, _, table = report(RISING, seeds=3)
+    assert table["boot_low"].isna().all()
+    assert "bootstrap" not in table_lines(table)[0]
+
+
+def test_equal_differences_get_no_p_and_say_so(report):
+    same = {**RISING, "0.9": [value - 1 for value in RISING["0.75"]]}
+    _, _, table = report(same)
+    line = table.set_index("level").loc["0.9"]
+    assert pd.isna(line["p"]) and pd.isna(line["low"]) and line["difference"] == pytest.approx(-1)
+    assert line["verdict"] == "inconclusive" and pd.isna(line["seeds_needed"])
+    assert line["note"] == "the same difference for every seed: no interval, no p"
+
+
+def test_what_stands_beneath_a_table(report):
+    plan, results, table = report(RISING)
+    order, best, seen, needed = findings(plan, "linear_probe_acc1", results, table)
+    assert order == (
+        "Rank correlation (Spearman) with the paper over 3 levels: 0.50 of the means; 0.50 on "
+        "average over 5 single seeds, equal in each: no interval."
+    )
+    assert best == (
+        "Highest mean at 0.75 (in every seed). Every other level is ruled out as the best with "
+        "95 % confidence (one-sided t tests against the highest mean, paired by seed, at 0.05/2). "
+        "The paper's highest is at 0.75."
+    )
+    assert seen.startswith("5 seeds, with the median spread of the levels' paired differences (0.")
+    assert seen.endswith("with 80 % power at the first of Holm's 4 tests (level 0.013).")
+    assert needed.startswith("Were the paper's differences the truth here") and "0.5: 3" in needed
+    page = markdown(plan, table, results, [])
+    assert all(f"\n- {sentence}\n" in page for sentence in (order, best, seen, needed))
+
+
+def test_noisy_levels_are_not_told_apart(report):
+    rng = np.random.default_rng(0)
+    noise = {label: (70 + rng.normal(0, 1, 5)).round(1).tolist() for label in RISING}
+    plan, results, table = report(noise)
+    order, best, *_ = findings(plan, "linear_probe_acc1", results, table)
+    assert "95 % t interval [" in order
+    assert "No level can be ruled out as the best" in best and "single seeds: " in best
+    assert set(table["verdict"]) == {"", "inconclusive"}
+
+
+def test_one_seed_says_what_it_cannot(report):
+    plan, results, table = report(RISING, seeds=1)
+    order, best, seen = findings(plan, "linear_probe_acc1", results, table)
+    assert order.endswith("0.50 of the means; no interval, which takes two seeds that have every "
+                          "level.")  # fmt: skip
+    assert best == "Highest mean at 0.75. The paper's highest is at 0.75."
+    assert seen == "Without a spread over seeds there is no interval and no p value."
+    assert "95 %" not in table_lines(table)[0] and "p (Holm)" not in table_lines(table)[0]
+
+
+def test_levels_at_equal_flops_are_not_ranked_against_the_paper(report):
+    plan, results, table = report(RISING, STUDY + "budget: flops\n")
+    assert set(table["verdict"]) == {"", "not comparable"}
+    order, *others = findings(plan, "linear_probe_acc1", results, table)
+    assert order == "Fewer than 3 levels to compare with the paper: no rank correlation."
+    assert not any("the truth here" in sentence for sentence in others)
+
+
+def test_a_study_without_the_paper_is_tested_all_the_same(report):
+    plan, results, table = report(RISING, STUDY.replace("paper: figure_5\n", ""))
+    assert table["p_holm"].notna().sum() == 4 and set(table["verdict"]) == {""}
+    best, seen = findings(plan, "linear_probe_acc1", results, table)
+    assert "paper" not in best + seen
+    head = table_lines(table)[0]
+    assert "p (Holm)" in head and "paper" not in head and "verdict" not in head
+
+
+def test_losses_have_tests_and_no_optimum(report):
+    study = STUDY + "phases: [pretrain]\n"
+    plan, results, table = report(RISING, study)
+    assert findings(plan, "pretrain_loss", results, table) == []
