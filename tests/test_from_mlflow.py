@@ -21,6 +21,7 @@ from mae_ablation.tracking.experiment import Experiment
 from mae_ablation.tracking.phase_tags import LIMIT, packed
 from mae_ablation.tracking.phase_tags import RESULT as TAG
 from mae_ablation.tracking.reading import MlflowReadings
+from mae_ablation.tracking.runs import PHASES
 from mae_ablation.tracking.tracker import Tracker
 
 STUDY = """\
@@ -111,12 +112,13 @@ def test_a_damaged_result_is_a_failure_there_too(plan, tmp_path, mlflow):
     assert "is damaged" in experiment.trouble
 
 
-def test_what_an_older_version_has_logged_is_brought_up_to_date(plan, tmp_path, mlflow):
+@pytest.mark.parametrize("lacking", [TAG, (TAG, PHASES)], ids=["results", "phases"])
+def test_what_an_older_version_has_logged_is_brought_up_to_date(plan, tmp_path, mlflow, lacking):
     for trial in plan.trials:
         train(plan, trial, 3, finish=True)
     Experiment(mlflow, plan, turn=None).look()
     for run in mlflow.runs.values():
-        run.data.tags = {k: v for k, v in run.data.tags.items() if not k.startswith(TAG)}
+        run.data.tags = {k: v for k, v in run.data.tags.items() if not k.startswith(lacking)}
     points = {name: set(run.points) for name, run in mlflow.active().items()}
     with pytest.raises(UserError) as said:
         MlflowReadings(plan, tmp_path)

@@ -1,6 +1,6 @@
 """The runs of an experiment: one for every trial, found by the phases it shows, or made."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mlflow import MlflowClient
@@ -104,9 +104,14 @@ def slim(run: Run) -> Known:
     tags = run.data.tags
     return Known(
         run_id=run.info.run_id,
-        phases=tuple(tags.get(PHASES, "").split(",")),
+        phases=phases_of(tags),
         status=run.info.status,
         params=frozenset(run.data.params),
         colour=tags.get(COLOUR, ""),
         said={key: hash(value) for key, value in about_phases(tags).items()},
     )
+
+
+def phases_of(tags: Mapping[str, str]) -> tuple[str, ...]:
+    """Of a run's tags: the first versions named a trial's first phase alone; a report has none."""
+    return tuple(tags.get(PHASES, tags.get("trial_id", "")).split(","))
