@@ -28,7 +28,7 @@ from mae_ablation.commands import (
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.recipe_file import PHASES
-from mae_ablation.study.suite import load_all
+from mae_ablation.study.suite import load_all, suites_of
 from mae_ablation.summary import settings_lines, trial_lines
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -254,13 +254,19 @@ def print_plan(arguments: argparse.Namespace) -> int:
 
 
 def do_report(arguments: argparse.Namespace) -> int:
+    from mae_ablation.report.index import write_overviews
     from mae_ablation.report.report import write_report
 
     require_writable(arguments.reports)
-    for plan in plan_studies(**common(arguments)):
-        folder = arguments.reports / plan.study.experiment
-        files = write_report(plan, folder, **source(arguments.source, plan))
+    plans, readings = plan_studies(**common(arguments)), {}
+    for plan in plans:
+        folder, where = arguments.reports / plan.study.experiment, source(arguments.source, plan)
+        files = write_report(plan, folder, **where)
+        readings[plan.study.experiment] = where.get("readings")
         print("\n".join(map(str, files)))
+    suites = suites_of(arguments.studies)
+    pages = write_overviews(suites, plans, arguments.reports, readings=readings)
+    print("\n".join(map(str, pages)))
     return 0
 
 

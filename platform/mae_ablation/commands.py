@@ -14,7 +14,7 @@ from mae_ablation.study.errors import UserError
 from mae_ablation.study.plan import Plan, make_plan, missing, trials_of
 from mae_ablation.study.recipe import Recipe
 from mae_ablation.study.study import Study
-from mae_ablation.study.suite import load_all, suite_lines
+from mae_ablation.study.suite import Suite, load_all, suite_lines, suites_of
 from mae_ablation.study.trial import Trial
 from mae_ablation.summary import describe, ending, summary, together
 
@@ -158,7 +158,7 @@ def run_studies(
             tracker.start()
         elif not run_missing(console, todo, asked_for, store, tracker, address):
             return len(todo)
-        return conclude(console, plans, tracker, reports, began)
+        return conclude(console, plans, tracker, reports, began, suites_of(studies))
     except OSError as error:
         console.print(f"{error}: the same command goes on from what the store has")
         return len(todo) or 1
@@ -166,11 +166,19 @@ def run_studies(
         tracker.leave()
 
 
-def conclude(console, plans: Sequence[Plan], tracker, reports: Path, began: float) -> int:
+def conclude(
+    console,
+    plans: Sequence[Plan],
+    tracker,
+    reports: Path,
+    began: float,
+    suites: Sequence[Suite] = (),
+) -> int:
     """Write the reports and say where everything lies; returns how many trials have no result, or
     how many reports could not be written."""
     plans[0].store.files.refresh()  # an object store's listing may be from before the last results
     files = show_reports(plans, tracker, reports, lambda error: console.print(str(error)))
+    console.print(overviews(suites, plans, reports))
     left = missing(trials_of(plans), plans[0].store)
     unfinished = sum(trial.source != "prepare" for trial in left)
     console.print(ending(plans, tracker, files, unfinished, time.monotonic() - began))
@@ -196,6 +204,16 @@ def show_reports(
             say(error)
     tracker.close(files, notes)
     return files
+
+
+def overviews(suites: Sequence[Suite], plans: Sequence[Plan], reports: Path) -> str:
+    """Write the pages above those of single studies; returns where they lie, or why they do not."""
+    from mae_ablation.report.index import write_overviews
+
+    try:
+        return "pages: " + ", ".join(map(str, write_overviews(suites, plans, reports)))
+    except UserError as error:
+        return str(error)
 
 
 def source(name: str, plan: Plan) -> dict[str, object]:

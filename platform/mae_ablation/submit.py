@@ -10,7 +10,7 @@ from pathlib import Path
 from mae_ablation.cluster import job as jobs
 from mae_ablation.cluster.home import FactsThere, unpack
 from mae_ablation.cluster.place import Cluster, shown
-from mae_ablation.commands import show_reports
+from mae_ablation.commands import overviews, show_reports
 from mae_ablation.commit import code_commit
 from mae_ablation.data.catalog import facts
 from mae_ablation.head import FOLDER, SPEC, archive_of
@@ -20,7 +20,7 @@ from mae_ablation.study.errors import UserError
 from mae_ablation.study.plan import Plan, make_plan, missing, trials_of
 from mae_ablation.study.recipe import Data
 from mae_ablation.study.study import Study
-from mae_ablation.study.suite import load_all
+from mae_ablation.study.suite import Suite, load_all, suites_of
 from mae_ablation.study.trial import DataFacts
 from mae_ablation.summary import ending
 
@@ -90,7 +90,7 @@ def submit_studies(
         say(f"{job}: {end.message}; the same command goes on from the last checkpoints")
     if end.status == USER_ERROR:
         return USER_ERROR
-    came = bring_home(cluster, job, loaded, reports, began)
+    came = bring_home(cluster, job, loaded, suites_of(studies), reports, began)
     return end.status if came else UNFINISHED
 
 
@@ -167,7 +167,12 @@ def goes_on(what: str, cluster: Cluster, job: str, wants_token: bool) -> str:
 
 
 def bring_home(
-    cluster: Cluster, job: str, loaded: Sequence[Study], reports: Path, began: float
+    cluster: Cluster,
+    job: str,
+    loaded: Sequence[Study],
+    suites: Sequence[Suite],
+    reports: Path,
+    began: float,
 ) -> bool:
     """Fetch what the job has packed into ./store, and write the views here."""
     from mae_ablation.cluster.tunnel import TunnelLost, fetch
@@ -182,7 +187,7 @@ def bring_home(
             return False
         put, facts_there = unpack(archive, Store(LOCAL_STORE))
     say(f"home from {cluster.head}: {put} phases new in ./{LOCAL_STORE}, without checkpoints")
-    show(loaded, facts_there, reports, began)
+    show(loaded, suites, facts_there, reports, began)
     return True
 
 
@@ -196,7 +201,13 @@ def plan_of(study: Study, facts_there: FactsThere) -> Plan:
     return make_plan(with_budget(study, channels), Store(LOCAL_STORE), facts_of)
 
 
-def show(loaded: Sequence[Study], facts_there: FactsThere, reports: Path, began: float) -> None:
+def show(
+    loaded: Sequence[Study],
+    suites: Sequence[Suite],
+    facts_there: FactsThere,
+    reports: Path,
+    began: float,
+) -> None:
     """MLflow and the reports, from the store here."""
     from mae_ablation.tracking.tracker import Tracker
 
@@ -207,5 +218,6 @@ def show(loaded: Sequence[Study], facts_there: FactsThere, reports: Path, began:
         files = show_reports(plans, tracker, reports, lambda error: say(str(error)))
     finally:
         tracker.leave()
+    say(overviews(suites, plans, reports))
     left = sum(t.source != "prepare" for t in missing(trials_of(plans), Store(LOCAL_STORE)))
     say(ending(plans, tracker, files, left, time.monotonic() - began))

@@ -1,23 +1,24 @@
-"""Figure: our levels with their spread over seeds, and the paper's on an axis of its own."""
+"""Figure: our levels with intervals of their means, and the paper's on an axis of its own."""
 
 import textwrap
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")  # no screen is needed
-
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.collections import PathCollection
+from matplotlib.patheffects import withStroke
+from scipy import stats
 
+from mae_ablation.report import vector
+from mae_ablation.report.heatmap import crossed, heatmap
 from mae_ablation.report.results import HOURS, LOSS, metrics_of
-from mae_ablation.store import atomic
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.study import Factor
 from mae_ablation.summary import some
 
-OURS, PAPER, REFERENCE = sns.color_palette("colorblind")[0], "0.35", "0.55"
+OURS, PAPER, REFERENCE = sns.color_palette("colorblind")[0], "0.35", "0.45"
 AXES = {
     "linear_probe_acc1": "linear probe, test top-1 (%)",
     "knn_acc1": "k-NN, test top-1 (%)",
@@ -26,22 +27,30 @@ AXES = {
     LOSS: "pre-training loss",
     HOURS: "pre-training (hours)",
 }
+CONFIDENCE = 0.95  # of the interval of a level's mean, Student's t over its seeds
 PANEL = (7.2, 4.6)  # inches
+TITLE_WIDTH = 55  # characters of the title over one panel
 LABEL_WIDTH = 14  # characters of a named level in a line
 SIDE_BY_SIDE = 12  # named levels; the names of more stand upright
+LINES = 3  # of a name beneath its level; longer names stand upright, too
 NAMED = 30  # named levels a panel has room for
 MARKED = 100  # levels on a line that are worth a marker each
 VECTORS = 2000  # dots; more are a picture within figure.svg
+BESIDE = 0.12  # of the room of a named level: its seeds stand beside its mean
+CLOSE = 0.08  # of the height: what a reference's name covers
+END = 0.3  # of the width: as much
+HALO = withStroke(linewidth=3, foreground="white")
 
 
 def draw(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, folder: Path) -> list[Path]:
-    """Write `figure.png` and `figure.svg`: a panel per factor and measured quantity.
+    """Write `figure.png`, `figure.svg` and `figure.pdf`: a panel per factor and measured quantity.
 
-    Returns their paths.
+    A grid of two factors has a heat map beside them. Returns their paths.
     """
     sns.set_theme(style="ticks", context="notebook")
     factors, metrics = plan.study.factors, metrics_of(plan)
-    rows, columns = len(metrics), len(factors)
+    grid = crossed(plan.study)
+    rows, columns = len(metrics), len(factors) + bool(grid)
     figure, axes = plt.subplots(
         rows,
         columns,
@@ -51,55 +60,82 @@ def draw(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, folder: Path) -
     )
     for metric, line in zip(metrics, axes, strict=True):
         mine, measured = (frame[frame["metric"] == metric] for frame in (table, results))
-        for factor, axis in zip(factors, line, strict=True):
+        for factor, axis in zip(factors, line, strict=False):
             panel(factor, metric, axis, mine, measured)
+        if grid:
+            heatmap(grid, line[-1], mine, AXES[metric])
+    figure.suptitle(title(plan, TITLE_WIDTH * columns))
+    return vector.save(figure, folder)
+
+
+def title(plan: Plan, width: int) -> str:
+    """The study's question, and beneath it what it was asked of. `width`: characters of a line."""
     study = plan.study
     seeds = f"{len(study.seeds)} seed" + "s" * (len(study.seeds) > 1)
-    data = study.baseline.data.name
-    figure.suptitle(f"{study.title}: {study.recipe_name} recipe, {data}, {seeds}")
-    paths = [folder / "figure.png", folder / "figure.svg"]
-    plt.rcParams["svg.hashsalt"] = "mae-ablation"  # the same picture is the same file
-    for path, how in zip(paths, ({}, {"metadata": {"Date": None}}), strict=True):
-        with atomic.replacing(path) as file:
-            figure.savefig(file, format=path.suffix[1:], dpi=150, **how)
-    plt.close(figure)
-    return paths
+    details = f"{study.recipe_name} recipe, {study.baseline.data.name}, {seeds}"
+    return "\n".join(textwrap.fill(line, width) for line in (study.title, details))
 
 
 def panel(factor: Factor, metric: str, axis, table: pd.DataFrame, results: pd.DataFrame) -> None:
-    """One factor: mean and one standard deviation, every seed a dot, the paper dashed.
+    """One factor: mean and its 95 % interval, every seed a dot, the paper dashed.
 
     Levels that are numbers stand at their values and are joined; named ones stand side by side,
-    and where they are too many, the axis says which are shown.
+    and where they are too many, the axis says which are shown. One seed has no interval.
     """
     rows = table[table["factor"] == factor.name]
     x, ordered = positions(factor)
     left_out = ""
     if not ordered:
         x, left_out = those_with_room(x, rows)
-        few = len(x) <= SIDE_BY_SIDE
-        names = [wrapped(name) if few else name for name in x]
-        axis.set_xticks(list(x.values()), names, rotation=0 if few else 90)
+        name_levels(axis, x)
         rows = rows[rows["level"].isin(x)]
     mine = results[(results["factor"] == factor.name) & results["level"].isin(x)]
     mine = mine.dropna(subset=["value"])
-    at = rows["level"].map(x)
-    style = {"color": OURS, "marker": "o" if len(rows) <= MARKED else "", "label": "ours"}
-    if ordered:
-        axis.plot(at, rows["mean"], **style)
-        spread = rows["mean"] - rows["sd"], rows["mean"] + rows["sd"]
-        axis.fill_between(at, *spread, color=OURS, alpha=0.2)
+    at, half = rows["level"].map(x), half_widths(rows)
+    few = len(rows) <= MARKED
+    style = {"color": OURS, "marker": "o" if few else "", "ls": "-" if ordered else ""}
+    name = "ours" + (", 95 % interval" if half.notna().any() else "")
+    if few:
+        bars = {"capsize": 4, "elinewidth": 1.2, "zorder": 3}
+        axis.errorbar(at, rows["mean"], yerr=half.fillna(0), label=name, **style, **bars)
     else:
-        axis.errorbar(at, rows["mean"], yerr=rows["sd"].fillna(0), ls="", capsize=4, **style)
+        axis.plot(at, rows["mean"], label=name, **style)
+        between = rows["mean"] - half, rows["mean"] + half
+        axis.fill_between(at, *between, color=OURS, alpha=0.2, linewidth=0)
     dots = {"s": 14, "color": OURS, "alpha": 0.6, "rasterized": len(mine) > VECTORS}
-    axis.scatter(mine["level"].map(x), mine["value"].astype(float), **dots)
+    beside = 0 if ordered else BESIDE
+    values = mine["value"].astype(float)
+    axis.scatter(mine["level"].map(x) + beside, values, label="each seed", **dots)
     for label in rows.loc[rows["kind"] == "baseline", "level"]:
         axis.axvline(x[label], color=OURS, linewidth=1, linestyle=":", label="baseline")
-    references(axis, table)
     axis.set(xlabel=axis_label(factor, ordered) + left_out, ylabel=AXES[metric])
     axis.yaxis.label.set_color(OURS)
-    legend(axis, paper(axis, rows, x, ordered, metric))
-    axis.margins(x=0.05 if ordered else 0.15, y=0.15)
+    axis.margins(x=0.05 if ordered else 0.15)
+    known = table[table["kind"] == "reference"].dropna(subset=["mean"])
+    limits(axis, [*values, *rows["mean"].dropna(), *known["mean"]], rows["mean"], half)
+    right = paper(axis, rows, x, ordered, metric)
+    references(axis, right, known)
+    legend(axis, right)
+
+
+def half_widths(rows: pd.DataFrame) -> pd.Series:
+    """Half of the 95 % t interval of each mean over its seeds; NaN with fewer than two."""
+    n = rows["seeds"].where(rows["seeds"] > 1)
+    return stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * rows["sd"] / n**0.5
+
+
+def limits(axis, values: list[float], means: pd.Series, half: pd.Series) -> None:
+    """Room for every dot and line, and for intervals as far as that again: two seeds may have one
+    many times as wide as all levels lie apart."""
+    if not values:
+        return
+    low, high = min(values), max(values)
+    apart = (high - low) or abs(high) / 100 or 1.0
+    ends = (means - half).min(), (means + half).max()
+    low = max(min(low, ends[0]), low - apart) if pd.notna(ends[0]) else low
+    high = min(max(high, ends[1]), high + apart) if pd.notna(ends[1]) else high
+    air = 0.1 * (high - low or apart)
+    axis.set_ylim(low - air, high + air)
 
 
 def axis_label(factor: Factor, ordered: bool) -> str:
@@ -131,24 +167,58 @@ def positions(factor: Factor) -> tuple[dict[str, float], bool]:
     return {level.label: p for level, p in zip(factor.levels, places, strict=True)}, numbers
 
 
+def name_levels(axis, x: dict[str, float]) -> None:
+    """Names beneath the levels, over several lines; upright where they are many or long."""
+    names = [wrapped(name) for name in x]
+    upright = len(x) > SIDE_BY_SIDE or max(name.count("\n") for name in names) >= LINES
+    upright = upright and len(x) > LINES
+    shown = [name.replace("_", " ") for name in x] if upright else names
+    size = "small" if len(x) > LABEL_WIDTH // 2 else "medium"
+    axis.set_xticks(list(x.values()), shown, rotation=90 if upright else 0, fontsize=size)
+
+
 def wrapped(label: str) -> str:
     """A level's name over several lines."""
     words = label.replace("_", " ")
     return "\n".join(textwrap.wrap(words, LABEL_WIDTH, break_on_hyphens=False))
 
 
-def references(axis, table: pd.DataFrame) -> None:
-    """Rows without pre-training, as lines across."""
-    for _, line in table[table["kind"] == "reference"].dropna(subset=["mean"]).iterrows():
-        axis.axhline(line["mean"], color=REFERENCE, linewidth=1, linestyle="-.")
-        axis.annotate(
-            line["level"],
-            (0.01, line["mean"]),
-            xycoords=("axes fraction", "data"),
+def references(axis, right, known: pd.DataFrame) -> None:
+    """Rows without pre-training, as lines across, named where the fewest points are."""
+    taken = [xy for each in (axis, right) if each is not None for xy in points(each)]
+    for label, mean in known[["level", "mean"]].itertuples(index=False):
+        axis.axhline(mean, color=REFERENCE, linewidth=1, linestyle="-.", zorder=1)
+        height = axis.transAxes.inverted().transform(axis.transData.transform((0, mean)))[1]
+        near = [x for x, y in taken if 0 <= y - height <= CLOSE]
+        right_end = sum(x < END for x in near) > sum(x > 1 - END for x in near)
+        taken += [(0.9 if right_end else 0.1, height)] * len(taken)  # not over another name
+        (right or axis).annotate(
+            label,
+            (0.99 if right_end else 0.01, height),
+            xycoords="axes fraction",
+            ha="right" if right_end else "left",
             va="bottom",
             fontsize="small",
             color=REFERENCE,
+            path_effects=[HALO],
         )
+
+
+def points(axis) -> list[tuple[float, float]]:
+    """Every dot and marker of an axis, as shares of its width and height."""
+    drawn = [line.get_xydata() for line in axis.lines if len(line.get_xdata()) and marker(line)]
+    drawn += [dots.get_offsets() for dots in axis.collections if isinstance(dots, PathCollection)]
+    shares = axis.transData + axis.transAxes.inverted()
+    return [
+        tuple(xy)
+        for part in drawn
+        for xy in shares.transform(np.ma.filled(part, np.nan))
+        if np.isfinite(xy).all()
+    ]
+
+
+def marker(line) -> bool:
+    return line.get_marker() not in ("", "None", None)
 
 
 def paper(axis, rows: pd.DataFrame, x: dict[str, float], ordered: bool, metric: str):
@@ -157,9 +227,14 @@ def paper(axis, rows: pd.DataFrame, x: dict[str, float], ordered: bool, metric: 
     if not len(given):
         return None
     right = axis.twinx()
-    line = "--" if ordered else ""
     right.plot(
-        given["level"].map(x), given["paper"], color=PAPER, marker="s", ls=line, label="paper"
+        given["level"].map(x) - (0 if ordered else BESIDE),
+        given["paper"],
+        color=PAPER,
+        marker="s",
+        markerfacecolor="white",
+        ls="--" if ordered else "",
+        label="paper",
     )
     unit = "hours, 128 TPU-v3 cores" if metric == HOURS else "ViT-L/16, ImageNet-1K (%)"
     right.set_ylabel(f"paper: {unit}", color=PAPER)
@@ -173,6 +248,8 @@ def legend(axis, right) -> None:
     if right is not None:
         extra, names = right.get_legend_handles_labels()
         handles, labels = handles + extra, labels + names
+    both = sorted(zip(handles, labels, strict=True), key=lambda pair: place_of(pair[1]))
+    handles, labels = zip(*both, strict=True)
     axis.legend(
         handles,
         labels,
@@ -180,4 +257,11 @@ def legend(axis, right) -> None:
         loc="lower center",
         bbox_to_anchor=(0.5, 1.0),
         ncols=len(labels),
+        fontsize="small",
+        columnspacing=1.2,
     )
+
+
+def place_of(name: str) -> int:
+    """In the legend."""
+    return ("ours", "each seed", "baseline", "paper").index(name.split(",")[0])

@@ -1,4 +1,4 @@
-"""Writes a study's report: table (Markdown, CSV), figure (PNG, SVG) and every trial (CSV)."""
+"""Writes a study's report: table, page, figure and every trial, each for another reader."""
 
 import io
 from pathlib import Path
@@ -18,34 +18,56 @@ def write_report(
     readings: Readings | None = None,
     runs: dict[str, str] | None = None,
 ) -> list[Path]:
-    """Make `folder`/table.md, table.csv, trials.csv, figure.png, figure.svg from the store alone.
+    """Make `folder`: table.md, table.csv, trials.csv, table.tex, figure.png, .svg and .pdf,
+    index.html, and report.json, which says what they are of, last.
 
-    Returns the files. The same store gives the same files.
+    Args:
+        readings: where results are read (default: the plan's store).
+        runs: address of the MLflow run of each trial, by its result_id joined with ",".
+
+    Returns the files. The same results give the same files.
 
     Raises:
         UserError: the store cannot be read, or the folder cannot be written.
     """
     try:
-        return _write_report(plan, folder, readings or Readings(plan.store))
+        return _write_report(plan, folder, readings or Readings(plan.store), runs)
     except OSError as error:  # a full disk, a vanished mount, no permission
         lines = f"report not written: {error}".splitlines()
         raise UserError(lines[0], str(folder)) from None
 
 
-def _write_report(plan: Plan, folder: Path, readings: Readings) -> list[Path]:
+def _write_report(
+    plan: Plan, folder: Path, readings: Readings, runs: dict[str, str] | None
+) -> list[Path]:
+    from mae_ablation.report.contents import contents
     from mae_ablation.report.figure import draw
+    from mae_ablation.report.html import study_page
+    from mae_ablation.report.latex import latex
+    from mae_ablation.report.novelty import marked, marks
 
     results = results_frame(plan, readings)
     table = table_frame(plan, results)
+    new = marks(results, folder)
+    told = marked(table, new)
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
-        folder / "table.md": markdown(plan, table, results, readings.finished(plan)),
+        folder / "table.md": markdown(plan, told, results, readings.finished(plan)),
         folder / "table.csv": csv(table.round(4)),
         folder / "trials.csv": csv(results.drop(columns="row").round(4)),
+        folder / "table.tex": latex(plan, table, results),
     }
     for path, text in texts.items():
         atomic.write_text(path, text)
-    return [*texts, *draw(plan, table, results, folder)]
+    figures = draw(plan, table, results, folder)
+    svg = next(path for path in figures if path.suffix == ".svg").read_text(encoding="utf-8")
+    page, report = folder / "index.html", folder / "report.json"
+    atomic.write_text(page, study_page(plan, told, results, readings, figure=svg, runs=runs))
+    files = [*texts, *figures, page, report]
+    said = contents(plan, table, results, new, [path.name for path in files])
+    with atomic.replacing(report) as file:
+        file.write(atomic.to_json(said))
+    return files
 
 
 def csv(frame) -> str:

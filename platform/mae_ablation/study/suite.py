@@ -7,6 +7,7 @@ seeds: 3                                 # optional: instead of theirs
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mae_ablation.study.document import Document, read
@@ -46,16 +47,49 @@ def load_all(
     return list(found.values())
 
 
-def suite_lines(paths: Sequence[Path]) -> list[str]:
-    """What each suite among these files consists of, a line for each."""
-    lines = []
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Suite:
+    """A suite among the files that were asked for."""
+
+    name: str
+    """file name without .yaml"""
+    path: Path
+    title: str
+    members: tuple[Path, ...]
+    """files of its studies, in its order"""
+
+    def experiment(self, studies: Sequence[Study]) -> str:
+        """Folder of its page: the name, with what the studies' folders have behind theirs.
+
+        Studies whose own recipe is the one asked for have less behind it: the longest counts.
+        """
+        mine = [study for study in studies if study.path in self.members]
+        endings = [study.experiment.removeprefix(study.name) for study in mine]
+        return self.name + max(endings, key=lambda ending: (len(ending), ending), default="")
+
+
+def suites_of(paths: Sequence[Path]) -> list[Suite]:
+    """The suites among these files.
+
+    Raises:
+        UserError: with file and line of what cannot be.
+    """
+    found = []
     for path in paths:
         document = read(path)
         if "studies" in document.data:
             title = text_of(document, "title") or path.stem
-            names = ", ".join(str(name) for name in document.data["studies"])
-            lines.append(f"{path.stem}: {title} = {names}")
-    return lines
+            members = tuple(member for member, _, _ in _members(document, None, None))
+            found.append(Suite(name=path.stem, path=path, title=title, members=members))
+    return found
+
+
+def suite_lines(paths: Sequence[Path]) -> list[str]:
+    """What each suite among these files consists of, a line for each."""
+    return [
+        f"{suite.name}: {suite.title} = {', '.join(path.stem for path in suite.members)}"
+        for suite in suites_of(paths)
+    ]
 
 
 def _members(document: Document, recipe: str | None, seeds: Seeds) -> list[Wanted]:

@@ -1,0 +1,80 @@
+"""Heat map: how two crossed factors act together, a cell per combination of their levels."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.patches import Rectangle
+
+from mae_ablation.study.study import Level, Study
+
+COLOURS = "cividis"  # its lightness alone tells the order: for colour blindness and grey print
+DARK = 0.55  # of the colour's range: numbers on darker cells are white
+CROWDED = 8  # levels of a factor; the numbers of more are small
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grid:
+    """Two factors, their values in the study's order, and the level of each pair of values."""
+
+    names: tuple[str, str]
+    across: tuple[Any, ...]
+    down: tuple[Any, ...]
+    levels: dict[tuple[Any, Any], str]
+    """label by the values across and down; pairs that were excluded are absent"""
+
+
+def crossed(study: Study) -> Grid | None:
+    """The grid of a study that crosses exactly two factors; None for any other."""
+    if getattr(study, "design", "one_factor") != "grid" or len(study.factors) != 1:
+        return None
+    levels = [level for level in study.factors[0].levels if len(pairs(level)) == 2]
+    names = {tuple(name for name, _ in pairs(level)) for level in levels}
+    if len(names) != 1:
+        return None
+    values = {tuple(value for _, value in pairs(level)): level.label for level in levels}
+    across, down = (tuple(dict.fromkeys(value[i] for value in values)) for i in (0, 1))
+    return Grid(names=names.pop(), across=across, down=down, levels=values)
+
+
+def pairs(level: Level) -> tuple[tuple[str, Any], ...]:
+    return getattr(level, "coordinates", ())
+
+
+def heatmap(grid: Grid, axis, table: pd.DataFrame, quantity: str) -> None:
+    """Means as colours and numbers; the baseline is framed, what has no number is hatched."""
+    rows = table.drop_duplicates("level").set_index("level")
+    means = np.array(
+        [[mean_of(rows, grid.levels.get((a, d))) for a in grid.across] for d in grid.down]
+    )
+    axis.set_facecolor("white")
+    axis.patch.set_hatch("///")
+    axis.patch.set_edgecolor("0.8")
+    image = axis.imshow(np.ma.masked_invalid(means), cmap=COLOURS, aspect="auto")
+    size = "small" if max(means.shape) > CROWDED else "medium"
+    for (y, x), mean in np.ndenumerate(means):
+        if np.isfinite(mean):
+            colour = "white" if image.norm(mean) < DARK else "black"
+            axis.text(x, y, f"{mean:.2f}", ha="center", va="center", color=colour, fontsize=size)
+    for (across, down), label in grid.levels.items():
+        if label in rows.index and rows.loc[label, "kind"] == "baseline":
+            corner = grid.across.index(across) - 0.47, grid.down.index(down) - 0.47
+            axis.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, edgecolor="white", lw=4))
+            axis.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, edgecolor="black", lw=1.5))
+    axis.set_xticks(range(len(grid.across)), map(str, grid.across))
+    axis.set_yticks(range(len(grid.down)), map(str, grid.down))
+    axis.set(xlabel=spaced(grid.names[0]), ylabel=spaced(grid.names[1]))
+    axis.set_title("means (framed: baseline)", fontsize="small")
+    axis.tick_params(length=0)
+    if np.isfinite(means).any():
+        plt.colorbar(image, ax=axis, label=quantity)
+
+
+def mean_of(rows: pd.DataFrame, label: str | None) -> float:
+    return float(rows["mean"].get(label, np.nan)) if label is not None else np.nan
+
+
+def spaced(name: str) -> str:
+    return name.replace("_", " ")

@@ -1,0 +1,198 @@
+"""The page of a study in HTML: one file that needs nothing else, neither network nor scripts."""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from mae_ablation.report import page
+from mae_ablation.report.columns import columns_of
+from mae_ablation.report.curves import SHOWN, curves_svg, shown
+from mae_ablation.report.headlines import findings_of, headline_of
+from mae_ablation.report.pictures import reconstructions
+from mae_ablation.report.results import HOURS, LOSS, Readings, metrics_of, phases_behind
+from mae_ablation.report.vector import inline
+from mae_ablation.study.plan import Plan
+from mae_ablation.study.trial import Trial
+from mae_ablation.summary import counted
+
+Runs = Mapping[str, str]
+"""address of the MLflow run of each trial, by its result_id joined with ","""
+
+
+@lru_cache(maxsize=1)
+def templates() -> Environment:
+    """The package's templates; whatever is put into them is escaped."""
+    loader = PackageLoader("mae_ablation.report")
+    found = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    found.filters["emphasised"] = emphasised
+    return found
+
+
+def emphasised(text: str) -> Markup:
+    """*words* of a Markdown sentence as emphasis."""
+    return Markup(re.sub(r"\*([^*]+)\*", r"<em>\1</em>", str(escape(text))))
+
+
+def study_page(
+    plan: Plan,
+    table: pd.DataFrame,
+    results: pd.DataFrame,
+    readings: Readings,
+    *,
+    figure: str,
+    runs: Runs | None = None,
+) -> str:
+    """`figure`: the text of figure.svg."""
+    study, finished = plan.study, readings.finished(plan)
+    curves = curves_svg(plan)
+    return (
+        templates()
+        .get_template("study.html")
+        .render(
+            title=study.title,
+            caption=page.caption(plan, results),
+            metrics=[metric_of(plan, m, table, results, runs or {}) for m in metrics_of(plan)],
+            explained=page.columns_explained(plan, table),
+            remarks=remarks(plan, finished),
+            figure=inline(figure, "f"),
+            curves=inline(curves, "c") if curves else "",
+            curves_left_out=left_out(plan),
+            pictures=reconstructions(plan),
+            cost=cost(plan, readings),
+            command=page.command(plan),
+            spent=page.spent(plan, finished),
+        )
+    )
+
+
+def metric_of(
+    plan: Plan, metric: str, table: pd.DataFrame, results: pd.DataFrame, runs: Runs
+) -> dict:
+    """What the page says of one measured quantity."""
+    lines = table[table["metric"] == metric]
+    mine = results[results["metric"] == metric]
+    columns = columns_of(lines)
+    rows = []
+    for number, record in zip(sorted(set(mine["row"])), lines.to_dict("records"), strict=True):
+        reference = record["kind"] == "reference"
+        rows.append(
+            {
+                "kind": record["kind"],
+                "level": record["level"],
+                "first_reference": reference and rows and rows[-1]["kind"] != "reference",
+                "runs": anchor(metric, number),
+                "cells": [(column, column.text(record)) for column in columns],
+                "seeds": seeds_of(plan, metric, number, mine[mine["row"] == number], runs),
+            }
+        )
+    return {
+        "key": metric,
+        "title": page.TITLES[metric],
+        "headline": headline_of(plan, lines),
+        "findings": findings_of(plan, metric, results, table),
+        "columns": columns,
+        "rows": rows,
+        "unit": {LOSS: "loss", HOURS: "hours"}.get(metric, "top-1 (%)"),
+        "linked": any(seed["run"] for row in rows for seed in row["seeds"]),
+        "measured": page.measured(plan, metric),
+        "where": page.where(lines) if metric == HOURS else "",
+    }
+
+
+def anchor(metric: str, row: int) -> str:
+    """Name of the place in a study's page where the trials of a cell stand."""
+    return f"runs-{metric}-{row}"
+
+
+def seeds_of(plan: Plan, metric: str, number: int, results: pd.DataFrame, runs: Runs) -> list[dict]:
+    """The trials behind one cell, a seed each."""
+    row = (*plan.rows, *plan.references)[number]
+    digits = 4 if metric in (LOSS, HOURS) else 2
+    seeds = []
+    for record in results.to_dict("records"):
+        trial = row.trials[record["seed"]]
+        reason = record["reason"]
+        seeds.append(
+            {
+                "seed": record["seed"],
+                "value": page.number(record["value"], digits),
+                "status": record["status"] + (f": {reason}" if page.there(reason) else ""),
+                "identity": record["trial_id"],
+                "folders": [p.folder(plan.store).name for p in phases_behind(trial, metric)],
+                "run": safe_address(runs.get(",".join(trial.result_id))),
+            }
+        )
+    return seeds
+
+
+def safe_address(address: str | None) -> str | None:
+    """An address that leads to a page: others, such as of scripts, are left out."""
+    return address if address and address.startswith(("http://", "https://")) else None
+
+
+def remarks(plan: Plan, finished: Sequence[dict]) -> list[str]:
+    """What else a reader has to know of a study."""
+    study, said = plan.study, []
+    for factor in study.factors:
+        if factor.left_out:
+            left = ", ".join(factor.left_out)
+            said.append(f"Levels of the paper without a counterpart at this scale: {left}.")
+    if study.skipped:
+        skipped = ", ".join(study.skipped)
+        said.append(f"Not run at this scale (recipe {study.recipe_name}): {skipped}.")
+    if again := sum(result.get("attempts", 1) > 1 for result in finished):
+        said.append(f"{counted(again, 'training')} needed more than one attempt.")
+    return said
+
+
+def left_out(plan: Plan) -> str:
+    """What is said of levels without a curve."""
+    many = [f for f in plan.study.factors if len(f.levels) > SHOWN]
+    few = [f"{len(shown(plan, f.name))} of {len(f.levels)} levels of {f.name}" for f in many]
+    return f"Shown are {', '.join(few)}, evenly chosen." if few else ""
+
+
+def cost(plan: Plan, readings: Readings) -> dict:
+    """Each trial once, in the order of the table: seconds of its phases and how they were spent."""
+    whole = {trial.id: trial for trial in plan.trials}
+    trials = [whole[identity] for identity in dict.fromkeys(cell.id for cell in plan.cells)]
+    kinds = list(dict.fromkeys(phase.prefix for trial in trials for phase in trial.phases))
+    spent = [seconds_of(trial, kinds, readings) for trial in trials]
+    sums = [sum(filter(None, column)) for column in zip(*spent, strict=True)]
+    return {
+        "kinds": kinds,
+        "trials": [
+            cost_of(trial, seconds, readings) for trial, seconds in zip(trials, spent, strict=True)
+        ],
+        "sums": [page.number(total, 1) for total in sums],
+    }
+
+
+def seconds_of(trial: Trial, kinds: Sequence[str], readings: Readings) -> list[float | None]:
+    """Of each kind of phase; None where the trial has none, or no result of it."""
+    done = {phase.prefix: readings.of(phase) for phase in trial.phases}
+    return [result["seconds"] if (result := done.get(kind)) else None for kind in kinds]
+
+
+def cost_of(trial: Trial, seconds: Sequence[float | None], readings: Readings) -> dict:
+    results = [result for phase in trial.phases if (result := readings.of(phase))]
+    first = readings.of(trial.phases[0]) or {}
+    return {
+        "label": trial.label,
+        "seconds": [page.number(value, 1) for value in seconds],
+        "images_per_s": page.number(first.get("images_per_s"), 0),
+        "epochs": page.number(first.get("epochs"), 0),
+        "attempts": str(max((r.get("attempts", 1) for r in results), default="–")),
+        "device": first.get("processor", first.get("device", "–")),
+    }

@@ -1,0 +1,78 @@
+"""reports/index.html: every report of a folder, found by its report.json."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mae_ablation.report.results import Readings
+from mae_ablation.store import atomic
+from mae_ablation.study.errors import UserError
+from mae_ablation.study.plan import Plan
+from mae_ablation.study.suite import Suite
+
+NEEDED = {"kind", "title", "headline", "recipe", "seeds"}
+
+
+def write_overviews(
+    suites: Sequence[Suite],
+    plans: Sequence[Plan],
+    reports: Path,
+    *,
+    readings: Mapping[str, Readings] | None = None,
+) -> list[Path]:
+    """The pages above those of single studies: one for each suite, and the index.
+
+    Arguments as in `write_suite_report`. Returns the pages.
+
+    Raises:
+        UserError: the store cannot be read, or a folder cannot be written.
+    """
+    from mae_ablation.report.suite import write_suite_report
+
+    pages = [write_suite_report(suite, plans, reports, readings=readings)[0] for suite in suites]
+    return [*pages, write_index(reports)]
+
+
+def write_index(reports: Path) -> Path:
+    """Write `reports`/index.html anew, in the order of the folders' names.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    from mae_ablation.report.html import templates
+
+    found = reports_in(reports)
+    text = (
+        templates()
+        .get_template("index.html")
+        .render(
+            title="Ablation studies",
+            suites=[with_details(r) for r in found if r["kind"] == "suite"],
+            studies=[r for r in found if r["kind"] == "study"],
+        )
+    )
+    try:
+        atomic.write_text(reports / "index.html", text)
+    except OSError as error:
+        lines = f"index not written: {error}".splitlines()
+        raise UserError(lines[0], str(reports)) from None
+    return reports / "index.html"
+
+
+def reports_in(reports: Path) -> list[dict]:
+    """The report.json of every folder, with the folder's name; what is none is passed over."""
+    found = []
+    for path in sorted(reports.glob("*/report.json")):
+        try:
+            report = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(report, dict) and report.keys() >= NEEDED:
+            found.append({"data": "", **report, "folder": path.parent.name})
+    return found
+
+
+def with_details(report: dict) -> dict:
+    count = f"{len(report['seeds'])} seed" + "s" * (len(report["seeds"]) != 1)
+    studies = len(report.get("studies", ()))
+    return {**report, "details": f"{studies} studies, recipe {report['recipe']}, {count}"}

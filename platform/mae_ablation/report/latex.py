@@ -1,0 +1,208 @@
+"""The table in LaTeX: `\\input{table.tex}` beneath `\\usepackage{booktabs}`, and nothing else."""
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from mae_ablation.report import page
+from mae_ablation.report.columns import Column, columns_of
+from mae_ablation.report.headlines import headline_of
+from mae_ablation.report.results import HOURS, metrics_of
+from mae_ablation.study.plan import Plan
+
+SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    "`": r"\textasciigrave{}",
+    "–": "--",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "Δ": r"$\Delta$",
+    "\n": " ",
+}
+LAST_LETTER = "\u017f"
+"""Latin letters up to here are in LaTeX's usual fonts"""
+
+MINUS = re.compile(r"(?<![\w.-])-(?=[\d.])")
+JOINED = ("sd", "interval", "paper_difference")
+"""columns that stand in the one before them, for want of width"""
+
+HEADS = {"difference": "Δ [95 %]", "paper": "paper (Δ)", "seeds": "n", "p_holm": "p"}
+NOT_PRINTED = ("note", "boot", "seeds_needed", "tuned")
+SPARED = ("kept_patches", "training", "flops", "epochs", "p_holm")
+"""columns left out, the first ones first, where a table is wider than the text"""
+
+TEXT_WIDTH = 330  # points; of LaTeX's article, 345
+GAP = 6  # points between columns
+NARROW, WIDE = " .,:;()[]'ijlt-/|", "mwMW+±ΔABCDEFGHKNOQRUVXY="
+REMARK = 12  # characters behind a level's name; longer ones stand beneath the table
+MARKS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def latex(plan: Plan, table: pd.DataFrame, results: pd.DataFrame) -> str:
+    """A table environment: caption, a tabular per measured quantity, notes; the baseline bold."""
+    study = plan.study
+    parts = [
+        f"% {one_line(page.command(plan))}",
+        "% needs \\usepackage{booktabs}",
+        "\\begin{table}[t]",
+        "\\centering\\footnotesize\\setlength{\\tabcolsep}{3pt}",
+        f"\\caption{{{escaped(study.title)}. {escaped(page.caption(plan, results))}}}",
+        f"\\label{{tab:{re.sub('[^a-zA-Z0-9]+', '-', study.name)}}}",
+    ]
+    for metric in metrics_of(plan):
+        rows = table[table["metric"] == metric]
+        parts += ["\\medskip", *tabular(metric, rows, headline_of(plan, rows))]
+    parts += [f"\\par\\smallskip\\raggedright {explained(plan, table)}", "\\end{table}"]
+    return "\n".join(parts) + "\n"
+
+
+def tabular(metric: str, rows: pd.DataFrame, sentence: str) -> list[str]:
+    """One quantity: its name and headline, its rows, its notes beneath."""
+    records = rows.to_dict("records")
+    notes = list(dict.fromkeys(note for row in records for note in notes_of(row)))
+    columns = fitting(printed(rows), records)
+    align = "".join("r" if column.numeric else "l" for column in columns)
+    lines = [
+        f"\\textbf{{{escaped(page.TITLES[metric])}.}} {escaped(sentence)}\\par\\smallskip",
+        f"\\begin{{tabular}}{{@{{}}{align}@{{}}}}",
+        "\\toprule",
+        " & ".join(escaped(head(column)) for column in columns) + " \\\\",
+        "\\midrule",
+    ]
+    for i, row in enumerate(records):
+        if row["kind"] == "reference" and i and records[i - 1]["kind"] != "reference":
+            lines.append("\\addlinespace")
+        lines.append(" & ".join(cells(columns, row, notes)) + " \\\\")
+    lines += ["\\bottomrule", "\\end{tabular}"]
+    if notes:
+        told = "; ".join(f"$^{{{mark(i)}}}$ {escaped(note)}" for i, note in enumerate(notes))
+        lines.append(f"\\par\\smallskip {{\\raggedright {told}.\\par}}")
+    return lines
+
+
+def printed(rows: pd.DataFrame) -> list[Column]:
+    """The columns that say something and do not stand in another one."""
+    left_out = {*NOT_PRINTED, *JOINED}
+    if (rows["seeds"] == rows["seeds_asked"]).all():
+        left_out.add("seeds")
+    return [column for column in columns_of(rows) if column.key not in left_out]
+
+
+def fitting(columns: list[Column], rows: Sequence[Mapping]) -> list[Column]:
+    """Without those of least weight where all are wider than a page's text."""
+    for key in SPARED:
+        if width(columns, rows) <= TEXT_WIDTH:
+            break
+        columns = [column for column in columns if column.key != key]
+    return columns
+
+
+def width(columns: Sequence[Column], rows: Sequence[Mapping]) -> float:
+    """Of the table, in points, about."""
+    texts = [[head(column), *(joined(column, row) for row in rows)] for column in columns]
+    return sum(max(map(points, column)) + GAP for column in texts) - GAP
+
+
+def points(text: str) -> float:
+    """Width of a text in LaTeX's usual font of 8 points, about, with the bold one's share."""
+    return sum(2.8 if sign in NARROW else 6.8 if sign in WIDE else 4.4 for sign in text)
+
+
+def head(column: Column) -> str:
+    return HEADS.get(column.key, column.head)
+
+
+def cells(columns: Sequence[Column], row: Mapping, notes: Sequence[str]) -> list[str]:
+    """A row's texts; the baseline's are bold, notes are marks at the level."""
+    bold = row["kind"] == "baseline"
+    marks = ",".join(mark(notes.index(note)) for note in notes_of(row))
+    out = []
+    for column in columns:
+        said = number(joined(column, row))
+        said = f"\\textbf{{{said}}}" if bold and said else said
+        out.append(said + (f"$^{{{marks}}}$" if marks and column.key == "level" else ""))
+    return out
+
+
+def joined(column: Column, row: Mapping) -> str:
+    """A column's text with what is said behind it: spread, interval, difference."""
+    said = column.text(row)
+    if column.key == "level":
+        return named(said)[0]
+    if column.key == "mean" and page.there(row["sd"]):
+        return f"{said} ± {page.number(row['sd'], 4 if row['metric'] == HOURS else 2)}"
+    if column.key == "difference" and page.there(row["difference"]):
+        ends = f" [{row['low']:.2f}, {row['high']:.2f}]" if page.there(row["low"]) else ""
+        return page.signed(row["difference"], None) + ends
+    if column.key == "paper" and page.there(row["paper_difference"]):
+        return f"{said} ({page.signed(row['paper_difference'], None, 1)})"
+    return said
+
+
+def named(level: str) -> tuple[str, str]:
+    """A level's name and what is said behind it, where that is too long for a column."""
+    name, _, rest = level.partition(" (")
+    remark = rest.removesuffix(")")
+    return (name, remark) if len(remark) > REMARK else (level, "")
+
+
+def notes_of(row: Mapping) -> list[str]:
+    """What is said beneath the table; that a row is the baseline is said in bold."""
+    parts = [named(row["level"])[1], *row["note"].split("; ")]
+    return [part for part in parts if part and part != "baseline"]
+
+
+def mark(i: int) -> str:
+    """a, b, ..., z, aa, ab, ..."""
+    return (mark(i // len(MARKS) - 1) if i >= len(MARKS) else "") + MARKS[i % len(MARKS)]
+
+
+def explained(plan: Plan, table: pd.DataFrame) -> str:
+    """What the columns are, in short: a paper has its own text."""
+    said = ["Bold: baseline", "mean $\\pm$ sd over seeds"]
+    if plan.study.measure != "hours":
+        said.append("$\\Delta$: to the baseline, paired by seed, with 95 \\% t interval")
+    if "p_holm" in table:
+        said.append("p: paired t test, corrected by Holm")
+    if table["paper"].notna().any():
+        said.append("paper: ViT-L/16 on ImageNet-1K")
+    return "; ".join(said) + "."
+
+
+def number(text: str) -> str:
+    """Escaped, with minus signs rather than hyphens before digits."""
+    return MINUS.sub("$-$", escaped(text))
+
+
+def escaped(text: str) -> str:
+    """Any text as LaTeX prints it; signs its fonts do not have become question marks."""
+    return "".join(SPECIAL.get(sign) or printable(sign) for sign in text)
+
+
+def printable(sign: str) -> str:
+    if sign < " " or sign == "\x7f":
+        return " "
+    if sign <= "~" or ("\u00c0" <= sign <= LAST_LETTER and sign not in "×÷"):
+        return sign
+    plain = unicodedata.normalize("NFKD", sign).encode("ascii", "ignore").decode()
+    return "".join(SPECIAL.get(s, s) for s in plain) or "?"
+
+
+def one_line(text: str) -> str:
+    """For a comment: nothing may begin a line of its own."""
+    return " ".join(text.split())

@@ -1,0 +1,60 @@
+"""Figures as files: PNG, SVG and PDF, and SVG within a page. The same figure is the same file."""
+
+import io
+import re
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # no screen is needed
+
+import matplotlib.pyplot as plt
+
+from mae_ablation.store import atomic
+
+STABLE = {
+    "png": {"dpi": 150},
+    "svg": {"dpi": 150, "metadata": {"Date": None}},
+    "pdf": {"dpi": 150, "metadata": {"CreationDate": None}},
+}
+"""how each kind is written; without the time, which would make every file another"""
+
+PIXELS_PER_POINT = 4 / 3
+FRONT = re.compile(r"^.*?(?=<svg)|<metadata>.*?</metadata>", re.DOTALL)
+SIZE = re.compile(r'<svg ([^>]*?)width="([\d.]+)pt" height="[\d.]+pt"')
+NAMES = re.compile(r'(\bid="|url\(#|href="#)')
+
+
+def save(figure, folder: Path) -> list[Path]:
+    """Write `figure.png`, `.svg`, `.pdf` and close the figure; returns the paths."""
+    paths = [folder / f"figure.{kind}" for kind in STABLE]
+    for path in paths:
+        with atomic.replacing(path) as file:
+            write(figure, file, path.suffix[1:])
+    plt.close(figure)
+    return paths
+
+
+def as_svg(figure) -> str:
+    """The figure as SVG, and closed."""
+    buffer = io.BytesIO()
+    write(figure, buffer, "svg")
+    plt.close(figure)
+    return buffer.getvalue().decode()
+
+
+def write(figure, file, kind: str) -> None:
+    with plt.rc_context({"svg.hashsalt": "mae-ablation"}):
+        figure.savefig(file, format=kind, **STABLE[kind])
+
+
+def inline(svg: str, prefix: str) -> str:
+    """An SVG file as an element of a page: as wide as it was at most, with names of its own."""
+    svg = FRONT.sub("", svg)
+    svg = NAMES.sub(rf"\g<1>{prefix}-", svg)
+    return SIZE.sub(_at_most, svg, count=1).strip()
+
+
+def _at_most(match: re.Match) -> str:
+    width = float(match[2]) * PIXELS_PER_POINT
+    return f'<svg {match[1]}style="width:100%;height:auto;max-width:{width:.0f}px"'
