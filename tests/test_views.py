@@ -55,6 +55,13 @@ def test_three_views_are_saved(planned):
         keys == ["mask_ratio", "decoder_depth"]
         and "params.`seed`" not in (ablation["selectedColumns"])
     )
+    folded = ablation["groupsExpanded"]
+    assert list(folded) == [
+        "param.mask_ratio.0.5,param.decoder_depth.1",
+        "param.mask_ratio.0.75,param.decoder_depth.1",
+        "param.mask_ratio.0.75,param.decoder_depth.2",
+    ] and not any(folded.values())
+    assert trials["columnOrder"] == list(trials["columnWidths"]) == trials["selectedColumns"]
     kinds = [[chart["type"] for chart in view["compareRunCharts"]] for view in saved.values()]
     assert kinds == [["SCATTER", "SCATTER", "LINE", "IMAGE"], ["BAR", "LINE"], ["LINE", "IMAGE"]]
     assert max(map(len, mlflow.experiment_tags.values())) < 20_000
