@@ -61,11 +61,12 @@ def save_views(
         _card("i1", "IMAGE", "s3", imageKeys=list(pictures), step=last_step, showRunParams=False)
     ]
     measured = list(dict.fromkeys([*results, "pretrain_loss", "pretrain_images_per_s"]))
-    trials = _state(factors, ["seed"], measured)
+    trials = _state(factors[0], [*factors, "seed"], measured)
     means = {"aggregateFunction": "average"}
     means["groupByKeys"] = [{"mode": "param", "groupByData": factor} for factor in factors]
+    # no column of the levels, which the UI would average, too: they are the groups' names
     folded = {_group(factors, levels): False for levels in groups}
-    grouped = _state(factors, [], measured) | {"groupBy": means, "groupsExpanded": folded}
+    grouped = _state(factors[0], [], measured) | {"groupBy": means, "groupsExpanded": folded}
     for key, name, state, sections, charts in (
         (TRIALS, "1 Trials", trials, [ablation, curves, images], [*points, *lines, *shown]),
         (ABLATION, "2 Ablation (mean over seeds)", grouped, [ablation, curves], [*bars, *lines]),
@@ -80,12 +81,12 @@ def _group(factors: Sequence[str], levels: Sequence[str]) -> str:
     return ",".join(f"param.{f}.{level}" for f, level in zip(factors, levels, strict=True))
 
 
-def _state(factors: Sequence[str], params: Sequence[str], metrics: Sequence[str]) -> dict:
-    columns = [f"params.`{name}`" for name in [*factors, *params]]
+def _state(factor: str, params: Sequence[str], metrics: Sequence[str]) -> dict:
+    columns = [f"params.`{name}`" for name in params]
     columns += [f"metrics.`{name}`" for name in metrics]
     return {
         "searchFilter": "tags.kind = 'trial'",
-        "orderByKey": f"metrics.`factor_{factors[0]}`",
+        "orderByKey": f"metrics.`factor_{factor}`",
         "orderByAsc": True,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
