@@ -68,8 +68,12 @@ def test_the_report_names_its_data_recipe_epochs_seeds_and_commit(plan, tmp_path
         "table.md",
         "table.csv",
         "trials.csv",
+        "table.tex",
         "figure.png",
         "figure.svg",
+        "figure.pdf",
+        "index.html",
+        "report.json",
     ]
     page = files[0].read_text()
     for words in ("fashion_mnist (30 px)", "recipe toy", "2 pre-training epochs", "seeds 0, 1, 2"):
@@ -80,7 +84,7 @@ def test_the_report_names_its_data_recipe_epochs_seeds_and_commit(plan, tmp_path
     assert f"| 0.5 | 18 | 1.42x | 82.00 | 2.65 | 3/3 | {half}" in page
     assert "of 2 differences to the baseline: 1 inconclusive, 1 incomplete." in page
     assert pd.read_csv(files[2])["reason"].dropna().tolist() == ["pretrain: Diverged: loss is nan"]
-    assert files[3].stat().st_size > 10_000
+    assert files[4].stat().st_size > 10_000
 
 
 def test_a_trial_whose_worker_died_is_failed_not_missing(write_study, tmp_path):

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mae_ablation.study.cost import pretrain_flops
+from mae_ablation.study.design import design_line
 from mae_ablation.study.estimate import estimate
 from mae_ablation.study.evaluations import Finetune, Partial
 from mae_ablation.study.plan import Plan, missing, trials_of, unfinished
 from mae_ablation.study.presets import difference, size_of
 from mae_ablation.study.recipe import Recipe
+from mae_ablation.study.tune import tune_line
 
 
 def counted(n: int, noun: str) -> str:
@@ -46,7 +48,8 @@ def describe(plan: Plan) -> str:
     """A study: its question, its data, its levels and its trials."""
     study, recipe = plan.study, plan.study.baseline
     trials, todo = plan.trials, plan.missing()
-    asked = (len(plan.rows) + len(plan.references)) * len(study.seeds)
+    asked = (len(plan.rows) + len(plan.references)) * len(study.seeds) * study.tries
+    tries = f" x {study.tries} tries" if study.tries > 1 else ""
     lines = [
         f"{study.name}: {study.title} (recipe {study.recipe_name}"
         + "".join(f", {change}" for change in study.changed)
@@ -62,6 +65,9 @@ def describe(plan: Plan) -> str:
         lines.append(f"{factor.name}: " + some([level.label for level in factor.levels]))
         if factor.left_out:
             lines.append(f"note: no counterpart at this scale for {', '.join(factor.left_out)}")
+    lines += design_line(study.design, study.size, len(study.seeds), study.tries)
+    if study.tune:
+        lines.append(tune_line(study.tune))
     if study.budget == "flops":
         lines += budget_lines(plan)
     if study.skipped:
@@ -71,7 +77,8 @@ def describe(plan: Plan) -> str:
         )
     lines.append(
         f"trials: ({len(plan.rows)} levels + {len(plan.references)} references) x "
-        f"{counted(len(study.seeds), 'seed')} - {asked - len(trials)} shared = {len(trials)}; "
+        f"{counted(len(study.seeds), 'seed')}{tries} - {asked - len(trials)} shared = "
+        f"{len(trials)}; "
         f"{len(trials) - sum(t.source != 'prepare' for t in todo)} finished in "
         f"{plan.store.root}, {len(todo)} to run"
     )

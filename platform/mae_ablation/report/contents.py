@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from mae_ablation.report.headlines import headline_of
 from mae_ablation.report.novelty import RowKey, cells_of, saved
 from mae_ablation.report.page import TITLES, command
 from mae_ablation.report.results import metrics_of
+from mae_ablation.report.verdict import headline
 from mae_ablation.study.plan import Plan
 
 
@@ -20,7 +20,7 @@ def contents(
 ) -> dict:
     """Plain data, without a date: the same report is the same file."""
     study, metrics = plan.study, metrics_of(plan)
-    headlines = {m: headline_of(plan, table[table["metric"] == m]) for m in metrics}
+    headlines = {m: headline(table[table["metric"] == m]) for m in metrics}
     return {
         "kind": "study",
         "title": study.title,

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 
 from mae_ablation.report import vector
+from mae_ablation.report.cells import trials_behind
 from mae_ablation.report.figure import positions
+from mae_ablation.report.results import metrics_of
 from mae_ablation.study.plan import Plan, Row
 from mae_ablation.study.trial import Trial
 
@@ -34,21 +37,28 @@ class Curve:
     values: tuple[float, ...]
 
 
-def curves_svg(plan: Plan) -> str | None:
+def curves_svg(plan: Plan, results: pd.DataFrame) -> str | None:
     """A panel per factor and quantity, as SVG; None where no journal has anything."""
     rows = {factor.name: shown(plan, factor.name) for factor in plan.study.factors}
     found = {
-        (kind, factor.name): [
+        (kind, name): [
             curve
-            for row in rows[factor.name]
-            for trial in row.trials.values()
+            for row in each
+            for trial in trials_of(plan, results, row, kind).values()
             if (curve := curve_of(plan, row.label, trial, kind))
         ]
         for kind in QUANTITIES
-        for factor in plan.study.factors
+        for name, each in rows.items()
     }
     kinds = [kind for kind in QUANTITIES if any(found[kind, name] for name in rows)]
     return draw(plan, kinds, found) if kinds else None
+
+
+def trials_of(plan: Plan, results: pd.DataFrame, row: Row, kind: str) -> dict[int, Trial]:
+    """By seed the trials that a row's curves are of: what its cells show."""
+    metrics = metrics_of(plan)
+    metric = f"{kind}_acc1" if f"{kind}_acc1" in metrics else metrics[0]
+    return trials_behind(plan, results, metric, plan.rows.index(row))
 
 
 def shown(plan: Plan, factor: str) -> list[Row]:

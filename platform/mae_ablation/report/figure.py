@@ -1,6 +1,7 @@
 """Figure: our levels with intervals of their means, and the paper's on an axis of its own."""
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -14,8 +15,8 @@ from scipy import stats
 from mae_ablation.report import vector
 from mae_ablation.report.heatmap import crossed, heatmap
 from mae_ablation.report.results import HOURS, LOSS, metrics_of
+from mae_ablation.study.factors import Factor
 from mae_ablation.study.plan import Plan
-from mae_ablation.study.study import Factor
 from mae_ablation.summary import some
 
 OURS, PAPER, REFERENCE = sns.color_palette("colorblind")[0], "0.35", "0.45"
@@ -32,12 +33,14 @@ PANEL = (7.2, 4.6)  # inches
 TITLE_WIDTH = 55  # characters of the title over one panel
 LABEL_WIDTH = 14  # characters of a named level in a line
 SIDE_BY_SIDE = 12  # named levels; the names of more stand upright
+INCHES_PER_SIGN = 0.09  # of a small upright name
 LINES = 3  # of a name beneath its level; longer names stand upright, too
 NAMED = 30  # named levels a panel has room for
 MARKED = 100  # levels on a line that are worth a marker each
 VECTORS = 2000  # dots; more are a picture within figure.svg
 BESIDE = 0.12  # of the room of a named level: its seeds stand beside its mean
 CLOSE = 0.08  # of the height: what a reference's name covers
+NAME_WEIGHT = 100  # points: another name is never written over
 END = 0.3  # of the width: as much
 HALO = withStroke(linewidth=3, foreground="white")
 
@@ -54,7 +57,7 @@ def draw(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, folder: Path) -
     figure, axes = plt.subplots(
         rows,
         columns,
-        figsize=(PANEL[0] * columns, PANEL[1] * rows),
+        figsize=(PANEL[0] * columns, (PANEL[1] + max(map(room_for_names, factors))) * rows),
         squeeze=False,
         layout="constrained",
     )
@@ -87,11 +90,11 @@ def panel(factor: Factor, metric: str, axis, table: pd.DataFrame, results: pd.Da
     left_out = ""
     if not ordered:
         x, left_out = those_with_room(x, rows)
-        name_levels(axis, x)
+        name_levels(axis, factor, x)
         rows = rows[rows["level"].isin(x)]
     mine = results[(results["factor"] == factor.name) & results["level"].isin(x)]
     mine = mine.dropna(subset=["value"])
-    at, half = rows["level"].map(x), half_widths(rows)
+    at, half = places(rows, x), half_widths(rows)
     few = len(rows) <= MARKED
     style = {"color": OURS, "marker": "o" if few else "", "ls": "-" if ordered else ""}
     name = "ours" + (", 95 % interval" if half.notna().any() else "")
@@ -105,17 +108,23 @@ def panel(factor: Factor, metric: str, axis, table: pd.DataFrame, results: pd.Da
     dots = {"s": 14, "color": OURS, "alpha": 0.6, "rasterized": len(mine) > VECTORS}
     beside = 0 if ordered else BESIDE
     values = mine["value"].astype(float)
-    axis.scatter(mine["level"].map(x) + beside, values, label="each seed", **dots)
+    axis.scatter(places(mine, x) + beside, values, label="each seed", **dots)
     for label in rows.loc[rows["kind"] == "baseline", "level"]:
         axis.axvline(x[label], color=OURS, linewidth=1, linestyle=":", label="baseline")
     axis.set(xlabel=axis_label(factor, ordered) + left_out, ylabel=AXES[metric])
     axis.yaxis.label.set_color(OURS)
-    axis.margins(x=0.05 if ordered else 0.15)
+    air = 0.05 * (max(x.values()) - min(x.values()) or 1) if ordered else 0.6
+    axis.set_xlim(min(x.values()) - air, max(x.values()) + air)
     known = table[table["kind"] == "reference"].dropna(subset=["mean"])
     limits(axis, [*values, *rows["mean"].dropna(), *known["mean"]], rows["mean"], half)
     right = paper(axis, rows, x, ordered, metric)
     references(axis, right, known)
     legend(axis, right)
+
+
+def places(rows: pd.DataFrame, x: dict[str, float]) -> pd.Series:
+    """Where the rows' levels stand."""
+    return rows["level"].map(x).astype(float)
 
 
 def half_widths(rows: pd.DataFrame) -> pd.Series:
@@ -128,6 +137,7 @@ def limits(axis, values: list[float], means: pd.Series, half: pd.Series) -> None
     """Room for every dot and line, and for intervals as far as that again: two seeds may have one
     many times as wide as all levels lie apart."""
     if not values:
+        axis.set_yticks([])
         return
     low, high = min(values), max(values)
     apart = (high - low) or abs(high) / 100 or 1.0
@@ -141,6 +151,8 @@ def limits(axis, values: list[float], means: pd.Series, half: pd.Series) -> None
 def axis_label(factor: Factor, ordered: bool) -> str:
     """The factor; where its levels stand at the paper's values, what they are here."""
     name = factor.name.replace("_", " ")
+    if crossing := factor.levels[0].coordinates:
+        return ", ".join(factor_name.replace("_", " ") for factor_name, _ in crossing)
     if ordered and any(level.here for level in factor.levels):
         here = some([level.here or str(level.value) for level in factor.levels])
         return f"{name} (the paper's; here {here})"
@@ -167,14 +179,35 @@ def positions(factor: Factor) -> tuple[dict[str, float], bool]:
     return {level.label: p for level, p in zip(factor.levels, places, strict=True)}, numbers
 
 
-def name_levels(axis, x: dict[str, float]) -> None:
+def name_levels(axis, factor: Factor, x: dict[str, float]) -> None:
     """Names beneath the levels, over several lines; upright where they are many or long."""
-    names = [wrapped(name) for name in x]
-    upright = len(x) > SIDE_BY_SIDE or max(name.count("\n") for name in names) >= LINES
-    upright = upright and len(x) > LINES
-    shown = [name.replace("_", " ") for name in x] if upright else names
+    names = [short_names(factor)[label] for label in x]
+    turned = upright(names)
+    shown = [name.replace("_", " ") if turned else wrapped(name) for name in names]
     size = "small" if len(x) > LABEL_WIDTH // 2 else "medium"
-    axis.set_xticks(list(x.values()), shown, rotation=90 if upright else 0, fontsize=size)
+    axis.set_xticks(list(x.values()), shown, rotation=90 if turned else 0, fontsize=size)
+
+
+def short_names(factor: Factor) -> dict[str, str]:
+    """By label what stands at the axis: of crossed factors, which the axis names, the values."""
+    return {
+        level.label: ", ".join(str(value) for _, value in level.coordinates) or level.label
+        for level in factor.levels
+    }
+
+
+def upright(names: Sequence[str]) -> bool:
+    """Whether names are too many or too long to lie."""
+    long = any(wrapped(name).count("\n") >= LINES for name in names)
+    return len(names) > SIDE_BY_SIDE or (long and len(names) > LINES)
+
+
+def room_for_names(factor: Factor) -> float:
+    """Inches that upright names take from a panel."""
+    names = list(short_names(factor).values())
+    if positions(factor)[1] or not upright(names):
+        return 0.0
+    return INCHES_PER_SIGN * max(map(len, names))
 
 
 def wrapped(label: str) -> str:
@@ -189,9 +222,10 @@ def references(axis, right, known: pd.DataFrame) -> None:
     for label, mean in known[["level", "mean"]].itertuples(index=False):
         axis.axhline(mean, color=REFERENCE, linewidth=1, linestyle="-.", zorder=1)
         height = axis.transAxes.inverted().transform(axis.transData.transform((0, mean)))[1]
-        near = [x for x, y in taken if 0 <= y - height <= CLOSE]
+        near = [x for x, y in taken if -CLOSE / 3 <= y - height <= CLOSE]
         right_end = sum(x < END for x in near) > sum(x > 1 - END for x in near)
-        taken += [(0.9 if right_end else 0.1, height)] * len(taken)  # not over another name
+        covered = (0.9 if right_end else 0.1, height)
+        taken += [covered, (covered[0], height + CLOSE * 0.9)] * NAME_WEIGHT
         (right or axis).annotate(
             label,
             (0.99 if right_end else 0.01, height),
@@ -228,7 +262,7 @@ def paper(axis, rows: pd.DataFrame, x: dict[str, float], ordered: bool, metric: 
         return None
     right = axis.twinx()
     right.plot(
-        given["level"].map(x) - (0 if ordered else BESIDE),
+        places(given, x) - (0 if ordered else BESIDE),
         given["paper"],
         color=PAPER,
         marker="s",

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.patches import Rectangle
 
-from mae_ablation.study.study import Level, Study
+from mae_ablation.study.study import Study
 
 COLOURS = "cividis"  # its lightness alone tells the order: for colour blindness and grey print
 DARK = 0.55  # of the colour's range: numbers on darker cells are white
@@ -28,19 +28,15 @@ class Grid:
 
 def crossed(study: Study) -> Grid | None:
     """The grid of a study that crosses exactly two factors; None for any other."""
-    if getattr(study, "design", "one_factor") != "grid" or len(study.factors) != 1:
+    if study.design != "grid" or len(study.factors) != 1:
         return None
-    levels = [level for level in study.factors[0].levels if len(pairs(level)) == 2]
-    names = {tuple(name for name, _ in pairs(level)) for level in levels}
+    levels = [level for level in study.factors[0].levels if len(level.coordinates) == 2]
+    names = {tuple(name for name, _ in level.coordinates) for level in levels}
     if len(names) != 1:
         return None
-    values = {tuple(value for _, value in pairs(level)): level.label for level in levels}
+    values = {tuple(value for _, value in level.coordinates): level.label for level in levels}
     across, down = (tuple(dict.fromkeys(value[i] for value in values)) for i in (0, 1))
     return Grid(names=names.pop(), across=across, down=down, levels=values)
-
-
-def pairs(level: Level) -> tuple[tuple[str, Any], ...]:
-    return getattr(level, "coordinates", ())
 
 
 def heatmap(grid: Grid, axis, table: pd.DataFrame, quantity: str) -> None:

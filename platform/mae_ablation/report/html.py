@@ -9,15 +9,23 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from mae_ablation.report import page
-from mae_ablation.report.columns import columns_of
+from mae_ablation.report.cells import trials_behind
+from mae_ablation.report.choice import phases_behind
 from mae_ablation.report.curves import SHOWN, curves_svg, shown
-from mae_ablation.report.headlines import findings_of, headline_of
 from mae_ablation.report.pictures import reconstructions
-from mae_ablation.report.results import HOURS, LOSS, Readings, metrics_of, phases_behind
+from mae_ablation.report.results import HOURS, LOSS, Readings, column_of, metrics_of
+from mae_ablation.report.statistics import findings
 from mae_ablation.report.vector import inline
+from mae_ablation.report.verdict import headline
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.trial import Trial
 from mae_ablation.summary import counted
+
+WORDS = ("level", "verdict", "tuned", "note")
+"""columns of the table that are no numbers"""
+
+MEANS = ("mean", "hours")
+"""columns whose cells lead to their trials"""
 
 Runs = Mapping[str, str]
 """address of the MLflow run of each trial, by its result_id joined with ","""
@@ -55,7 +63,7 @@ def study_page(
 ) -> str:
     """`figure`: the text of figure.svg."""
     study, finished = plan.study, readings.finished(plan)
-    curves = curves_svg(plan)
+    curves = curves_svg(plan, results)
     return (
         templates()
         .get_template("study.html")
@@ -68,7 +76,7 @@ def study_page(
             figure=inline(figure, "f"),
             curves=inline(curves, "c") if curves else "",
             curves_left_out=left_out(plan),
-            pictures=reconstructions(plan),
+            pictures=reconstructions(plan, results),
             cost=cost(plan, readings),
             command=page.command(plan),
             spent=page.spent(plan, finished),
@@ -82,26 +90,28 @@ def metric_of(
     """What the page says of one measured quantity."""
     lines = table[table["metric"] == metric]
     mine = results[results["metric"] == metric]
-    columns = columns_of(lines)
-    rows = []
-    for number, record in zip(sorted(set(mine["row"])), lines.to_dict("records"), strict=True):
-        reference = record["kind"] == "reference"
+    columns, cells = page.table_cells(lines)
+    numbers, rows = sorted(set(mine["row"])), []
+    for number, kind, texts in zip(numbers, lines["kind"], cells, strict=True):
+        reference = kind == "reference"
         rows.append(
             {
-                "kind": record["kind"],
-                "level": record["level"],
+                "kind": kind,
+                "level": texts["level"],
                 "first_reference": reference and rows and rows[-1]["kind"] != "reference",
                 "runs": anchor(metric, number),
-                "cells": [(column, column.text(record)) for column in columns],
+                "cells": [(column, texts[column]) for column in columns],
                 "seeds": seeds_of(plan, metric, number, mine[mine["row"] == number], runs),
             }
         )
     return {
         "key": metric,
         "title": page.TITLES[metric],
-        "headline": headline_of(plan, lines),
-        "findings": findings_of(plan, metric, results, table),
+        "headline": headline(lines),
+        "findings": findings(plan, metric, results, table),
         "columns": columns,
+        "words": WORDS,
+        "means": MEANS,
         "rows": rows,
         "unit": {LOSS: "loss", HOURS: "hours"}.get(metric, "top-1 (%)"),
         "linked": any(seed["run"] for row in rows for seed in row["seeds"]),
@@ -117,19 +127,19 @@ def anchor(metric: str, row: int) -> str:
 
 def seeds_of(plan: Plan, metric: str, number: int, results: pd.DataFrame, runs: Runs) -> list[dict]:
     """The trials behind one cell, a seed each."""
-    row = (*plan.rows, *plan.references)[number]
+    trials = trials_behind(plan, results, metric, number)
     digits = 4 if metric in (LOSS, HOURS) else 2
     seeds = []
     for record in results.to_dict("records"):
-        trial = row.trials[record["seed"]]
-        reason = record["reason"]
+        trial, reason = trials[record["seed"]], record["reason"]
+        phases = phases_behind(trial, column_of(metric))
         seeds.append(
             {
                 "seed": record["seed"],
                 "value": page.number(record["value"], digits),
                 "status": record["status"] + (f": {reason}" if page.there(reason) else ""),
                 "identity": record["trial_id"],
-                "folders": [p.folder(plan.store).name for p in phases_behind(trial, metric)],
+                "folders": [phase.folder(plan.store).name for phase in phases],
                 "run": safe_address(runs.get(",".join(trial.result_id))),
             }
         )

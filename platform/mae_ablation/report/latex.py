@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from mae_ablation.report import page
-from mae_ablation.report.columns import Column, columns_of
-from mae_ablation.report.headlines import headline_of
 from mae_ablation.report.results import HOURS, metrics_of
+from mae_ablation.report.verdict import headline
 from mae_ablation.study.plan import Plan
 
 SPECIAL = {
@@ -38,12 +37,12 @@ LAST_LETTER = "\u017f"
 """Latin letters up to here are in LaTeX's usual fonts"""
 
 MINUS = re.compile(r"(?<![\w.-])-(?=[\d.])")
-JOINED = ("sd", "interval", "paper_difference")
-"""columns that stand in the one before them, for want of width"""
+LEFT_OUT = ("sd", "95 %", "paper vs baseline", "bootstrap 95 %", "tuned", "note")
+"""columns of the page that stand in the one before them, beneath the table, or in no paper"""
 
-HEADS = {"difference": "Δ [95 %]", "paper": "paper (Δ)", "seeds": "n", "p_holm": "p"}
-NOT_PRINTED = ("note", "boot", "seeds_needed", "tuned")
-SPARED = ("kept_patches", "training", "flops", "epochs", "p_holm")
+HEADS = {"vs baseline": "Δ [95 %]", "paper": "paper (Δ)", "seeds": "n", "p (Holm)": "p"}
+WORDS = ("level", "verdict")
+SPARED = ("kept", "training", "flops", "epochs", "p (Holm)")
 """columns left out, the first ones first, where a table is wider than the text"""
 
 TEXT_WIDTH = 330  # points; of LaTeX's article, 345
@@ -66,28 +65,36 @@ def latex(plan: Plan, table: pd.DataFrame, results: pd.DataFrame) -> str:
     ]
     for metric in metrics_of(plan):
         rows = table[table["metric"] == metric]
-        parts += ["\\medskip", *tabular(metric, rows, headline_of(plan, rows))]
+        parts += ["\\medskip", *tabular(metric, rows, headline(rows))]
     parts += [f"\\par\\smallskip\\raggedright {explained(plan, table)}", "\\end{table}"]
     return "\n".join(parts) + "\n"
 
 
 def tabular(metric: str, rows: pd.DataFrame, sentence: str) -> list[str]:
     """One quantity: its name and headline, its rows, its notes beneath."""
-    records = rows.to_dict("records")
+    records, (columns, texts) = rows.to_dict("records"), page.table_cells(rows)
+    left_out = {*LEFT_OUT, *(["seeds"] if (rows["seeds"] == rows["seeds_asked"]).all() else [])}
+    columns = [name for name in columns if name not in left_out]
+    cells = [
+        {name: joined(name, line[name], row) for name in columns}
+        for row, line in zip(records, texts, strict=True)
+    ]
+    columns = fitting(columns, cells)
+    hours = bool((rows["metric"] == HOURS).any())
+    heads = {name: name if hours else HEADS.get(name, name) for name in columns}
     notes = list(dict.fromkeys(note for row in records for note in notes_of(row)))
-    columns = fitting(printed(rows), records)
-    align = "".join("r" if column.numeric else "l" for column in columns)
+    align = "".join("l" if name in WORDS else "r" for name in columns)
     lines = [
         f"\\textbf{{{escaped(page.TITLES[metric])}.}} {escaped(sentence)}\\par\\smallskip",
         f"\\begin{{tabular}}{{@{{}}{align}@{{}}}}",
         "\\toprule",
-        " & ".join(escaped(head(column)) for column in columns) + " \\\\",
+        " & ".join(escaped(heads[name]) for name in columns) + " \\\\",
         "\\midrule",
     ]
     for i, row in enumerate(records):
         if row["kind"] == "reference" and i and records[i - 1]["kind"] != "reference":
             lines.append("\\addlinespace")
-        lines.append(" & ".join(cells(columns, row, notes)) + " \\\\")
+        lines.append(" & ".join(line_of(columns, row, cells[i], notes)) + " \\\\")
     lines += ["\\bottomrule", "\\end{tabular}"]
     if notes:
         told = "; ".join(f"$^{{{mark(i)}}}$ {escaped(note)}" for i, note in enumerate(notes))
@@ -95,26 +102,18 @@ def tabular(metric: str, rows: pd.DataFrame, sentence: str) -> list[str]:
     return lines
 
 
-def printed(rows: pd.DataFrame) -> list[Column]:
-    """The columns that say something and do not stand in another one."""
-    left_out = {*NOT_PRINTED, *JOINED}
-    if (rows["seeds"] == rows["seeds_asked"]).all():
-        left_out.add("seeds")
-    return [column for column in columns_of(rows) if column.key not in left_out]
-
-
-def fitting(columns: list[Column], rows: Sequence[Mapping]) -> list[Column]:
+def fitting(columns: Sequence[str], cells: Sequence[Mapping[str, str]]) -> list[str]:
     """Without those of least weight where all are wider than a page's text."""
-    for key in SPARED:
-        if width(columns, rows) <= TEXT_WIDTH:
-            break
-        columns = [column for column in columns if column.key != key]
+    columns = list(columns)
+    for name in SPARED:
+        if width(columns, cells) > TEXT_WIDTH and name in columns:
+            columns.remove(name)
     return columns
 
 
-def width(columns: Sequence[Column], rows: Sequence[Mapping]) -> float:
+def width(columns: Sequence[str], cells: Sequence[Mapping[str, str]]) -> float:
     """Of the table, in points, about."""
-    texts = [[head(column), *(joined(column, row) for row in rows)] for column in columns]
+    texts = [[HEADS.get(name, name), *(line[name] for line in cells)] for name in columns]
     return sum(max(map(points, column)) + GAP for column in texts) - GAP
 
 
@@ -123,33 +122,33 @@ def points(text: str) -> float:
     return sum(2.8 if sign in NARROW else 6.8 if sign in WIDE else 4.4 for sign in text)
 
 
-def head(column: Column) -> str:
-    return HEADS.get(column.key, column.head)
-
-
-def cells(columns: Sequence[Column], row: Mapping, notes: Sequence[str]) -> list[str]:
+def line_of(
+    columns: Sequence[str], row: Mapping, cells: Mapping[str, str], notes: Sequence[str]
+) -> list[str]:
     """A row's texts; the baseline's are bold, notes are marks at the level."""
     bold = row["kind"] == "baseline"
     marks = ",".join(mark(notes.index(note)) for note in notes_of(row))
     out = []
-    for column in columns:
-        said = number(joined(column, row))
+    for name in columns:
+        said = number(cells[name])
         said = f"\\textbf{{{said}}}" if bold and said else said
-        out.append(said + (f"$^{{{marks}}}$" if marks and column.key == "level" else ""))
+        out.append(said + (f"$^{{{marks}}}$" if marks and name == "level" else ""))
     return out
 
 
-def joined(column: Column, row: Mapping) -> str:
+def joined(name: str, said: str, row: Mapping) -> str:
     """A column's text with what is said behind it: spread, interval, difference."""
-    said = column.text(row)
-    if column.key == "level":
+    hours = row["metric"] == HOURS
+    if name == "level":
         return named(said)[0]
-    if column.key == "mean" and page.there(row["sd"]):
-        return f"{said} ± {page.number(row['sd'], 4 if row['metric'] == HOURS else 2)}"
-    if column.key == "difference" and page.there(row["difference"]):
+    if name == "verdict":
+        return row["verdict"]
+    if name in ("mean", "hours") and page.there(row["sd"]):
+        return f"{said} ± {page.number(row['sd'], 4 if hours else 2)}"
+    if name == "vs baseline" and page.there(row["difference"]):
         ends = f" [{row['low']:.2f}, {row['high']:.2f}]" if page.there(row["low"]) else ""
         return page.signed(row["difference"], None) + ends
-    if column.key == "paper" and page.there(row["paper_difference"]):
+    if name == "paper" and not hours and page.there(row["paper_difference"]):
         return f"{said} ({page.signed(row['paper_difference'], None, 1)})"
     return said
 

@@ -1,12 +1,14 @@
 """The report's page in Markdown: caption, tables, how it was measured, how to make it again."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from mae_ablation.report.paired import RESAMPLES
 from mae_ablation.report.results import HOURS, LOSS, column_of, metrics_of
-from mae_ablation.report.verdict import RULE, headline
+from mae_ablation.report.statistics import findings
+from mae_ablation.report.verdict import RULE, headline, worded
 from mae_ablation.study.evaluations import Finetune
 from mae_ablation.study.plan import Plan
 from mae_ablation.summary import counted, some
@@ -20,6 +22,13 @@ TITLES = {
     HOURS: "Wall-clock of pre-training",
 }
 
+SHARES = {"kept": "kept_patches", "epochs": "epochs", "flops": "flops", "training": "training"}
+"""columns that say nothing where all levels share a value, and of what"""
+
+NOTHING = ("", "–")
+SMALL = 0.001
+"""p values below are given as "<0.001"."""
+
 
 def markdown(
     plan: Plan, table: pd.DataFrame, results: pd.DataFrame, finished: Sequence[dict]
@@ -29,11 +38,11 @@ def markdown(
     lines = [f"# {study.title}", "", caption(plan, results), ""]
     for metric in metrics_of(plan):
         rows = table[table["metric"] == metric]
-        if sentence := headline(list(rows["verdict"]), len(study.seeds)):
-            lines += [f"**{TITLES[metric]}.** {sentence}", ""]
-        else:
-            lines += [f"**{TITLES[metric]}.**", ""]
-        lines += [*table_lines(rows), "", measured(plan, metric), ""]
+        lines += [f"**{TITLES[metric]}.** {headline(rows)}".rstrip(), ""]
+        lines += [*table_lines(rows), ""]
+        if found := findings(plan, metric, results, table):
+            lines += [*(f"- {sentence}" for sentence in found), ""]
+        lines += [measured(plan, metric), ""]
         if metric == HOURS:
             lines += [where(rows), ""]
     lines += [columns_explained(plan, table), ""]
@@ -52,39 +61,74 @@ def markdown(
 
 
 def table_lines(rows: pd.DataFrame) -> list[str]:
-    """One Markdown table; columns that say the same for every row are left out."""
-    hours = bool((rows["metric"] == HOURS).any())
-    shares = ("epochs", "flops", "training")
-    varied = {name: rows[name].dropna().nunique() > 1 for name in shares}
-    varied["training"] &= varied["epochs"] and varied["flops"]  # else one of them says it
-    judged = bool((rows["verdict"] != "").any())
-    head = ["level", "kept", *(name for name in varied if varied[name])]
-    head += ["hours" if hours else "mean", "sd", "seeds"]
-    head += ["speed-up"] if hours else ["vs baseline", "95 %"]
-    head += ["paper", "paper speed-up" if hours else "paper vs baseline"]
-    head += ["verdict"] if judged else []
-    head += [""]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for row in rows.to_dict("records"):
-        bold = "**" if row["kind"] == "baseline" else ""
-        cells = [f"{bold}{row['level']}{bold}", number(row["kept_patches"], 0, "")]
-        cells += [number(row["epochs"], 0, "")] if varied["epochs"] else []
-        cells += [times(row["flops"])] if varied["flops"] else []
-        cells += [times(row["training"])] if varied["training"] else []
-        cells += [number(row["mean"], 4 if hours else 2), number(row["sd"], 4 if hours else 2)]
-        cells += [f"{row['seeds']}/{row['seeds_asked']}"]
-        if hours:
-            cells += [times(row["speedup"]), number(row["paper"], 1), times(row["paper_speedup"])]
-        else:
-            cells += [
-                signed(row["difference"], row["difference_sd"]),
-                bounds(row["low"], row["high"]),
-                number(row["paper"], 1),
-                signed(row["paper_difference"], None, 1),
-            ]
-        cells += [row["verdict"]] if judged else []
-        lines.append("| " + " | ".join([*cells, row["note"]]) + " |")
+    """One Markdown table, the baseline in bold."""
+    head, cells = table_cells(rows)
+    titles = ["" if name == "note" else name for name in head]
+    lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(head)]
+    for kind, line in zip(rows["kind"], cells, strict=True):
+        bold = "**" if kind == "baseline" else ""
+        texts = {**line, "level": f"{bold}{line['level']}{bold}"}
+        lines.append("| " + " | ".join(texts[name] for name in head) + " |")
     return lines
+
+
+def table_cells(rows: pd.DataFrame) -> tuple[list[str], list[dict[str, str]]]:
+    """Names of the columns that say something of one quantity's rows, and each row's texts by
+    name."""
+    hours = bool((rows["metric"] == HOURS).any())
+    columns = timed if hours else compared
+    records = rows.to_dict("records")
+    cells = [
+        {**told(row), **columns(row), "tuned": row.get("tuned", ""), "note": row["note"]}
+        for row in records
+    ]
+    varied = {name: rows[column].dropna().nunique() > 1 for name, column in SHARES.items()}
+    varied["training"] &= varied["epochs"] and varied["flops"]  # else one of them says it
+    head = [
+        name
+        for name in cells[0]
+        if varied.get(name, True) and any(line[name] not in NOTHING for line in cells)
+    ]
+    return head, cells
+
+
+def told(row: Mapping) -> dict[str, str]:
+    """The columns of a row that say what was trained."""
+    return {
+        "level": row["level"],
+        "kept": number(row["kept_patches"], 0, ""),
+        "epochs": number(row["epochs"], 0, ""),
+        "flops": times(row["flops"]),
+        "training": times(row["training"]),
+    }
+
+
+def compared(row: Mapping) -> dict[str, str]:
+    """The columns of a row whose means are compared with the baseline's."""
+    return {
+        "mean": number(row["mean"]),
+        "sd": number(row["sd"]),
+        "seeds": f"{row['seeds']}/{row['seeds_asked']}",
+        "vs baseline": signed(row["difference"], row["difference_sd"]),
+        "95 %": bounds(row["low"], row["high"]),
+        "bootstrap 95 %": bounds(row["boot_low"], row["boot_high"]),
+        "p (Holm)": chance(row["p_holm"]),
+        "paper": number(row["paper"], 1),
+        "paper vs baseline": signed(row["paper_difference"], None, 1),
+        "verdict": worded(row),
+    }
+
+
+def timed(row: Mapping) -> dict[str, str]:
+    """The columns of a row of hours."""
+    return {
+        "hours": number(row["mean"], 4),
+        "sd": number(row["sd"], 4),
+        "seeds": f"{row['seeds']}/{row['seeds_asked']}",
+        "speed-up": times(row["speedup"]),
+        "paper": number(row["paper"], 1),
+        "paper speed-up": times(row["paper_speedup"]),
+    }
 
 
 def caption(plan: Plan, results: pd.DataFrame) -> str:
@@ -166,9 +210,9 @@ def columns_explained(plan: Plan, table: pd.DataFrame) -> str:
     """What the other columns mean, and what chose nothing."""
     recipe = plan.study.baseline
     words = [
-        f"*sd*: over seeds; *vs baseline*: paired by seed, ± sd; *kept*: patches that stay "
-        f"visible, of {recipe.patches}. *paper*: ViT-L/16 on ImageNet-1K, 800 epochs unless the "
-        f"schedule is the factor; compare shapes, not heights. "
+        f"*sd*: over *seeds* (finished/asked for); {comparison_explained(table)}*kept*: "
+        f"patches that stay visible, of {recipe.patches}. *paper*: ViT-L/16 on ImageNet-1K, 800 "
+        f"epochs unless the schedule is the factor; compare shapes, not heights. "
         f"{recipe.data.validation_images} images are held out of training for choices; the test "
         "split chooses nothing."
     ]
@@ -185,6 +229,24 @@ def columns_explained(plan: Plan, table: pd.DataFrame) -> str:
     if (table["verdict"] != "").any():
         words.append(RULE)
     return " ".join(words)
+
+
+def comparison_explained(table: pd.DataFrame) -> str:
+    """What the columns of a comparison with the baseline mean, of those there are."""
+    table, words = table[table["metric"] != HOURS], ""
+    if table["difference"].notna().any():
+        words = "*vs baseline*: mean of the differences paired by seed, ± their sd"
+    if table["low"].notna().any():
+        words += ", with the 95 % t interval of that mean, not corrected"
+    if table["boot_low"].notna().any():
+        words += (
+            f", and a bootstrap interval (BCa, {RESAMPLES} resamples; of few seeds too narrow, it "
+            f"decides nothing)"
+        )
+    if table["p_holm"].notna().any():
+        tests = ", ".join(str(n) for n in table.groupby("metric", sort=False)["p"].count() if n)
+        words += f"; *p (Holm)*: of the two-sided t test, corrected for the table's {tests} tests"
+    return f"{words}; " if words else ""
 
 
 def command(plan: Plan) -> str:
@@ -221,6 +283,11 @@ def times(value: float | None) -> str:
 
 def bounds(low: float | None, high: float | None) -> str:
     return f"[{low:+.2f}, {high:+.2f}]" if there(low) else "–"
+
+
+def chance(p: float | None) -> str:
+    """A p value."""
+    return f"<{SMALL:g}" if there(p) and p < SMALL else number(p, 3)
 
 
 def signed(value: float | None, spread: float | None, digits: int = 2) -> str:

@@ -4,7 +4,12 @@ import base64
 import io
 from dataclasses import dataclass
 
-from mae_ablation.study.plan import Plan, Row
+import pandas as pd
+
+from mae_ablation.report.cells import trials_behind
+from mae_ablation.report.results import metrics_of
+from mae_ablation.study.plan import Plan
+from mae_ablation.study.trial import Trial
 
 ROWS, IMAGES = 4, 8  # of a picture in the store (phases/album.py)
 SHOWN = 5  # images of a picture
@@ -26,21 +31,23 @@ class Reconstruction:
     height: int
 
 
-def reconstructions(plan: Plan) -> list[Reconstruction]:
+def reconstructions(plan: Plan, results: pd.DataFrame) -> list[Reconstruction]:
     """One for each level that has any, from the first of its seeds that has; no level twice."""
-    rows = [row for row in plan.rows if not row.same_as][:MOST]
-    return [found for row in rows if (found := last_picture(plan, row))]
+    metric = metrics_of(plan)[0]
+    rows = [(i, row.label) for i, row in enumerate(plan.rows) if not row.same_as][:MOST]
+    each = [(label, trials_behind(plan, results, metric, i)) for i, label in rows]
+    return [found for label, trials in each if (found := last_picture(plan, label, trials))]
 
 
-def last_picture(plan: Plan, row: Row) -> Reconstruction | None:
-    for seed, trial in row.trials.items():
+def last_picture(plan: Plan, level: str, trials: dict[int, Trial]) -> Reconstruction | None:
+    for seed, trial in trials.items():
         folder = trial.phases[0].folder(plan.store)
         if steps := folder.pictures():
             step = max(steps)
             png, (width, height) = small(folder.picture(step))
             data = base64.b64encode(png).decode()
             return Reconstruction(
-                level=row.label, seed=seed, step=step, data=data, width=width, height=height
+                level=level, seed=seed, step=step, data=data, width=width, height=height
             )
     return None
 

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from mae_ablation.report.choice import Choice, choose, phases_behind
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.store.folder import Store
 from mae_ablation.study.plan import Plan, Row, best
@@ -85,17 +86,20 @@ def results_frame(plan: Plan, readings: Readings | None = None) -> pd.DataFrame:
 
     `status` is "finished", "failed" (with its reason) or "missing"; only finished ones carry
     numbers. `chosen` says what was selected on validation, where anything was. A level that is the
-    same training as an earlier one has the same trial_id.
+    same training as an earlier one has the same trial_id. Where the study tunes, the lines are of
+    the chosen values (report/choice.py); until the search is finished they are missing.
+    `tuned`, only there where the study tunes, says it for a table.
     """
     readings = readings or Readings(plan.store)
     records = [
-        record(plan, row, metric, seed, i, readings)
+        record(plan, row, metric, seed, i, readings, choice)
         for metric in metrics_of(plan)
         for i, row in enumerate([*plan.rows, *plan.references])
+        if measurable(row.tries[0].some, metric)
+        for choice in [choose(plan, row, column_of(metric), readings)]
         for seed in plan.study.seeds
-        if measurable(row.trials[seed], metric)
     ]
-    return pd.DataFrame(records, columns=COLUMNS)
+    return pd.DataFrame(records, columns=COLUMNS + ["tuned"] * (plan.study.tune is not None))
 
 
 def measurable(trial: Trial, metric: str) -> bool:
@@ -105,15 +109,11 @@ def measurable(trial: Trial, metric: str) -> bool:
     return any(phase.column == column_of(metric) for phase in trial.phases)
 
 
-def phases_behind(trial: Trial, metric: str) -> list[Phase]:
-    """Phases that have to be finished for a value, pre-training first."""
-    return [p for p in trial.phases if p.kind == "pretrain" or p.column == column_of(metric)]
-
-
-def record(plan: Plan, row: Row, metric: str, seed: int, i: int, readings: Readings) -> dict:
+def record(
+    plan: Plan, row: Row, metric: str, seed: int, i: int, readings: Readings, choice: Choice
+) -> dict:
     """One line of the frame."""
-    trial = row.trials[seed]
-    phases = phases_behind(trial, metric)
+    phases = phases_behind(choice.best.trials[seed], column_of(metric))
     results = [readings.of(phase) for phase in phases]
     out = {
         "row": i,
@@ -123,7 +123,10 @@ def record(plan: Plan, row: Row, metric: str, seed: int, i: int, readings: Readi
         "metric": metric,
         "seed": seed,
         "trial_id": phases[-1].identity,
+        "tuned": choice.told,
     }
+    if choice.unfinished:
+        return {**out, "status": "missing", "reason": choice.unfinished}
     if not all(results):
         failure = readings.failure(phases)
         status = "failed" if failure else "missing"
@@ -150,10 +153,11 @@ def record(plan: Plan, row: Row, metric: str, seed: int, i: int, readings: Readi
     pairs = zip(phases, results, strict=True)
     phase, result = best([pair for pair in pairs if pair[0].column == column_of(metric)])
     several = sum(p.column == phase.column for p in phases) > 1
+    chosen = [choice.words, f"{result['epochs']} epochs" if several else None]
     return {
         **out,
         "value": result["test_acc1"],
         "validation_acc1": result["validation_acc1"],
-        "chosen": f"{result['epochs']} epochs" if several else None,
+        "chosen": "; ".join(filter(None, chosen)) or None,
         "trial_id": phase.identity,
     }

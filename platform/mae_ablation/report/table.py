@@ -1,9 +1,12 @@
 """Table: levels with mean, spread over seeds, difference to the baseline and the paper's value."""
 
+import numpy as np
 import pandas as pd
 
+from mae_ablation.report.choice import UNFINISHED
+from mae_ablation.report.paired import Compared, bootstrap, compared
 from mae_ablation.report.results import HOURS, LOSS, column_of, metrics_of
-from mae_ablation.report.verdict import interval, verdict
+from mae_ablation.report.verdict import Evidence, Interval, seeds_to_decide, verdict
 from mae_ablation.study.cost import pretrain_flops
 from mae_ablation.study.paper import paper_row, paper_value
 from mae_ablation.study.plan import Plan, Row
@@ -11,6 +14,20 @@ from mae_ablation.study.presets import size_of
 from mae_ablation.study.recipe import Recipe
 
 STAND_IN = "stand-in tokeniser, in-domain"
+NO_SPREAD = "the same difference for every seed: no interval, no p"
+COMPARED = {
+    "difference": "mean",
+    "difference_sd": "sd",
+    "low": "low",
+    "high": "high",
+    "p": "p",
+    "p_holm": "p_holm",
+    "corrected_low": "corrected_low",
+    "corrected_high": "corrected_high",
+}
+"""columns, and what of `Compared` they are"""
+
+COMPARISON = (*COMPARED, "boot_low", "boot_high")
 
 
 def table_frame(plan: Plan, results: pd.DataFrame) -> pd.DataFrame:
@@ -19,9 +36,13 @@ def table_frame(plan: Plan, results: pd.DataFrame) -> pd.DataFrame:
     Columns: metric, factor, level, kind, kept_patches, epochs (of pre-training), flops (of a
     pre-training image, over the baseline's), training (FLOPs of the whole pre-training, likewise),
     mean, sd (n - 1; empty for one seed), seeds (finished), seeds_asked, failed, difference and
-    difference_sd (paired by seed, to the baseline, over the seeds both have), low and high (95 %
-    interval of the difference), conditions (of measured hours), speedup and paper_speedup (hours
-    only), paper, paper_difference, verdict, note.
+    difference_sd (paired by seed, to the baseline, over the seeds both have; hours: where both were
+    measured alike), low and high (95 % t interval of the difference), p (two-sided), p_holm,
+    corrected_low and corrected_high (interval at the row's Holm level), boot_low and boot_high (95
+    % BCa bootstrap, from five seeds), conditions (of measured hours), speedup and paper_speedup
+    (hours only), paper, paper_difference, verdict, seeds_needed (that would decide an inconclusive
+    row; 101: more than 100), note, tuned (only where the study tunes). Without
+    spread over the seeds there is no interval and no p.
     """
     lines = []
     for metric in metrics_of(plan):
@@ -29,28 +50,30 @@ def table_frame(plan: Plan, results: pd.DataFrame) -> pd.DataFrame:
         by_row = {i: rows.set_index("seed") for i, rows in mine.groupby("row")}
         baseline = next(i for i, row in enumerate(plan.rows) if row.is_baseline)
         rows = [*plan.rows, *plan.references]
-        lines += [
+        found = [
             line(plan, metric, rows[i], by_row[i], rows[baseline], by_row[baseline])
             for i in sorted(by_row)
         ]
-    return pd.DataFrame(lines)
+        judge(found, differences(by_row, baseline, found), judged=metric not in (LOSS, HOURS))
+        lines += [{k: v for k, v in line.items() if k not in FOR_JUDGING} for line in found]
+    return pd.DataFrame(lines).astype({"seeds_needed": "Int64"})
+
+
+FOR_JUDGING = ("complete", "comparable", "alike")
+"""what `line` finds out for `judge` and the table does not show"""
 
 
 def line(
     plan: Plan, metric: str, row: Row, mine: pd.DataFrame, base: Row, theirs: pd.DataFrame
 ) -> dict:
-    """One row of the table; `mine` and `theirs` are the row's and the baseline's results."""
+    """One row, not yet compared; `mine` and `theirs` are the row's and the baseline's results."""
     values, baseline = mine["value"].astype(float), theirs["value"].astype(float)
-    paired = (values - baseline).dropna()
-    ours = interval(paired)
     paper, paper_base = paper_of(plan, metric, row), paper_of(plan, metric, base)
-    compared = not row.is_baseline and paper is not None and paper_base is not None
-    apart = round(paper - paper_base, 1) if compared else None
-    accuracy = metric not in (LOSS, HOURS)
-    complete = bool(values.notna().all() and baseline.notna().all())
-    comparable = plan.study.budget == "epochs" and not (row.recipe.stand_in or base.recipe.stand_in)
+    both = not row.is_baseline and paper is not None and paper_base is not None
+    stand_in = row.recipe.stand_in or base.recipe.stand_in
     reference = row in plan.references
-    timed = metric == HOURS and conditions(mine) == conditions(theirs)
+    alike = metric != HOURS or conditions(mine) == conditions(theirs)
+    timed = metric == HOURS and alike
     return {
         "metric": metric,
         "factor": mine["factor"].iloc[0],
@@ -65,20 +88,63 @@ def line(
         "seeds": int(values.notna().sum()),
         "seeds_asked": len(mine),
         "failed": int((mine["status"] == "failed").sum()),
-        "difference": None if row.is_baseline else ours.mean,
-        "difference_sd": None if row.is_baseline else paired.std(),
-        "low": None if row.is_baseline else ours.low,
-        "high": None if row.is_baseline else ours.high,
+        **dict.fromkeys(COMPARISON),
         "conditions": conditions(mine) if metric == HOURS else "",
         "speedup": baseline.mean() / values.mean() if timed else None,
         "paper_speedup": paper_base / paper if metric == HOURS and paper and paper_base else None,
         "paper": paper,
-        "paper_difference": apart,
-        "verdict": verdict(ours, apart, complete=complete, comparable=comparable)
-        if accuracy
-        else "",
+        "paper_difference": round(paper - paper_base, 1) if both else None,
+        "verdict": "",
+        "seeds_needed": None,
         "note": note(plan, row, mine, reference),
+        "complete": bool(values.notna().all() and baseline.notna().all()),
+        "comparable": plan.study.budget == "epochs" and not stand_in,
+        "alike": alike,
+        **({"tuned": mine["tuned"].iloc[0]} if plan.study.tune else {}),
     }
+
+
+def differences(by_row: dict[int, pd.DataFrame], baseline: int, lines: list[dict]) -> np.ndarray:
+    """To the baseline, (rows, seeds); NaN where a seed is missing, and in rows not compared."""
+    seeds = by_row[baseline].index
+    values = np.array([by_row[i]["value"].reindex(seeds).astype(float) for i in sorted(by_row)])
+    paired = values - by_row[baseline]["value"].astype(float).to_numpy()
+    told = [line["kind"] != "baseline" and line["alike"] for line in lines]
+    return np.where(np.array(told)[:, None], paired, np.nan)
+
+
+def judge(lines: list[dict], paired: np.ndarray, *, judged: bool) -> None:
+    """Complete the lines of one quantity with their comparison to the baseline.
+
+    Args:
+        paired: differences (rows, seeds).
+        judged: whether the paper is compared with: accuracies are.
+    """
+    found = compared(paired)
+    for i, line in enumerate(lines):
+        boot = bootstrap(paired[i][np.isfinite(paired[i])]) or (None, None)
+        numbers = (getattr(found, name)[i] for name in COMPARED.values())
+        line |= dict(zip(COMPARED, numbers, strict=True))
+        line |= {"boot_low": boot[0], "boot_high": boot[1]}
+        apart = line["paper_difference"] if judged else None
+        how = {"complete": line["complete"], "comparable": line["comparable"]}
+        line["verdict"] = verdict(evidence(found, i), apart, **how)
+        if line["verdict"] == "inconclusive":
+            levels = {"alpha": found.alpha[i], "strict": found.strict[i]}
+            line["seeds_needed"] = seeds_to_decide(apart, found.mean[i], found.sd[i], **levels)
+        if found.sd[i] == 0:
+            line["note"] = "; ".join(filter(None, [line["note"], NO_SPREAD]))
+
+
+def evidence(found: Compared, i: int) -> Evidence:
+    """What a row's verdict rests on."""
+    if np.isnan(found.p[i]):
+        return Evidence(pairs=int(found.pairs[i]))
+    return Evidence(
+        pairs=int(found.pairs[i]),
+        corrected=Interval(low=found.corrected_low[i], high=found.corrected_high[i]),
+        strict=Interval(low=found.strict_low[i], high=found.strict_high[i]),
+    )
 
 
 def paper_of(plan: Plan, metric: str, row: Row) -> float | None:
@@ -137,4 +203,5 @@ def note(plan: Plan, row: Row, mine: pd.DataFrame, reference: bool) -> str:
     finished, failed = (mine["status"] == "finished").sum(), (mine["status"] == "failed").sum()
     if finished < len(mine):
         notes.append(f"{finished} of {len(mine)} seeds" + (f", {failed} failed" if failed else ""))
+        notes += sorted({r for r in mine["reason"].dropna() if r.startswith(UNFINISHED)})
     return "; ".join(notes)

@@ -28,6 +28,8 @@ NAMES = re.compile(r'(\bid="|url\(#|href="#)')
 def save(figure, folder: Path) -> list[Path]:
     """Write `figure.png`, `.svg`, `.pdf` and close the figure; returns the paths."""
     paths = [folder / f"figure.{kind}" for kind in STABLE]
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # once is enough for all kinds of file
     for path in paths:
         with atomic.replacing(path) as file:
             write(figure, file, path.suffix[1:])

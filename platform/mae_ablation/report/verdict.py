@@ -1,60 +1,71 @@
 """Verdicts: what a row says about the paper's difference to the baseline, in one word.
 
-The difference is paired by seed. Its 95 % interval is Student's t over the seeds both rows have;
-one seed has no interval.
+The rule, in words, is RULE; the intervals it speaks of are those of `paired.compared`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
-from scipy import stats
 
-CONFIDENCE = 0.95
+from mae_ablation.report.paired import ALPHA, MOST_SEEDS, POWER, seeds_needed, seeds_within
+
 NOISE = 0.2
-"""points: a difference in the paper up to this is no evidence (the official code's own seeds of
-fine-tuning spread by 0.07 to 0.08; paper_numbers.yaml)"""
+"""points: the equivalence margin, within which a difference of the paper's is no evidence (the
+official code's own seeds of fine-tuning spread by 0.07 to 0.08; paper_numbers.yaml)"""
 
 SEEDS = 3
 """pairs that a verdict needs at least: with two, chance alone gives small spreads now and then"""
 
 RULE = (
-    f"*verdict*, against the sign of the paper's difference to the baseline: reproduced or "
-    f"contradicted where the {CONFIDENCE:.0%} t interval of our paired difference excludes zero, "
-    f"else inconclusive; the paper's own differences up to {NOISE} points, about what seeds do to "
-    f"its fine-tuning, count as noise, and fewer than {SEEDS} seeds decide nothing: "
-    f"inconclusive. Fewer seeds than asked: incomplete. A "
-    f"stand-in, or levels at equal FLOPs, which the paper does not have, are not comparable. "
-    f"Intervals are not corrected for the number of rows."
+    f"*verdict*, of our difference to the baseline against the paper's. p values are of two-sided "
+    f"t tests paired by seed, corrected by Holm's method over every row of the table that has one, "
+    f"references too: where nothing has an effect, at most {100 * ALPHA:.0f} % of tables claim "
+    f"one. *reproduced*: the corrected interval (at the level Holm's method decides the row on; "
+    f"table.csv has it) excludes zero on the side of the paper's difference. *contradicted*: it "
+    f"excludes zero on the other side. Where the paper's difference is at most {NOISE} points, "
+    f"about what seeds do to its fine-tuning, the interval at {ALPHA:g} over the number of tests "
+    f"decides instead: reproduced within ±{NOISE}, contradicted wholly outside. *inconclusive*: "
+    f"neither; in brackets how many seeds would decide it with {100 * POWER:.0f} % power if the "
+    f"mean and the spread seen were the truth, a guess as rough as the spread of few seeds is. "
+    f"Fewer than {SEEDS} seeds, or the same difference for every seed, decide nothing: "
+    f"inconclusive. *incomplete*: a seed is missing, here or in the baseline. *not comparable*: a "
+    f"stand-in, or levels at equal FLOPs, which the paper does not have. Levels at another scale "
+    f"than the paper's are compared by sign. Intervals are over seeds, on this one test split."
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interval:
-    """Mean of paired differences, and its interval; None with fewer than two pairs."""
+    """Of the mean of paired differences, in points."""
 
-    mean: float | None
-    low: float | None = None
-    high: float | None = None
+    low: float
+    high: float
+
+    def sign(self) -> int:
+        """1 or -1 where it excludes zero, else 0."""
+        return 1 if self.low > 0 else -1 if self.high < 0 else 0
+
+    def within(self, margin: float) -> bool:
+        return -margin <= self.low and self.high <= margin
+
+    def outside(self, margin: float) -> bool:
+        return self.low > margin or self.high < -margin
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evidence:
+    """What a row has to say: `corrected` at its Holm level, `strict` at ALPHA over all tests.
+
+    Both are None where there is no spread: one seed, or the same difference for every seed.
+    """
+
     pairs: int = 0
-
-    def decides(self) -> bool:
-        """It rests on enough pairs, and excludes zero."""
-        return self.pairs >= SEEDS and not self.low <= 0 <= self.high
+    corrected: Interval | None = None
+    strict: Interval | None = None
 
 
-def interval(differences: pd.Series) -> Interval:
-    """Student's t interval of the mean of paired differences."""
-    values = differences.dropna()
-    if values.empty:
-        return Interval(mean=None)
-    if len(values) < 2:
-        return Interval(mean=values.mean())
-    mean, n = values.mean(), len(values)
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * values.sem()
-    return Interval(mean=mean, low=mean - half, high=mean + half, pairs=n)
-
-
-def verdict(ours: Interval, paper: float | None, *, complete: bool, comparable: bool) -> str:
+def verdict(ours: Evidence, paper: float | None, *, complete: bool, comparable: bool) -> str:
     """ "reproduced", "contradicted", "inconclusive", "incomplete", "not comparable"; "" where the
     paper says nothing.
 
@@ -70,18 +81,53 @@ def verdict(ours: Interval, paper: float | None, *, complete: bool, comparable: 
         return "not comparable"
     if not complete:
         return "incomplete"
-    if abs(paper) <= NOISE or not ours.decides():
+    if ours.pairs < SEEDS or ours.corrected is None:
         return "inconclusive"
-    return "reproduced" if (ours.mean > 0) == (paper > 0) else "contradicted"
+    if abs(paper) <= NOISE:
+        outside = "contradicted" if ours.strict.outside(NOISE) else "inconclusive"
+        return "reproduced" if ours.strict.within(NOISE) else outside
+    sides = {0: "inconclusive", 1 if paper > 0 else -1: "reproduced"}
+    return sides.get(ours.corrected.sign(), "contradicted")
 
 
-def headline(verdicts: list[str], seeds: int) -> str:
-    """All verdicts of a table in one sentence."""
-    given = [v for v in verdicts if v]
+def seeds_to_decide(
+    paper: float, mean: float, sd: float, *, alpha: float, strict: float
+) -> int | None:
+    """Seeds that would decide an inconclusive row with 80 % power, were `mean` and `sd` the truth.
+
+    MOST_SEEDS + 1: more than MOST_SEEDS. None where there is no spread to go by.
+
+    Args:
+        alpha: the row's Holm level.
+        strict: ALPHA over the number of tests.
+    """
+    if not sd > 0:
+        return None
+    if abs(paper) <= NOISE:
+        return max(SEEDS, seeds_within(mean, sd, strict, NOISE))
+    return max(SEEDS, seeds_needed(mean, sd, alpha))
+
+
+def in_seeds(n: int) -> str:
+    """ "about 12 seeds", "more than 100 seeds"."""
+    return f"more than {MOST_SEEDS} seeds" if n > MOST_SEEDS else f"about {n} seeds"
+
+
+def worded(row: Mapping) -> str:
+    """A row's verdict, with the seeds that would decide it: "inconclusive (about 12 seeds)"."""
+    needed = row.get("seeds_needed")
+    said = row["verdict"]
+    return said if needed is None or pd.isna(needed) else f"{said} ({in_seeds(int(needed))})"
+
+
+def headline(rows: pd.DataFrame) -> str:
+    """The verdicts of one quantity's rows in one sentence; "" where there are none."""
+    given = [v for v in rows["verdict"] if v]
     if not given:
         return ""
     counts = {v: given.count(v) for v in dict.fromkeys(given)}
     words = ", ".join(f"{n} {v}" for v, n in counts.items())
-    alone = f" Fewer than {SEEDS} seeds decide nothing." if seeds < SEEDS else ""
+    alone = rows["seeds_asked"].max() < SEEDS
+    why = f" (fewer than {SEEDS} seeds decide nothing)" if alone else ""
     differences = "1 difference" if len(given) == 1 else f"{len(given)} differences"
-    return f"Against the paper, of {differences} to the baseline: {words}.{alone}"
+    return f"Against the paper, of {differences} to the baseline: {words}{why}."

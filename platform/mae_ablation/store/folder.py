@@ -7,6 +7,7 @@ store/pretrain/fashion_mnist-30px-keep9of36-s0-3f2a9c0d1e4b/
     pictures/             reconstructions along a pre-training, by step
     result.json           written once, when the phase is finished
     failure.json          why it is not, if it failed
+    stopped.json          why it is not, if a search stopped it early
 
 It may be a folder of this machine, of a file server, or a URI such as s3://bucket/store.
 """
@@ -63,6 +64,22 @@ class PhaseFolder:
     def failure(self) -> dict | None:
         """Why the phase failed when it was last tried; None if it did not."""
         return self._read("failure.json")
+
+    def stopped(self) -> dict | None:
+        """What a search said when it stopped the phase early; None if none did."""
+        return self._read("stopped.json")
+
+    def stop(self, document: dict, why: dict) -> None:
+        """Note that a search has stopped the phase early. Its checkpoints stay: it may be gone on
+        with for another study.
+
+        Args:
+            document: what is hashed into the identity, for a phase that was never begun.
+            why: `search`, `epoch`, `reason`.
+        """
+        if self.document() is None:
+            self.files.write(f"{self.name}/phase.json", atomic.to_json(document))
+        self.files.write(f"{self.name}/stopped.json", atomic.to_json(why))
 
     def document(self) -> dict | None:
         """What was hashed into the identity; None where this is no phase's folder."""

@@ -6,9 +6,11 @@ from functools import cached_property
 from typing import Any
 
 from mae_ablation.store.folder import Store
+from mae_ablation.study.factors import Factor, Level
 from mae_ablation.study.recipe import Data, Recipe
-from mae_ablation.study.study import Factor, Level, Study
+from mae_ablation.study.study import Study
 from mae_ablation.study.trial import DataFacts, Phase, Trial, evaluations, make_trial, merge
+from mae_ablation.study.tries import Try, combinations_of, labelled, searched, settled
 
 REFERENCES = {"random": "random encoder", "pixels": "raw pixels", "scratch": "from scratch"}
 """Reference rows under every table: the evaluations without any pre-training."""
@@ -16,17 +18,25 @@ REFERENCES = {"random": "random encoder", "pixels": "raw pixels", "scratch": "fr
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One row of the table: a level, or a reference, and its trial for every seed."""
+    """One row of the table: a level, or a reference, and its trials for every seed."""
 
     label: str
-    trials: dict[int, Trial]
-    """by seed, with the evaluations of this row only"""
+    tries: tuple[Try, ...]
     factor: Factor | None = None
     level: Level | None = None
     """None: the baseline where no level equals it, or a reference"""
     is_baseline: bool = False
     same_as: str | None = None
     """label of an earlier row of the same factor that is the same training"""
+
+    @property
+    def trials(self) -> dict[int, Trial]:
+        """By seed; where the study tunes, those of the first try."""
+        return self.tries[0].trials
+
+    @property
+    def every_trial(self) -> list[Trial]:
+        return [trial for each in self.tries for trial in each.trials.values()]
 
     @property
     def recipe(self) -> Recipe:
@@ -54,7 +64,7 @@ class Plan:
     def cells(self) -> list[Trial]:
         """What the table's cells show, each once: rows that differ in an evaluation are two."""
         rows = (*self.rows, *self.references)
-        return list({t.result_id: t for row in rows for t in row.trials.values()}.values())
+        return list({t.result_id: t for row in rows for t in row.every_trial}.values())
 
     @cached_property
     def trials(self) -> list[Trial]:
@@ -85,6 +95,22 @@ class Plan:
         base = names.get(None) or str(_value(self.study.baseline, factor.field))
         return names.get(trial.result_id, base)
 
+    def tuned(self, trial: Trial) -> tuple[tuple[str, Any], ...]:
+        """Name and value of what is tuned and concerns the trial."""
+        return self._tuned_values.get(trial.result_id, ())
+
+    @cached_property
+    def _tuned_values(self) -> dict[tuple[str, ...], tuple[tuple[str, Any], ...]]:
+        """By a trial's result_id. A field whose values are one training does not concern it."""
+        found: dict = {}
+        for row in (*self.rows, *self.references):
+            for each in row.tries:
+                for trial in each.trials.values():
+                    known = found.setdefault(trial.result_id, each.values)
+                    same = tuple(pair for pair in known if pair in each.values)
+                    found[trial.result_id] = same
+        return found
+
     @cached_property
     def _level_names(self) -> dict[str, dict[tuple[str, ...] | None, str]]:
         """By factor and a trial's result_id the level's name; the baseline's under None."""
@@ -92,7 +118,7 @@ class Plan:
         for row in self.rows:
             if row.level:
                 names = found[row.factor.name]
-                for trial in row.trials.values():
+                for trial in row.every_trial:
                     names.setdefault(trial.result_id, row.level.name)
                 if row.is_baseline:
                     names.setdefault(None, row.level.name)
@@ -134,8 +160,8 @@ def joined(cells: Iterable[Trial]) -> list[Trial]:
 
 
 def unfinished(trial: Trial, store: Store) -> list[Phase]:
-    """Phases of a trial that have no result in the store."""
-    return [phase for phase in trial.phases if not phase.folder(store).finished()]
+    """Phases of a trial that have no result in the store, and were not stopped by their search."""
+    return [phase for phase in trial.phases if not settled(phase, store)]
 
 
 def missing(trials: Iterable[Trial], store: Store) -> list[Trial]:
@@ -165,21 +191,30 @@ def make_plan(study: Study, store: Store, facts_of: Callable[[Data], DataFacts])
     data = facts_of(study.baseline.data)
     known: dict[str, Trial] = {}
 
-    def trials(recipe: Recipe, source: str, label: str) -> dict[int, Trial]:
+    def once(trial: Trial) -> Trial:
+        return known.setdefault(trial.result_id, trial)
+
+    def tries(recipe: Recipe, source: str, label: str) -> tuple[Try, ...]:
         facts = facts_of(recipe.data)
-        made = [make_trial(study, recipe, seed, source, label, facts) for seed in study.seeds]
-        return {trial.seed: known.setdefault(trial.result_id, trial) for trial in made}
+        found = []
+        for values, tuned in combinations_of(study, recipe):
+            made = [make_trial(study, tuned, seed, source, label, facts) for seed in study.seeds]
+            found.append(Try(values=values, trials={trial.seed: trial for trial in made}))
+        return tuple(
+            replace(each, trials={s: once(trial) for s, trial in each.trials.items()})
+            for each in searched(study, labelled(found))
+        )
 
     levels = [
-        (factor, level, trials(level.recipe, "pretrain", f"{factor.name}={level.label}"))
+        (factor, level, tries(level.recipe, "pretrain", label_of(factor, level)))
         for factor in study.factors
         for level in factor.levels
     ]
-    baseline = trials(study.baseline, "pretrain", "baseline")
+    baseline = tries(study.baseline, "pretrain", "baseline")
     rows: list[Row] = []
     first: dict[tuple, str] = {}  # label of the first level of a factor that is this training
     for factor, level, mine in levels:
-        training = (factor.name, *(trial.result_id for trial in mine.values()))
+        training = (factor.name, *(each.id for each in mine))
         rows.append(
             Row(
                 label=level.label,
@@ -187,15 +222,20 @@ def make_plan(study: Study, store: Store, facts_of: Callable[[Data], DataFacts])
                 level=level,
                 is_baseline=mine == baseline,
                 same_as=first.get(training),
-                trials=mine,
+                tries=mine,
             )
         )
         first.setdefault(training, level.label)
     if not any(row.is_baseline for row in rows):
-        rows.insert(0, Row(label="baseline", is_baseline=True, trials=baseline))
+        rows.insert(0, Row(label="baseline", is_baseline=True, tries=baseline))
     references = tuple(
-        Row(label=label, trials=trials(study.baseline, source, label))
+        Row(label=label, tries=tries(study.baseline, source, label))
         for source, label in REFERENCES.items()
         if evaluations(study, source)
     )
     return Plan(study=study, rows=tuple(rows), references=references, store=store, data=data)
+
+
+def label_of(factor: Factor, level: Level) -> str:
+    """What a trial is called; a combination of factors names them itself."""
+    return level.label if level.coordinates else f"{factor.name}={level.label}"

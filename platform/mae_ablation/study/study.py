@@ -9,13 +9,18 @@
       mask_sampling:               # named levels, each a set of fields
         random_75: {}
         block_50: {mask_sampling: block, mask_ratio: 0.5}
+    design: grid                   # or zip; default: one factor at a time (design.py)
+    exclude: [{mask_ratio: 0.5, mask_sampling: block_50}]   # of a grid or a zip
+    tune:                          # every level gets to search these values (tune.py)
+      linear_probe.base_lr: [0.05, 0.1, 0.2]
     budget: epochs                 # or flops: every level trains for the baseline's FLOPs
     measure: accuracy              # or hours, of pre-training
     seeds: 3                       # 0, 1, 2; or a list
     phases: [pretrain, linear_probe]
 
-Each level changes one factor of the baseline; the others keep the baseline's value. In a study of a
-table of the paper, levels are the paper's, and the recipe says what they are at its scale.
+Without `design` each level changes one factor of the baseline; the others keep the baseline's
+value. In a study of a table of the paper, levels are the paper's, and the recipe says what they are
+at its scale.
 """
 
 import re
@@ -26,18 +31,15 @@ from typing import Any, Literal
 
 import yaml
 
+from mae_ablation.study.design import DESIGNS, ONE_FACTOR, Size, combinations, size_of
 from mae_ablation.study.document import Document, read
 from mae_ablation.study.errors import UserError, unknown
+from mae_ablation.study.factors import Factor, alone, crossed, read_factors
 from mae_ablation.study.paper import paper_tables
 from mae_ablation.study.recipe import Recipe
 from mae_ablation.study.recipe_file import EVALUATIONS, PHASES, RecipeFile, names_of, read_recipe
-from mae_ablation.study.settings import (
-    Setting,
-    field_name,
-    recipe_fields,
-    resolve,
-    settings_in,
-)
+from mae_ablation.study.settings import Setting, field_name, resolve, settings_in
+from mae_ablation.study.tune import Tune, applied, read_tune
 
 KEYS = (
     "title",
@@ -45,46 +47,14 @@ KEYS = (
     "recipe",
     "baseline",
     "factors",
+    "design",
+    "exclude",
+    "tune",
     "budget",
     "measure",
     "seeds",
     "phases",
 )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Level:
-    """One value of a factor, and the baseline changed to it."""
-
-    value: Any
-    """as the study says it: a field's value, or a level's name"""
-    recipe: Recipe
-    here: str = ""
-    """what the recipe's scale made of it, where that is another value"""
-
-    @property
-    def name(self) -> str:
-        """The study's word for it, and whether it stands in for what the paper used."""
-        return f"{self.value} (stand-in, in-domain)" if self.recipe.stand_in else str(self.value)
-
-    @property
-    def label(self) -> str:
-        notes = [f"here {self.here}"] if self.here else []
-        notes += ["stand-in, in-domain"] if self.recipe.stand_in else []
-        return f"{self.value} ({'; '.join(notes)})" if notes else str(self.value)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Factor:
-    """What is varied, and its levels."""
-
-    field: str | None
-    """recipe field, "pretrain.mask_ratio"; None: levels are named sets of fields"""
-    name: str
-    """as tables show it: the last part of the field where only one section has it"""
-    levels: tuple[Level, ...]
-    left_out: tuple[str, ...] = ()
-    """levels of the paper that have no counterpart at the recipe's scale"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,10 +79,20 @@ class Study:
     measure: Literal["accuracy", "hours"]
     seeds: tuple[int, ...]
     phases: tuple[str, ...]
+    design: Literal["one_factor", "grid", "zip"]
+    size: Size | None
+    """of the design; None: a single factor has no other"""
+    tune: Tune | None
+    """what every level gets to search; None: nothing"""
     skipped: tuple[str, ...]
     """evaluations of the study that the recipe leaves out"""
     asked_phases: tuple[str, ...] = ()
     """`--phases`, if it was given: it belongs into every table, too"""
+
+    @property
+    def tries(self) -> int:
+        """Combinations of tuned values that every level is trained with."""
+        return len(self.tune.combinations) if self.tune else 1
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -161,6 +141,22 @@ def load(
     settings = [*file.settings, *_baseline(document, file, paper), *map(_change, changes)]
     wanted = _phases(document)
     kept = tuple(phases) or tuple(phase for phase in wanted if phase not in file.skip)
+    kept = tuple(phase for phase in PHASES if phase in kept or phase == "pretrain")
+    baseline = resolve(settings)
+    varied = read_factors(document, file if paper else None)
+    design = _choice(document, "design", DESIGNS)
+    if design == ONE_FACTOR:
+        if "exclude" in document.data:
+            message = "exclude leaves combinations out of `design: grid` or `design: zip`"
+            raise UserError(message, document.place("exclude"))
+        combined, factors = [], tuple(alone(each, settings) for each in varied)
+    else:
+        combined = combinations(document, design, varied)
+        factors = (crossed(varied, combined, settings),)
+    tune = read_tune(document, settings, varied, kept, wanted)
+    for recipe_of in [baseline, *(level.recipe for f in factors for level in f.levels)]:
+        for values in tune.combinations if tune else ():
+            applied(recipe_of, values)
     return Study(
         name=path.stem,
         path=path,
@@ -169,14 +165,17 @@ def load(
         recipe_name=name,
         changed=tuple(changes),
         experiment=_experiment(path.stem, name, document.data.get("recipe"), changes, phases),
-        baseline=resolve(settings),
-        factors=_factors(document, settings, file if paper else None),
+        baseline=baseline,
+        factors=factors,
+        design=design,
+        size=size_of(design, varied, combined, settings, baseline) if len(varied) > 1 else None,
+        tune=tune,
         budget=_choice(document, "budget", ("epochs", "flops")),
         measure=_choice(document, "measure", ("accuracy", "hours")),
         seeds=seeds_of(document.data.get("seeds", 1), document.place("seeds"))
         if seeds is None
         else seeds_of(seeds if isinstance(seeds, int) else list(seeds), "--seeds"),
-        phases=tuple(p for p in PHASES if p in kept or p == "pretrain"),
+        phases=kept,
         skipped=tuple(phase for phase in wanted if phase not in kept),
         asked_phases=tuple(phases),
     )
@@ -237,58 +236,6 @@ def _baseline(document: Document, file: RecipeFile, paper: str | None) -> list[S
             message = f"{setting.field} {setting.value} has no counterpart in this recipe"
             raise UserError(message, setting.place)
     return here
-
-
-def _factors(
-    document: Document, settings: list[Setting], file: RecipeFile | None
-) -> tuple[Factor, ...]:
-    given = document.data.get("factors")
-    if not isinstance(given, dict) or not given:
-        message = "factors needs a recipe field and its levels, such as `mask_ratio: [0.5, 0.75]`"
-        raise UserError(message, document.place("factors"))
-    return tuple(_factor(document, name, settings, file) for name in given)
-
-
-def _factor(
-    document: Document, name: str, settings: list[Setting], file: RecipeFile | None
-) -> Factor:
-    """`file`: the recipe whose scale applies; None: levels are meant as they stand."""
-    place = document.place("factors", name)
-    values = document.data["factors"][name]
-    named = isinstance(values, dict) and bool(values)
-    field = None if named else field_name(name, place, "factor")
-    if not isinstance(values, dict | list) or not values:
-        raise UserError(f"{name} needs a list of levels, such as [1, 2]", place)
-    levels: list[Level] = []
-    left_out: list[str] = []
-    for i, value in enumerate(values):
-        key = ("factors", name, value if named else i)
-        place = document.place(*key)
-        if value in list(values)[:i]:
-            raise UserError(f"level {value} of {name} is given twice", place)
-        said = settings_in(document, *key) if named else [Setting(field, value, place)]
-        here = [file.here(setting) if file else setting for setting in said]
-        if None in here:
-            left_out.append(str(value))
-            continue
-        changed = "; ".join(
-            f"{_short(a.field)} {a.value} is {b.value}" if named else str(b.value)
-            for a, b in zip(said, here, strict=True)
-            if a.value != b.value
-        )
-        levels.append(Level(value=value, recipe=resolve([*settings, *here]), here=changed))
-    return Factor(
-        field=field,
-        name=str(name) if named else _short(field),
-        levels=tuple(levels),
-        left_out=tuple(left_out),
-    )
-
-
-def _short(field: str) -> str:
-    section, last = field.split(".")
-    alone = sum(other.endswith(f".{last}") for other in recipe_fields()) == 1
-    return last if alone else f"{section}_{last}"
 
 
 def seeds_of(value: Any, place: str) -> tuple[int, ...]:

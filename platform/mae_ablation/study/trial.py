@@ -43,6 +43,8 @@ class Phase:
     """readable part of the folder's name"""
     column: str = ""
     """evaluation of the table it is shown under; "" where it is none"""
+    search: str = ""
+    """the search that may stop it early; "" where none may. No part of its identity"""
 
     @property
     def prefix(self) -> str:
@@ -69,6 +71,13 @@ class Trial:
     """all FLOPs of its pre-training, forward and backward"""
     needs: "Trial | None" = None
     """finished before this one starts"""
+    tried: str = ""
+    """what is tuned of it, for people: "base_lr 0.1"; "" for nothing, or several values"""
+
+    @property
+    def name(self) -> str:
+        """ "mask_ratio=0.75 seed 0, base_lr 0.1"."""
+        return f"{self.label}, {self.tried}" if self.tried else self.label
 
     @property
     def id(self) -> str:
@@ -97,11 +106,19 @@ def evaluations(study: Study, source: str) -> list[str]:
 
 
 def merge(one: Trial, other: Trial) -> Trial:
-    """A trial with the evaluations of both."""
+    """A trial with the evaluations of both. What one of them is to finish no search may stop."""
     known = {phase.identity for phase in one.phases}
+    theirs = {phase.identity: phase.search for phase in other.phases}
+    mine = tuple(
+        replace(phase, search="")
+        if phase.search and theirs.get(phase.identity, phase.search) != phase.search
+        else phase
+        for phase in one.phases
+    )
     more = tuple(phase for phase in other.phases if phase.identity not in known)
     label = one.label if not more or one.label == other.label else f"{one.label} + {other.label}"
-    return replace(one, label=label, phases=one.phases + more)
+    tried = one.tried if not more or one.tried == other.tried else ""
+    return replace(one, label=label, tried=tried, phases=mine + more)
 
 
 def make_trial(

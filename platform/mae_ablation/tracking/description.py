@@ -23,7 +23,8 @@ NAMES = {
 
 def run_name(trial: Trial) -> str:
     """ "0.75 · s0": what the UI's narrow column has room for."""
-    return trial.label.replace(" seed ", " · s").split("=", 1)[-1]
+    text = trial.name.replace(" seed ", " · s")
+    return text.split("=")[-1] if text.count("=") == 1 else text  # several: crossed factors
 
 
 def tags_of(plan: Plan, trial: Trial, colour: str) -> dict[str, str]:
@@ -40,11 +41,12 @@ def tags_of(plan: Plan, trial: Trial, colour: str) -> dict[str, str]:
 
 
 def params_of(plan: Plan, trial: Trial) -> list[Param]:
-    """Seed, recipe and each factor's level."""
+    """Seed, recipe, what is tuned and each factor's level."""
     study = plan.study
     params = [
         Param("seed", str(trial.seed)),
         Param("recipe", " ".join([study.recipe_name, *study.changed])),
+        *(Param(name, str(value)) for name, value in plan.tuned(trial)),
     ]
     return params + [
         Param(factor.name, str(plan.level_label(trial, factor)))

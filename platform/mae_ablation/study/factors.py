@@ -1,0 +1,150 @@
+"""Factors of a study: what is varied, and its levels, each a changed baseline."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mae_ablation.study.design import Combination, Said, Varied
+from mae_ablation.study.document import Document
+from mae_ablation.study.errors import UserError
+from mae_ablation.study.recipe import Recipe
+from mae_ablation.study.recipe_file import RecipeFile
+from mae_ablation.study.settings import (
+    Setting,
+    field_name,
+    recipe_fields,
+    resolve,
+    settings_in,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Level:
+    """One value of a factor, and the baseline changed to it."""
+
+    value: Any
+    """as the study says it: a field's value, or a level's name"""
+    recipe: Recipe
+    here: str = ""
+    """what the recipe's scale made of it, where that is another value"""
+    coordinates: tuple[tuple[str, Any], ...] = ()
+    """of a level that combines several factors: each one's name and level"""
+
+    @property
+    def name(self) -> str:
+        """The study's word for it, and whether it stands in for what the paper used."""
+        return f"{self.value} (stand-in, in-domain)" if self.recipe.stand_in else str(self.value)
+
+    @property
+    def label(self) -> str:
+        notes = [f"here {self.here}"] if self.here else []
+        notes += ["stand-in, in-domain"] if self.recipe.stand_in else []
+        return f"{self.value} ({'; '.join(notes)})" if notes else str(self.value)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Factor:
+    """What is varied, and its levels."""
+
+    field: str | None
+    """recipe field, "pretrain.mask_ratio"; None: levels are named sets of fields"""
+    name: str
+    """as tables show it: the last part of the field where only one section has it"""
+    levels: tuple[Level, ...]
+    left_out: tuple[str, ...] = ()
+    """levels of the paper that have no counterpart at the recipe's scale"""
+
+
+def read_factors(document: Document, file: RecipeFile | None) -> list[Varied]:
+    """The factors as the file says them. `file`: the recipe whose scale applies; None: levels are
+    meant as they stand."""
+    given = document.data.get("factors")
+    if not isinstance(given, dict) or not given:
+        message = "factors needs a recipe field and its levels, such as `mask_ratio: [0.5, 0.75]`"
+        raise UserError(message, document.place("factors"))
+    return [_one_varied(document, name, file) for name in given]
+
+
+def _one_varied(document: Document, name: str, file: RecipeFile | None) -> Varied:
+    place = document.place("factors", name)
+    values = document.data["factors"][name]
+    named = isinstance(values, dict) and bool(values)
+    field = None if named else field_name(name, place, "factor")
+    if not isinstance(values, dict | list) or not values:
+        raise UserError(f"{name} needs a list of levels, such as [1, 2]", place)
+    levels = []
+    for i, value in enumerate(values):
+        key = ("factors", name, value if named else i)
+        place = document.place(*key)
+        if value in list(values)[:i]:
+            raise UserError(f"level {value} of {name} is given twice", place)
+        said = settings_in(document, *key) if named else [Setting(field, value, place)]
+        levels.append(_at_scale(value, said, file, named))
+    return Varied(
+        key=str(name),
+        field=field,
+        name=str(name) if named else short(field),
+        levels=tuple(levels),
+    )
+
+
+def _at_scale(value: Any, said: list[Setting], file: RecipeFile | None, named: bool) -> Said:
+    """A level with what the recipe's scale makes of its settings."""
+    here = [file.here(setting) if file else setting for setting in said]
+    if None in here:
+        return Said(value=value, settings=None)
+    changed = "; ".join(
+        f"{short(a.field)} {a.value} is {b.value}" if named else str(b.value)
+        for a, b in zip(said, here, strict=True)
+        if a.value != b.value
+    )
+    return Said(value=value, settings=tuple(here), here=changed)
+
+
+def alone(varied: Varied, settings: list[Setting]) -> Factor:
+    """A factor whose levels change it alone."""
+    return Factor(
+        field=varied.field,
+        name=varied.name,
+        levels=tuple(
+            Level(value=said.value, recipe=resolve([*settings, *said.settings]), here=said.here)
+            for said in varied.levels
+            if said.settings is not None
+        ),
+        left_out=varied.left_out,
+    )
+
+
+def crossed(
+    varied: Sequence[Varied], kept: Sequence[Combination], settings: list[Setting]
+) -> Factor:
+    """The factor whose levels are combinations of several factors' levels."""
+    names = [each.name for each in varied]
+    return Factor(
+        field=None,
+        name=" x ".join(names),
+        levels=tuple(
+            _combined(names, combination, settings)
+            for combination in kept
+            if all(said.settings is not None for said in combination)
+        ),
+        left_out=tuple(f"{each.name} {value}" for each in varied for value in each.left_out),
+    )
+
+
+def _combined(names: list[str], combination: Combination, settings: list[Setting]) -> Level:
+    coordinates = tuple((name, said.value) for name, said in zip(names, combination, strict=True))
+    scaled = zip(names, combination, strict=True)
+    return Level(
+        value=", ".join(f"{name}={value}" for name, value in coordinates),
+        recipe=resolve([*settings, *(s for said in combination for s in said.settings)]),
+        here="; ".join(f"{name} {said.here}" for name, said in scaled if said.here),
+        coordinates=coordinates,
+    )
+
+
+def short(field: str) -> str:
+    """A field's name as tables show it: its last part, where only one section has that."""
+    section, last = field.split(".")
+    alone = sum(other.endswith(f".{last}") for other in recipe_fields()) == 1
+    return last if alone else f"{section}_{last}"

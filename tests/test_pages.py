@@ -1,0 +1,367 @@
+"""Pages: one file each, every cell leads to its trials, the same store gives the same bytes."""
+
+import io
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from mae_ablation import cli
+from mae_ablation.commands import plan_studies, plan_study
+from mae_ablation.report.cells import trials_behind
+from mae_ablation.report.curves import curve_of, curves_svg, mean_curve, thinned
+from mae_ablation.report.figure import draw, half_widths
+from mae_ablation.report.heatmap import crossed, heatmap
+from mae_ablation.report.html import emphasised, safe_address
+from mae_ablation.report.latex import escaped, latex
+from mae_ablation.report.pictures import reconstructions
+from mae_ablation.report.report import write_report
+from mae_ablation.report.results import results_frame
+from mae_ablation.report.table import table_frame
+from mae_ablation.report.vector import inline
+from mae_ablation.study.suite import suites_of
+
+STUDY = """\
+title: Masking <ratio> & 100 %
+paper: figure_5
+recipe: toy
+factors:
+  mask_ratio: [0.5, 0.75, 0.9]
+seeds: 3
+"""
+SUITE = "title: Two at once\nstudies: [x, depth]\n"
+DEPTH = "title: Depth\npaper: table_1a\nrecipe: toy\nfactors:\n  decoder_depth: [1, 2]\nseeds: 3\n"
+
+
+def finish(plan, *, only=None):
+    """Results, journals and pictures of a plan's trials, of some levels and seeds if `only`."""
+    for number, row in enumerate((*plan.rows, *plan.references)):
+        for seed, trial in row.trials.items():
+            if only and not only(row.label, seed):
+                continue
+            for phase in trial.phases:
+                finish_phase(phase.folder(plan.store), phase, 70 + number + seed / 4)
+
+
+def finish_phase(folder, phase, accuracy):
+    folder.begin(phase.document)
+    numbers = {"seconds": 1.5, "commit": "abc", "epochs": 2, "images_per_s": 9.0, "train_loss": 0.5}
+    numbers |= {"test_acc1": accuracy, "validation_acc1": accuracy, "device": "cpu"}
+    if not folder.journal.read():
+        for epoch in (1, 2):
+            quantity = "loss" if phase.kind == "pretrain" else "validation_acc1"
+            point = {f"{phase.prefix}/epoch": epoch, f"{phase.prefix}/{quantity}": accuracy / epoch}
+            folder.journal.append(4 * epoch, point)
+    if phase.kind == "pretrain":
+        folder.save_picture(8, picture())
+    folder.finish(numbers)
+
+
+def picture():
+    file = io.BytesIO()
+    Image.new("L", (8 * 120, 4 * 120), 100).save(file, format="PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def plan(write_study, tmp_path):
+    plan = plan_study(write_study(STUDY), store=tmp_path / "store")
+    finish(plan, only=lambda level, seed: (level, seed) != ("0.9", 2))
+    return plan
+
+
+class Page(HTMLParser):
+    """What a page refers to."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.links, self.resources, self.tags = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.tags.append(tag)
+        self.ids += [attrs["id"]] if "id" in attrs else []
+        self.links += [attrs["href"]] if tag == "a" and "href" in attrs else []
+        self.resources += [v for k, v in attrs.items() if k in ("src", "xlink:href", "srcset")]
+        self.resources += (
+            [attrs["href"]] if tag in ("link", "use", "image") and attrs.get("href") else []
+        )
+
+
+def test_a_page_needs_nothing_else_and_every_cell_leads_to_its_trials(plan, tmp_path):
+    first = plan.rows[0].trials[0]
+    runs = {",".join(first.result_id): "http://127.0.0.1:5000/#/run/1?a=1&b=2"}
+    files = write_report(plan, tmp_path / "reports" / "x", runs=runs)
+    text = (tmp_path / "reports" / "x" / "index.html").read_text()
+    page = Page(text)
+    assert len(page.ids) == len(set(page.ids))
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+    assert [x for x in page.links if x.startswith("#runs-")] == [
+        f"#runs-linear_probe_acc1-{i}" for i in range(5)
+    ]
+    assert [x for x in page.links if "://" in x] == ["http://127.0.0.1:5000/#/run/1?a=1&b=2"]
+    assert all(r.startswith(("#", "data:image/png;base64,")) for r in page.resources)
+    assert "script" not in page.tags and "url(http" not in text and "@import" not in text
+    assert "<h1>Masking &lt;ratio&gt; &amp; 100 %</h1>" in text
+    assert first.phases[-1].identity in text and first.phases[0].folder(plan.store).name in text
+    assert "2 of 3 seeds" in text and "<td>missing</td>" in text
+    assert text.count("data:image/png;base64,") == 3 and text.count("<svg ") == 2
+    beside = {link for link in page.links if "/" not in link and "#" not in link}
+    assert beside < {path.name for path in files}
+    assert json.loads(files[-1].read_text())["files"] == [path.name for path in files]
+
+
+def test_only_addresses_of_pages_are_linked():
+    assert safe_address("https://host/run") == "https://host/run"
+    assert safe_address("javascript:alert(1)") is None and safe_address(None) is None
+    assert emphasised("*sd*: <over> seeds") == "<em>sd</em>: &lt;over&gt; seeds"
+
+
+def test_two_figures_in_a_page_do_not_share_names():
+    svg = '<?xml?><svg x="1" width="72pt" height="72pt"><metadata>http://x</metadata>'
+    svg += '<g id="a"/><use xlink:href="#a"/><g clip-path="url(#a)"/></svg>'
+    assert inline(svg, "f") == (
+        '<svg x="1" style="width:100%;height:auto;max-width:96px"><g id="f-a"/>'
+        '<use xlink:href="#f-a"/><g clip-path="url(#f-a)"/></svg>'
+    )
+
+
+def test_curves_are_means_of_the_epochs_that_all_seeds_have(plan):
+    row = plan.rows[0]
+    curves = [curve_of(plan, "0.5", row.trials[seed], "linear_probe") for seed in (0, 1, 2)]
+    assert curves[1].epochs == (1, 2) and curves[1].values == (70.25, 70.25 / 2)
+    shorter = replace(curves[2], epochs=(1,), values=(71.0,))
+    assert mean_curve([curves[0], shorter]).values == (70.5,)
+    assert len(thinned(range(1000))) == 150 and thinned(range(1000))[-1] == 999
+    assert curve_of(plan, "0.9", plan.rows[2].trials[2], "pretrain") is None
+
+
+def test_without_journals_and_pictures_nothing_is_said_of_them(write_study, tmp_path):
+    plan = plan_study(write_study(STUDY), store=tmp_path / "none")
+    assert curves_svg(plan, results_frame(plan)) is None
+    assert reconstructions(plan, results_frame(plan)) == []
+    write_report(plan, tmp_path / "reports" / "x")
+    text = (tmp_path / "reports" / "x" / "index.html").read_text()
+    assert "Training curves" not in text and "Reconstructions" not in text
+    assert "0 of 3 seeds" in text
+
+
+def test_reconstructions_are_small_and_of_the_last_epoch(plan):
+    found = reconstructions(plan, results_frame(plan))
+    assert [(r.level, r.seed, r.step) for r in found] == [
+        ("0.5", 0, 8),
+        ("0.75", 0, 8),
+        ("0.9", 0, 8),
+    ]
+    assert (found[0].width, found[0].height) == (280, 224) and len(found[0].data) < 2000
+
+
+def test_intervals_of_means_are_students(plan):
+    rows = pd.DataFrame({"seeds": [3, 1], "sd": [1.0, None]})
+    half = half_widths(rows)
+    assert half[0] == pytest.approx(4.3027 / 3**0.5, abs=1e-4) and pd.isna(half[1])
+
+
+MANY = "recipe: toy\nbaseline: {pretrain.base_lr: 2.0e-4}\nfactors:\n  rate:\n" + "".join(
+    f"    level_with_a_name_{i}: {{pretrain.base_lr: {i + 1}.0e-5}}\n" for i in range(30)
+)
+
+
+def test_thirty_levels_of_a_single_seed_have_a_figure(write_study, tmp_path):
+    plan = plan_study(write_study(MANY), store=tmp_path / "store")
+    finish(plan, only=lambda level, seed: not level.endswith("3"))
+    results = results_frame(plan)
+    files = draw(plan, table_frame(plan, results), results, tmp_path)
+    assert [f.name for f in files] == ["figure.png", "figure.svg", "figure.pdf"]
+    assert b"CreationDate" not in files[2].read_bytes()
+
+
+GRID = """\
+recipe: toy
+design: grid
+factors:
+  mask_ratio: [0.5, 0.75]
+  decoder_depth: [1, 2, 4]
+exclude: [{mask_ratio: 0.5, decoder_depth: 4}]
+"""
+
+
+def test_a_grid_of_two_factors_is_a_heat_map(write_study, tmp_path):
+    import matplotlib.pyplot as plt
+
+    plan = plan_study(write_study(GRID), store=tmp_path / "store")
+    finish(plan, only=lambda level, seed: level != "mask_ratio=0.75, decoder_depth=4")
+    grid = crossed(plan.study)
+    assert grid.names == ("mask_ratio", "decoder_depth")
+    assert grid.across == (0.5, 0.75) and grid.down == (1, 2, 4)
+    figure, axis = plt.subplots()
+    heatmap(grid, axis, table_frame(plan, results_frame(plan)), "accuracy (%)")
+    assert [text.get_text() for text in axis.texts] == ["70.00", "72.00", "71.00", "73.00"]
+    assert len(axis.patches) == 2  # the baseline's frame
+    plt.close(figure)
+    assert crossed(replace(plan.study, design="zip")) is None
+    results = results_frame(plan)
+    draw(plan, table_frame(plan, results), results, tmp_path)
+    with Image.open(tmp_path / "figure.png") as picture:
+        assert picture.width > 1.8 * 1080  # beside the levels
+
+
+TUNED = """\
+recipe: toy
+factors:
+  mask_ratio: [0.5, 0.75]
+tune:
+  linear_probe.base_lr: [0.05, 0.1]
+"""
+
+
+def test_cells_lead_to_the_chosen_try(write_study, tmp_path):
+    plan = plan_study(write_study(TUNED), store=tmp_path / "store")
+    for row in (*plan.rows, *plan.references):
+        for better, each in enumerate(row.tries):
+            for phase in each.trials[0].phases:
+                finish_phase(phase.folder(plan.store), phase, 70 + better)
+    results = results_frame(plan)
+    behind = trials_behind(plan, results, "linear_probe_acc1", 0)
+    assert behind == {0: plan.rows[0].tries[1].trials[0]}
+    write_report(plan, tmp_path / "reports" / "x")
+    text = (tmp_path / "reports" / "x" / "index.html").read_text()
+    assert behind[0].phases[1].folder(plan.store).name in text
+    assert "base_lr 0.1 (tuned, 2 tries each)" in text
+
+
+@pytest.fixture
+def without_figures(monkeypatch):
+    """Reports in a fraction of the time, where figures are not the question."""
+
+    def draw(plan, table, results, folder):
+        (folder / "figure.svg").write_text("<svg/>")
+        return [folder / "figure.svg"]
+
+    monkeypatch.setattr("mae_ablation.report.figure.draw", draw)
+    monkeypatch.setattr("mae_ablation.report.html.curves_svg", lambda plan, results: None)
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_three_seeds_grow_to_five_and_a_level_is_added(write_study, tmp_path):
+    study, folder = write_study(STUDY), tmp_path / "reports" / "x"
+
+    def report(seeds):
+        plan = plan_study(study, store=tmp_path / "store", seeds=seeds)
+        finish(plan)
+        return [path.read_bytes() for path in write_report(plan, folder)]
+
+    assert b"new:" not in report(3)[0]
+    files = report(5)
+    page = files[0].decode()
+    assert page.count("new: seeds 3, 4") == 5 and "baseline; new: seeds 3, 4 |" in page
+    assert b"new: seeds 3, 4" in files[-2] and b"new" not in files[1] + files[2]
+    assert report(5) == files  # written again it says the same
+    write_study(STUDY.replace("0.9]", "0.9, 0.25]"))
+    page = report(5)[0].decode()
+    assert page.count("new level |") == 1 and "new: seed" not in page
+    assert b"new" not in report(4)[0]
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_reports_from_before_there_were_marks_are_compared_too(plan, tmp_path):
+    folder = tmp_path / "reports" / "x"
+    write_report(plan, folder)
+    (folder / "report.json").unlink()
+    finish(plan)
+    assert "2 of 3" not in (page := write_report(plan, folder)[0].read_text())
+    assert page.count("new: seed 2 |") == 1
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_an_odd_report_beside_the_new_one_does_no_harm(plan, tmp_path):
+    folder = tmp_path / "reports" / "x"
+    files = [path.read_bytes() for path in write_report(plan, folder)]
+    (folder / "report.json").write_text('{"cells": 3')
+    assert [path.read_bytes() for path in write_report(plan, folder)] == files
+
+
+@pytest.fixture
+def place(write_study, tmp_path, monkeypatch):
+    """A working directory with a suite of two finished studies."""
+    write_study(STUDY)
+    (tmp_path / "studies" / "depth.yaml").write_text(DEPTH)
+    (tmp_path / "studies" / "both.yaml").write_text(SUITE)
+    monkeypatch.chdir(tmp_path)
+    for plan in plan_studies([Path("studies/both.yaml")], store="store"):
+        finish(plan)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_a_suite_has_a_page_and_all_reports_an_index(place, capsys):
+    asked = ["report", "studies/both.yaml", "--reports", "reports"]
+    assert cli.main(asked) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "reports/both/index.html",
+        "reports/index.html",
+    ]
+    text = (place / "reports" / "both" / "index.html").read_text()
+    page = Page(text)
+    assert "Two at once" in text and text.index("(a) ") < text.index("Figure 5: Masking")
+    for link in page.links:
+        path, _, anchor = link.partition("#")
+        other = place / "reports" / "both" / path
+        assert other.is_file() and (not anchor or f'id="{anchor}"' in other.read_text())
+    index = Page((place / "reports" / "index.html").read_text())
+    assert [x for x in index.links if x.endswith("html")] == [
+        "both/index.html",
+        "depth/index.html",
+        "x/index.html",
+    ]
+    assert index.resources == ["depth/figure.png", "x/figure.png"]
+    before = {p: p.read_bytes() for p in (place / "reports").rglob("*") if p.is_file()}
+    assert cli.main(asked) == 0
+    assert before == {p: p.read_bytes() for p in (place / "reports").rglob("*") if p.is_file()}
+
+
+def test_a_suite_with_another_recipe_has_a_folder_of_its_own(place):
+    both = Path("studies/both.yaml")
+    (suite,) = suites_of([both, Path("studies/x.yaml")])
+    changed = plan_studies([both], store="store", changes=["pretrain.epochs=3"])
+    assert suite.experiment([plan.study for plan in changed]) == "both-pretrain.epochs=3"
+    assert suite.experiment([p.study for p in plan_studies([both], store="store")]) == "both"
+
+
+def test_any_text_is_latex():
+    assert escaped("a_b & 50 % {x} #1 ~^\\ $") == (
+        r"a\_b \& 50 \% \{x\} \#1 \textasciitilde{}\textasciicircum{}\textbackslash{} \$"
+    )
+    assert escaped("Größe ± 3 – µ \u4e2d\n") == "Größe $\\pm$ 3 -- ? ? "
+
+
+@pytest.mark.skipif(
+    not (shutil.which("tectonic") or shutil.which("pdflatex")), reason="no LaTeX on this machine"
+)
+def test_the_table_compiles_and_fits_the_text(plan, tmp_path):
+    odd = replace(plan.study, title=r"A_b & 50% {x} #1 ~^\ $ <µ> 中", recipe_name="a_b%")
+    plan = replace(plan, study=odd)
+    results = results_frame(plan)
+    text = latex(plan, table_frame(plan, results), results)
+    (tmp_path / "table.tex").write_text(text)
+    (tmp_path / "paper.tex").write_text(
+        "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n"
+        "\\input{table}\n\\end{document}\n"
+    )
+    tool = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    if shutil.which("tectonic"):
+        tool = ["tectonic", "--keep-logs", "paper.tex"]
+    done = subprocess.run(tool, cwd=tmp_path, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "paper.pdf").stat().st_size > 10_000
+    assert not re.findall(r"Overfull \\hbox.*", (tmp_path / "paper.log").read_text("latin-1"))
+    assert text.count("\\textbf{0.75}") == 1
+    assert re.search(r"\$\^\{[a-z]\}\$ no pre-training", text)
