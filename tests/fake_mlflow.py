@@ -1,5 +1,6 @@
 """A tracking server in memory, with what the tracker uses of MlflowClient. It can be away."""
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -41,6 +42,7 @@ class FakeMlflow:
             hook()
         run_id = f"run{len(self.runs)}"
         info = SimpleNamespace(run_id=run_id, run_name=run_name, status="RUNNING", end_time=None)
+        info.start_time = int(time.time() * 1000)
         data = SimpleNamespace(tags=dict(tags), params={}, metrics={})
         run = SimpleNamespace(info=info, data=data, points=set(), deleted=False)
         self.runs[run_id] = run
@@ -112,6 +114,7 @@ class FakeMlflow:
     def set_terminated(self, run_id, status, end_time=None):
         self._called("set_terminated")
         self.runs[run_id].info.status = status
+        self.runs[run_id].info.end_time = end_time
 
     def active(self):
         """Runs of trials that are there, by name."""

@@ -42,7 +42,7 @@ def best(metric: str, rows: Sequence[dict[str, str]]) -> str:
     row = pick(levels, key=lambda row: float(row["mean"]))
     digits = 4 if metric in BEST else 2
     spread = f" ± {float(row['sd']):.{digits}f}" if row["sd"] else ""
-    paper = f" (paper {float(row['paper']):g})" if row["paper"] else ""
+    paper = f" (paper {float(row['paper']):.1f})" if row["paper"] else ""
     name = BEST.get(metric) or f"Best {TITLES[metric].lower()}"
     return f"{name}: {row['level']}, {float(row['mean']):.{digits}f}{spread}{paper}"
 

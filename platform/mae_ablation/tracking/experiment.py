@@ -45,6 +45,7 @@ class Shown:
     run_id: str
     uploader: Uploader
     status: str
+    started: int
     said: dict[str, int]
     """hashes of the tags about its phases"""
     results: dict[str, dict] = field(default_factory=dict)
@@ -131,7 +132,7 @@ class Experiment:
             facts = factor_metrics(params, self._places)
             self._client.log_text(known.run_id, settings_of(trial), "config.yaml")
             uploader = Uploader(self._client, known.run_id, empty=known.made)
-            shown = Shown(known.run_id, uploader, known.status, dict(known.said))
+            shown = Shown(known.run_id, uploader, known.status, known.started, dict(known.said))
             known.made = False
         working = [phase for phase in trial.phases if phase.identity not in shown.results]
         new, failures = self._ended(working)  # before the journals: they end first
@@ -147,9 +148,9 @@ class Experiment:
         self._shown[trial.result_id] = shown
         shown.results = results
         if len(results) == len(trial.phases):
-            self._client.set_terminated(
-                shown.run_id, "FINISHED", end_time=finished_at(results[trial.result_id[-1]])
-            )
+            ended = finished_at(results[trial.result_id[-1]])
+            ended = max(ended, shown.started)  # a run made later has no negative duration
+            self._client.set_terminated(shown.run_id, "FINISHED", end_time=ended)
             del self._shown[trial.result_id]
             return True
         self._mark(shown, "FAILED" if failures else "RUNNING")
@@ -267,10 +268,14 @@ class Experiment:
             self._client,
             experiment_id,
             [factor.name for factor in study.factors],
+            list(dict.fromkeys(map(self._levels, trained))),
             metrics_of(study),
             list(dict.fromkeys(map(picture_key, trained))),
             recipe.pretrain.epochs * steps,
         )
+
+    def _levels(self, trial: Trial) -> tuple[str, ...]:
+        return tuple(self._plan.level_label(trial, factor) for factor in self._plan.study.factors)
 
     def log_report(self, files: Sequence[Path], note: str) -> None:
         """The report's files in the run REPORT, and its text as the experiment's note; nothing

@@ -8,7 +8,7 @@ from mae_ablation.study.trial import Phase
 from mae_ablation.tracking.address import database, run_url, server
 from mae_ablation.tracking.client import client_to_read
 from mae_ablation.tracking.phase_tags import FAILURE, RESULT, read
-from mae_ablation.tracking.runs import PHASES, all_runs
+from mae_ablation.tracking.runs import all_runs, phases_of
 
 LINE = 200  # characters of what MLflow says of a failure
 
@@ -33,7 +33,7 @@ class MlflowReadings:
         if not server() and not Path(place).exists():
             raise UserError("there is no such file, so no study to report of", place)
         try:
-            self._read(plan.study.experiment, root, place)
+            self._read(plan, root, place)
         except UserError:
             raise
         except Exception as error:  # whatever MLflow, its database or the network may raise
@@ -58,27 +58,26 @@ class MlflowReadings:
         """The run's page by a trial's result_id, joined by commas."""
         return self._links
 
-    def _read(self, name: str, root: Path, place: str) -> None:
+    def _read(self, plan: Plan, root: Path, place: str) -> None:
         client = client_to_read(root)
-        experiment = client.get_experiment_by_name(name)
+        experiment = client.get_experiment_by_name(plan.study.experiment)
         if experiment is None or experiment.lifecycle_stage != "active":
             known = [each.name for each in client.search_experiments()]
-            raise UserError(unknown("experiment", name, known), place)
-        older = 0
+            raise UserError(unknown("experiment", plan.study.experiment, known), place)
+        wanted = {identity for trial in plan.cells for identity in trial.result_id}
+        finished = []
         for run in all_runs(client, experiment.experiment_id):
-            tags = run.data.tags
-            if PHASES not in tags:
-                continue
-            results = read(tags, RESULT)
-            self._results |= results
-            self._failures |= read(tags, FAILURE)
-            self._links[tags[PHASES]] = run_url(experiment.experiment_id, run.info.run_id)
-            told = set(tags[PHASES].split(",")) <= results.keys()
-            older += run.info.status == "FINISHED" and not told
+            phases = phases_of(run.data.tags)
+            if wanted.isdisjoint(phases):
+                continue  # the report's, or a level's that the study no longer has
+            self._results |= read(run.data.tags, RESULT)
+            self._failures |= read(run.data.tags, FAILURE)
+            self._links[",".join(phases)] = run_url(experiment.experiment_id, run.info.run_id)
+            finished += [phases] if run.info.status == "FINISHED" else []
         self._failures = {i: f for i, f in self._failures.items() if i not in self._results}
-        if older:
+        if older := sum(not self._results.keys() >= wanted & {*phases} for phases in finished):
             message = (
-                f"{older} runs of {name} were logged by an older version, which said too little: "
-                f"run the study once more where its store is"
+                f"{older} runs of {plan.study.experiment} were logged by an older version, which "
+                f"said too little: run the study once more where its store is"
             )
             raise UserError(message, place)

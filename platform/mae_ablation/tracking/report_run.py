@@ -21,7 +21,8 @@ def show_report(
     client: MlflowClient, experiment_id: str, study: str, files: Sequence[Path], note: str
 ) -> None:
     """Log the files, and have both notes say `note`, whose first line is the headline."""
-    run_id, old = report_run(client, experiment_id, study)
+    run, old = report_run(client, experiment_id, study)
+    run_id = run.info.run_id
     for file in files:
         inside = file.parent.relative_to(files[0].parent)
         client.log_artifact(run_id, str(file), (Path(FOLDER) / inside).as_posix())
@@ -33,13 +34,14 @@ def show_report(
         headline += f"\n\n[The whole report]({base}/{PAGE}?{MODEL_TRAINING})"
     client.set_tag(run_id, NOTE, headline)
     client.set_experiment_tag(experiment_id, NOTE, fitting(f"{headline}\n{rest}"))
-    client.set_terminated(run_id, "FINISHED")
-    for run in old:
-        client.delete_run(run.info.run_id)
+    if run.info.status != "FINISHED":  # the same run again would have lasted for hours
+        client.set_terminated(run_id, "FINISHED")
+    for other in old:
+        client.delete_run(other.info.run_id)
 
 
-def report_run(client: MlflowClient, experiment_id: str, study: str) -> tuple[str, list[Run]]:
-    """The run's id, and those that are to go.
+def report_run(client: MlflowClient, experiment_id: str, study: str) -> tuple[Run, list[Run]]:
+    """The run, and those that are to go.
 
     It is a new one if a trial's run is newer than the last: the table shows the newest run first,
     and a run's start cannot be changed.
@@ -47,10 +49,9 @@ def report_run(client: MlflowClient, experiment_id: str, study: str) -> tuple[st
     newest = _newest(client, experiment_id, "")
     reports = _newest(client, experiment_id, "tags.kind = 'report'")
     if reports and newest[0].info.run_id == reports[0].info.run_id:
-        return reports[0].info.run_id, reports[1:]
+        return reports[0], reports[1:]
     tags = {"kind": "report", "study": study}
-    run = client.create_run(experiment_id, run_name="REPORT", tags=tags)
-    return run.info.run_id, reports
+    return client.create_run(experiment_id, run_name="REPORT", tags=tags), reports
 
 
 def _newest(client: MlflowClient, experiment_id: str, query: str) -> list[Run]:

@@ -1,6 +1,6 @@
 """The runs of an experiment: one for every trial, found by the phases it shows, or made."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mlflow import MlflowClient
@@ -21,6 +21,8 @@ class Known:
     run_id: str
     phases: tuple[str, ...]
     status: str
+    started: int
+    """in milliseconds since 1970"""
     params: frozenset[str] = frozenset()
     colour: str = ""
     said: dict[str, int] = field(default_factory=dict)
@@ -42,13 +44,17 @@ class Runs:
     experiment_id: str
     alone: bool
     """no other process makes runs here; else each new one is looked for again"""
-    _by_trial: dict[str, list[Known]] | None = field(default=None, init=False)
+    _by_phase: dict[str, list[Known]] | None = field(default=None, init=False)
 
     def of(self, phases: tuple[str, ...]) -> Known | None:
         """The run whose phases are all of these, or the first of them; of equals the oldest."""
-        if self._by_trial is None:
-            self._by_trial = self._search_all()
-        fitting = [k for k in self._by_trial.get(phases[0], ()) if set(k.phases) <= set(phases)]
+        if self._by_phase is None:
+            found = [slim(run) for run in all_runs(self.client, self.experiment_id)]
+            self._by_phase = {}
+            for known in found:
+                self._keep(known)
+        near = [k for identity in phases for k in self._by_phase.get(identity, ())]
+        fitting = [k for k in near if set(k.phases) <= set(phases)]
         if not fitting and not self.alone:
             fitting = self._same(phases)
         return max(fitting, key=lambda known: len(known.phases), default=None)
@@ -57,13 +63,13 @@ class Runs:
         """A new run; where another process has made the same one, the older of the two."""
         tags = {**tags, PHASES: ",".join(phases)}
         run = self.client.create_run(self.experiment_id, run_name=name, tags=tags)
-        known = Known(run.info.run_id, phases, "RUNNING", made=True)
+        known = Known(run.info.run_id, phases, "RUNNING", run.info.start_time, made=True)
         if not self.alone:
             oldest = self._same(phases)[0]
             if oldest.run_id != known.run_id:
                 self.client.delete_run(known.run_id)
                 known = oldest
-        self._by_trial.setdefault(phases[0], []).append(known)
+        self._keep(known)
         return known
 
     def _same(self, phases: tuple[str, ...]) -> list[Known]:
@@ -71,11 +77,9 @@ class Runs:
         query = f"tags.{PHASES} = '{','.join(phases)}'"
         return [slim(run) for run in page_of(self.client, self.experiment_id, query)[0]]
 
-    def _search_all(self) -> dict[str, list[Known]]:
-        found: dict[str, list[Known]] = {}
-        for known in map(slim, all_runs(self.client, self.experiment_id)):
-            found.setdefault(known.phases[0], []).append(known)
-        return found
+    def _keep(self, known: Known) -> None:
+        for identity in known.phases:
+            self._by_phase.setdefault(identity, []).append(known)
 
 
 def all_runs(client: MlflowClient, experiment_id: str) -> Iterator[Run]:
@@ -104,9 +108,15 @@ def slim(run: Run) -> Known:
     tags = run.data.tags
     return Known(
         run_id=run.info.run_id,
-        phases=tuple(tags.get(PHASES, "").split(",")),
+        phases=phases_of(tags),
         status=run.info.status,
+        started=run.info.start_time,
         params=frozenset(run.data.params),
         colour=tags.get(COLOUR, ""),
         said={key: hash(value) for key, value in about_phases(tags).items()},
     )
+
+
+def phases_of(tags: Mapping[str, str]) -> tuple[str, ...]:
+    """Of a run's tags: the first versions named one of a trial's phases; a report has none."""
+    return tuple(tags.get(PHASES, tags.get("trial_id", "")).split(","))

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 
 TRIALS, ABLATION, CURVES = "trials", "ablation", "curves"
 """keys, in links; a view saved again replaces the one of its key"""
+WIDTH, LETTER = 20, 7  # pixels of a column, and for each letter of its name
 WITH_CURVES = ("linear_probe", "finetune")
 
 
@@ -20,6 +21,7 @@ def save_views(
     client: MlflowClient,
     experiment_id: str,
     factors: Sequence[str],
+    groups: Sequence[Sequence[str]],
     results: Sequence[str],
     pictures: Sequence[str],
     last_step: int,
@@ -31,13 +33,14 @@ def save_views(
     each combination of levels. "3 Curves": the curves and reconstructions alone.
 
     Args:
+        groups: combinations of levels, a level of each factor; they are folded in "2 Ablation".
         results: metrics the study is about, such as "finetune_acc1".
         pictures: keys of the reconstructions, which the views open with at `last_step`.
     """
     ablation, curves, images = (
         _section("s1", "Ablation"),
         _section("s2", "Curves"),
-        _section("s3", "Reconstructions"),
+        _section("s3", "Reconstructions", columns=1),
     )
     points = [
         _scatter(f"c{i}-{j}", "s1", factor, name)
@@ -58,10 +61,12 @@ def save_views(
         _card("i1", "IMAGE", "s3", imageKeys=list(pictures), step=last_step, showRunParams=False)
     ]
     measured = list(dict.fromkeys([*results, "pretrain_loss", "pretrain_images_per_s"]))
-    trials = _state(factors, ["seed"], measured)
+    trials = _state(factors[0], [*factors, "seed"], measured)
     means = {"aggregateFunction": "average"}
     means["groupByKeys"] = [{"mode": "param", "groupByData": factor} for factor in factors]
-    grouped = _state(factors, [], measured) | {"groupBy": means}
+    # no column of the levels, which the UI would average, too: they are the groups' names
+    folded = {_group(factors, levels): False for levels in groups}
+    grouped = _state(factors[0], [], measured) | {"groupBy": means, "groupsExpanded": folded}
     for key, name, state, sections, charts in (
         (TRIALS, "1 Trials", trials, [ablation, curves, images], [*points, *lines, *shown]),
         (ABLATION, "2 Ablation (mean over seeds)", grouped, [ablation, curves], [*bars, *lines]),
@@ -71,19 +76,25 @@ def save_views(
         _save(client, experiment_id, key, name, view)
 
 
-def _state(factors: Sequence[str], params: Sequence[str], metrics: Sequence[str]) -> dict:
-    columns = [f"params.`{name}`" for name in [*factors, *params]]
+def _group(factors: Sequence[str], levels: Sequence[str]) -> str:
+    """The UI's name of a group of runs."""
+    return ",".join(f"param.{f}.{level}" for f, level in zip(factors, levels, strict=True))
+
+
+def _state(factor: str, params: Sequence[str], metrics: Sequence[str]) -> dict:
+    columns = [f"params.`{name}`" for name in params]
+    columns += [f"metrics.`{name}`" for name in metrics]
     return {
         "searchFilter": "tags.kind = 'trial'",
-        "orderByKey": f"metrics.`factor_{factors[0]}`",
+        "orderByKey": f"metrics.`factor_{factor}`",
         "orderByAsc": True,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
-        "selectedColumns": columns + [f"metrics.`{name}`" for name in metrics],
-        "columnOrder": [],
-        "columnWidths": {},
+        "selectedColumns": columns,
+        "columnOrder": columns,
+        "columnWidths": {column: WIDTH + LETTER * len(column) for column in columns},
         "runsHiddenMode": "SHOWALL",
         "viewMaximized": False,
         "runListHidden": False,
@@ -107,9 +118,9 @@ def _save(client: MlflowClient, experiment_id: str, key: str, name: str, state: 
     client.set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{key}", json.dumps(value))
 
 
-def _section(uuid: str, name: str) -> dict:
+def _section(uuid: str, name: str, columns: int = 2) -> dict:
     flags = {"display": True, "isReordered": True, "deleted": False, "isGenerated": False}
-    return {"uuid": uuid, "name": name, **flags}
+    return {"uuid": uuid, "name": name, "columns": columns, **flags}
 
 
 def _card(uuid: str, kind: str, section: str, **fields: object) -> dict:

@@ -1,0 +1,271 @@
+"""A colleague with the study and the code, and no store: MLflow alone gives the same report."""
+
+import json
+import socket
+from types import SimpleNamespace
+
+import pytest
+import torch
+from fake_mlflow import FakeMlflow
+from test_tracking import RESULT, folder_of, journals, kill, serve, train
+
+from mae_ablation.cli import main
+from mae_ablation.commands import plan_study
+from mae_ablation.phases.trial import run_trial
+from mae_ablation.report.report import csv, write_report
+from mae_ablation.report.results import Readings, results_frame
+from mae_ablation.report.table import table_frame
+from mae_ablation.study.errors import UserError
+from mae_ablation.tracking import runs as runs_module
+from mae_ablation.tracking.experiment import Experiment
+from mae_ablation.tracking.phase_tags import LIMIT, packed
+from mae_ablation.tracking.phase_tags import RESULT as TAG
+from mae_ablation.tracking.reading import MlflowReadings
+from mae_ablation.tracking.runs import PHASES
+from mae_ablation.tracking.tracker import Tracker
+
+STUDY = """\
+recipe: toy
+factors:
+  mask_ratio: [0.5, 0.75]
+phases: [pretrain]
+seeds: 2
+"""
+PROBED = STUDY.replace("[pretrain]", "[pretrain, linear_probe]")
+
+
+@pytest.fixture
+def plan(write_study, tmp_path):
+    return plan_study(write_study(STUDY), store=tmp_path / "store")
+
+
+@pytest.fixture
+def mlflow(monkeypatch):
+    """A server at http://fake, for whoever reads; tests hand it to whoever writes."""
+    fake = FakeMlflow()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://fake/")
+    monkeypatch.setattr("mae_ablation.tracking.reading.client_to_read", lambda root: fake)
+    return fake
+
+
+def tables(plan, readings):
+    """What table.csv and trials.csv are made of."""
+    results = results_frame(plan, readings)
+    return csv(table_frame(plan, results)), csv(results)
+
+
+def require_same_report(plan, tmp_path):
+    here, there = Readings(plan.store), MlflowReadings(plan, tmp_path)
+    told = tables(plan, there)
+    assert told == tables(plan, here) and there.finished(plan) == [
+        {name: value for name, value in result.items() if name != "versions"}
+        for result in here.finished(plan)
+    ]
+    return told[1]
+
+
+def test_a_failure_is_told_until_the_phase_is_tried_again(plan, tmp_path, mlflow):
+    one, two, *others = plan.trials
+    for trial in others:
+        train(plan, trial, 3, finish=True, seconds=0.1 + 0.2, versions={"torch": "2"})
+    train(plan, one, 2)
+    folder_of(plan, one).fail('pretrain: Diverged:\n"loss" is nan, 5 % in', "a traceback")
+    experiment = Experiment(mlflow, plan, turn=None)
+    experiment.look()
+    trials = require_same_report(plan, tmp_path)
+    assert trials.count("finished") == 2 and "is nan, 5 % in" in trials and "missing" in trials
+    train(plan, one, 4, first=2)
+    experiment.look()
+    assert "failed" not in require_same_report(plan, tmp_path)
+    for trial in (one, two):
+        train(plan, trial, 4, first=4, finish=True)
+    experiment.look()
+    assert require_same_report(plan, tmp_path).count("finished") == 4
+    assert not [k for run in mlflow.active().values() for k in run.data.tags if "fail" in k]
+    assert "versions" not in str([run.data.tags for run in mlflow.active().values()])
+
+
+def test_a_new_driver_leaves_a_failed_run_as_it_is(plan, tmp_path, mlflow):
+    trial = plan.trials[0]
+    train(plan, trial, 2)
+    folder_of(plan, trial).fail("pretrain: Diverged: loss is nan", "")
+    Experiment(mlflow, plan, turn=None).look()
+    mlflow.calls.clear()
+    Experiment(mlflow, plan, turn=None).look()
+    (run,) = mlflow.active().values()
+    assert run.info.status == "FAILED"
+    assert not {"update_run", "set_terminated", "delete_tag"} & set(mlflow.calls)
+    train(plan, trial, 3, first=2, finish=True)
+    Experiment(mlflow, plan, turn=None).look()
+    assert run.info.status == "FINISHED" and "error" not in run.data.tags
+    require_same_report(plan, tmp_path)
+
+
+def test_a_damaged_result_is_a_failure_there_too(plan, tmp_path, mlflow):
+    for trial in plan.trials:
+        train(plan, trial, 3, finish=True)
+    folder = folder_of(plan, plan.trials[0])
+    folder.files.write(f"{folder.name}/result.json", b"{")
+    experiment = Experiment(mlflow, plan, turn=None)
+    experiment.look()
+    assert "is damaged" in require_same_report(plan, tmp_path)
+    assert "is damaged" in experiment.trouble
+
+
+@pytest.mark.parametrize("lacking", [TAG, (TAG, PHASES)], ids=["results", "phases"])
+def test_what_an_older_version_has_logged_is_brought_up_to_date(plan, tmp_path, mlflow, lacking):
+    for trial in plan.trials:
+        train(plan, trial, 3, finish=True)
+    Experiment(mlflow, plan, turn=None).look()
+    for run in mlflow.runs.values():
+        run.data.tags = {k: v for k, v in run.data.tags.items() if not k.startswith(lacking)}
+        run.info.start_time = run.info.end_time = 0
+    points = {name: set(run.points) for name, run in mlflow.active().items()}
+    with pytest.raises(UserError) as said:
+        MlflowReadings(plan, tmp_path)
+    assert str(said.value) == (
+        "http://fake: 4 runs of x were logged by an older version, which said too little: "
+        "run the study once more where its store is"
+    )
+    Experiment(mlflow, plan, turn=None).look()
+    require_same_report(plan, tmp_path)
+    assert {name: run.points for name, run in mlflow.active().items()} == points
+    assert {run.info.status for run in mlflow.active().values()} == {"FINISHED"}
+    mlflow.calls.clear()
+    Experiment(mlflow, plan, turn=None).look()
+    assert set(mlflow.calls) == {"get_experiment_by_name", "set_experiment_tag", "search_runs"}
+
+
+def test_a_phase_that_is_trained_again_tells_its_new_result(plan, tmp_path, mlflow):
+    for trial in plan.trials:
+        train(plan, trial, 3, finish=True)
+    Experiment(mlflow, plan, turn=None).look()
+    folder = folder_of(plan, plan.trials[0])
+    folder.files.remove(f"{folder.name}/result.json")  # `store verify --mend`
+    experiment = Experiment(mlflow, plan, turn=None)
+    experiment.look()
+    assert require_same_report(plan, tmp_path).count("missing") == 1
+    folder.finish({**RESULT, "seconds": 7.25})
+    experiment.look()
+    assert "7.25" in require_same_report(plan, tmp_path)
+    assert sorted(p for run in mlflow.active().values() for p in run.points if "/" in p[0]) == (
+        sorted(p for points in journals(plan).values() for p in points)
+    )
+
+
+def test_one_query_whatever_the_number_of_runs(plan, tmp_path, mlflow, monkeypatch):
+    for trial in plan.trials:
+        train(plan, trial, 1, finish=True)
+    Experiment(mlflow, plan, turn=None).look()
+    mlflow.calls.clear()
+    require_same_report(plan, tmp_path)
+    assert mlflow.calls == ["get_experiment_by_name", "search_runs"]
+    monkeypatch.setattr(runs_module, "PAGE", 3)
+    mlflow.calls.clear()
+    require_same_report(plan, tmp_path)
+    assert mlflow.calls == ["get_experiment_by_name", "search_runs", "search_runs"]
+
+
+def test_links_lead_to_the_runs(plan, tmp_path, mlflow):
+    for trial in plan.trials[:3]:
+        train(plan, trial, 1, finish=True)
+    tracker = Tracker([plan], tmp_path)
+    tracker._connect = lambda: [Experiment(mlflow, plan, turn=None)]
+    assert tracker.links("x") == {}
+    tracker.start()
+    tracker.finish()
+    links = tracker.links("x")
+    assert links == MlflowReadings(plan, tmp_path).links() and tracker.links("y") == {}
+    assert list(links) == [
+        ",".join(trial.result_id) for trial in plan.cells if trial.result_id[0] in str(links)
+    ]
+    page = "http://fake/#/experiments/1/runs/run0?workflowType=machine_learning"
+    assert len(links) == 3 and page in links.values()
+    mlflow.away = True
+    away = Tracker([plan], tmp_path)
+    away._connect = tracker._connect
+    away.start()
+    away.finish()
+    assert away.links("x") == {}
+
+
+def test_a_result_too_long_for_a_tag_keeps_its_numbers():
+    result = {"test_acc1": 1 / 3, "curve": list(range(LIMIT)), "versions": {"torch": "2"}}
+    assert packed(result) == '{"test_acc1":0.3333333333333333}'
+    assert json.loads(packed({"curve": [1, 2], "loss": 0.1})) == {"curve": [1, 2], "loss": 0.1}
+
+
+def test_errors_are_one_line(plan, tmp_path, mlflow, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = ["report", str(plan.study.path), "--from", "mlflow"]
+    mlflow.away = True
+    assert main(command) == 2
+    expected = "http://fake: cannot read MLflow: API request to http://127.0.0.1:1 failed: "
+    assert capsys.readouterr().err == expected + "nobody answers\n"
+    mlflow.away = False
+    mlflow.get_experiment_by_name = lambda name: None
+    mlflow.search_experiments = lambda: [
+        SimpleNamespace(name="xy"),
+        SimpleNamespace(name="Default"),
+    ]
+    assert main(command) == 2
+    assert capsys.readouterr().err == 'http://fake: unknown experiment "x" (did you mean "xy"?)\n'
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///other.db")
+    assert main(command) == 2
+    said = f"{tmp_path}/other.db: there is no such file, so no study to report of\n"
+    assert capsys.readouterr().err == said and not list(tmp_path.glob("*.db*"))
+
+
+def the_story_of_a_toy(write_study, tmp_path):
+    """Trained, shown, one seed failed, grown: at each stage both reports say the same."""
+    torch.set_num_threads(1)
+    store = tmp_path / "store"
+
+    def stage(study, broken=None):
+        plan = plan_study(write_study(study), store=store)
+        for trial in plan.missing():
+            if trial.result_id == broken:
+                phase = trial.phases[0]
+                phase.folder(plan.store).begin(phase.document)
+                phase.folder(plan.store).fail("pretrain: OutOfMemory: 80 GB", "")
+            else:
+                assert run_trial(trial, store) is None
+        tracker = Tracker([plan], tmp_path)
+        tracker.start()
+        tracker.close({}, {})
+        assert tracker.trouble is None
+        return require_same_report(plan, tmp_path)
+
+    few = PROBED.replace("seeds: 2", "seeds: 1")
+    broken = plan_study(write_study(few), store=store).trials[0].result_id
+    assert "OutOfMemory" in stage(few, broken)
+    grown = PROBED.replace("[0.5, 0.75]", "[0.5, 0.75, 0.9]")
+    assert stage(grown).count(",finished,") == 10  # 3 levels, 2 references, 2 seeds
+    plan = plan_study(write_study(grown), store=store)
+    write_report(plan, tmp_path / "from_store")
+    command = ["report", str(plan.study.path), "--from", "mlflow", "--store", "nowhere"]
+    assert main(command) == 0 and not (tmp_path / "nowhere").exists()
+    for name in ("table.csv", "trials.csv", "table.md"):
+        ours, theirs = (tmp_path / place / name for place in ("reports/x", "from_store"))
+        assert ours.read_bytes() == theirs.read_bytes()
+    other = plan_study(write_study(STUDY.replace("0.75", "0.6")), store=store)
+    assert require_same_report(other, tmp_path).count("missing") == 2  # never run, never shown
+
+
+def test_the_report_of_a_database_is_the_stores(write_study, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    the_story_of_a_toy(write_study, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_report_of_a_server_is_the_stores(write_study, tmp_path, monkeypatch):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.chdir(tmp_path)
+    server = serve(tmp_path, port)
+    try:
+        the_story_of_a_toy(write_study, tmp_path)
+    finally:
+        kill(server)
