@@ -66,7 +66,7 @@ def work_of(plans: Sequence[Plan], todo: Iterable[Trial], store: Store) -> Work:
     rows = rows_of(plans)
     if not rows:
         return Work(trials=list(todo))
-    owners = owners_of(plans, rows)
+    owners = owners_of(plans)
     names = {(t.id, seed): one.name for ts in rows for t in ts for seed, one in t.trials.items()}
     parts = [part for part in split(todo, owners, names) if unfinished(part, store)]
     parts.sort(key=lambda part: owners[part.id] is not None)  # what is shared comes first
@@ -96,14 +96,14 @@ def rows_of(plans: Sequence[Plan]) -> list[list[Try]]:
     return list(found.values())
 
 
-def owners_of(plans: Sequence[Plan], rows: Sequence[Sequence[Try]]) -> dict[str, Key | None]:
+def owners_of(plans: Sequence[Plan]) -> dict[str, Key | None]:
     """The try that each phase belongs to; None where it is wanted by several, or without one."""
-    searching = {each.id for tries in rows for each in tries}
     owners: dict[str, Key | None] = {}
     for plan in plans:
         for row in (*plan.rows, *plan.references):
+            searches = len({each.id for each in row.tries}) > 1
             for each in row.tries:
-                owner = each.id if each.id in searching else None
+                owner = each.id if searches else None
                 for identity in (i for ids in each.id for i in ids):
                     if owners.setdefault(identity, owner) != owner:
                         owners[identity] = None
