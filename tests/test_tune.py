@@ -314,8 +314,6 @@ def test_lanes_get_a_try_when_the_search_asks_and_its_pre_training_is_there(plan
     assert task.number == one.first[0] and queue.next("0.9") == WAIT
     assert queue.next("0.9", Outcome(task.number)) == WAIT
     assert queue.follow(one.first).ended == {task.number: None}
-    queue.release()
-    assert queue.next("0.9").number == one.rest[0] or True
 
 
 def test_a_try_that_is_dropped_ends_without_a_failure(planned):
@@ -341,7 +339,7 @@ def test_a_queue_that_is_killed_holds_again_what_is_held(planned):
     assert again.follow([5]) is None
     again.drop([5])
     again.restore(work.trials, {0: None, 1: None, 2: None, 3: None}, {}, work.held)
-    assert again.snapshot().ended[-1] == (5, DROPPED)
+    assert dict(again.snapshot().ended)[5] == DROPPED
     assert again.next("0.1") == WAIT
     again.follow([6])
     assert again.next("0.1").number == 6
@@ -372,16 +370,9 @@ def test_asha_stops_the_worst_of_a_row_and_never_at_the_last_epoch():
     assert said == {"a": "CONTINUE", "b": "STOP", "c": "STOP"}
 
 
-FOLLOWING = "ray::Following"
-
-
 @pytest.mark.slow
 def test_a_search_that_is_killed_goes_on(tmp_path):
     path = write_place(tmp_path, STUDY, epochs=2)
-    recipe = path.parent / "recipes" / "toy.yaml"
-    recipe.write_text(
-        recipe.read_text().replace("linear_probe:\n", "linear_probe:\n  momentum: 0.8\n")
-    )
     driver = start(tmp_path, "--lanes", "2")
     wait_for(lambda: len(list(tmp_path.glob("store/linear_probe/*/result.json"))) >= 4, "tries")
     os.killpg(driver.pid, signal.SIGKILL)
