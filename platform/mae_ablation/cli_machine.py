@@ -53,7 +53,7 @@ def do_ui(arguments: argparse.Namespace) -> int:
 
 
 def add_doctor(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Checks this machine before a study does. Exit status 1: something FAILs."
+    parser.description = "Checks this machine. Exit status 1: something FAILs."
     parser.epilog = DOCTOR_EXAMPLES
     add_store(parser)
     parser.add_argument("--start", action="store_true", help="start Ray and stop it again")

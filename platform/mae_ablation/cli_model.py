@@ -11,13 +11,14 @@ RECONSTRUCT_EXAMPLES = """examples:
   %(prog)s --checkpoint 3f2a9c \\
       --image cat.jpg dog.jpg
   an official checkpoint:
-  %(prog)s --checkpoint mae_visualize_vit_base.pth \\
-      --image cat.jpg --mask-ratio 0.9
+  %(prog)s --image cat.jpg \\
+      --checkpoint mae_visualize_vit_base.pth
 """
 EXPORT_EXAMPLES = """examples:
-  %(prog)s --checkpoint 3f2a9c --out vit.safetensors
-  %(prog)s --checkpoint 3f2a9c --out mae.pth \\
-      --format official
+  %(prog)s --checkpoint 3f2a9c \\
+      --out vit.safetensors
+  %(prog)s --checkpoint 3f2a9c \\
+      --out mae.pth --format official
 """
 MASKS_EXAMPLES = """examples:
   %(prog)s --out masks.png
@@ -42,6 +43,7 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
 
 
 def add_reconstruct(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "%(prog)s --checkpoint C\n       --image FILE... [flags]"
     parser.epilog = RECONSTRUCT_EXAMPLES
     add_checkpoint(parser)
     parser.add_argument("--image", nargs="+", type=Path, required=True, metavar="FILE")

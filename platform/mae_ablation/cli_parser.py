@@ -36,4 +36,4 @@ class Parser(argparse.ArgumentParser):
         if not flags:
             return f'unexpected "{rest[0]}"'
         name = flags[0].split("=")[0]
-        return unknown("flag", name, re.findall(r"--[\w-]+", self.format_usage()))
+        return unknown("flag", name, re.findall(r"--[\w-]+", self.format_help()))

@@ -24,46 +24,48 @@ from mae_ablation.study.estimate import estimate
 from mae_ablation.study.suite import load_all
 from mae_ablation.summary import settings_lines, trial_lines
 
+USAGE = "%(prog)s STUDY.yaml... [flags]"
 RUN_EXAMPLES = """examples:
   %(prog)s studies/mask_ratio.yaml
   only what is missing is run, with three seeds:
   %(prog)s studies/mask_ratio.yaml --seeds 3
   another scale, one field changed:
-  %(prog)s studies/paper.yaml --recipe cifar10 \\
-      --set pretrain.epochs=20
+  %(prog)s studies/paper.yaml \\
+      --recipe cifar10 --set pretrain.epochs=20
   what it will do and cost:
   %(prog)s studies/mask_ratio.yaml --plan
 """
 PLAN_EXAMPLES = """examples:
   %(prog)s studies/mask_ratio.yaml
   time training steps first, for a better estimate:
-  %(prog)s studies/mask_ratio.yaml --calibrate
+  %(prog)s studies/target.yaml --calibrate
   GPU-hours and money:
-  %(prog)s studies/paper.yaml --recipe imagenet \\
-      --gpus 1 --lanes 8 --price-per-gpu-hour 2
+  %(prog)s studies/paper.yaml \\
+      --recipe imagenet --gpus 1 --lanes 8 \\
+      --price-per-gpu-hour 2
 """
 REPORT_EXAMPLES = """examples:
   %(prog)s studies/mask_ratio.yaml
-  %(prog)s studies/*.yaml --seeds 3 --reports pages
+  %(prog)s studies/*.yaml --seeds 3
 """
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = RUN_EXAMPLES
+    parser.usage, parser.epilog = USAGE, RUN_EXAMPLES
     _add_everything(parser)
     parser.add_argument("--plan", action="store_true", help="print trials and cost, run nothing")
     parser.set_defaults(command=do_run)
 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Trials and cost of studies. Starts and writes nothing."
-    parser.epilog = PLAN_EXAMPLES
+    parser.description = "Trials and cost of studies; nothing is run."
+    parser.usage, parser.epilog = USAGE, PLAN_EXAMPLES
     _add_everything(parser)
     parser.set_defaults(command=do_plan)
 
 
 def add_report(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = REPORT_EXAMPLES
+    parser.usage, parser.epilog = USAGE, REPORT_EXAMPLES
     add_study(parser)
     parser.set_defaults(command=do_report)
 

@@ -84,12 +84,12 @@ def torch_device() -> Finding:
 
 def packages() -> Finding:
     """Versions within the ranges that the package asks for."""
-    from packaging.requirements import Requirement
-
     try:
+        from packaging.requirements import Requirement
+
         asked = [Requirement(line) for line in requires(DISTRIBUTION) or ()]
-    except PackageNotFoundError:
-        value = f"{DISTRIBUTION} is not installed, its versions are not known"
+    except (PackageNotFoundError, ImportError):  # `packaging` comes with Ray
+        value = f"{DISTRIBUTION} or its packages are not installed"
         return Finding(state=WARN, name="versions", value=value, remedy="pip install -e .")
     wrong = [
         fault for each in asked if each.marker is None and (fault := out_of_range(each.name, each))

@@ -11,7 +11,7 @@ SHM = Path("/dev/shm")
 
 
 def socket_path_left() -> int:
-    """Characters that Ray's socket paths have left under its temporary folder; below 0: too long."""
+    """Characters left for Ray's socket paths under its temporary folder; below 0: too long."""
     folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or tempfile.gettempdir()
     return SOCKET_AT_MOST - len(f"{folder}/ray") - BELOW
 

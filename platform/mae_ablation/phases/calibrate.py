@@ -188,13 +188,16 @@ def images_per_s(probe: Probe, device: str) -> float:
     """Images of one shape per second, as `speed.Work` counts them."""
     if probe.phase.kind == "linear_probe":
         return probe_images_per_s(probe, device)
-    each = step_s(step_times(probe.phase, probe.phase.recipe, device))
+    each = step_s(step_times(probe.phase, probe.phase.recipe, device), device)
     return getattr(probe.phase.recipe, probe.phase.kind).batch_size / each
 
 
-def step_s(times: Sequence[float]) -> float:
-    """Seconds of a step, the first ones left out. Their mean: a GPU is waited for now and then."""
+def step_s(times: Sequence[float], device: str) -> float:
+    """Seconds of a step, the first ones left out: the median, which a busy moment leaves alone; on
+    a GPU, which is waited for only now and then, the mean."""
     first = min(WARM_UP, len(times) - 2)
+    if device == "cpu":
+        return median(b - a for a, b in zip(times[first:], times[first + 1 :], strict=False))
     return (times[-1] - times[first]) / (len(times) - 1 - first)
 
 
@@ -210,7 +213,7 @@ def probe_images_per_s(probe: Probe, device: str) -> float:
     times = step_times(probe.phase, few, device)
     encode_s = (times[0] - began) / (images + probe.others)
     steps = settings.epochs * (probe.images // min(settings.batch_size, probe.images))
-    seconds = encode_s * (probe.images + probe.others) + steps * step_s(times)
+    seconds = encode_s * (probe.images + probe.others) + steps * step_s(times, device)
     return probe.images / seconds
 
 
