@@ -96,3 +96,133 @@ def test_ui_says_what_is_wrong(tmp_path):
         done, _ = call([*ui, "--port", str(port)], cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == f"ui: port {port} is busy: choose another with --port {port + 1}\n"
+
+
+# errors that are made on purpose: one line each, exit status 2 ------------------------------------
+
+
+@pytest.fixture
+def typed(tmp_path, monkeypatch, capsys):
+    """Types a command in a folder with studies/mask_ratio.yaml; returns the line it gets."""
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "mask_ratio.yaml").write_text("factors: {mask_ratio: [0.5, 0.75]}\n")
+    monkeypatch.chdir(tmp_path)
+
+    def type_(*words, file=None):
+        from mae_ablation.cli import main
+
+        if file is not None:
+            (tmp_path / "x.yaml").write_bytes(file)
+        status, said = main(words), capsys.readouterr()
+        assert status == 2, said.out
+        assert said.err.count("\n") == 1 and said.out == ""
+        return said.err.rstrip()
+
+    return type_
+
+
+STUDY_FILE = "studies/mask_ratio.yaml"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["rn"], 'unknown command "rn" (did you mean "run"?)'),
+        (["store", "lss"], 'unknown action "lss" (did you mean "ls"?)'),
+        (["run"], "the following arguments are required: STUDY.yaml"),
+        (["plan", STUDY_FILE, "--seed", "3"], 'unknown flag "--seed" (did you mean "--seeds"?)'),
+        (["ui", "extra"], 'unexpected "extra"'),
+        (["plan", STUDY_FILE, "--seeds", "0"], "--seeds: '0' is not a whole number from 1"),
+        (["plan", STUDY_FILE, "--lanes", "x"], "--lanes: 'x' is not a whole number from 1, and"),
+        (["plan", STUDY_FILE, "--lanes"], "--lanes: expected one argument"),
+        (["plan", STUDY_FILE, "--gpus", "1.5"], "'1.5' is no part of a GPU and no number of them"),
+        (["plan", STUDY_FILE, "--phases", "finetun"], '(did you mean "finetune"?)'),
+        (["plan", STUDY_FILE, "--recipe", "laptp"], 'unknown recipe "laptp"'),
+        (["plan", STUDY_FILE, "--price-per-gpu-hour", "x"], "'x' is not a price"),
+        (["plan", STUDY_FILE, "--price-per-gpu-hour", "2"], "no GPU is asked for: --gpus 1"),
+        (["plan", STUDY_FILE, "--address", "a", "--calibrate"], "it times this machine"),
+        (["run", STUDY_FILE, "--local", "--address", "a"], "not allowed with argument --local"),
+        (["ui", "--port", "0"], "'0' is not a port, 1 to 65535"),
+        (["plan", "studies/mask_rato.yaml"], f'(did you mean "{STUDY_FILE}"?)'),
+        (["plan", "mask_ratio"], f'(did you mean "{STUDY_FILE}"?)'),
+        (["plan", "zebra.yaml"], "zebra.yaml: cannot read it: No such file or directory"),
+        (["plan", "studies"], "studies: cannot read it: a folder, not a file"),
+    ],
+)
+def test_a_slip_of_the_hand_gets_one_line(typed, words, message):
+    assert message in typed(*words)
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        (b"", "x.yaml:1: nothing in it; expected keys and values"),
+        (b"# a comment\n", "x.yaml:1: nothing in it; expected keys and values"),
+        (b"factors:\n\tmask_ratio: [0.5]\n", "x.yaml:2: not valid YAML: found character '\\t'"),
+        (b"title: caf\xe9\n", "x.yaml: cannot read it: not a text file in UTF-8"),
+        ("factors: 1\n".encode("utf-16"), "x.yaml: cannot read it: not a text file in UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_study_gets_one_line(typed, file, message):
+    assert typed("plan", "x.yaml", file=file).startswith(message)
+
+
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"], ids=["unix", "windows"])
+def test_files_from_windows_are_read(tmp_path, start, end):
+    from mae_ablation.study.document import read
+
+    (tmp_path / "x.yaml").write_bytes(start + b"title: a" + end + b"factors: {b: [1]}" + end)
+    document = read(tmp_path / "x.yaml")
+    assert document.data == {"title": "a", "factors": {"b": [1]}}
+    assert document.place("factors") == f"{tmp_path}/x.yaml:2"
+
+
+COMMANDS = ["", "run", "plan", "report", "reconstruct", "export", "masks", "data", "ui", "store"]
+COMMANDS += ["cluster", "doctor"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples_and_can_be_read_at_60_columns(command, monkeypatch, capsys):
+    from mae_ablation.cli import main
+
+    monkeypatch.setenv("COLUMNS", "60")
+    with pytest.raises(SystemExit) as left:
+        main([*command.split(), "--help"], program="python -m platform")
+    text = capsys.readouterr().out
+    assert left.value.code == 0 and "examples:" in text
+    assert max(map(len, text.splitlines())) <= 60
+
+
+PLAN = [sys.executable, "-m", "mae_ablation", "plan"]
+
+
+def test_plan_is_run_with_the_flag_plan(tmp_path):
+    words = [MASK_RATIO, "--seeds", "2", "--store", str(tmp_path)]
+    assert call([*PLAN, *words])[0].stdout == call([*RUN, *words, "--plan"])[0].stdout
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    shell = f"set -o pipefail; {' '.join(PLAN)} studies/paper.yaml --seeds 99 | head -1"
+    done, _ = call(["bash", "-c", shell])
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"NO_COLOR": "1"},
+        {"COLUMNS": "50"},
+        {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
+    ids=["no colour", "narrow", "ascii"],
+)
+def test_a_plan_on_a_poor_terminal(tmp_path, environment):
+    (tmp_path / "a.yaml").write_text(
+        f"title: Größe\nrecipe: {ROOT}/studies/recipes/laptop.yaml\nfactors: {{mask_ratio: [0.5]}}",
+        encoding="utf-8",
+    )
+    done, _ = call([*PLAN, str(tmp_path / "a.yaml"), "--store", str(tmp_path)], **environment)
+    assert done.returncode == 0, done.stderr
+    assert "Gr\\xf6\\xdfe" in done.stdout or "Größe" in done.stdout

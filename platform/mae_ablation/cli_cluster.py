@@ -5,14 +5,19 @@ import sys
 from pathlib import Path
 
 USER_ERROR = 2
+EXAMPLES = """examples:
+  %(prog)s template aws > cluster.yaml
+  %(prog)s check
+"""
 
 
 def add_cluster(parser: argparse.ArgumentParser) -> None:
     from mae_ablation.cluster.template import FILES
 
+    parser.epilog = EXAMPLES
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     template = commands.add_parser("template", help="print a cluster file to start from")
-    template.add_argument("name", choices=FILES)
+    template.add_argument("name", choices=FILES, metavar="NAME", help=f"one of {', '.join(FILES)}")
     template.set_defaults(command=do_template)
     check = commands.add_parser("check", help="what is unfinished or unsafe in a cluster file")
     check.add_argument("file", nargs="?", type=Path, default=Path("cluster.yaml"))

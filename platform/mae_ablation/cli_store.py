@@ -1,8 +1,6 @@
 """Command line of the store: `python -m platform store {ls, show, verify, gc}`."""
 
 import argparse
-import os
-import sys
 from pathlib import Path
 
 from mae_ablation import store_commands
@@ -14,11 +12,12 @@ EXAMPLES = """examples:
   %(prog)s ls
   %(prog)s show 3f2a9c
   %(prog)s verify --store s3://bucket/store
-  %(prog)s gc                 what no file in studies/ needs; --yes deletes it"""
+  what no file in studies/ needs; --yes deletes it:
+  %(prog)s gc
+"""
 
 
 def add_store_commands(parser: argparse.ArgumentParser, add_store) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLES
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     ls = actions.add_parser("ls", help="every phase, its size and state")
@@ -71,9 +70,6 @@ def require_store(store: str) -> None:
 
 
 def say(lines) -> int:
-    try:
-        for line in lines:
-            print(line)
-    except BrokenPipeError:  # `... | head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for line in lines:
+        print(line)
     return 0

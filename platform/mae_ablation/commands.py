@@ -6,18 +6,22 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from mae_ablation import machine as here
 from mae_ablation.data.catalog import facts, require_fit, require_present
 from mae_ablation.data.sets import SETS, location
+from mae_ablation.price import against, cost_lines
 from mae_ablation.store.folder import Store
 from mae_ablation.study.budget import with_budget
 from mae_ablation.study.errors import UserError
+from mae_ablation.study.estimate import Estimate, estimate
 from mae_ablation.study.plan import Plan, make_plan, missing, trials_of
 from mae_ablation.study.recipe import Recipe
+from mae_ablation.study.speed import Machine, Measured
 from mae_ablation.study.study import Study
-from mae_ablation.study.suite import Suite, load_all, suite_lines, suites_of
+from mae_ablation.study.suite import Suite, load_all, suites_of
 from mae_ablation.study.trial import Trial
 from mae_ablation.study.work import work_of
-from mae_ablation.summary import describe, ending, summary, together
+from mae_ablation.summary import ending, introduction
 
 
 def plan_studies(
@@ -105,6 +109,8 @@ def run_studies(
     workers: int = 1,
     batch_per_worker: int | None = None,
     accelerator: str | None = None,
+    calibrate: bool = False,
+    price: float | None = None,
 ) -> int:
     """Run what is missing of studies, show it in MLflow and write their reports.
 
@@ -116,6 +122,8 @@ def run_studies(
         workers: of each lane; they train one trial together.
         batch_per_worker: images a worker takes at a time, at most (default: its whole share).
         accelerator: type of GPU, as Ray names it.
+        calibrate: time training steps on this machine for the estimate.
+        price: of a GPU-hour, in any currency.
 
     Returns the number of trials that have no result.
 
@@ -135,7 +143,6 @@ def run_studies(
     from rich.console import Console
 
     from mae_ablation.cluster.lanes import Lanes, derivation, require_even_batches
-    from mae_ablation.cluster.session import cores
     from mae_ablation.tracking.tracker import Tracker
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
@@ -147,7 +154,10 @@ def run_studies(
         accelerator=accelerator,
     )
     require_even_batches(todo, asked_for)
-    console.print(introduction(studies, plans, lanes or cores()))
+    place = machine_of(lanes=lanes, workers=workers, gpus=gpus, local=address == "local")
+    known = calibrated(plans, place) if calibrate and todo else ()
+    cost = estimate(plans, machine=place, calibration=known)
+    console.print(introduction(studies, plans, cost=cost, price=price))
     baselines = {(plan.study.baseline, plan.study.phases): None for plan in plans}
     for baseline, kinds in baselines:
         for line in derivation(baseline, kinds, asked_for):
@@ -157,9 +167,14 @@ def run_studies(
     try:
         if not todo:
             tracker.start()
-        elif not run_missing(console, plans, todo, asked_for, store, tracker, address):
-            return len(todo)
-        return conclude(console, plans, tracker, reports, began, suites_of(studies))
+        else:
+            cost = run_missing(console, plans, todo, asked_for, store, tracker, address, cost)
+            if cost is None:
+                return len(todo)
+        unfinished = conclude(console, plans, tracker, reports, began, suites_of(studies))
+        if todo:
+            console.print(against(cost, time.monotonic() - began, price))
+        return unfinished
     except OSError as error:
         console.print(f"{error}: the same command goes on from what the store has")
         return len(todo) or 1
@@ -245,20 +260,55 @@ def require_token_files(trials: Sequence[Trial]) -> None:
             load_dalle(tokenizer.file, tokenizer.sha256)
 
 
-def introduction(studies: Sequence[Path], plans: Sequence[Plan], lanes: int) -> str:
-    """Summaries of some plans, and of all together where they are several."""
-    if len(plans) == 1:
-        return summary(plans[0], lanes)
-    parts = [*suite_lines(studies), *map(describe, plans), together(plans, lanes)]
-    return "\n\n".join(parts)
+def machine_of(
+    *, lanes: int | None = None, workers: int = 1, gpus: float = 0.0, local: bool = True
+) -> Machine:
+    """What studies would run on, as far as it is known before Ray is started.
+
+    Args:
+        lanes: None: as many as this machine has room for; elsewhere nobody knows yet, and it is
+            one.
+        local: whether they run on this machine.
+    """
+    if not local:
+        return Machine(lanes=lanes or 1, workers=workers, gpus=gpus)
+    room = here.gpus() / gpus if gpus else here.cores()
+    return Machine(
+        lanes=lanes or max(1, int(room) // workers),
+        workers=workers,
+        gpus=gpus,
+        processor=None if gpus else here.processor(),
+    )
+
+
+def calibrated(plans: Sequence[Plan], machine: Machine) -> list[Measured]:
+    """Speeds of the shapes that some plans' missing trials have, timed now on this machine.
+
+    Raises:
+        UserError: the data is not here, or a training step fails.
+    """
+    from mae_ablation.phases.calibrate import calibrate
+
+    todo = missing(trials_of(plans), plans[0].store)
+    for data in dict.fromkeys(trial.recipe.data for trial in todo):
+        require_present(data, f"--calibrate, data.name {data.name}")
+    return calibrate(todo, plans[0].data, machine, here.cores())
 
 
 def run_missing(
-    console, plans: Sequence[Plan], todo, lanes, store: Path | str, tracker, address: str
-) -> bool:
+    console,
+    plans: Sequence[Plan],
+    todo: Sequence[Trial],
+    lanes,
+    store: Path | str,
+    tracker,
+    address: str,
+    cost: Estimate,
+) -> Estimate | None:
     """Start Ray, the tracker and the lanes; show how they do until every trial has ended.
 
-    False: Ray died, which is said.
+    Returns what it was to cost on as many lanes as there are; on a cluster that is known, and
+    said, only here. None: Ray died, which is said.
 
     Raises:
         KeyboardInterrupt: the user asked to leave.
@@ -268,12 +318,17 @@ def run_missing(
     from mae_ablation.cluster.session import RayDied, ray_session
     from mae_ablation.commit import code_commit
 
+    done = len(trials_of(plans)) - sum(trial.source != "prepare" for trial in todo)
     work = work_of(plans, todo, Store(store))
     trials = work.trials
     try:
-        with Progress(console, len(trials)) as progress, ray_session(address):
+        progress = Progress(console, trials, done=done, seconds=cost.by_trial, store=Store(store))
+        with progress, ray_session(address):
             lanes, scales = fit_lanes(lanes, address)
             console.print(f"running {len(trials)} trials on {lanes}")
+            if lanes.count and lanes.count != cost.machine.lanes:
+                cost = estimate(plans, machine=replace(cost.machine, lanes=lanes.count))
+                console.print("\n".join(cost_lines(cost)))
             tracker.start()  # not before: Ray forks, and the tracker's thread imports
             tally = run_trials(
                 trials,
@@ -288,11 +343,11 @@ def run_missing(
     except RayDied as error:
         console.print(f"{error}; the same command goes on from the last checkpoints")
         console.file.flush()  # Ray may end this process before Python does
-        return False
+        return None
     if tally.stopped:
         raise KeyboardInterrupt
     record_failures(trials, tally.failed, Store(store))
-    return True
+    return cost
 
 
 def record_failures(trials: Sequence[Trial], failed: dict[int, str], store: Store) -> None:

@@ -4,13 +4,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mae_ablation.price import cost_lines
 from mae_ablation.study.cost import pretrain_flops
 from mae_ablation.study.design import design_line
-from mae_ablation.study.estimate import estimate
+from mae_ablation.study.estimate import Estimate, estimate
 from mae_ablation.study.evaluations import Finetune, Partial
 from mae_ablation.study.plan import Plan, missing, trials_of, unfinished
 from mae_ablation.study.presets import difference, size_of
 from mae_ablation.study.recipe import Recipe
+from mae_ablation.study.suite import suite_lines
 from mae_ablation.study.tune import tune_line
 
 
@@ -27,21 +29,43 @@ def some(names: Sequence[str], most: int = 20) -> str:
 
 def summary(plan: Plan, lanes: int) -> str:
     """A plan in a few lines: how many trials and why, what is there, what the rest costs."""
-    return "\n".join([describe(plan), *cost_lines([plan], lanes)])
+    return "\n".join([describe(plan), *cost_lines(estimate([plan], lanes))])
 
 
-def together(plans: Sequence[Plan], lanes: int) -> str:
+def introduction(
+    studies: Sequence[Path],
+    plans: Sequence[Plan],
+    lanes: int = 1,
+    *,
+    cost: Estimate | None = None,
+    price: float | None = None,
+) -> str:
+    """Summaries of some plans, and of all together where they are several.
+
+    Args:
+        studies: the files they are from.
+        lanes: where `cost` is not given.
+        cost: what they need, all together.
+        price: of a GPU-hour.
+    """
+    costs = cost_lines(cost or estimate(plans, lanes), price)
+    if len(plans) == 1:
+        return "\n".join([describe(plans[0]), *costs])
+    last = "\n".join([together(plans), *costs])
+    return "\n\n".join([*suite_lines(studies), *map(describe, plans), last])
+
+
+def together(plans: Sequence[Plan]) -> str:
     """What several studies need together, beneath their own lines."""
     trials = trials_of(plans)
     alone = sum(len(plan.trials) for plan in plans)
     todo = missing(trials, plans[0].store)
     pretrainings = sum(trial.source == "pretrain" for trial in trials)
-    lines = [
+    return (
         f"together: {counted(len(plans), 'study').replace('studys', 'studies')}, "
         f"{alone} trials - {alone - len(trials)} shared between studies = {len(trials)} "
         f"({counted(pretrainings, 'distinct pre-training')}), {len(todo)} to run"
-    ]
-    return "\n".join([*lines, *cost_lines(plans, lanes)])
+    )
 
 
 def describe(plan: Plan) -> str:
@@ -105,31 +129,6 @@ def budget_lines(plan: Plan) -> list[str]:
             f"image = {epochs * each / total:.2f} of its training"
         )
     return lines
-
-
-def cost_lines(plans: Sequence[Plan], lanes: int) -> list[str]:
-    """Time and disk of what is missing, and what the estimate rests on."""
-    cost = estimate(plans, lanes)
-    if not cost.seconds:
-        return []
-    basis = (
-        f"median of {cost.measured_on} finished pre-trainings"
-        if cost.measured_on
-        else "assumed, nothing measured yet"
-    )
-    return [
-        f"estimate: {in_time(cost.seconds)} on {counted(lanes, 'lane')} "
-        f"({cost.flops_per_s / 1e9:.0f} GFLOP/s each, {basis}), "
-        f"{cost.disk_bytes / 1e6:.0f} MB of checkpoints"
-    ]
-
-
-def in_time(seconds: float) -> str:
-    """Minutes, or hours or days where those are many."""
-    for unit, size in (("days", 86400), ("h", 3600)):
-        if seconds >= 3 * size:
-            return f"{seconds / size:,.0f} {unit}"
-    return f"{seconds / 60:.0f} min"
 
 
 def trial_lines(plan: Plan) -> str:

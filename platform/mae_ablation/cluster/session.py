@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from mae_ablation.machine import cores
 from mae_ablation.study.errors import UserError
 
 STARTS = 5  # Ray itself waits 30 s for its processes: too little on a busy machine
@@ -26,11 +27,6 @@ ENVIRONMENT = {
 
 class RayDied(Exception):
     """Ray is gone, and with it every lane; what they had saved is in the store."""
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 @contextmanager

@@ -1,8 +1,6 @@
 """Facts: what a result says about how it was made."""
 
-import os
 import platform as python_platform
-import re
 import resource
 import sys
 import time
@@ -11,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from mae_ablation import __version__
+from mae_ablation import __version__, machine
 from mae_ablation.phases.run import PhaseRun
 
 
@@ -40,12 +38,7 @@ def processor(device: str) -> str:
     """Name of the GPU, or of the CPU and its cores: what measured times are times of."""
     if device.startswith("cuda"):
         return torch.cuda.get_device_name()
-    cores = f"{os.cpu_count()} cores"
-    try:
-        found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-        return f"{found[1].strip()}, {cores}" if found else cores
-    except OSError:
-        return cores
+    return machine.processor()
 
 
 def reset_peak_memory(device: str) -> None:

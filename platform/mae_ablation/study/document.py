@@ -1,5 +1,6 @@
 """YAML files whose every value knows its line."""
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,23 +30,38 @@ def read(path: Path) -> Document:
     """Raises UserError for a file that cannot be read, is not YAML, or is not a mapping."""
     try:
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except FileNotFoundError:
+        raise UserError(f"cannot read it: {_not_there(path)}", str(path)) from None
+    except IsADirectoryError:
+        raise UserError("cannot read it: a folder, not a file: name its .yaml", str(path)) from None
     except OSError as error:
         raise UserError(f"cannot read it: {error.strerror}", str(path)) from None
     except UnicodeDecodeError:
-        raise UserError("cannot read it: not a text file", str(path)) from None
+        raise UserError("cannot read it: not a text file in UTF-8", str(path)) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        raise UserError(f"not valid YAML: {error.problem}", f"{path}:{line}") from None
+        remedy = ": indent with spaces" if "\\t" in str(error.problem) else ""
+        raise UserError(f"not valid YAML: {error.problem}{remedy}", f"{path}:{line}") from None
     except yaml.YAMLError:
         raise UserError("not valid YAML: forbidden characters", str(path)) from None
     if not isinstance(node, yaml.MappingNode):
-        raise UserError("expected keys and values, `key: value`", f"{path}:1")
+        empty = "nothing in it; " if node is None else ""
+        raise UserError(f"{empty}expected keys and values, `key: value`", f"{path}:1")
     lines: dict[Key, int] = {}
     try:
         return Document(path, _plain(node, (), path, lines), lines)
     except RecursionError:
         raise UserError("an alias that contains itself", str(path)) from None
+
+
+def _not_there(path: Path) -> str:
+    """What to say of a missing file: the one that was meant, beside it or in studies/."""
+    beside = [p for folder in (path.parent, Path("studies")) for p in sorted(folder.glob("*.yaml"))]
+    files = {each.stem: each for each in reversed(beside)}
+    near = difflib.get_close_matches(path.stem, files, n=1)
+    hint = f' (did you mean "{files[near[0]]}"?)' if near else ""
+    return f"No such file or directory{hint}"
 
 
 def _plain(node: yaml.Node, key: Key, path: Path, lines: dict[Key, int]):

@@ -1,16 +1,19 @@
 """Estimate: wall clock and disk of a plan's missing trials, before anything is started."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import median
 
-from mae_ablation.study.cost import encoder_flops, parameters, training_flops
+from mae_ablation.store.folder import Store
+from mae_ablation.study.cost import parameters
+from mae_ablation.study.packing import makespan
 from mae_ablation.study.plan import Plan, open_phases, trials_of
-from mae_ablation.study.trial import DataFacts, Phase, Trial, training_images
+from mae_ablation.study.speed import Machine, Measured, Speeds, measured, work_of
+from mae_ablation.study.trial import DataFacts, Phase, Trial
 
-ASSUMED_FLOPS_PER_S = 20e9  # one CPU lane on small models, until a pre-training has been measured
-START_S = 25  # Ray, torch and the lanes, from a cold start
-PROBE_S = 5  # training the classifier on cached features, laptop recipe
+START_S = 32.0  # Ray, torch and the lanes, until the first training step; measured on two cores
+TRIAL_S = 1.0  # between two trials of a lane: data, model, writing
+END_S = 8.0  # the reports, and MLflow's last points
+KNOWN_AT_MOST = 1000  # finished phases of a kind that are read: a store may hold many more
 CHECKPOINT_COPIES = 3 * 2  # weights and two moments of AdamW, in two checkpoints
 BYTES_PER_NUMBER = 4
 
@@ -20,51 +23,113 @@ class Estimate:
     """What the missing trials will take."""
 
     seconds: float
+    """wall clock, from the command to its end; 0: nothing is missing"""
     disk_bytes: float
-    flops_per_s: float
-    """of one lane"""
-    measured_on: int
-    """finished pre-trainings behind `flops_per_s`; 0: an assumption"""
+    machine: Machine
+    by_trial: dict[str, float]
+    """seconds of each missing trial in its lane, by id"""
+    basis: dict[str, float]
+    """seconds of training that rest on the same shape ("measured"), on other shapes ("scaled")
+    and on nothing ("assumed")"""
+    known: int
+    """phases whose time is known"""
+    calibrated: bool = False
+    """whether they were timed for this estimate, and not found in the store"""
+
+    @property
+    def gpus(self) -> float:
+        return self.machine.lanes * self.machine.workers * self.machine.gpus
+
+    @property
+    def gpu_hours(self) -> float:
+        """Of all the GPUs the lanes hold, for as long as the run takes."""
+        return self.gpus * self.seconds / 3600
 
 
-def estimate(plans: Sequence[Plan], lanes: int) -> Estimate:
-    """Seconds and bytes of the missing trials of some studies on so many lanes.
+def estimate(
+    plans: Sequence[Plan],
+    lanes: int | None = None,
+    *,
+    machine: Machine | None = None,
+    calibration: Sequence[Measured] = (),
+) -> Estimate:
+    """Seconds and bytes of the missing trials of some studies.
 
-    seconds = FLOPs / (FLOP/s of a lane) / lanes + start; the speed is the median of the store's
-    finished pre-trainings.
+    seconds = start + the lanes' last end, each taking the longest trial left + end. A phase takes
+    as long as those of its shape took that the store has; see study/speed.py for the others.
+
+    Args:
+        lanes: short for Machine(lanes=lanes).
+        machine: what the studies would run on.
+        calibration: measured instead of the store's finished phases.
     """
+    machine = machine or Machine(lanes=lanes or 1)
     store, data = plans[0].store, plans[0].data
     todo = open_phases(trials_of(plans), store)
-    measured = [result["flops_per_s"] for result in store.results("pretrain")] if todo else []
-    rate = median(measured) if measured else ASSUMED_FLOPS_PER_S
-    busy = sum(
-        phase_seconds(phase, trial, data, rate) for trial, phases in todo for phase in phases
-    )
+    kinds = {phase.kind for _, phases in todo for phase in phases}
+    known = calibration or (known_in(store, kinds, machine) if todo else [])
+    speeds = Speeds(known, machine)
+    basis = {"measured": 0.0, "scaled": 0.0, "assumed": 0.0}
+    by_trial = {
+        trial.id: TRIAL_S + _trial_seconds(trial, phases, data, speeds, basis)
+        for trial, phases in todo
+    }
     numbers = sum(
         parameters(trial.recipe, data.channels) for trial, _ in todo if trial.source == "pretrain"
     )
     return Estimate(
-        seconds=busy / min(lanes, len(todo)) + START_S if todo else 0.0,
+        seconds=START_S + packed([t for t, _ in todo], by_trial, machine.lanes) + END_S
+        if todo
+        else 0.0,
         disk_bytes=numbers * CHECKPOINT_COPIES * BYTES_PER_NUMBER,
-        flops_per_s=rate,
-        measured_on=len(measured),
+        machine=machine,
+        by_trial=by_trial,
+        basis=basis,
+        known=speeds.count,
+        calibrated=bool(calibration),
     )
 
 
-def phase_seconds(phase: Phase, trial: Trial, data: DataFacts, flops_per_s: float) -> float:
-    """Seconds of one phase, from a cold start."""
-    if phase.kind == "pretrain":
-        return trial.flops / flops_per_s
-    section = getattr(phase.recipe, phase.kind, None)
-    patches = phase.recipe.patches_at(getattr(section, "image_size", None))
-    encode = encoder_flops(phase.recipe, data.channels, patches)
-    if phase.kind in ("finetune", "partial", "scratch"):
-        images = getattr(phase.recipe, phase.kind).epochs * training_images(phase.recipe, data)
-        return images * training_flops(encode) / flops_per_s
-    if phase.kind in ("pca", "tokenizer"):
-        return PROBE_S
-    probe = phase.recipe.linear_probe
-    again = phase.kind == "linear_probe" and probe.protocol == "paper"
-    passes = probe.epochs if again else 1
-    images = data.train_images + data.test_images
-    return PROBE_S + passes * images * encode / flops_per_s
+def packed(trials: Sequence[Trial], seconds: dict[str, float], lanes: int) -> float:
+    """Seconds until lanes are done with some trials, in their order."""
+    place = {trial.id: number for number, trial in enumerate(trials)}
+    needs = {
+        place[trial.id]: place[trial.needs.id]
+        for trial in trials
+        if trial.needs and trial.needs.id in place
+    }
+    return makespan([seconds[trial.id] for trial in trials], lanes, needs=needs)
+
+
+def _trial_seconds(
+    trial: Trial, phases: Iterable[Phase], data: DataFacts, speeds: Speeds, basis: dict[str, float]
+) -> float:
+    """Seconds of a trial's open phases; adds them to what they rest on."""
+    total = 0.0
+    for phase in phases:
+        seconds, rests_on = speeds.seconds(work_of(phase, trial.source, data))
+        basis[rests_on] += seconds
+        total += seconds
+    return total
+
+
+def known_in(store: Store, kinds: Iterable[str], machine: Machine) -> list[Measured]:
+    """Speeds of a store's finished phases of some kinds, and of pre-trainings, on such a machine.
+
+    On a processor of another name only where there are none of this one.
+    """
+    results = [
+        result
+        for kind in sorted({"pretrain", *kinds})
+        for result in some_results(store, kind)
+        if machine.like(result)
+    ]
+    here = [r for r in results if r.get("processor") in (machine.processor, None)]
+    return [each for result in here or results if (each := measured(result))]
+
+
+def some_results(store: Store, kind: str) -> list[dict]:
+    """Results of a kind, of folders evenly spread over the sorted names where there are many."""
+    folders = store.folders(kind)
+    every = -(-len(folders) // KNOWN_AT_MOST) or 1
+    return [result for folder in folders[::every] if (result := folder.result())]

@@ -1,0 +1,165 @@
+"""Flags that several commands have, each defined once, and how their values are read."""
+
+import argparse
+from pathlib import Path
+
+from mae_ablation.study.errors import unknown
+from mae_ablation.study.recipe_file import PHASES
+
+STUDY = ("studies", "store", "recipe", "changes", "seeds", "phases")
+LANES = ("lanes", "gpus", "workers", "batch_per_worker", "accelerator")
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--store", default="store", help="folder or s3://...; default: ./store")
+
+
+def add_reports(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--reports", type=Path, default=Path("reports"), help="default: ./reports")
+
+
+def add_study(parser: argparse.ArgumentParser) -> None:
+    """The study, what may be changed of it, and where its results lie."""
+    parser.add_argument("studies", nargs="+", type=Path, metavar="STUDY.yaml")
+    parser.add_argument("--recipe", help="another recipe than the study's: a name or a file")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        dest="changes",
+        help="change a field of the recipe; may be given several times",
+    )
+    parser.add_argument("--seeds", type=positive, metavar="N", help="seeds 0 to N-1")
+    parser.add_argument(
+        "--phases",
+        type=phases,
+        default=(),
+        metavar="A,B",
+        help=f"instead of the study's, out of {', '.join(PHASES)}",
+    )
+    add_store(parser)
+    add_reports(parser)
+
+
+def add_lanes(parser: argparse.ArgumentParser) -> None:
+    """How many trials run side by side, and with what."""
+    parser.add_argument(
+        "--lanes",
+        type=lanes,
+        metavar="N|auto",
+        help="trials side by side (default: auto, as many as there is room for)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        default=1,
+        metavar="K",
+        help="of each lane: they train one trial together (default: 1)",
+    )
+    parser.add_argument(
+        "--gpus",
+        type=share,
+        default=0.0,
+        metavar="G",
+        help="of a GPU, for each worker (default: 0)",
+    )
+    parser.add_argument(
+        "--batch-per-worker",
+        type=positive,
+        metavar="N",
+        help="images a worker takes at a time, at most (default: its share of the batch)",
+    )
+    parser.add_argument("--accelerator", metavar="TYPE", help="of GPU, as Ray names it: A10G")
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """Where studies run."""
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--local", action="store_true", help="run on this machine")
+    place.add_argument("--address", metavar="A", help="run on the Ray cluster at this address")
+    place.add_argument(
+        "--cluster",
+        type=Path,
+        metavar="FILE",
+        help="run on the cluster that `ray up FILE` has started (default: cluster.yaml, if its "
+        "cluster is up)",
+    )
+
+
+def add_price(parser: argparse.ArgumentParser) -> None:
+    """What the estimate rests on, and what it is worth in money."""
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="time training steps on this machine for the estimate (seconds)",
+    )
+    parser.add_argument(
+        "--price-per-gpu-hour",
+        type=price,
+        metavar="P",
+        dest="price",
+        help="in any currency; the estimate then says the money",
+    )
+
+
+def named(arguments: argparse.Namespace, names: tuple[str, ...]) -> dict[str, object]:
+    """Some of the arguments, by the names the commands' functions have for them."""
+    return {name: getattr(arguments, name) for name in names}
+
+
+def positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def lanes(text: str) -> int | None:
+    if text == "auto":
+        return None
+    try:
+        return positive(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, and not auto") from None
+
+
+def port(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, 1 to 65535")
+    return int(text)
+
+
+def share(text: str) -> float:
+    value = number(text)
+    if value is None or (value > 1 and value != int(value)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no part of a GPU and no number of them")
+    return value
+
+
+def price(text: str) -> float:
+    value = number(text)
+    if value is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a price, a number from 0")
+    return value
+
+
+def number(text: str) -> float | None:
+    """A finite number from 0; None for any other text."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 <= value < float("inf") else None
+
+
+def phases(text: str) -> tuple[str, ...]:
+    names = text.split(",")
+    for name in names:
+        if name not in PHASES:
+            raise argparse.ArgumentTypeError(unknown("phase", name, PHASES))
+    return tuple(names)
+
+
+def heads(text: str) -> tuple[int, int]:
+    encoder, _, decoder = text.partition(",")
+    return positive(encoder), positive(decoder)

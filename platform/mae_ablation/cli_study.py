@@ -1,0 +1,163 @@
+"""Command line of studies: run, plan, report."""
+
+import argparse
+
+from mae_ablation.cli_flags import (
+    LANES,
+    STUDY,
+    add_lanes,
+    add_place,
+    add_price,
+    add_study,
+    named,
+)
+from mae_ablation.commands import (
+    calibrated,
+    introduction,
+    machine_of,
+    plan_studies,
+    require_writable,
+    run_studies,
+    source,
+)
+from mae_ablation.study.errors import UserError
+from mae_ablation.study.estimate import estimate
+from mae_ablation.study.suite import load_all, suites_of
+from mae_ablation.summary import settings_lines, trial_lines
+
+USAGE = "%(prog)s STUDY.yaml... [flags]"
+RUN_EXAMPLES = """examples:
+  %(prog)s studies/mask_ratio.yaml
+  only what is missing is run, with three seeds:
+  %(prog)s studies/mask_ratio.yaml --seeds 3
+  another scale, one field changed:
+  %(prog)s studies/paper.yaml \\
+      --recipe cifar10 --set pretrain.epochs=20
+  what it will do and cost:
+  %(prog)s studies/mask_ratio.yaml --plan
+"""
+PLAN_EXAMPLES = """examples:
+  %(prog)s studies/mask_ratio.yaml
+  time training steps first, for a better estimate:
+  %(prog)s studies/target.yaml --calibrate
+  GPU-hours and money:
+  %(prog)s studies/paper.yaml \\
+      --recipe imagenet --gpus 1 --lanes 8 \\
+      --price-per-gpu-hour 2
+"""
+REPORT_EXAMPLES = """examples:
+  %(prog)s studies/mask_ratio.yaml
+  %(prog)s studies/*.yaml --seeds 3
+  from the tracking server, without a store:
+  %(prog)s studies/mask_ratio.yaml --from mlflow
+"""
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    parser.usage, parser.epilog = USAGE, RUN_EXAMPLES
+    _add_everything(parser)
+    parser.add_argument("--plan", action="store_true", help="print trials and cost, run nothing")
+    parser.set_defaults(command=do_run)
+
+
+def add_plan(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Trials and cost of studies; nothing is run."
+    parser.usage, parser.epilog = USAGE, PLAN_EXAMPLES
+    _add_everything(parser)
+    parser.set_defaults(command=do_plan)
+
+
+def add_report(parser: argparse.ArgumentParser) -> None:
+    parser.usage, parser.epilog = USAGE, REPORT_EXAMPLES
+    add_study(parser)
+    parser.add_argument(
+        "--from",
+        choices=("store", "mlflow"),
+        default="store",
+        dest="source",
+        help="mlflow: from the tracking server (MLFLOW_TRACKING_URI) or ./mlflow.db, without a "
+        "store",
+    )
+    parser.set_defaults(command=do_report)
+
+
+def _add_everything(parser: argparse.ArgumentParser) -> None:
+    add_study(parser)
+    add_lanes(parser)
+    add_place(parser)
+    add_price(parser)
+
+
+def do_run(arguments: argparse.Namespace) -> int:
+    from mae_ablation.cluster.place import Cluster, Local, choose
+
+    if arguments.plan:
+        return do_plan(arguments)
+    require_gpus(arguments)
+    asked = named(arguments, STUDY)
+    wanted = {name: asked[name] for name in ("recipe", "changes", "seeds", "phases")}
+    load_all(arguments.studies, **wanted)  # its errors are said before a place is looked for
+    place = choose(arguments.address, arguments.cluster, arguments.local)
+    require_local(arguments, isinstance(place, Local))
+    print(place.line, flush=True)
+    options = {**named(arguments, (*LANES, "price")), "reports": arguments.reports}
+    if isinstance(place, Cluster):
+        from mae_ablation.submit import submit_studies
+
+        there = None if arguments.store == "store" else arguments.store
+        return submit_studies(cluster=place, **{**asked, **options, "store": there})
+    address = "local" if isinstance(place, Local) else place.address
+    unfinished = run_studies(**asked, **options, address=address, calibrate=arguments.calibrate)
+    return 1 if unfinished else 0
+
+
+def do_plan(arguments: argparse.Namespace) -> int:
+    """Without a look for a cluster that is up: only what the flags say."""
+    require_gpus(arguments)
+    elsewhere = bool(arguments.cluster or arguments.address not in (None, "local"))
+    require_local(arguments, not elsewhere)
+    plans = plan_studies(**named(arguments, STUDY))
+    shape = named(arguments, ("lanes", "workers", "gpus"))
+    machine = machine_of(**shape, local=not elsewhere)
+    known = calibrated(plans, machine) if arguments.calibrate else ()
+    cost = estimate(plans, machine=machine, calibration=known)
+    print(introduction(arguments.studies, plans, cost=cost, price=arguments.price))
+    if elsewhere and not arguments.lanes:
+        print("note: the cluster decides how many lanes there are; --lanes N is priced as such")
+    for plan in plans:
+        if len(plans) > 1:
+            print(f"\n{plan.study.name}")
+        print(settings_lines(plan.study.baseline, plan.study.phases))
+        print(trial_lines(plan))
+    return 0
+
+
+def require_gpus(arguments: argparse.Namespace) -> None:
+    """Raises UserError for a price of GPUs where none is asked for."""
+    if arguments.price is not None and not arguments.gpus:
+        raise UserError("no GPU is asked for: --gpus 1", "--price-per-gpu-hour")
+
+
+def require_local(arguments: argparse.Namespace, local: bool) -> None:
+    """Raises UserError for a calibration of another machine than the study's."""
+    if arguments.calibrate and not local:
+        raise UserError(
+            "it times this machine, the study runs on another: leave it out", "--calibrate"
+        )
+
+
+def do_report(arguments: argparse.Namespace) -> int:
+    from mae_ablation.report.index import write_overviews
+    from mae_ablation.report.report import write_report
+
+    require_writable(arguments.reports)
+    plans, readings = plan_studies(**named(arguments, STUDY)), {}
+    for plan in plans:
+        folder, where = arguments.reports / plan.study.experiment, source(arguments.source, plan)
+        files = write_report(plan, folder, **where)
+        readings[plan.study.experiment] = where.get("readings")
+        print("\n".join(map(str, files)))
+    suites = suites_of(arguments.studies)
+    pages = write_overviews(suites, plans, arguments.reports, readings=readings)
+    print("\n".join(map(str, pages)))
+    return 0

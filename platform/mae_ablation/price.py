@@ -1,0 +1,72 @@
+"""Price: what a run costs, in words; before it, and against the truth after it."""
+
+from mae_ablation.study.estimate import Estimate
+from mae_ablation.study.speed import PREPARATIONS
+
+
+def in_time(seconds: float) -> str:
+    """Minutes, or hours or days where those are many; seconds where it is not a minute and a
+    half."""
+    for unit, size in (("days", 86400), ("h", 3600)):
+        if seconds >= 3 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def cost_lines(cost: Estimate, price: float | None = None) -> list[str]:
+    """Time, disk, GPU-hours and money of what is missing, and what the time rests on."""
+    if not cost.seconds:
+        return []
+    lanes = cost.machine.lanes
+    lines = [
+        f"estimate: {in_time(cost.seconds)} on {lanes} lane{'s' * (lanes > 1)} "
+        f"({basis(cost)}), {size(cost.disk_bytes)} of checkpoints"
+    ]
+    if cost.gpus:
+        lines.append(gpu_line(cost, price))
+    return lines
+
+
+def size(number: float) -> str:
+    return f"{number / 1e6:,.0f} MB" if number < 1e10 else f"{number / 1e9:,.0f} GB"
+
+
+def basis(cost: Estimate) -> str:
+    """What the time rests on."""
+    if not cost.known:
+        return (
+            f"assumed, nothing like it measured yet: {cost.machine.assumed / 1e9:,.0f} GFLOP/s "
+            "a lane"
+        )
+    total = sum(cost.basis.values()) or 1.0
+    shares = {name: 100 * seconds / total for name, seconds in cost.basis.items()}
+    words = {"measured": "measured at the same shape", "scaled": "scaled from other shapes"}
+    words["assumed"] = f"assumed ({', '.join(PREPARATIONS)})"
+    parts = [f"{share:.0f} % {words[name]}" for name, share in shares.items() if share >= 0.5]
+    what = "calibrated shapes" if cost.calibrated else "finished phases"
+    return f"from {cost.known} {what}: {', '.join(parts)}"
+
+
+def gpu_line(cost: Estimate, price: float | None) -> str:
+    """The GPU-hours' derivation, and the money."""
+    m = cost.machine
+    line = (
+        f"GPU-hours: {m.lanes} lanes x {m.workers} worker{'s' * (m.workers > 1)} x {m.gpus:g} GPU "
+        f"x {cost.seconds / 3600:,.2f} h = {cost.gpu_hours:,.1f}"
+    )
+    if price is None:
+        return line
+    return f"{line}; x {price:g} = {price * cost.gpu_hours:,.2f}"
+
+
+def against(cost: Estimate, seconds: float, price: float | None = None) -> str:
+    """The estimate against the truth: what the next one is worth."""
+    line = (
+        f"estimated {in_time(cost.seconds)} ({basis(cost)}), took {in_time(seconds)} "
+        f"(x {seconds / cost.seconds:.2f})"
+    )
+    if cost.gpus:
+        hours = cost.gpus * seconds / 3600
+        line += f"; {hours:,.1f} GPU-hours"
+        line += f" x {price:g} = {price * hours:,.2f}" if price is not None else ""
+    return line

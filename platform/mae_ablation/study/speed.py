@@ -1,0 +1,180 @@
+"""Speed: FLOP/s of each kind of phase at each shape, as finished phases or a calibration have it.
+
+A phase's work is so many images of so many FLOPs each. Two phases of one kind with as many FLOPs
+per image have the same shape; how fast a shape is, is what is measured. What a classifier on
+frozen features costs beside its matrix products is counted as FLOPs, too: one rule for all.
+"""
+
+import math
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import median
+
+from mae_ablation.study.cost import encoder_flops, pretrain_flops, training_flops
+from mae_ablation.study.trial import DataFacts, Phase, training_images
+
+TRAININGS = ("pretrain", "finetune", "partial", "scratch")
+PREPARATIONS = {"pca": 0.02, "tokenizer": 2.6}
+"""Seconds per 1,000 training images and epoch of a lane of the laptop recipe's; measured"""
+ENCODED = 4 / 3
+"""Images encoded once for every training image: validation and test come on top"""
+HEAD_FLOPS = 85e3  # per image and epoch of a classifier on cached features: measured, laptop recipe
+ASSUMED = {"cpu": 20e9, "gpu": 10e12}
+"""FLOP/s of one CPU lane on small models, and of one GPU on a ViT, until something is measured"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """What a phase has to do."""
+
+    kind: str
+    images: float
+    flops: float
+    """per image, backward pass included"""
+
+
+def work_of(phase: Phase, source: str, data: DataFacts) -> Work:
+    """Work of a phase of a trial whose evaluations see `source`."""
+    recipe, kind = phase.recipe, phase.kind
+    images = training_images(recipe, data)
+    if kind == "pretrain":
+        flops = training_flops(pretrain_flops(recipe, data.channels))
+        return Work(kind=kind, images=recipe.pretrain.epochs * images, flops=flops)
+    section = getattr(recipe, kind, None)
+    patches = recipe.patches_at(getattr(section, "image_size", None))
+    encode = encoder_flops(recipe, data.channels, patches)
+    if kind in TRAININGS:
+        return Work(kind=kind, images=section.epochs * images, flops=training_flops(encode))
+    if kind in PREPARATIONS:
+        return Work(kind=kind, images=images, flops=0.0)
+    encode = 0.0 if source == "pixels" else encode
+    if kind == "knn":
+        return Work(kind=kind, images=images, flops=probe_flops(encode, 1, False))
+    probe = recipe.linear_probe
+    flops = probe_flops(encode, probe.epochs, probe.protocol == "paper")
+    return Work(kind=kind, images=images, flops=flops)
+
+
+def probe_flops(encode: float, epochs: int, afresh: bool) -> float:
+    """FLOPs per training image of a classifier on features; `afresh`: encoded in every epoch."""
+    return encode * (ENCODED + epochs if afresh else ENCODED) + epochs * HEAD_FLOPS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """One phase whose time is known."""
+
+    kind: str
+    flops: float
+    """per image"""
+    flops_per_s: float
+    lanes: int | None = None
+    """how many ran side by side; None: not said"""
+
+
+def measured(result: dict) -> Measured | None:
+    """A finished phase's speed; None where its result does not say it (an older version's)."""
+    kind, rate = result.get("phase"), result.get("images_per_s")
+    if not rate:
+        return None
+    if kind in TRAININGS:
+        flops = result.get("flops_per_image") or result.get("flops_per_s", 0.0) / rate
+    elif kind == "linear_probe" and "encoder_flops_per_image" in result:
+        encode, epochs = result["encoder_flops_per_image"], result["epochs"]
+        afresh = 0 < encode < result["flops_per_image"]
+        flops, rate = probe_flops(encode, epochs, afresh), rate / epochs
+    else:
+        return None
+    if not flops:
+        return None
+    return Measured(kind=kind, flops=flops, flops_per_s=flops * rate, lanes=result.get("lanes"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Machine:
+    """What a study would run on, as far as it matters to how long it takes."""
+
+    lanes: int = 1
+    workers: int = 1
+    """of each lane"""
+    gpus: float = 0.0
+    """of each worker"""
+    processor: str | None = None
+    """of the CPU; None: not known, as on a cluster"""
+
+    @property
+    def device(self) -> str:
+        return "gpu" if self.gpus else "cpu"
+
+    def like(self, result: dict) -> bool:
+        """Whether a result was made on such a device, by as many workers."""
+        device = "cpu" if result.get("device", "cpu") == "cpu" else "gpu"
+        return device == self.device and result.get("workers", 1) == self.workers
+
+    @property
+    def assumed(self) -> float:
+        """FLOP/s of a lane of which nothing is measured."""
+        share = min(self.gpus, 1.0) if self.gpus else 1.0
+        workers = self.workers if self.gpus else 1  # on one machine they share the cores
+        return ASSUMED[self.device] * share * workers
+
+
+class Speeds:
+    """FLOP/s by kind and shape."""
+
+    def __init__(self, known: Iterable[Measured], machine: Machine) -> None:
+        found: dict[str, list[Measured]] = defaultdict(list)
+        for each in known:
+            found[each.kind].append(each)
+        self._machine = machine
+        self._curves = {kind: curve(beside(some, machine.lanes)) for kind, some in found.items()}
+        self.count = sum(map(len, found.values()))
+        """phases whose time is known"""
+
+    def seconds(self, work: Work) -> tuple[float, str]:
+        """Seconds of a phase, and what they rest on: "measured", "scaled" or "assumed"."""
+        if work.kind in PREPARATIONS:
+            return PREPARATIONS[work.kind] * work.images / 1000, "assumed"
+        rate, basis = self._rate(work)
+        return work.images * work.flops / rate, basis
+
+    def _rate(self, work: Work) -> tuple[float, str]:
+        for kind in dict.fromkeys((work.kind, *TRAININGS)):
+            if points := self._curves.get(kind):
+                rate, exact = at(points, work.flops)
+                return rate, "measured" if exact and kind == work.kind else "scaled"
+        return self._machine.assumed, "assumed"
+
+
+def beside(known: list[Measured], lanes: int) -> list[Measured]:
+    """Those that ran beside as many others, if there are any: lanes share a machine's memory."""
+    same = [each for each in known if each.lanes in (lanes, None)]
+    return same or known
+
+
+def curve(known: Iterable[Measured]) -> list[tuple[float, float]]:
+    """Median FLOP/s of each shape, by FLOPs per image."""
+    found: dict[float, list[float]] = defaultdict(list)
+    for each in known:
+        found[round(each.flops)].append(each.flops_per_s)
+    return sorted((flops, median(rates)) for flops, rates in found.items())
+
+
+def at(points: list[tuple[float, float]], flops: float) -> tuple[float, bool]:
+    """FLOP/s at a shape, and whether it is a measured one.
+
+    Else halfway between all shapes' median and what lies between its two neighbours: neighbours
+    may have been measured in a bad hour, and the median is of shapes that are further away.
+    """
+    flops = round(flops)
+    place = bisect_left(points, (flops,))
+    if place < len(points) and points[place][0] == flops:
+        return points[place][1], True
+    if place in (0, len(points)):
+        near = points[min(place, len(points) - 1)][1]
+    else:
+        (low, slow), (high, fast) = points[place - 1 : place + 1]
+        near = slow + math.log(flops / low) / math.log(high / low) * (fast - slow)
+    return (near + median(rate for _, rate in points)) / 2, False

@@ -1,0 +1,181 @@
+"""What a study will take: from the store's own measurements, the packing and a calibration."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from conftest import ROOT
+
+from mae_ablation.commands import calibrated, machine_of, plan_study
+from mae_ablation.price import against, cost_lines
+from mae_ablation.study.estimate import END_S, START_S, TRIAL_S, estimate
+from mae_ablation.study.packing import makespan
+from mae_ablation.study.speed import Machine, Measured, Speeds, Work, at, measured, work_of
+from mae_ablation.summary import introduction
+
+STUDY = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
+LANE = Machine(lanes=2)
+
+
+@pytest.fixture
+def plan(write_study, tmp_path):
+    return plan_study(write_study(STUDY), store=tmp_path / "store")
+
+
+def known(flops, rate, kind="pretrain", lanes=2):
+    return Measured(kind=kind, flops=flops, flops_per_s=rate, lanes=lanes)
+
+
+def finish(plan, trial, seconds, **how):
+    """Leave results of a trial that took so long, as the phases write them."""
+    for phase in trial.phases:
+        work = work_of(phase, trial.source, plan.data)
+        result = {
+            "phase": phase.kind,
+            "device": "cpu",
+            "seconds": seconds,
+            "images_per_s": work.images / seconds,
+            "flops_per_image": work.flops,
+            "lanes": 2,
+            **how,
+        }
+        folder = phase.folder(plan.store)
+        folder.files.write(f"{folder.name}/result.json", json.dumps(result).encode())
+
+
+# lanes -------------------------------------------------------------------------------------------
+
+
+def test_the_last_trial_leaves_lanes_idle():
+    assert makespan([6, 5, 4], 2) == 9  # 15 / 2 would be 7.5
+    assert makespan([6], 8) == 6 and makespan([], 2) == 0
+
+
+def test_a_trial_waits_for_what_it_needs_and_others_go_first():
+    assert makespan([3, 5, 4], 2, needs={1: 0}) == 8  # 1 after 0, beside 2
+    assert makespan([3, 5], 2, needs={1: 0}) == 8
+
+
+def test_lanes_at_work_take_the_rest_when_they_are_free():
+    assert makespan([4], 2, busy=[10, 1]) == 10
+    assert makespan([], 2, busy=[7]) == 7
+
+
+# speed -------------------------------------------------------------------------------------------
+
+
+def test_a_shape_that_was_measured_is_as_fast_as_its_median():
+    speeds = Speeds([known(100, 10), known(100, 30), known(100, 20), known(400, 99)], LANE)
+    assert speeds.seconds(Work(kind="pretrain", images=4, flops=100)) == (20, "measured")
+
+
+def test_another_shape_lies_between_its_neighbours_and_the_median():
+    points = [(100, 10.0), (10_000, 30.0)]
+    assert at(points, 1000) == (20.0, False)
+    assert at(points, 10) == (15.0, False) and at(points, 1e6) == (25.0, False)
+
+
+def test_another_kind_of_training_is_scaled_and_nothing_at_all_is_assumed():
+    finetune = Work(kind="finetune", images=10, flops=100)
+    assert Speeds([known(100, 10)], LANE).seconds(finetune) == (100, "scaled")
+    assert Speeds([], LANE).seconds(finetune) == (1000 / 20e9, "assumed")
+    eight = Machine(lanes=1, workers=8, gpus=1.0)
+    assert Speeds([], eight).seconds(finetune) == (1000 / 80e12, "assumed")
+
+
+def test_results_of_as_many_lanes_are_preferred():
+    both = [known(100, 10, lanes=1), known(100, 40, lanes=2)]
+    assert Speeds(both, LANE).seconds(Work(kind="pretrain", images=4, flops=100))[0] == 10
+    assert Speeds(both[:1], LANE).seconds(Work(kind="pretrain", images=4, flops=100))[0] == 40
+
+
+def test_results_of_older_versions_and_of_other_kinds():
+    assert measured({"phase": "pca", "seconds": 1.0}) is None
+    assert measured({"phase": "linear_probe", "images_per_s": 9.0, "epochs": 3}) is None
+    old = {"phase": "pretrain", "images_per_s": 10.0, "flops_per_s": 50.0}
+    assert measured(old) == Measured(kind="pretrain", flops=5.0, flops_per_s=50.0)
+    assert LANE.like({}) and not LANE.like({"device": "NVIDIA A10G"})
+    assert not LANE.like({"workers": 2})
+
+
+# a study -----------------------------------------------------------------------------------------
+
+
+def test_a_second_seed_is_estimated_from_the_first(write_study, tmp_path, plan):
+    for trial in plan.trials:
+        seconds = {"pretrain": 100.0}.get(trial.source, 10.0)
+        finish(plan, replace(trial, phases=trial.phases[:1]), seconds)
+        if trial.source == "pretrain":
+            finish(plan, replace(trial, phases=trial.phases[1:]), 10.0)
+    for folder in plan.store.folders("linear_probe"):
+        result = folder.result()  # a classifier's result names the encoder's FLOPs
+        result |= {"epochs": 2, "encoder_flops_per_image": 0.0}
+        folder.files.write(f"{folder.name}/result.json", json.dumps(result).encode())
+    more = plan_study(tmp_path / "studies" / "x.yaml", store=tmp_path / "store", seeds=2)
+    cost = estimate([more], 2)
+    assert cost.basis["assumed"] == 0 and cost.basis["measured"] == pytest.approx(200)
+    trainings = [t.id for t in more.missing() if t.source == "pretrain"]
+    for trial in trainings:
+        assert 100 + TRIAL_S < cost.by_trial[trial] < 130
+    assert cost.seconds == pytest.approx(
+        START_S + END_S + max(cost.by_trial[trial] for trial in trainings), abs=30
+    )
+
+
+def test_nothing_missing_costs_nothing(plan):
+    for trial in plan.trials:
+        finish(plan, trial, 1.0)
+    cost = estimate([plan], 2)
+    assert cost.seconds == 0 and cost_lines(cost) == []
+
+
+def test_an_assumption_is_called_one(plan):
+    text = introduction([], [plan], cost=estimate([plan], machine=LANE))
+    assert "on 2 lanes (assumed, nothing like it measured yet: 20 GFLOP/s a lane)" in text
+
+
+def test_gpu_hours_and_money(plan):
+    cost = estimate([plan], machine=Machine(lanes=8, workers=2, gpus=0.5))
+    hour = replace(cost, seconds=3600.0)
+    (line,) = [line for line in cost_lines(hour, 3.0) if line.startswith("GPU-hours")]
+    assert line == "GPU-hours: 8 lanes x 2 workers x 0.5 GPU x 1.00 h = 8.0; x 3 = 24.00"
+
+
+def test_the_truth_is_held_against_the_estimate(plan):
+    cost = replace(estimate([plan], machine=LANE), seconds=540.0)
+    assert against(cost, 600.0) == (
+        "estimated 9 min (assumed, nothing like it measured yet: 20 GFLOP/s a lane), took 10 min "
+        "(x 1.11)"
+    )
+
+
+def test_a_cluster_s_estimate_does_not_know_this_machine():
+    assert machine_of(local=False) == Machine(lanes=1)
+    assert machine_of(lanes=64, gpus=1.0, local=False) == Machine(lanes=64, gpus=1.0)
+    assert machine_of().processor and machine_of().lanes >= 1
+
+
+# calibration -------------------------------------------------------------------------------------
+
+
+def test_a_calibration_times_the_phases_own_steps(plan):
+    found = calibrated([plan], Machine(lanes=1))
+    kinds = [each.kind for each in found]
+    assert kinds.count("pretrain") == 2 and "linear_probe" in kinds
+    assert all(1e6 < each.flops_per_s < 1e13 for each in found)
+    cost = estimate([plan], machine=Machine(lanes=1), calibration=found)
+    assert cost.calibrated and "calibrated shapes" in "\n".join(cost_lines(cost))
+
+
+def test_a_plan_without_calibration_imports_no_torch():
+    code = (
+        "import sys, mae_ablation.cli as c\n"
+        "assert c.main(['plan', 'studies/paper.yaml', '--gpus', '1',\n"
+        "               '--price-per-gpu-hour', '2']) == 0\n"
+        "assert not {'torch', 'ray', 'numpy', 'mlflow', 'rich'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "GPU-hours: 1 lanes x 1 worker x 1 GPU" in done.stdout.replace("1 lane ", "1 lanes ")

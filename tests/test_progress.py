@@ -1,0 +1,108 @@
+"""Progress: a study's state in a line, its trials in a table, a failure as soon as it happens."""
+
+import io
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from mae_ablation.cluster.progress import Progress
+from mae_ablation.cluster.queue import Lease
+from mae_ablation.cluster.remaining import Remaining
+from mae_ablation.cluster.tally import Tally
+from mae_ablation.commands import plan_study
+
+AT_WORK = {"phase": "pretrain", "epoch": 2, "epochs": 7, "loss": 0.5, "images_per_s": 900.0}
+AT_WORK |= {"seconds_left": 50.0}
+SECONDS = {"a": 100.0, "b": 100.0, "c": 40.0, "d": 40.0}
+
+
+def fakes():
+    label = "mask_sampling mask_sampling=block_50 seed"
+    return [SimpleNamespace(id=name, label=f"{label} {name}", phases=()) for name in SECONDS]
+
+
+@pytest.fixture
+def tally():
+    tally = Tally(trials=fakes(), wanted=2, live=2)
+    tally.running = {"0.1": Lease(0, 1, dict(AT_WORK)), "1.1": Lease(1)}
+    return tally
+
+
+def console(width, terminal=False):
+    options = {"highlight": False, "markup": False, "soft_wrap": True}
+    return Console(file=io.StringIO(), width=width, force_terminal=terminal, **options)
+
+
+def finish(tally, number, failure=None):
+    tally.ended[number] = failure
+    if failure:
+        tally.failed[number] = failure
+    else:
+        tally.finished.append(number)
+    tally.running = {lane: each for lane, each in tally.running.items() if each.number != number}
+
+
+def test_time_left_packs_what_waits_behind_what_runs(tally):
+    remaining = Remaining(tally.trials, SECONDS)
+    remaining.watch(tally, now=0.0)
+    assert remaining.left(tally, now=0.0) == 140
+    assert remaining.left(tally, now=60.0) == 90  # the phase itself says 50 more: then c
+    assert Remaining(tally.trials, {}).left(tally) is None
+
+
+def test_time_left_learns_from_what_was_measured(tally):
+    remaining = Remaining(tally.trials, SECONDS)
+    remaining.watch(tally, now=0.0)
+    finish(tally, 0)
+    remaining.watch(tally, now=200.0)  # twice as long as estimated; an estimate has a say, too
+    assert remaining.factor == pytest.approx((200 + 70) / (100 + 70))
+    tally.running = {"1.1": Lease(1, 1, {"seconds_left": 10.0}), "0.1": Lease(2)}
+    factor = remaining.factor
+    assert remaining.left(tally, now=200.0) == pytest.approx(10 + 40 * factor)
+
+
+def test_a_pipe_gets_a_few_plain_lines(tally):
+    out = console(80)
+    with Progress(out, tally.trials, done=9, seconds=SECONDS) as progress:
+        for _ in range(50):
+            progress.show(tally)
+    lines = out.file.getvalue().splitlines()
+    assert lines[0] == "starting Ray and the lanes ..."
+    assert lines[1] == "[0:00] 0/4 trials  2 running, 2 waiting, 9 cached, about 2:20 left"
+    assert lines[2].startswith("  lane 0: mask_sampling") and "epoch 2/7" in lines[2]
+    assert len(lines) == 3 and "\x1b" not in out.file.getvalue()
+
+
+def test_a_failure_is_said_when_it_happens_with_its_reason_and_place(write_study, tmp_path):
+    plan = plan_study(
+        write_study("recipe: toy\nfactors:\n  mask_ratio: [0.5]\n"), store=tmp_path / "store"
+    )
+    trials, out = plan.trials, console(60)
+    number = next(i for i, trial in enumerate(trials) if trial.source == "pretrain")
+    folder = trials[number].phases[0].folder(plan.store)
+    folder.begin({})
+    folder.fail("pretrain: loss is nan", "traceback")
+    tally = Tally(trials=trials, wanted=1, live=1)
+    with Progress(out, trials, store=plan.store) as progress:
+        progress.show(tally)
+        finish(tally, number, "pretrain: loss is nan")
+        progress.show(tally)
+        progress.show(tally)
+    text = out.file.getvalue()
+    assert text.count("FAILED mask_ratio=0.5 seed 0: pretrain: loss is nan") == 1
+    assert f"its log: {tmp_path}/store/{folder.name}/failure.json" in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_table_fits_the_terminal(tally, width):
+    out = console(width, terminal=True)
+    with Progress(out, tally.trials, done=9, seconds=SECONDS) as progress:
+        table = progress._table(tally)
+    plain = Console(file=io.StringIO(), width=width)
+    plain.print(table)
+    lines = plain.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    assert "2 running" in text and "2/7" in text and "0:50" in text
+    assert ("images/s" in text) == (width >= 100)
