@@ -30,6 +30,7 @@ def contents(
         "recipe": study.recipe_name,
         "changed": list(study.changed),
         "data": study.baseline.data.name,
+        "fingerprint": plan.data.fingerprint,
         "image_size": study.baseline.data.image_size,
         "epochs": study.baseline.pretrain.epochs,
         "seeds": list(study.seeds),

@@ -53,7 +53,7 @@ def _write_report(
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
         folder / "table.md": markdown(plan, told, results, readings.finished(plan)),
-        folder / "table.csv": csv(table.round(4)),
+        folder / "table.csv": csv(rounded(table)),
         folder / "trials.csv": csv(results.drop(columns="row").round(4)),
         folder / "table.tex": latex(plan, table, results),
     }
@@ -68,6 +68,11 @@ def _write_report(
     with atomic.replacing(report) as file:
         file.write(atomic.to_json(said))
     return files
+
+
+def rounded(table):
+    """Four decimals, six of a p: what is small of those is what is told."""
+    return table.round({name: 6 if name in ("p", "p_holm") else 4 for name in table.columns})
 
 
 def csv(frame) -> str:
