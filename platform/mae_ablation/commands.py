@@ -16,6 +16,7 @@ from mae_ablation.study.recipe import Recipe
 from mae_ablation.study.study import Study
 from mae_ablation.study.suite import Suite, load_all, suite_lines, suites_of
 from mae_ablation.study.trial import Trial
+from mae_ablation.study.work import work_of
 from mae_ablation.summary import describe, ending, summary, together
 
 
@@ -156,7 +157,7 @@ def run_studies(
     try:
         if not todo:
             tracker.start()
-        elif not run_missing(console, todo, asked_for, store, tracker, address):
+        elif not run_missing(console, plans, todo, asked_for, store, tracker, address):
             return len(todo)
         return conclude(console, plans, tracker, reports, began, suites_of(studies))
     except OSError as error:
@@ -252,7 +253,9 @@ def introduction(studies: Sequence[Path], plans: Sequence[Plan], lanes: int) -> 
     return "\n\n".join(parts)
 
 
-def run_missing(console, trials, lanes, store: Path | str, tracker, address: str) -> bool:
+def run_missing(
+    console, plans: Sequence[Plan], todo, lanes, store: Path | str, tracker, address: str
+) -> bool:
     """Start Ray, the tracker and the lanes; show how they do until every trial has ended.
 
     False: Ray died, which is said.
@@ -265,6 +268,8 @@ def run_missing(console, trials, lanes, store: Path | str, tracker, address: str
     from mae_ablation.cluster.session import RayDied, ray_session
     from mae_ablation.commit import code_commit
 
+    work = work_of(plans, todo, Store(store))
+    trials = work.trials
     try:
         with Progress(console, len(trials)) as progress, ray_session(address):
             lanes, scales = fit_lanes(lanes, address)
@@ -278,6 +283,7 @@ def run_missing(console, trials, lanes, store: Path | str, tracker, address: str
                 show=progress.show,
                 say=progress.say,
                 scales=scales,
+                searched=work.searched,
             )
     except RayDied as error:
         console.print(f"{error}; the same command goes on from the last checkpoints")

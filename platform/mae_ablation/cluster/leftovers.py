@@ -10,7 +10,10 @@ import signal
 
 
 def remove_leftovers() -> None:
-    """Remove this job's placement groups whose maker is dead."""
+    """Remove this job's placement groups whose maker is dead.
+
+    Ray calls the maker of those that the driver itself has made (Tune's) a dead actor, too.
+    """
     import ray
     from ray._private.state import state
     from ray._raylet import PlacementGroupID
@@ -22,7 +25,8 @@ def remove_leftovers() -> None:
     for row in state._connect_and_get_accessor().get_placement_group_table():
         group = PlacementGroupTableData.FromString(row)
         mine = group.creator_job_id.hex() == job and group.creator_actor_dead
-        if mine and group.state != PlacementGroupTableData.REMOVED:
+        made_by_driver = ray.ActorID(group.creator_actor_id).is_nil()
+        if mine and not made_by_driver and group.state != PlacementGroupTableData.REMOVED:
             with contextlib.suppress(ray.exceptions.RayError):
                 remove_placement_group(PlacementGroup(PlacementGroupID(group.placement_group_id)))
 

@@ -7,9 +7,10 @@ or found finished.
 """
 
 import heapq
+import itertools
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from mae_ablation.study.trial import Trial
@@ -19,6 +20,8 @@ BUSY_S = 5.0  # until a trial that another run is at work on is tried again
 WAIT = "wait"
 AGAIN = "again"
 WAITING, LEASED, ENDED = "waiting", "leased", "ended"
+DROPPED = "stopped by the search"
+"""failure of a trial that a search does not want any more; it is none"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +86,19 @@ class Snapshot:
     """why the study cannot go on"""
 
 
+@dataclass(frozen=True, slots=True)
+class Following:
+    """How trials that a search asked for are doing."""
+
+    ended: dict[int, str | None]
+    """failure by number, of those that have ended"""
+    stopping: bool
+    """whether the run is being left"""
+
+
 class TrialQueue:
-    """An actor. A trial waits for what it needs (a tokeniser, a PCA) while that is to be run."""
+    """An actor. A trial waits for what it needs (a tokeniser, a PCA, the pre-training that several
+    tries share) while that is to be run; one that a search decides on is held until it asks."""
 
     def __init__(self, trials: Sequence[Trial] | None = None) -> None:
         """`trials`: the driver gives them later (`restore`), as Ray warns of actors that can be
@@ -95,8 +109,11 @@ class TrialQueue:
         self._ready: list[int] = []  # a heap; entries that no longer wait are skipped
         self._aside: list[tuple[float, int]] = []  # a heap: when to try again, and what
         self._blocked: dict[int, list[int]] = defaultdict(list)  # by what they need
+        self._needy: set[int] = set()  # all of those
+        self._held: set[int] = set()  # until the search asks for them
+        self._dropped: set[int] = set()  # the search does not want them any more
         self._leases: dict[str, Lease] = {}
-        self._ended: list[tuple[int, str | None]] = []
+        self._ended: dict[int, str | None] = {}  # failure by number, in order
         self._deaths: dict[int, Deaths] = defaultdict(Deaths)
         self._owners: dict[int, str] = {}
         self._lanes: set[str] = set()
@@ -109,10 +126,15 @@ class TrialQueue:
     def _fill(self, trials: Sequence[Trial]) -> None:
         self._trials, self._waiting = trials, len(trials)
         self._state = [WAITING] * len(trials)
-        by_id = {trial.id: n for n, trial in enumerate(trials) if trial.source == "prepare"}
+        needed = {trial.needs.id for trial in trials if trial.needs}
+        by_id = {trial.id: n for n, trial in enumerate(trials) if trial.id in needed}
         for number, trial in enumerate(trials):
             need = by_id.get(trial.needs.id) if trial.needs else None
-            self._ready.append(number) if need is None else self._blocked[need].append(number)
+            if need is None:
+                self._ready.append(number)
+            else:
+                self._blocked[need].append(number)
+                self._needy.add(number)
 
     # what lanes call
 
@@ -139,7 +161,7 @@ class TrialQueue:
     def beat(self, lane: str, number: int, progress: dict) -> bool:
         """A lane at work says how its trial is doing; returns whether it is to stop."""
         self._lanes.add(lane)
-        if lane in self._gone:
+        if lane in self._gone or number in self._dropped:
             return True
         if self._trials is None:
             return self._stopping
@@ -160,7 +182,34 @@ class TrialQueue:
         """A lane finds that the study cannot go on."""
         self._refusal, self._stopping = reason, True
 
+    # what a search calls
+
+    def follow(self, numbers: Sequence[int]) -> Following | None:
+        """Hand out these trials, too, if that is not done yet; how they are doing.
+
+        None: the queue has just been started; to be asked again in a moment.
+        """
+        if self._trials is None:
+            return None
+        self.release(numbers)
+        ended = {number: self._ended[number] for number in numbers if number in self._ended}
+        return Following(ended, self._stopping)
+
+    def drop(self, numbers: Iterable[int]) -> None:
+        """End these trials, at work or not: the search does not want them any more."""
+        self._dropped.update(numbers)
+        for number in list(numbers) if self._trials is not None else ():
+            if self._state[number] == WAITING:
+                self._end(number, DROPPED)
+
     # what the driver calls
+
+    def release(self, numbers: Sequence[int] | None = None) -> None:
+        """Hand out these trials, or all, whatever the search says."""
+        for number in self._held & set(self._held if numbers is None else numbers):
+            self._held.discard(number)
+            if number not in self._needy:
+                heapq.heappush(self._ready, number)
 
     def lost(self, lane: str, reason: str, counts: bool = True) -> None:
         """The lane is gone: its trial waits for another, unless it has killed too many workers.
@@ -189,10 +238,17 @@ class TrialQueue:
         self._stopping = True
 
     def restore(
-        self, trials: Sequence[Trial], ended: dict[int, str | None], deaths: dict[int, Deaths]
+        self,
+        trials: Sequence[Trial],
+        ended: dict[int, str | None],
+        deaths: dict[int, Deaths],
+        held: frozenset[int] = frozenset(),
     ) -> None:
-        """What the driver knows, for a queue that knows nothing."""
+        """What the driver knows, for a queue that knows nothing. `held`: trials that wait until a
+        search asks for them."""
+        self._held = set(held)
         self._fill(trials)
+        self.drop(self._dropped)
         self._deaths.update(deaths)
         for number, failure in ended.items():
             self._end(number, failure)
@@ -203,7 +259,7 @@ class TrialQueue:
             knows=self._trials is not None,
             waiting=self._waiting,
             running=dict(self._leases),
-            ended=self._ended[since:],
+            ended=list(itertools.islice(self._ended.items(), since, None)),
             deaths={number: deaths for number, deaths in self._deaths.items() if deaths.all},
             lanes=self._lanes,
             refusal=self._refusal,
@@ -225,6 +281,9 @@ class TrialQueue:
         held = any(lease.number == number for lease in self._leases.values())
         if held or self._state[number] == ENDED:
             return
+        if number in self._dropped:
+            self._end(number, DROPPED)
+            return
         self._set(number, WAITING)
         if wait_s:
             heapq.heappush(self._aside, (time.monotonic() + wait_s, number))
@@ -235,7 +294,7 @@ class TrialQueue:
         """The first trial that is ready; else one that was busy some seconds ago."""
         while self._ready:
             number = heapq.heappop(self._ready)
-            if self._state[number] == WAITING:
+            if self._state[number] == WAITING and number not in self._held:
                 return number
         while self._aside and self._aside[0][0] <= time.monotonic():
             _, number = heapq.heappop(self._aside)
@@ -248,10 +307,11 @@ class TrialQueue:
         if self._state[number] == ENDED:
             return
         self._set(number, ENDED)
-        self._ended.append((number, failure))
+        self._ended[number] = failure
         if number in self._deaths and not self._deaths[number].all:
             del self._deaths[number]
         for other in self._blocked.pop(number, ()):
+            self._needy.discard(other)
             if failure is None:
                 heapq.heappush(self._ready, other)
             else:

@@ -24,6 +24,7 @@ from mae_ablation.cluster.tally import Tally
 from mae_ablation.store.files import files_at
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.trial import Trial
+from mae_ablation.study.work import Searched
 
 __all__ = ["Lanes", "RayDied", "cores", "fit_lanes", "ray_session", "run_trials"]
 
@@ -65,6 +66,7 @@ def run_trials(
     say: Callable[[str], None] = print,
     scales: bool = False,
     work: Callable[..., str | None] | None = None,
+    searched: Sequence[Searched] = (),
 ) -> Tally:
     """Run all trials in a Ray session, until they have ended or the user wants to leave.
 
@@ -74,6 +76,7 @@ def run_trials(
         say: told what happens to lanes, a line at a time.
         scales: whether the cluster starts nodes where they are asked for.
         work: stands in for run_trial, with its arguments.
+        searched: tries whose trials start when the search asks for them.
 
     Returns how they stand; `stopped` says whether the user left.
 
@@ -113,8 +116,9 @@ def run_trials(
     )
     try:
         with Interrupt() as interrupt, Demand(lanes, scales=scales) as demand:
+            search = start_search(searched, queue, place, notes, lanes.count or 1)
             try:
-                watch(tally, queue, kept, crew, demand, interrupt, show, say)
+                watch(tally, queue, kept, crew, demand, interrupt, show, say, search)
             except KeyboardInterrupt:
                 crew.leave(0.0)
                 raise
@@ -138,12 +142,15 @@ def watch(
     interrupt: Interrupt,
     show: Callable[[Tally], None],
     say: Callable[[str], None],
+    search: Any = None,
 ) -> None:
     """Until every trial has ended, or every lane has left."""
     while True:
-        look(tally, queue, kept)
+        look(tally, queue, kept, search)
         if tally.is_over:
             break
+        if search:
+            search.look(say)
         crew.reap(tally, say)
         if interrupt.asked and not tally.stopped:
             tally.stopped = True
@@ -160,16 +167,32 @@ def watch(
         show(tally)
         time.sleep(POLL_S)
     show(tally)
+    if search:
+        search.leave(LEAVE_S)
     crew.leave(0.0 if tally.stopped else LEAVE_S)
 
 
-def look(tally: Tally, queue: Any, kept: Any) -> None:
+def start_search(
+    searched: Sequence[Searched], queue: Any, store: str, notes: str, lanes: int
+) -> Any:
+    """The search over these tries, at work; None where there are none."""
+    if not searched:
+        return None
+    from mae_ablation.cluster.search import Search  # Ray Tune takes seconds to import
+
+    search = Search(searched, queue, store=store, notes=notes, lanes=lanes)
+    search.start()
+    return search
+
+
+def look(tally: Tally, queue: Any, kept: Any, search: Any = None) -> None:
     """Ask the queue how the trials stand; tell one that has just been started what is known.
 
     `kept`: reference of the trials, which are large.
     """
     if not tally.take(answer(queue.snapshot.remote(tally.since))):
-        queue.restore.remote(kept, tally.ended, tally.deaths)
+        held = search.held if search else frozenset()
+        queue.restore.remote(kept, tally.ended, tally.deaths, held)
         tally.take(answer(queue.snapshot.remote(tally.since)))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mae_ablation.cluster.queue import Deaths, Lease, Snapshot
+from mae_ablation.cluster.queue import DROPPED, Deaths, Lease, Snapshot
 from mae_ablation.study.trial import Trial
 
 
@@ -23,6 +23,8 @@ class Tally:
     """numbers, in order"""
     failed: dict[int, str] = field(default_factory=dict)
     """reason by number"""
+    dropped: list[int] = field(default_factory=list)
+    """numbers of those that the search does not want any more"""
     deaths: dict[int, Deaths] = field(default_factory=dict)
     entered: set[str] = field(default_factory=set)
     """lanes that have asked for a trial"""
@@ -64,6 +66,8 @@ class Tally:
             self._ended[number] = failure
             if failure is None:
                 self.finished.append(number)
+            elif failure == DROPPED:
+                self.dropped.append(number)
             else:
                 self.failed[number] = failure
         self.waiting, self.running = snapshot.waiting, snapshot.running

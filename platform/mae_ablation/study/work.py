@@ -5,33 +5,46 @@ is handed out first, for all, and then every try's evaluations by themselves, as
 them.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from mae_ablation.store.folder import Store
 from mae_ablation.study.plan import Plan, unfinished
 from mae_ablation.study.trial import Phase, Trial
+from mae_ablation.study.tries import Try
+
+Key = tuple[tuple[str, ...], ...]
+"""of a try: identities of all its phases"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Searched:
     """One try of a search: a row with one combination of the tuned values."""
 
-    label: str
-    group: str
-    """the row's: only tries of one row are compared"""
-    metric: str
-    """name in the journal of what a scheduler watches"""
-    watched: Phase
-    """the first seed's phase that a scheduler watches"""
-    epochs: int
-    """of that phase"""
+    name: str
+    row: int
+    """only tries of one row are compared"""
     phases: tuple[Phase, ...]
-    """that are only this try's, of all seeds: a stop ends these"""
-    numbers: tuple[int, ...]
-    """of its work in the list, the first seed's first; empty where all of it is finished"""
-    stopped: bool = False
-    """by an earlier run"""
+    """of this try alone, of all seeds, the first seed's first; they end if it is stopped"""
+    first: tuple[int, ...]
+    """numbers of the first seed's open work"""
+    rest: tuple[int, ...]
+    """those of the other seeds"""
+
+    @property
+    def watched(self) -> Phase:
+        """The phase whose journal tells how the try is doing: the first seed's last one."""
+        seed = self.phases[0].document["seed"]
+        return [phase for phase in self.phases if phase.document["seed"] == seed][-1]
+
+    @property
+    def epochs(self) -> int:
+        """Of the phase that is watched."""
+        return getattr(self.watched.recipe, self.watched.kind).epochs
+
+    @property
+    def may_be_stopped(self) -> bool:
+        return bool(self.watched.search)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,33 +53,101 @@ class Work:
 
     trials: list[Trial]
     searched: list[Searched] = field(default_factory=list)
-    """every try of the searches that have some left to run, in the study's order"""
-    scheduled: bool = False
-    """whether a scheduler may stop some"""
+    """every try of the rows whose search is not finished, in the study's order"""
 
     @property
     def held(self) -> frozenset[int]:
         """Numbers of the trials that wait until the search asks for them."""
-        return frozenset(number for each in self.searched for number in each.numbers)
+        return frozenset(n for each in self.searched for n in (*each.first, *each.rest))
 
 
-def work_of(plans: Sequence[Plan], todo: Sequence[Trial], store: Store) -> Work:
-    """The work of some open trials (`plan.missing`)."""
-    tries = tries_of(plans)
-    owners = owners_of(plans, tries)
-    trials = [part for trial in todo for part in parts(trial, owners)]
-    trials = [trial for trial in trials if unfinished(trial, store)]
-    mine = {key: [] for key in tries}
-    shared = [t for t in trials if owners.get(t.phases[0].identity) is None]
-    trials = shared + [t for t in trials if owners.get(t.phases[0].identity) is not None]
-    for number, trial in enumerate(trials):
-        owner = owners.get(trial.phases[0].identity)
-        if owner is not None:
-            mine[owner].append(number)
+def work_of(plans: Sequence[Plan], todo: Iterable[Trial], store: Store) -> Work:
+    """The work of some open trials, as `missing` gives them."""
+    rows = rows_of(plans)
+    if not rows:
+        return Work(trials=list(todo))
+    owners = owners_of(plans)
+    names = {(t.id, seed): one.name for ts in rows for t in ts for seed, one in t.trials.items()}
+    parts = [part for part in split(todo, owners, names) if unfinished(part, store)]
+    parts.sort(key=lambda part: owners[part.id] is not None)  # what is shared comes first
+    mine: dict[Key, list[int]] = {}
+    for number, part in enumerate(parts):
+        if owners[part.id] is not None:
+            mine.setdefault(owners[part.id], []).append(number)
     searched = [
-        describe(plan, row, each, owners, sorted(mine[key], key=seed_order(plan, trials)), store)
-        for key, (plan, row, each) in tries.items()
-        if any(mine[other] for other in group_of(tries, key))
+        describe(each, i, owners, [(n, parts[n].seed) for n in mine.get(each.id, ())])
+        for i, tries in enumerate(rows)
+        if any(each.id in mine for each in tries)
+        for each in tries
+        if each.id in owners.values()
     ]
-    scheduled = any(plan.study.tune and plan.study.tune.scheduler != "none" for plan in plans)
-    return Work(trials=trials, searched=searched, scheduled=scheduled)
+    return Work(trials=parts, searched=searched)
+
+
+def rows_of(plans: Sequence[Plan]) -> list[list[Try]]:
+    """The tries of every row that searches, each row once."""
+    found: dict[tuple[Key, ...], list[Try]] = {}
+    for plan in plans:
+        for row in (*plan.rows, *plan.references):
+            tries = {each.id: each for each in reversed(row.tries)}
+            if len(tries) > 1:
+                inside = [each for each in row.tries if tries[each.id] is each]
+                found.setdefault(tuple(each.id for each in inside), inside)
+    return list(found.values())
+
+
+def owners_of(plans: Sequence[Plan]) -> dict[str, Key | None]:
+    """The try that each phase belongs to; None where it is wanted by several, or without one."""
+    owners: dict[str, Key | None] = {}
+    for plan in plans:
+        for row in (*plan.rows, *plan.references):
+            searches = len({each.id for each in row.tries}) > 1
+            for each in row.tries:
+                owner = each.id if searches else None
+                for identity in (i for ids in each.id for i in ids):
+                    if owners.setdefault(identity, owner) != owner:
+                        owners[identity] = None
+    return owners
+
+
+def split(
+    todo: Iterable[Trial], owners: dict[str, Key | None], names: dict[tuple[Key, int], str]
+) -> Iterator[Trial]:
+    """Each trial as it is, or as its pre-training, what else is shared, and a part for every try.
+
+    A phase that is in several trials without a pre-training is in the first one's part only.
+    """
+    seen: set[str] = set()
+    for trial in todo:
+        phases = [phase for phase in trial.phases if phase.identity not in seen]
+        seen.update(phase.identity for phase in phases)
+        by_owner: dict[Key | None, list[Phase]] = {}
+        for phase in phases:
+            by_owner.setdefault(owners.setdefault(phase.identity, None), []).append(phase)
+        if len(by_owner) == 1 and len(phases) == len(trial.phases):
+            yield replace(trial, label=trial.name)
+            continue
+        needs = None
+        if trial.source == "pretrain":
+            needs = replace(trial, phases=trial.phases[:1])
+            yield needs
+            by_owner[owners[trial.id]].remove(trial.phases[0])
+        for owner, mine in by_owner.items():
+            if mine:
+                name = names.get((owner, trial.seed), trial.name)
+                yield replace(trial, label=name, phases=tuple(mine), needs=needs)
+
+
+def describe(
+    each: Try, row: int, owners: dict[str, Key | None], numbers: Sequence[tuple[int, int]]
+) -> Searched:
+    """A try with its open work, `numbers` with their seeds."""
+    first = next(iter(each.trials))
+    phases = (phase for trial in each.trials.values() for phase in trial.phases)
+    return Searched(
+        name=each.some.name,
+        row=row,
+        phases=tuple(phase for phase in phases if owners[phase.identity] == each.id),
+        first=tuple(n for n, seed in numbers if seed == first),
+        rest=tuple(n for n, seed in numbers if seed != first),
+    )
