@@ -11,6 +11,7 @@ from mlflow.exceptions import MlflowException
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.study.plan import Plan, unfinished
 from mae_ablation.study.trial import Phase, Trial, training_images
+from mae_ablation.study.tries import stopped_by
 from mae_ablation.tracking.address import run_url
 from mae_ablation.tracking.colours import COLOUR, colours
 from mae_ablation.tracking.description import (
@@ -171,7 +172,7 @@ class Experiment:
                 results[phase.identity] = result
             elif failure := failure or folder.failure():
                 failures[phase.identity] = failure
-            elif phase.search and (stop := folder.stopped()):
+            elif phase.search and stopped_by(phase, stop := folder.stopped()):
                 stops[phase.identity] = stop
         return results, failures, stops
 
