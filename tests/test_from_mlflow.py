@@ -153,6 +153,36 @@ def test_a_phase_that_is_trained_again_tells_its_new_result(plan, tmp_path, mlfl
     )
 
 
+def test_a_try_that_the_search_stopped_is_told(write_study, tmp_path, mlflow):
+    tune = "tune:\n  linear_probe.base_lr: [0.1, 0.2]\n  scheduler: asha\n"
+    plan = plan_study(write_study(PROBED + tune), store=tmp_path / "store")
+    early = plan.rows[0].tries[1].trials[0].phases[-1]
+    for phase in {p.identity: p for trial in plan.cells for p in trial.phases}.values():
+        if phase == early:
+            why = {"search": phase.search, "epoch": 1, "reason": "stopped early"}
+            phase.folder(plan.store).stop(phase.document, why)
+        else:
+            phase.folder(plan.store).finish(
+                {**RESULT, "test_acc1": 70.0, "validation_acc1": 71.0, "epochs": 2}
+            )
+    experiment = Experiment(mlflow, plan, turn=None)
+    experiment.look()
+    assert "1 stopped early" in require_same_report(plan, tmp_path)
+    status = [run.info.status for run in mlflow.active().values()]
+    assert status.count("KILLED") == 1 and status.count("FINISHED") == len(status) - 1
+    why = {"search": "another's", "epoch": 1, "reason": "stopped early"}
+    early.folder(plan.store).stop(early.document, why)
+    experiment.look()
+    assert require_same_report(plan, tmp_path).count("missing") == 2  # both seeds wait for it
+    assert "KILLED" not in {run.info.status for run in mlflow.active().values()}
+    early.folder(plan.store).finish(
+        {**RESULT, "test_acc1": 60.0, "validation_acc1": 81.0, "epochs": 2}
+    )
+    experiment.look()
+    assert "stopped" not in require_same_report(plan, tmp_path)
+    assert {run.info.status for run in mlflow.active().values()} == {"FINISHED"}
+
+
 def test_one_query_whatever_the_number_of_runs(plan, tmp_path, mlflow, monkeypatch):
     for trial in plan.trials:
         train(plan, trial, 1, finish=True)

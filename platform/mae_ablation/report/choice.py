@@ -11,7 +11,7 @@ from typing import Any
 
 from mae_ablation.study.plan import Plan, Row, best
 from mae_ablation.study.trial import Phase, Trial
-from mae_ablation.study.tries import Try, stopped, words
+from mae_ablation.study.tries import Try, words
 
 UNFINISHED = "search not finished"
 
@@ -63,7 +63,7 @@ def choose(plan: Plan, row: Row, column: str, readings: Any) -> Choice:
     tries = different(row.tries, column)
     if len(tries) < 2 or not any(p.column == column for p in tries[0].some.phases):
         return Choice(best=row.tries[0])
-    live = [each for each in tries if not is_stopped(plan, each, column, readings)]
+    live = [each for each in tries if not is_stopped(each, column, readings)]
     scores = [score(each, column, readings) for each in live]
     counts = {"tries": len(tries), "stopped": len(tries) - len(live)}
     if not live or None in scores:
@@ -88,11 +88,11 @@ def behind(each: Try, column: str) -> tuple[str, ...]:
     return tuple(p.identity for trial in trials for p in phases_behind(trial, column))
 
 
-def is_stopped(plan: Plan, each: Try, column: str, readings: Any) -> bool:
+def is_stopped(each: Try, column: str, readings: Any) -> bool:
     """Whether the search has stopped a try, and nobody has finished it since."""
     phases = [p for trial in each.trials.values() for p in phases_behind(trial, column)]
     open_phases = [phase for phase in phases if phase.search and not readings.of(phase)]
-    return any(stopped(phase, plan.store) for phase in open_phases)
+    return any(map(readings.stopped, open_phases))
 
 
 def score(each: Try, column: str, readings: Any) -> float | None:

@@ -7,6 +7,7 @@ from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.store.folder import Store
 from mae_ablation.study.plan import Plan, Row, best
 from mae_ablation.study.trial import Phase, Trial
+from mae_ablation.study.tries import stopped
 
 COLUMNS = [
     "row",
@@ -61,6 +62,10 @@ class Readings:
             for phase in phases
         )
         return next(filter(None, reasons), None)
+
+    def stopped(self, phase: Phase) -> bool:
+        """Whether the search that a phase belongs to has stopped it early."""
+        return stopped(phase, self._store)
 
     def finished(self, plan: Plan) -> list[dict]:
         """The result of every finished training of a plan, each once."""

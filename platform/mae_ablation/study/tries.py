@@ -89,7 +89,9 @@ def settled(phase: Phase, store: Store) -> bool:
 
 def stopped(phase: Phase, store: Store) -> bool:
     """Whether the search that a phase belongs to has stopped it."""
-    if not phase.search:
-        return False
-    record = phase.folder(store).stopped()
-    return record is not None and record.get("search") == phase.search
+    return bool(phase.search) and stopped_by(phase, phase.folder(store).stopped())
+
+
+def stopped_by(phase: Phase, record: dict | None) -> bool:
+    """Whether a record of a stop is of the phase's search."""
+    return bool(phase.search and record) and record.get("search") == phase.search

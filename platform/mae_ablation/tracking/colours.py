@@ -23,7 +23,7 @@ def colours(plan: Plan) -> dict[tuple[str, ...], str]:
     pairs += zip(levels, palette(levels), strict=True)
     pairs += zip(plan.references, GREYS, strict=False)
     for row, colour in pairs:
-        for trial in row.trials.values():
+        for trial in row.every_trial:
             found.setdefault(trial.result_id, colour)
     return found
 

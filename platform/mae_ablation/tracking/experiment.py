@@ -11,6 +11,7 @@ from mlflow.exceptions import MlflowException
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.study.plan import Plan, unfinished
 from mae_ablation.study.trial import Phase, Trial, training_images
+from mae_ablation.study.tries import stopped_by
 from mae_ablation.tracking.address import run_url
 from mae_ablation.tracking.colours import COLOUR, colours
 from mae_ablation.tracking.description import (
@@ -135,12 +136,12 @@ class Experiment:
             shown = Shown(known.run_id, uploader, known.status, known.started, dict(known.said))
             known.made = False
         working = [phase for phase in trial.phases if phase.identity not in shown.results]
-        new, failures = self._ended(working)  # before the journals: they end first
+        new, failures, stops = self._ended(working)  # before the journals: they end first
         results = {**shown.results, **new}
         if new:
             facts += result_metrics(trial, results, set(new), self._plan.study.columns)
             tags |= result_tags([results[i] for i in trial.result_id if i in results])
-        about = tags_about(new, failures)
+        about = tags_about(new, failures, stops)
         tags |= {key: text for key, text in about.items() if shown.said.get(key) != hash(text)}
         self._send(trial, shown, working, facts, params, tags)
         self._take_back(shown, working, about)
@@ -153,13 +154,13 @@ class Experiment:
             self._client.set_terminated(shown.run_id, "FINISHED", end_time=ended)
             del self._shown[trial.result_id]
             return True
-        self._mark(shown, "FAILED" if failures else "RUNNING")
+        self._mark(shown, "FAILED" if failures else "KILLED" if stops else "RUNNING")
         return False
 
-    def _ended(self, phases: list[Phase]) -> tuple[dict[str, dict], dict[str, dict]]:
-        """Results, and the failures of those without one, by identity. A damaged result is a
-        failure, as in a report from the store."""
-        results, failures = {}, {}
+    def _ended(self, phases: list[Phase]) -> tuple[dict[str, dict], ...]:
+        """Results, and of those without one failures and what searches stopped, by identity.
+        A damaged result is a failure, as in a report from the store."""
+        results, failures, stops = {}, {}, {}
         for phase in phases:
             folder = phase.folder(self._plan.store)
             try:
@@ -171,7 +172,9 @@ class Experiment:
                 results[phase.identity] = result
             elif failure := failure or folder.failure():
                 failures[phase.identity] = failure
-        return results, failures
+            elif phase.search and stopped_by(phase, stop := folder.stopped()):
+                stops[phase.identity] = stop
+        return results, failures, stops
 
     def _send(
         self, trial: Trial, shown: Shown, working: list[Phase], facts: list, params: list, tags
@@ -200,8 +203,8 @@ class Experiment:
     def _mark(self, shown: Shown, status: str) -> None:
         if status == shown.status:
             return
-        if status == "FAILED":
-            self._client.set_terminated(shown.run_id, "FAILED")
+        if status != "RUNNING":
+            self._client.set_terminated(shown.run_id, status)
         else:
             self._client.update_run(shown.run_id, status=status)
         shown.status = status
@@ -264,18 +267,24 @@ class Experiment:
         recipe = study.baseline
         steps = training_images(recipe, self._plan.data) // recipe.pretrain.batch_size
         trained = [trial for trial in self._plan.cells if trial.source == "pretrain"]
+        varied = [self._varied(trial) for trial in trained]
+        names = list(dict.fromkeys(name for each in varied for name in each))
+        groups = dict.fromkeys(tuple(each.get(name, "null") for name in names) for each in varied)
         save_views(
             self._client,
             experiment_id,
-            [factor.name for factor in study.factors],
-            list(dict.fromkeys(map(self._levels, trained))),
+            names,
+            list(groups),
             metrics_of(study),
             list(dict.fromkeys(map(picture_key, trained))),
             recipe.pretrain.epochs * steps,
         )
 
-    def _levels(self, trial: Trial) -> tuple[str, ...]:
-        return tuple(self._plan.level_label(trial, factor) for factor in self._plan.study.factors)
+    def _varied(self, trial: Trial) -> dict[str, str]:
+        """A trial's level of each factor, and its value of what is tuned."""
+        plan = self._plan
+        levels = {f.name: plan.level_label(trial, f) for f in plan.study.factors}
+        return levels | {name: str(value) for name, value in plan.tuned(trial)}
 
     def log_report(self, files: Sequence[Path], note: str) -> None:
         """The report's files in the run REPORT, and its text as the experiment's note; nothing

@@ -2,6 +2,7 @@
 
     result.3f2a9c0d1e4b    {"epochs":7,"test_acc1":84.931,...}     a finished phase's result
     failure.3f2a9c0d1e4b   {"reason":"pretrain: Diverged: ..."}    of a phase that failed when tried
+    stopped.3f2a9c0d1e4b   {"search":"..."}                        of one a search stopped early
     error                  the first of these reasons, for people
 
 Tags come with the search for runs: a report takes one query, however many phases it rests on.
@@ -10,16 +11,21 @@ Tags come with the search for runs: a report takes one query, however many phase
 import json
 from collections.abc import Iterable, Mapping
 
-RESULT, FAILURE, ERROR = "result.", "failure.", "error"
+RESULT, FAILURE, STOPPED, ERROR = "result.", "failure.", "stopped.", "error"
+KINDS = (RESULT, FAILURE, STOPPED)
 LIMIT = 8000
 """characters of a tag: MLflow cuts longer ones"""
 REASON = 3900
 """characters of a reason: its line breaks and quotes take two in JSON"""
 
 
-def tags_about(results: Mapping[str, dict], failures: Mapping[str, dict]) -> dict[str, str]:
-    """Tags of a run. Both go by identity."""
+def tags_about(
+    results: Mapping[str, dict], failures: Mapping[str, dict], stops: Mapping[str, dict]
+) -> dict[str, str]:
+    """Tags of a run. All go by identity."""
     tags = {RESULT + identity: packed(result) for identity, result in results.items()}
+    for identity, stop in stops.items():
+        tags[STOPPED + identity] = compact({"search": stop.get("search")})
     for identity, failure in failures.items():
         tags[FAILURE + identity] = compact({"reason": failure["reason"][:REASON]})
         tags.setdefault(ERROR, failure["reason"][:REASON])
@@ -40,17 +46,17 @@ def compact(value: dict) -> str:
 
 def about_phases(tags: Mapping[str, str]) -> dict[str, str]:
     """Those of a run's tags that `tags_about` makes."""
-    return {k: v for k, v in tags.items() if k == ERROR or k.startswith((RESULT, FAILURE))}
+    return {k: v for k, v in tags.items() if k == ERROR or k.startswith(KINDS)}
 
 
 def outdated(known: Iterable[str], identities: Iterable[str], now: Mapping[str, str]) -> list[str]:
     """Of the `known` tags those about these phases that no longer hold."""
-    names = {kind + identity for kind in (RESULT, FAILURE) for identity in identities} | {ERROR}
+    names = {kind + identity for kind in KINDS for identity in identities} | {ERROR}
     return [key for key in known if key in names and key not in now]
 
 
 def read(tags: Mapping[str, str], kind: str) -> dict[str, dict]:
-    """What a run says of its phases' results, or failures, by identity.
+    """What a run says of its phases' results, failures or stops, by identity.
 
     Raises:
         ValueError: somebody has changed a tag.

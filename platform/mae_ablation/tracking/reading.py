@@ -5,9 +5,10 @@ from pathlib import Path
 from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.trial import Phase
+from mae_ablation.study.tries import stopped_by
 from mae_ablation.tracking.address import database, run_url, server
 from mae_ablation.tracking.client import client_to_read
-from mae_ablation.tracking.phase_tags import FAILURE, RESULT, read
+from mae_ablation.tracking.phase_tags import FAILURE, RESULT, STOPPED, read
 from mae_ablation.tracking.runs import all_runs, phases_of
 
 LINE = 200  # characters of what MLflow says of a failure
@@ -28,6 +29,7 @@ class MlflowReadings:
         """
         self._results: dict[str, dict] = {}
         self._failures: dict[str, dict] = {}
+        self._stops: dict[str, dict] = {}
         self._links: dict[str, str] = {}
         place = server() or str(database(root))
         if not server() and not Path(place).exists():
@@ -48,6 +50,10 @@ class MlflowReadings:
         """Why the first of the phases that failed did so; None if none did."""
         reasons = (self._failures.get(phase.identity) for phase in phases)
         return next(filter(None, reasons), None)
+
+    def stopped(self, phase: Phase) -> bool:
+        """Whether the search that a phase belongs to has stopped it early."""
+        return stopped_by(phase, self._stops.get(phase.identity))
 
     def finished(self, plan: Plan) -> list[dict]:
         """The result of every finished training of a plan, each once."""
@@ -72,6 +78,7 @@ class MlflowReadings:
                 continue  # the report's, or a level's that the study no longer has
             self._results |= read(run.data.tags, RESULT)
             self._failures |= read(run.data.tags, FAILURE)
+            self._stops |= read(run.data.tags, STOPPED)
             self._links[",".join(phases)] = run_url(experiment.experiment_id, run.info.run_id)
             finished += [phases] if run.info.status == "FINISHED" else []
         self._failures = {i: f for i, f in self._failures.items() if i not in self._results}

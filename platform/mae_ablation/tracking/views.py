@@ -33,7 +33,8 @@ def save_views(
     each combination of levels. "3 Curves": the curves and reconstructions alone.
 
     Args:
-        groups: combinations of levels, a level of each factor; they are folded in "2 Ablation".
+        factors: params that differ; the first one is a factor, the last ones may be tuned.
+        groups: combinations of their values, in their order; they are folded in "2 Ablation".
         results: metrics the study is about, such as "finetune_acc1".
         pictures: keys of the reconstructions, which the views open with at `last_step`.
     """
