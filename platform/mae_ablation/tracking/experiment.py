@@ -10,6 +10,7 @@ from mlflow.exceptions import MlflowException
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.trial import Phase, Trial, training_images
+from mae_ablation.study.tries import stopped
 from mae_ablation.tracking.description import (
     factor_metrics,
     finished_at,
@@ -42,6 +43,7 @@ class Shown:
     results: dict[str, dict] = field(default_factory=dict)
     """by identity, of phases that are all sent: neither they nor their journals are read again"""
     failed: bool = False
+    """or stopped by a search"""
 
 
 class Experiment:
@@ -159,12 +161,21 @@ class Experiment:
                 shown.uploader.send_pictures(folder, picture_key(trial))
 
     def _mark(self, shown: Shown, unfinished: list[Phase]) -> None:
-        """A trial that failed as failed, one that is tried again as running."""
-        folders = (phase.folder(self._plan.store) for phase in unfinished)
+        """A trial that failed as failed, one that a search stopped as killed, one that is tried
+        again as running."""
+        store = self._plan.store
+        folders = [phase.folder(store) for phase in unfinished]
         failure = next((why for folder in folders if (why := folder.failure())), None)
+        early = [phase for phase in unfinished if stopped(phase, store)]
         if failure and not shown.failed:
             self._client.set_tag(shown.run_id, "error", failure["reason"])
             self._client.set_terminated(shown.run_id, "FAILED")
+        elif early and not shown.failed:
+            failure = early[0].folder(store).stopped()
+            self._client.set_tag(shown.run_id, "stopped", failure["reason"])
+            self._client.set_terminated(shown.run_id, "KILLED")
+        elif early:
+            return
         elif shown.failed and not failure:
             self._client.update_run(shown.run_id, status="RUNNING")
         shown.failed = bool(failure)
