@@ -138,7 +138,7 @@ STUDY_FILE = "studies/mask_ratio.yaml"
         (["plan", STUDY_FILE, "--lanes"], "--lanes: expected one argument"),
         (["plan", STUDY_FILE, "--gpus", "1.5"], "'1.5' is no part of a GPU and no number of them"),
         (["plan", STUDY_FILE, "--phases", "finetun"], '(did you mean "finetune"?)'),
-        (["plan", STUDY_FILE, "--recipe", "laptp"], 'unknown recipe "laptp"'),
+        (["plan", STUDY_FILE, "--recipe", "laptp"], "there are no recipes in studies/recipes"),
         (["plan", STUDY_FILE, "--price-per-gpu-hour", "x"], "'x' is not a price"),
         (["plan", STUDY_FILE, "--price-per-gpu-hour", "2"], "no GPU is asked for: --gpus 1"),
         (["plan", STUDY_FILE, "--address", "a", "--calibrate"], "it times this machine"),

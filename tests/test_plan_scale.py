@@ -94,8 +94,8 @@ def test_a_plan_asks_the_store_a_bounded_number_of_times_per_phase(study_of, ask
         plan = told(place)
         phases = sum(len(trial.phases) for trial in plan.trials)
         assert asked["exists"] <= 4 * phases  # two looks: folder and result
-        assert asked["read"] <= 145 * trials / 300  # finished pre-trainings, for the estimate
-        assert asked["names"] <= 4
+        assert asked["read"] <= 290 * trials / 300  # finished phases, for the estimate
+        assert asked["names"] <= 6
 
 
 def test_a_report_reads_each_result_once(study_of, asked):

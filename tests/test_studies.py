@@ -57,7 +57,7 @@ def test_table_1_and_figures_5_and_7_are_32_pre_trainings():
     trained = [t for t in trials_of(plans) if t.source == "pretrain"]
     assert len(trained) == 32
     assert {p.kind for t in trained for p in t.phases} == {"pretrain", "linear_probe", "finetune"}
-    assert "(32 distinct pre-trainings)" in together(plans, 2)
+    assert "(32 distinct pre-trainings)" in together(plans)
     prepared = [t.label for t in missing(trials_of(plans), plans[0].store) if t.source == "prepare"]
     assert sorted(prepared) == ["pca imagenet-224px-patch16", "tokenizer imagenet-224px-in_domain"]
     sources = {t.source for t in trials_of(plans)}
@@ -247,7 +247,7 @@ def test_a_suite_is_its_studies(write_study, tmp_path):
     trials = trials_of(plans)
     assert len([t for t in trials if t.source == "pretrain"]) == 3 * 2
     assert len({t.label for t in trials}) == len(trials)
-    assert "16 trials - 6 shared between studies = 10" in together(plans, 2)
+    assert "16 trials - 6 shared between studies = 10" in together(plans)
     suite.write_text("studies: [x, y]\nseeds: [3, 7]\n")
     assert plan_study(suite, store=tmp_path).study.seeds == (3, 7)
     with pytest.raises(UserError, match=r"x.yaml: .*all.yaml asks for it with another recipe or"):
