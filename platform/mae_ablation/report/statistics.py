@@ -206,7 +206,8 @@ def visible(rows: pd.DataFrame, seeds: int) -> list[str]:
 
 def for_the_paper(rows: pd.DataFrame, level: float) -> list[str]:
     """How many seeds would find the paper's differences, were they the truth here."""
-    rows = rows[(rows["paper_difference"].abs() > NOISE) & (rows["verdict"] != "not comparable")]
+    paper = rows["paper_difference"].astype(float)  # all None where the study has no paper
+    rows = rows[(paper.abs() > NOISE) & (rows["verdict"] != "not comparable")]
     needed = [
         (row["level"], seeds_needed(row["paper_difference"], row["difference_sd"], level))
         for row in rows.to_dict("records")
