@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from conftest import ROOT
 
-from mae_ablation.commands import calibrated, machine_of, plan_study
+from mae_ablation.commands import plan_study
+from mae_ablation.forecast import calibrated, machine_of
 from mae_ablation.price import against, cost_lines
 from mae_ablation.study.estimate import END_S, START_S, TRIAL_S, estimate
 from mae_ablation.study.packing import makespan
@@ -177,4 +178,4 @@ def test_a_plan_without_calibration_imports_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "GPU-hours: 1 lanes x 1 worker x 1 GPU" in done.stdout.replace("1 lane ", "1 lanes ")
+    assert "GPU-hours: 1 lane x 1 worker x 1 GPU" in done.stdout

@@ -104,5 +104,6 @@ def test_the_table_fits_the_terminal(tally, width):
     lines = plain.file.getvalue().splitlines()
     assert max(map(len, lines)) <= width
     text = "\n".join(lines)
-    assert "2 running" in text and "2/7" in text and "0:50" in text
+    assert "2 running" in text and "about 2:20 left" in text
+    assert "2/7" in text and "0:50" in text
     assert ("images/s" in text) == (width >= 100)

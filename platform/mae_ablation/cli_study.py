@@ -12,14 +12,13 @@ from mae_ablation.cli_flags import (
     named,
 )
 from mae_ablation.commands import (
-    calibrated,
     introduction,
-    machine_of,
     plan_studies,
     require_writable,
     run_studies,
     source,
 )
+from mae_ablation.forecast import calibrated, machine_of
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.estimate import estimate
 from mae_ablation.study.suite import load_all, suites_of

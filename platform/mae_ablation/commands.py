@@ -6,9 +6,9 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from mae_ablation import machine as here
 from mae_ablation.data.catalog import facts, require_fit, require_present
 from mae_ablation.data.sets import SETS, location
+from mae_ablation.forecast import calibrated, machine_of
 from mae_ablation.price import against, cost_lines
 from mae_ablation.store.folder import Store
 from mae_ablation.study.budget import with_budget
@@ -16,7 +16,6 @@ from mae_ablation.study.errors import UserError
 from mae_ablation.study.estimate import Estimate, estimate
 from mae_ablation.study.plan import Plan, make_plan, missing, trials_of
 from mae_ablation.study.recipe import Recipe
-from mae_ablation.study.speed import Machine, Measured
 from mae_ablation.study.study import Study
 from mae_ablation.study.suite import Suite, load_all, suites_of
 from mae_ablation.study.trial import Trial
@@ -258,41 +257,6 @@ def require_token_files(trials: Sequence[Trial]) -> None:
             from mae_ablation.mae.dalle import load_dalle
 
             load_dalle(tokenizer.file, tokenizer.sha256)
-
-
-def machine_of(
-    *, lanes: int | None = None, workers: int = 1, gpus: float = 0.0, local: bool = True
-) -> Machine:
-    """What studies would run on, as far as it is known before Ray is started.
-
-    Args:
-        lanes: None: as many as this machine has room for; elsewhere nobody knows yet, and it is
-            one.
-        local: whether they run on this machine.
-    """
-    if not local:
-        return Machine(lanes=lanes or 1, workers=workers, gpus=gpus)
-    room = here.gpus() / gpus if gpus else here.cores()
-    return Machine(
-        lanes=lanes or max(1, int(room) // workers),
-        workers=workers,
-        gpus=gpus,
-        processor=None if gpus else here.processor(),
-    )
-
-
-def calibrated(plans: Sequence[Plan], machine: Machine) -> list[Measured]:
-    """Speeds of the shapes that some plans' missing trials have, timed now on this machine.
-
-    Raises:
-        UserError: the data is not here, or a training step fails.
-    """
-    from mae_ablation.phases.calibrate import calibrate
-
-    todo = missing(trials_of(plans), plans[0].store)
-    for data in dict.fromkeys(trial.recipe.data for trial in todo):
-        require_present(data, f"--calibrate, data.name {data.name}")
-    return calibrate(todo, plans[0].data, machine, here.cores())
 
 
 def run_missing(

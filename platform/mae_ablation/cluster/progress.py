@@ -129,9 +129,9 @@ class Progress:
         return ", ".join(parts)
 
     def _table(self, tally: Tally) -> Table:
-        title = f"{self._headline(tally)}  {self._counts(tally)}"
-        table = Table(title=title, title_justify="left", box=None, expand=False)
         wide = self._console.width >= WIDE
+        title = f"{self._headline(tally)}{'  ' if wide else NEW_LINE}{self._counts(tally)}"
+        table = Table(title=title, title_justify="left", box=None, expand=False)
         room = None if wide else max(8, self._console.width - BESIDE)
         names = ("lane", "trial", "phase", "epoch", "", "loss", "images/s", "left")
         for name in [name for name in names if wide or name in NARROW]:
@@ -144,6 +144,7 @@ class Progress:
         return table
 
 
+NEW_LINE = "\n"
 NARROW = ("lane", "trial", "phase", "epoch", "left")
 
 

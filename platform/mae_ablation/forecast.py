@@ -1,0 +1,43 @@
+"""Forecast: what studies would run on, and how fast that is, found out for the estimate."""
+
+from collections.abc import Sequence
+
+from mae_ablation import machine as here
+from mae_ablation.data.catalog import require_present
+from mae_ablation.study.plan import Plan, missing, trials_of
+from mae_ablation.study.speed import Machine, Measured
+
+
+def machine_of(
+    *, lanes: int | None = None, workers: int = 1, gpus: float = 0.0, local: bool = True
+) -> Machine:
+    """What studies would run on, as far as it is known before Ray is started.
+
+    Args:
+        lanes: None: as many as this machine has room for; elsewhere nobody knows yet, and it is
+            one.
+        local: whether they run on this machine.
+    """
+    if not local:
+        return Machine(lanes=lanes or 1, workers=workers, gpus=gpus)
+    room = here.gpus() / gpus if gpus else here.cores()
+    return Machine(
+        lanes=lanes or max(1, int(room) // workers),
+        workers=workers,
+        gpus=gpus,
+        processor=None if gpus else here.processor(),
+    )
+
+
+def calibrated(plans: Sequence[Plan], machine: Machine) -> list[Measured]:
+    """Speeds of the shapes that some plans' missing trials have, timed now on this machine.
+
+    Raises:
+        UserError: the data is not here, or a training step fails.
+    """
+    from mae_ablation.phases.calibrate import calibrate
+
+    todo = missing(trials_of(plans), plans[0].store)
+    for data in dict.fromkeys(trial.recipe.data for trial in todo):
+        require_present(data, f"--calibrate, data.name {data.name}")
+    return calibrate(todo, plans[0].data, machine, here.cores())
