@@ -48,7 +48,8 @@ REPORT_EXAMPLES = """examples:
   %(prog)s studies/mask_ratio.yaml
   %(prog)s studies/*.yaml --seeds 3
   from the tracking server, without a store:
-  %(prog)s studies/mask_ratio.yaml --from mlflow
+  %(prog)s studies/target.yaml \\
+      --from mlflow
 """
 
 
