@@ -126,6 +126,9 @@ def run_trials(
                 if not interrupt.asked:
                     raise as_ray_died(error) from None
                 tally.stopped = True  # SIGTERM to the whole process group ends Ray, too
+            finally:
+                if search:
+                    search.leave(LEAVE_S)
     finally:
         shutil.rmtree(notes, ignore_errors=True)
     if tally.refusal:
@@ -157,6 +160,8 @@ def watch(
             say("finishing the running step and saving; Ctrl-C again stops at once")
         if tally.stopped or tally.refusal:
             queue.stop.remote()  # each time: it may have been started again
+            if search:
+                search.leave(0.0)
             if not any(lane in tally.entered for lane in crew.alive):
                 break
         else:
@@ -167,8 +172,6 @@ def watch(
         show(tally)
         time.sleep(POLL_S)
     show(tally)
-    if search:
-        search.leave(LEAVE_S)
     crew.leave(0.0 if tally.stopped else LEAVE_S)
 
 

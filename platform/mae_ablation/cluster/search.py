@@ -36,6 +36,10 @@ ENVIRONMENT = {
 """Tune's settings, unless the user has set them."""
 
 
+LEAVING = threading.Event()
+"""set when the driver leaves; no part of `Left`, which Tune copies"""
+
+
 class Search(threading.Thread):
     """Runs Ray Tune beside the driver's watch over the lanes."""
 
@@ -44,6 +48,7 @@ class Search(threading.Thread):
     ) -> None:
         """`notes`: a folder that Tune may write to; `lanes`: how many trials run side by side."""
         super().__init__(name="search", daemon=True)
+        LEAVING.clear()
         self._searched, self._queue, self._store = list(searched), queue, store
         self._notes, self._lanes = notes, lanes
         self._trouble: str | None = None
@@ -71,7 +76,9 @@ class Search(threading.Thread):
             self._trouble = None
 
     def leave(self, seconds: float) -> None:
-        """Wait so long for Tune's end: Ray ends this process if it is shut down before."""
+        """End the search, and wait so long for it: Ray ends this process if it is shut down
+        before."""
+        LEAVING.set()
         self.join(seconds)
 
     def _tuner(self) -> tune.Tuner:
@@ -95,6 +102,7 @@ class Search(threading.Thread):
             ),
             run_config=tune.RunConfig(
                 name="search",
+                stop=Left(),
                 storage_path=self._notes,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=3),
@@ -119,6 +127,16 @@ class Stop:
                 why = {"search": phase.search, "epoch": epoch, "reason": reason}
                 folder.stop(phase.document, why)
         self.queue.drop.remote([*each.first, *each.rest])
+
+
+class Left(tune.Stopper):
+    """Tells Tune when the driver leaves."""
+
+    def __call__(self, trial_id: str, result: dict) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return LEAVING.is_set()
 
 
 class Following(tune.Trainable):
