@@ -51,7 +51,8 @@ def gpu_line(cost: Estimate, price: float | None) -> str:
     """The GPU-hours' derivation, and the money."""
     m = cost.machine
     line = (
-        f"GPU-hours: {m.lanes} lane{'s' * (m.lanes > 1)} x {m.workers} worker{'s' * (m.workers > 1)} x {m.gpus:g} GPU "
+        f"GPU-hours: {m.lanes} lane{'s' * (m.lanes > 1)} x "
+        f"{m.workers} worker{'s' * (m.workers > 1)} x {m.gpus:g} GPU "
         f"x {cost.seconds / 3600:,.2f} h = {cost.gpu_hours:,.1f}"
     )
     if price is None:
