@@ -199,8 +199,9 @@ def note(plan: Plan, row: Row, mine: pd.DataFrame, reference: bool) -> str:
     printed = paper_row(plan.study.paper, row.factor.field, row.level.value) if row.level else {}
     if "flops_ratio" in printed:
         notes.append(f"paper: {printed['flops_ratio']:g}x the FLOPs")
-    if chosen := sorted(set(mine["chosen"].dropna())):
-        notes.append(f"{', '.join(chosen)}, chosen on validation")
+    told = {part for text in mine["chosen"].dropna() for part in text.split("; ")}
+    if epochs := sorted(part for part in told if part.endswith(" epochs")):  # the rest: `tuned`
+        notes.append(f"{', '.join(epochs)}, chosen on validation")
     finished, failed = (mine["status"] == "finished").sum(), (mine["status"] == "failed").sum()
     if finished < len(mine):
         notes.append(f"{finished} of {len(mine)} seeds" + (f", {failed} failed" if failed else ""))
