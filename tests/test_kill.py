@@ -77,6 +77,16 @@ def test_ctrl_c_once_saves_and_leaves(place, undisturbed):
 
 
 @pytest.mark.slow
+def test_ctrl_c_while_the_lanes_start(place):
+    driver = start(place)
+    wait_for(lambda: descendants(driver.pid, CONTROLLER), "a lane to start")
+    os.killpg(driver.pid, signal.SIGINT)
+    assert driver.wait(timeout=PATIENCE_S) == 130, (place / "driver.log").read_text()
+    said = (place / "driver.log").read_text()
+    assert "the same command goes on" in said and "Traceback" not in said
+
+
+@pytest.mark.slow
 @pytest.mark.rare
 def test_ctrl_c_twice_stops_at_once(place):
     driver = start(place)

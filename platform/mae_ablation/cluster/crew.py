@@ -12,7 +12,8 @@ from mae_ablation.cluster.tally import Tally
 
 LOOK_S = 2.0  # between two looks at the cluster's nodes
 ROUNDS = 3  # of lanes that never came to their first trial, one after the other, and no other alive
-LEAVE_S = 5.0  # for lanes that were ended
+ENDED_S = 60.0  # for lanes that were ended; one may only now be starting, on a busy machine
+LOOK_AGAIN_S = 1.0
 NO_ROOM_S = 20.0  # until a lane that found no room is tried again
 
 
@@ -106,9 +107,10 @@ class Crew:
         Ray ends this process on the spot if it is shut down while a thread waits for a lane.
         """
         self._join(seconds)
-        if any(life.is_alive() for life in self._alive.values()):
-            kill_controllers()
-            self._join(LEAVE_S)
+        until = time.monotonic() + ENDED_S
+        while any(life.is_alive() for life in self._alive.values()) and time.monotonic() < until:
+            kill_controllers()  # again: that of a lane that was starting is there only now
+            self._join(LOOK_AGAIN_S)
 
     def _join(self, seconds: float) -> None:
         until = time.monotonic() + seconds
