@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from mae_ablation.commands import conclude, plan_study, record_failures
+from mae_ablation.commands import plan_study, record_failures
+from mae_ablation.outcome import conclude
 from mae_ablation.report.figure import positions, those_with_room
 from mae_ablation.report.report import write_report
 from mae_ablation.report.results import results_frame

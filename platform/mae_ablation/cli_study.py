@@ -16,9 +16,9 @@ from mae_ablation.commands import (
     plan_studies,
     require_writable,
     run_studies,
-    source,
 )
 from mae_ablation.forecast import calibrated, machine_of
+from mae_ablation.outcome import report_studies
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.estimate import estimate
 from mae_ablation.study.suite import load_all, suites_of
@@ -147,17 +147,8 @@ def require_local(arguments: argparse.Namespace, local: bool) -> None:
 
 
 def do_report(arguments: argparse.Namespace) -> int:
-    from mae_ablation.report.index import write_overviews
-    from mae_ablation.report.report import write_report
-
     require_writable(arguments.reports)
-    plans, readings = plan_studies(**named(arguments, STUDY)), {}
-    for plan in plans:
-        folder, where = arguments.reports / plan.study.experiment, source(arguments.source, plan)
-        files = write_report(plan, folder, **where)
-        readings[plan.study.experiment] = where.get("readings")
-        print("\n".join(map(str, files)))
-    suites = suites_of(arguments.studies)
-    pages = write_overviews(suites, plans, arguments.reports, readings=readings)
-    print("\n".join(map(str, pages)))
+    plans, suites = plan_studies(**named(arguments, STUDY)), suites_of(arguments.studies)
+    files = report_studies(plans, suites, arguments.reports, source=arguments.source)
+    print("\n".join(map(str, files)))
     return 0

@@ -1,7 +1,7 @@
 """The commands as functions, for the command line and for notebooks alike."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +9,7 @@ from pathlib import Path
 from mae_ablation.data.catalog import facts, require_fit, require_present
 from mae_ablation.data.sets import SETS, location
 from mae_ablation.forecast import calibrated, machine_of
+from mae_ablation.outcome import conclude
 from mae_ablation.price import against, cost_lines
 from mae_ablation.store.folder import Store
 from mae_ablation.study.budget import with_budget
@@ -17,10 +18,10 @@ from mae_ablation.study.estimate import Estimate, estimate
 from mae_ablation.study.plan import Plan, make_plan, missing, trials_of
 from mae_ablation.study.recipe import Recipe
 from mae_ablation.study.study import Study
-from mae_ablation.study.suite import Suite, load_all, suites_of
+from mae_ablation.study.suite import load_all, suites_of
 from mae_ablation.study.trial import Trial
 from mae_ablation.study.work import work_of
-from mae_ablation.summary import ending, introduction
+from mae_ablation.summary import introduction
 
 
 def plan_studies(
@@ -179,70 +180,6 @@ def run_studies(
         return len(todo) or 1
     finally:
         tracker.leave()
-
-
-def conclude(
-    console,
-    plans: Sequence[Plan],
-    tracker,
-    reports: Path,
-    began: float,
-    suites: Sequence[Suite] = (),
-) -> int:
-    """Write the reports and say where everything lies; returns how many trials have no result, or
-    how many reports could not be written."""
-    plans[0].store.files.refresh()  # an object store's listing may be from before the last results
-    files = show_reports(plans, tracker, reports, lambda error: console.print(str(error)))
-    console.print(overviews(suites, plans, reports))
-    left = missing(trials_of(plans), plans[0].store)
-    unfinished = sum(trial.source != "prepare" for trial in left)
-    console.print(ending(plans, tracker, files, unfinished, time.monotonic() - began))
-    return unfinished or len(plans) - len(files)
-
-
-def show_reports(
-    plans: Sequence[Plan], tracker, reports: Path, say: Callable[[UserError], None]
-) -> dict[str, list[Path]]:
-    """Finish the tracker, write the reports, which link to its runs, and log them; returns each
-    experiment's files. `say` hears of those that could not be written."""
-    from mae_ablation.report.note import note
-    from mae_ablation.report.report import write_report
-
-    tracker.finish()
-    files, notes = {}, {}
-    for plan in plans:
-        name = plan.study.experiment
-        try:
-            files[name] = write_report(plan, reports / name, runs=tracker.links(name))
-            notes[name] = note(reports / name)
-        except UserError as error:  # the others' and MLflow's part can still be done
-            say(error)
-    tracker.close(files, notes)
-    return files
-
-
-def overviews(suites: Sequence[Suite], plans: Sequence[Plan], reports: Path) -> str:
-    """Write the pages above those of single studies; returns where they lie, or why they do not."""
-    from mae_ablation.report.index import write_overviews
-
-    try:
-        return "pages: " + ", ".join(map(str, write_overviews(suites, plans, reports)))
-    except UserError as error:
-        return str(error)
-
-
-def source(name: str, plan: Plan) -> dict[str, object]:
-    """Where a report's numbers come from, as arguments of `write_report`: "store" or "mlflow".
-
-    Raises:
-        UserError: MLflow does not answer, or does not know the study.
-    """
-    if name == "store":
-        return {}
-    from mae_ablation.tracking.reading import MlflowReadings
-
-    readings = MlflowReadings(plan, Path.cwd())
-    return {"readings": readings, "runs": readings.links()}
 
 
 def require_token_files(trials: Sequence[Trial]) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 from mae_ablation.cluster import job as jobs
 from mae_ablation.cluster.home import FactsThere, unpack
 from mae_ablation.cluster.place import Cluster, shown
-from mae_ablation.commands import overviews, show_reports
 from mae_ablation.commit import code_commit
 from mae_ablation.data.catalog import facts
 from mae_ablation.head import FOLDER, SPEC, archive_of
+from mae_ablation.outcome import overviews, show_reports
 from mae_ablation.store.folder import Store
 from mae_ablation.study.budget import with_budget
 from mae_ablation.study.errors import UserError

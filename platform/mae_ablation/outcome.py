@@ -1,0 +1,96 @@
+"""What comes of the store: reports, the pages above them, MLflow's last word."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mae_ablation.study.errors import UserError
+from mae_ablation.study.plan import Plan, missing, trials_of
+from mae_ablation.study.suite import Suite
+from mae_ablation.summary import ending
+
+
+def conclude(
+    console,
+    plans: Sequence[Plan],
+    tracker,
+    reports: Path,
+    began: float,
+    suites: Sequence[Suite] = (),
+) -> int:
+    """Write the reports and say where everything lies; returns how many trials have no result, or
+    how many reports could not be written."""
+    plans[0].store.files.refresh()  # an object store's listing may be from before the last results
+    files = show_reports(plans, tracker, reports, lambda error: console.print(str(error)))
+    console.print(overviews(suites, plans, reports))
+    left = missing(trials_of(plans), plans[0].store)
+    unfinished = sum(trial.source != "prepare" for trial in left)
+    console.print(ending(plans, tracker, files, unfinished, time.monotonic() - began))
+    return unfinished or len(plans) - len(files)
+
+
+def show_reports(
+    plans: Sequence[Plan], tracker, reports: Path, say: Callable[[UserError], None]
+) -> dict[str, list[Path]]:
+    """Finish the tracker, write the reports, which link to its runs, and log them; returns each
+    experiment's files. `say` hears of those that could not be written."""
+    from mae_ablation.report.note import note
+    from mae_ablation.report.report import write_report
+
+    tracker.finish()
+    files, notes = {}, {}
+    for plan in plans:
+        name = plan.study.experiment
+        try:
+            files[name] = write_report(plan, reports / name, runs=tracker.links(name))
+            notes[name] = note(reports / name)
+        except UserError as error:  # the others' and MLflow's part can still be done
+            say(error)
+    tracker.close(files, notes)
+    return files
+
+
+def overviews(suites: Sequence[Suite], plans: Sequence[Plan], reports: Path) -> str:
+    """Write the pages above those of single studies; returns where they lie, or why they do not."""
+    from mae_ablation.report.index import write_overviews
+
+    try:
+        return "pages: " + ", ".join(map(str, write_overviews(suites, plans, reports)))
+    except UserError as error:
+        return str(error)
+
+
+def report_studies(
+    plans: Sequence[Plan], suites: Sequence[Suite], reports: Path, *, source: str = "store"
+) -> list[Path]:
+    """Write the reports of some plans again, and the pages above them; returns all files.
+
+    Args:
+        source: "store", or "mlflow": the tracking server's numbers instead of the store's.
+
+    Raises:
+        UserError: a file cannot be written, or MLflow does not answer or not know a study.
+    """
+    from mae_ablation.report.index import write_overviews
+    from mae_ablation.report.report import write_report
+
+    files, readings = [], {}
+    for plan in plans:
+        name, where = plan.study.experiment, _origin(source, plan)
+        files += write_report(plan, reports / name, **where)
+        readings[name] = where.get("readings")
+    return [*files, *write_overviews(suites, plans, reports, readings=readings)]
+
+
+def _origin(source: str, plan: Plan) -> dict[str, object]:
+    """Where a report's numbers come from, as arguments of `write_report`: "store" or "mlflow".
+
+    Raises:
+        UserError: MLflow does not answer, or does not know the study.
+    """
+    if source == "store":
+        return {}
+    from mae_ablation.tracking.reading import MlflowReadings
+
+    readings = MlflowReadings(plan, Path.cwd())
+    return {"readings": readings, "runs": readings.links()}
