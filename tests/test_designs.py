@@ -75,6 +75,7 @@ def test_combinations_are_left_out(planned):
     assert "grid, 3 x 2 - 3 excluded = 3 levels x 1 seed = 3 trials" in summary(plan, 2)
     without = planned(TWO + "design: grid\nexclude: [{mask_ratio: 0.75}]\n")
     assert labels(without)[0] == "baseline" and without.rows[0].is_baseline
+    assert "3 x 2 - 2 excluded + baseline = 5 levels x 1 seed = 5 trials" in summary(without, 2)
 
 
 def test_a_zip_takes_levels_side_by_side(planned):
@@ -133,6 +134,12 @@ BAD = [
         "design: grid\nexclude:\n- {mask_ratio: 0.5}\n- {mask_ratio: 0.95}\n",
         'x.yaml:8: unknown level of mask_ratio "0.95" (did you mean "0.9"?)',
     ),
+    (
+        "  mask_sampling: {random: {}, block_50: {mask_sampling: block, mask_ratio: 0.5}}\n"
+        "design: grid\n",
+        "x.yaml:5: mask_ratio and mask_sampling both set pretrain.mask_ratio: crossed, one undoes",
+    ),
+    ("  pretrain.mask_ratio: [0.3]\n", "x.yaml:5: factor mask_ratio is given twice"),
     ("design: grid\nexclude: {mask_ratio: 0.5}\n", "x.yaml:6: exclude needs a list, such as"),
     ("design: grid\nexclude: [0.5]\n", "x.yaml:6: expected levels to leave out, such as"),
     (

@@ -14,6 +14,7 @@ from mae_ablation.study.identity import (
 )
 from mae_ablation.study.paper import paper_value
 from mae_ablation.study.recipe import Data, Recipe
+from mae_ablation.study.study import load
 from mae_ablation.summary import summary
 
 SMALL = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
@@ -322,3 +323,12 @@ def test_every_shipped_study_is_expanded_and_priced():
         assert estimate(plans, lanes=2).seconds > 60
         for recipe in (ROOT / "studies" / "recipes").glob("*.yaml"):
             assert plan_study(path, store=ROOT / "none", recipe=recipe.stem).trials
+
+
+def test_training_from_scratch_is_left_out_with_the_fine_tuning_it_stands_under(write_study):
+    text = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\nphases: [pretrain, {}scratch]\n"
+    with pytest.raises(UserError, match="x.yaml:4: scratch is a row under fine-tuning"):
+        load(write_study(text.format("linear_probe, ")))
+    assert load(write_study(text.format("finetune, "))).phases[1:] == ("finetune", "scratch")
+    with pytest.raises(UserError, match="--phases: scratch is a row under fine-tuning"):
+        load(write_study(text.format("finetune, ")), phases=["pretrain", "scratch"])

@@ -13,7 +13,7 @@ from mae_ablation.commands import plan_study
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.table import table_frame
 from mae_ablation.study.errors import UserError
-from mae_ablation.study.plan import trials_of
+from mae_ablation.study.plan import missing, trials_of
 from mae_ablation.study.work import work_of
 from mae_ablation.summary import summary
 
@@ -116,7 +116,9 @@ BAD = [
         "tune: {linear_probe.base_lr: [1, 1]}",
         "x.yaml:4: value 1.0 of linear_probe.base_lr is given",
     ),
-    ("tune: {linear_probe.base_lr: [0]}", "x.yaml:4: base_lr is 0.0, must be above 0"),
+    ("tune: {linear_probe.base_lr: [0, 1]}", "x.yaml:4: base_lr is 0.0, must be above 0"),
+    ("tune: {linear_probe.base_lr: [1]}", "x.yaml:4: tune needs two combinations or more"),
+    ("tune: {linear_probe.base_lr: [1, 2], tries: 1}", "x.yaml:4: tune needs two combinations"),
     ("tune: {linear_probe.base_lr: [1, 2], tries: 3}", "x.yaml:4: 3 tries of 2 combinations"),
     ("tune: {linear_probe.base_lr: [1, 2], tries: no}", "tries must be a whole number from 1"),
     (
@@ -346,6 +348,31 @@ def test_a_queue_that_is_killed_holds_again_what_is_held(planned):
 
 
 # Ray Tune ---------------------------------------------------------------------------------------
+
+
+ASHA = STUDY.replace("tune:\n", "tune:\n  scheduler: asha\n")
+
+
+def test_the_last_try_of_a_row_is_never_stopped(planned):
+    """A search that is begun again hears of the tries in another order."""
+    from mae_ablation.cluster.search import Stop
+
+    class Queue:
+        class drop:
+            remote = staticmethod(lambda numbers: None)
+
+    plan = planned(ASHA)
+    work = work_of([plan], plan.missing(), plan.store)
+    stop = Stop(work.searched, Queue, plan.store.root)
+    mine = [n for n, each in enumerate(work.searched) if each.row == work.searched[0].row]
+    assert [stop(number, 1) for number in mine] == [True, True, False]
+
+
+def test_a_study_that_stops_nothing_has_its_tries_run_to_the_end(planned):
+    one, other = planned(ASHA), planned(STUDY)
+    for plans in ([one, other], [other, one]):
+        work = work_of(plans, missing(trials_of(plans), one.store), one.store)
+        assert work.searched and not any(each.may_be_stopped for each in work.searched)
 
 
 def test_asha_stops_the_worst_of_a_row_and_never_at_the_last_epoch():

@@ -21,6 +21,7 @@ from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from mae_ablation.store.folder import Store
+from mae_ablation.study.tries import stopped
 from mae_ablation.study.work import Searched
 
 POLL_S = 0.3
@@ -112,14 +113,22 @@ class Search(threading.Thread):
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Stops a try early: in the store, then in the queue."""
+    """Stops a try early: in the store, then in the queue.
+
+    Never the last one of its row: a search that is begun again hears of the tries in another order,
+    and what fell behind in one order may have led in the other.
+    """
 
     searched: Sequence[Searched]
     queue: Any
     store: str
 
-    def __call__(self, number: int, epoch: int) -> None:
+    def __call__(self, number: int, epoch: int) -> bool:
+        """Whether it was stopped."""
         each = self.searched[number]
+        others = [o for o in self.searched if o.row == each.row and o is not each]
+        if all(self._is_stopped(other) for other in others):
+            return False
         reason = f"stopped early by the search at epoch {epoch} of {each.epochs}"
         for phase in each.phases:
             folder = phase.folder(Store(self.store))
@@ -127,6 +136,11 @@ class Stop:
                 why = {"search": phase.search, "epoch": epoch, "reason": reason}
                 folder.stop(phase.document, why)
         self.queue.drop.remote([*each.first, *each.rest])
+        return True
+
+    def _is_stopped(self, each: Searched) -> bool:
+        store = Store(self.store)
+        return any(stopped(p, store) and not p.folder(store).finished() for p in each.phases)
 
 
 class Left(tune.Stopper):
@@ -206,14 +220,15 @@ class ByRow(FIFOScheduler):
     Rows are not compared: a poor level is what a study wants to know.
     """
 
-    def __init__(self, searched: Sequence[Searched], stop: Callable[[int, int], None]) -> None:
-        """`stop`: told the number of a try that is stopped early, and its epoch."""
+    def __init__(self, searched: Sequence[Searched], stop: Callable[[int, int], bool]) -> None:
+        """`stop`: stops a try by its number at an epoch, and tells whether it did."""
         super().__init__()
         self._searched, self._stop = searched, stop
         self._rows: dict[int, TrialScheduler] = {}
         for each in searched:
             if each.row not in self._rows:
-                self._rows[each.row] = asha(each.epochs) if each.may_be_stopped else FIFOScheduler()
+                early = each.may_be_stopped and each.epochs > 1
+                self._rows[each.row] = asha(each.epochs) if early else FIFOScheduler()
 
     def _row(self, trial: Any) -> TrialScheduler:
         return self._rows[self._searched[trial.config["number"]].row]
@@ -223,9 +238,10 @@ class ByRow(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
         decision = self._row(trial).on_trial_result(tune_controller, trial, result)
-        if decision == TrialScheduler.STOP:
-            self._stop(trial.config["number"], result["epoch"])
-        return decision
+        if decision != TrialScheduler.STOP:
+            return decision
+        done = self._stop(trial.config["number"], result["epoch"])
+        return decision if done else TrialScheduler.CONTINUE
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict) -> None:
         self._row(trial).on_trial_complete(tune_controller, trial, result)
@@ -235,12 +251,12 @@ class ByRow(FIFOScheduler):
 
 
 def asha(epochs: int) -> AsyncHyperBandScheduler:
-    """ASHA with rungs after a ninth and a third of the epochs; the last epoch stops nothing."""
+    """ASHA with rungs after a ninth and a third of the epochs, two or more; the last stops nothing."""
     return AsyncHyperBandScheduler(
         time_attr="epoch",
         metric=METRIC,
         mode="max",
-        max_t=max(1, epochs - 1),
+        max_t=epochs - 1,
         grace_period=max(1, min(epochs // HALVING**RUNGS, epochs - 1)),
         reduction_factor=HALVING,
         stop_last_trials=False,

@@ -1,5 +1,6 @@
 """The page of a suite: the tables of its studies side by side, as in the paper's Table 1."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +103,7 @@ def _write(suite: Suite, members: Sequence[Member], folder: Path) -> list[Path]:
             title=suite.title,
             headline=headline,
             caption=caption(members),
-            groups=groups(members),
+            groups=groups(members, folder.parent),
             legend=[{"sign": sign, "words": words} for words, sign in SIGNS.items()],
             rule=RULE,
             command=command(suite, members),
@@ -152,13 +153,16 @@ def caption(members: Sequence[Member]) -> str:
     )
 
 
-def groups(members: Sequence[Member]) -> list[dict]:
-    """Table 1 from a to f, then the figures and whatever else the suite has, in its order."""
+def groups(members: Sequence[Member], reports: Path) -> list[dict]:
+    """Table 1 from a to f, then the figures and whatever else the suite has, in its order.
+
+    `reports`: where the studies' own pages lie.
+    """
     first = sorted((m for m in members if letter(m.plan)), key=lambda m: letter(m.plan))
     rest = [m for m in members if not letter(m.plan)]
     titles = {"Table 1": (TABLE_1, first), "Figures and further studies": ("", rest)}
     return [
-        {"title": title, "text": text, "studies": [card(m) for m in some_members]}
+        {"title": title, "text": text, "studies": [card(m, reports) for m in some_members]}
         for title, (text, some_members) in titles.items()
         if some_members
     ]
@@ -170,7 +174,18 @@ def letter(plan: Plan) -> str:
     return name.removeprefix("table_1") if name.startswith("table_1") else ""
 
 
-def card(m: Member) -> dict:
+def other_seeds(m: Member, reports: Path) -> str:
+    """That a study's own page shows other seeds; "" where it shows these."""
+    path = reports / m.plan.study.experiment / "report.json"
+    if not path.is_file():
+        return ""
+    seeds = json.loads(path.read_text(encoding="utf-8")).get("seeds", [])
+    if seeds == list(m.plan.study.seeds):
+        return ""
+    return f"Its own page has seeds {', '.join(map(str, seeds))}."
+
+
+def card(m: Member, reports: Path) -> dict:
     """One study's compact table."""
     study, metrics = m.plan.study, m.metrics
     figure = (study.paper or "").startswith("figure")
@@ -185,6 +200,7 @@ def card(m: Member) -> dict:
         "heads": [HEADS[metric] for metric in metrics],
         "has_paper": judged or any(text != "–" for row in rows for text in row["paper"]),
         "rows": rows,
+        "aside": other_seeds(m, reports),
         "headline": in_one_sentence([v for part in shown.values() for v in part["verdict"] if v])
         if judged
         else "",

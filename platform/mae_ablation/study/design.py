@@ -12,6 +12,7 @@ A grid or a zip is one factor, whose levels are the combinations: "mask_ratio x 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations as pairs_of
 from itertools import product
 from math import prod
 from typing import Any
@@ -48,6 +49,11 @@ class Varied:
     levels: tuple[Said, ...]
 
     @property
+    def fields(self) -> set[str]:
+        """That its levels set."""
+        return {s.field for level in self.levels for s in level.settings or ()}
+
+    @property
     def left_out(self) -> tuple[str, ...]:
         return tuple(str(level.value) for level in self.levels if level.settings is None)
 
@@ -58,8 +64,10 @@ class Size:
 
     of_factors: tuple[int, ...]
     excluded: int
+    apart: int
+    """1: no combination is the baseline, which is a row of its own"""
     levels: int
-    """combinations that are left, or levels of all factors and the baseline, each once"""
+    """combinations that are left, or levels of all factors, and the baseline, each once"""
     one_factor: int
     grid: int
 
@@ -68,11 +76,15 @@ def combinations(document: Document, design: str, factors: Sequence[Varied]) -> 
     """The levels of a grid or a zip, one of each factor, in the order of the file.
 
     Raises:
-        UserError: a design of one factor, lists of unequal length, an unknown level to exclude, or
-            nothing left.
+        UserError: a design of one factor, two factors of one field, lists of unequal length, an
+            unknown level to exclude, or nothing left.
     """
     if len(factors) < 2:
         raise UserError(f"design {design} needs two factors or more", document.place("design"))
+    for one, other in pairs_of(factors, 2):
+        if both := sorted(one.fields & other.fields):
+            message = f"{one.key} and {other.key} both set {', '.join(both)}: crossed, one undoes"
+            raise UserError(f"{message} the other", document.place("factors", other.key))
     columns = [factor.levels for factor in factors]
     if design == "zip":
         counts = {factor.key: len(factor.levels) for factor in factors}
@@ -152,10 +164,18 @@ def size_of(
     grid = prod(map(len, there))
     every = {ONE_FACTOR: one_factor, "grid": grid, "zip": min(map(len, there))}[design]
     real = sum(all(said.settings is not None for said in combination) for combination in kept)
-    levels = one_factor if design == ONE_FACTOR else real
+    levels, apart = one_factor, 0
+    if design != ONE_FACTOR:
+        with_baseline = any(
+            _is(baseline, [*settings, *(s for said in each for s in said.settings or ())])
+            for each in kept
+        )
+        apart = 0 if with_baseline else 1
+        levels = real + apart
     return Size(
         of_factors=tuple(map(len, there)),
-        excluded=max(0, every - levels),
+        excluded=max(0, every - (levels - apart)),
+        apart=apart,
         levels=levels,
         one_factor=one_factor,
         grid=grid,
@@ -191,5 +211,6 @@ def design_line(design: str, size: Size | None, seeds: int, tries: int = 1) -> l
         other = f"(one factor at a time: {size.one_factor} levels, {cost} trials)"
         name = design
         left = f" - {size.excluded} excluded" if size.excluded else ""
+        left += " + baseline" if size.apart else ""
         left += f" = {size.levels} levels"
     return [f"design: {name}, {parts}{left} {each} = {trials} trials {other}"]

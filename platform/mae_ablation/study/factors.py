@@ -62,7 +62,12 @@ def read_factors(document: Document, file: RecipeFile | None) -> list[Varied]:
     if not isinstance(given, dict) or not given:
         message = "factors needs a recipe field and its levels, such as `mask_ratio: [0.5, 0.75]`"
         raise UserError(message, document.place("factors"))
-    return [_one_varied(document, name, file) for name in given]
+    varied = [_one_varied(document, name, file) for name in given]
+    for i, each in enumerate(varied):
+        if each.name in [other.name for other in varied[:i]]:
+            place = document.place("factors", each.key)
+            raise UserError(f"factor {each.name} is given twice", place)
+    return varied
 
 
 def _one_varied(document: Document, name: str, file: RecipeFile | None) -> Varied:
@@ -76,7 +81,7 @@ def _one_varied(document: Document, name: str, file: RecipeFile | None) -> Varie
     for i, value in enumerate(values):
         key = ("factors", name, value if named else i)
         place = document.place(*key)
-        if value in list(values)[:i]:
+        if str(value) in map(str, list(values)[:i]):
             raise UserError(f"level {value} of {name} is given twice", place)
         said = settings_in(document, *key) if named else [Setting(field, value, place)]
         levels.append(_at_scale(value, said, file, named))

@@ -9,8 +9,9 @@
       mask_sampling:               # named levels, each a set of fields
         random_75: {}
         block_50: {mask_sampling: block, mask_ratio: 0.5}
-    design: grid                   # or zip; default: one factor at a time (design.py)
-    exclude: [{mask_ratio: 0.5, mask_sampling: block_50}]   # of a grid or a zip
+    design: grid                   # or zip, of factors that set different fields; default: one
+                                   # factor at a time (design.py)
+    exclude: [{mask_ratio: 0.5, decoder_depth: 8}]   # of a grid or a zip
     tune:                          # every level gets to search these values (tune.py)
       linear_probe.base_lr: [0.05, 0.1, 0.2]
     budget: epochs                 # or flops: every level trains for the baseline's FLOPs
@@ -142,6 +143,7 @@ def load(
     wanted = _phases(document)
     kept = tuple(phases) or tuple(phase for phase in wanted if phase not in file.skip)
     kept = tuple(phase for phase in PHASES if phase in kept or phase == "pretrain")
+    kept = _without_lone_scratch(document, kept, wanted, phases)
     baseline = resolve(settings)
     varied = read_factors(document, file if paper else None)
     design = _choice(document, "design", DESIGNS)
@@ -179,6 +181,22 @@ def load(
         skipped=tuple(phase for phase in wanted if phase not in kept),
         asked_phases=tuple(phases),
     )
+
+
+def _without_lone_scratch(
+    document: Document, kept: tuple[str, ...], wanted: Sequence[str], asked: Sequence[str]
+) -> tuple[str, ...]:
+    """Training from scratch is a row under fine-tuning, and left out with it.
+
+    Raises:
+        UserError: it was asked for alone.
+    """
+    if "scratch" not in kept or "finetune" in kept:
+        return kept
+    if asked or "finetune" not in wanted:
+        place = "--phases" if asked else document.place("phases")
+        raise UserError("scratch is a row under fine-tuning: add finetune", place)
+    return tuple(phase for phase in kept if phase != "scratch")
 
 
 def _experiment(

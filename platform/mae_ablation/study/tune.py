@@ -111,8 +111,11 @@ def read_tune(
     if not found:
         return None
     _require_choice(document, found, kept, scheduler)
-    every = list(product(*found))
-    return Tune(combinations=tuple(_sample(document, every)), scheduler=scheduler)
+    tried = _sample(document, list(product(*found)))
+    if len(tried) < 2:
+        message = "tune needs two combinations or more; a single value belongs under baseline"
+        raise UserError(message, document.place("tune"))
+    return Tune(combinations=tuple(tried), scheduler=scheduler)
 
 
 def _values(document: Document, name: Any, phases: Sequence[str]) -> list[Setting]:

@@ -74,26 +74,36 @@ def work_of(plans: Sequence[Plan], todo: Iterable[Trial], store: Store) -> Work:
     for number, part in enumerate(parts):
         if owners[part.id] is not None:
             mine.setdefault(owners[part.id], []).append(number)
+    owned = set(owners.values())
     searched = [
         describe(each, i, owners, [(n, parts[n].seed) for n in mine.get(each.id, ())])
         for i, tries in enumerate(rows)
         if any(each.id in mine for each in tries)
         for each in tries
-        if each.id in owners.values()
+        if each.id in owned
     ]
     return Work(trials=parts, searched=searched)
 
 
 def rows_of(plans: Sequence[Plan]) -> list[list[Try]]:
-    """The tries of every row that searches, each row once."""
+    """The tries of every row that searches, each row once: as the study has it that stops none of
+    them, where several have it."""
     found: dict[tuple[Key, ...], list[Try]] = {}
     for plan in plans:
         for row in (*plan.rows, *plan.references):
             tries = {each.id: each for each in reversed(row.tries)}
             if len(tries) > 1:
                 inside = [each for each in row.tries if tries[each.id] is each]
-                found.setdefault(tuple(each.id for each in inside), inside)
+                key = tuple(each.id for each in inside)
+                if key not in found or not may_be_stopped(inside):
+                    found[key] = inside
     return list(found.values())
+
+
+def may_be_stopped(tries: Iterable[Try]) -> bool:
+    """Whether a scheduler may stop some of them."""
+    trials = (trial for each in tries for trial in each.trials.values())
+    return any(phase.search for trial in trials for phase in trial.phases)
 
 
 def owners_of(plans: Sequence[Plan]) -> dict[str, Key | None]:
