@@ -251,7 +251,7 @@ class ByRow(FIFOScheduler):
 
 
 def asha(epochs: int) -> AsyncHyperBandScheduler:
-    """ASHA with rungs after a ninth and a third of the epochs, two or more; the last stops nothing."""
+    """ASHA with rungs after a ninth and a third of the epochs (two or more); the last is none."""
     return AsyncHyperBandScheduler(
         time_attr="epoch",
         metric=METRIC,
