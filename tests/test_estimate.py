@@ -119,7 +119,7 @@ def test_a_second_seed_is_estimated_from_the_first(tmp_path, plan):
     more = plan_study(tmp_path / "studies" / "x.yaml", store=tmp_path / "store", seeds=2)
     cost = estimate([more], 2)
     assert cost.basis == {"measured": pytest.approx(240), "scaled": 0, "assumed": 0}
-    assert sorted(cost.by_trial.values()) == pytest.approx([11, 11, 111, 111])
+    assert sorted(cost.by_phase.values()) == pytest.approx([10, 10, 10, 10, 100, 100])
     assert TRIAL_S == 1 and cost.seconds == pytest.approx(START_S + 122 + END_S)
 
 
@@ -139,7 +139,7 @@ def test_gpu_hours_and_money(plan):
     cost = estimate([plan], machine=Machine(lanes=8, workers=2, gpus=0.5))
     hour = replace(cost, seconds=3600.0)
     (line,) = [line for line in cost_lines(hour, 3.0) if line.startswith("GPU-hours")]
-    assert line == "GPU-hours: 8 lanes x 2 workers x 0.5 GPU x 1.00 h = 8.0; x 3 = 24.00"
+    assert line == "GPU-hours: 8 lanes x 2 workers x 0.5 GPU x 1 h = 8; x 3 = 24.00"
 
 
 def test_the_truth_is_held_against_the_estimate(plan):
@@ -179,3 +179,16 @@ def test_a_plan_without_calibration_imports_no_torch():
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "GPU-hours: 1 lane x 1 worker x 1 GPU" in done.stdout
+
+
+def test_every_study_is_estimated_with_its_own_data(tmp_path, write_study):
+    small = write_study("recipe: toy\nfactors:\n  mask_ratio: [0.5]\n")
+    large = small.with_name("y.yaml")
+    large.write_text(
+        "recipe: toy\nbaseline: {data.train_images: 8000}\nfactors:\n  mask_ratio: [0.5]\n"
+    )
+    plans = [plan_study(study, store=tmp_path / "store") for study in (small, large)]
+    both = estimate(plans, 1)
+    assert both.by_phase == estimate(plans[::-1], 1).by_phase
+    alone = [estimate([plan], 1).by_phase for plan in plans]
+    assert both.by_phase == alone[0] | alone[1]

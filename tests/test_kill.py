@@ -20,6 +20,7 @@ from processes import (
 )
 from stores import require_every_point_once, require_same, run_undisturbed
 
+EPOCHS = 120  # long enough to be killed three times
 STUDY = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
 
 
@@ -27,13 +28,15 @@ STUDY = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
 def undisturbed(tmp_path_factory):
     """The study's store where nothing happened to it."""
     place = tmp_path_factory.mktemp("undisturbed")
-    run_undisturbed(write_place(place, STUDY, epochs=60, checkpoint_every_s=0.2), place / "store")
+    run_undisturbed(
+        write_place(place, STUDY, epochs=EPOCHS, checkpoint_every_s=0.2), place / "store"
+    )
     return place / "store"
 
 
 @pytest.fixture
 def place(tmp_path):
-    write_place(tmp_path, STUDY, epochs=60, checkpoint_every_s=0.2)
+    write_place(tmp_path, STUDY, epochs=EPOCHS, checkpoint_every_s=0.2)
     return tmp_path
 
 
@@ -46,9 +49,10 @@ def go_on(place, lines: int = 5) -> None:
 @pytest.mark.slow
 def test_worker_queue_controller_and_driver_are_killed_in_turn(place, undisturbed):
     driver = start(place)
-    for victim in (WORKER, QUEUE, CONTROLLER):
+    for victim, told in ((WORKER, "its worker was killed"), (QUEUE, ""), (CONTROLLER, "its contr")):
         go_on(place)
         kill(driver.pid, victim)
+        wait_for(lambda told=told: told in (place / "driver.log").read_text(), "it to be noticed")
     go_on(place)
     everything = descendants(driver.pid)
     driver.kill()
@@ -124,7 +128,7 @@ def command(pid: int) -> str:
 def test_two_drivers_on_one_store_share_the_work(place, undisturbed):
     other = place / "other"
     other.mkdir()
-    write_place(other, STUDY, epochs=60, checkpoint_every_s=0.2)
+    write_place(other, STUDY, epochs=EPOCHS, checkpoint_every_s=0.2)
     drivers = [(start(place), place), (start(other, "--store", str(place / "store")), other)]
     for driver, at in drivers:
         assert "4 of 4 trials finished" in finish(driver, at)

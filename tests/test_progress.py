@@ -19,7 +19,10 @@ SECONDS = {"a": 100.0, "b": 100.0, "c": 40.0, "d": 40.0}
 
 def fakes():
     label = "mask_sampling mask_sampling=block_50 seed"
-    return [SimpleNamespace(id=name, label=f"{label} {name}", phases=()) for name in SECONDS]
+    return [
+        SimpleNamespace(label=f"{label} {name}", phases=(SimpleNamespace(identity=name),))
+        for name in SECONDS
+    ]
 
 
 @pytest.fixture

@@ -223,7 +223,7 @@ def run_missing(
     work = work_of(plans, todo, Store(store))
     trials = work.trials
     try:
-        progress = Progress(console, trials, done=done, seconds=cost.by_trial, store=Store(store))
+        progress = Progress(console, trials, done=done, seconds=cost.by_phase, store=Store(store))
         with progress, ray_session(address):
             lanes, scales = fit_lanes(lanes, address)
             console.print(f"running {len(trials)} trials on {lanes}")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from mae_ablation import machine as here
 from mae_ablation.data.catalog import require_present
+from mae_ablation.study.errors import UserError
 from mae_ablation.study.plan import Plan, missing, trials_of
 from mae_ablation.study.speed import Machine, Measured
 
@@ -33,11 +34,16 @@ def calibrated(plans: Sequence[Plan], machine: Machine) -> list[Measured]:
     """Speeds of the shapes that some plans' missing trials have, timed now on this machine.
 
     Raises:
-        UserError: the data is not here, or a training step fails.
+        UserError: the data is not here, or a training step fails, or lanes are asked for that one
+            process of this machine cannot stand for.
     """
+    if machine.gpus and here.gpus() < machine.lanes * machine.gpus:
+        raise UserError("there are not so many GPUs here to time: leave it out", "--calibrate")
+    if machine.workers > 1:
+        raise UserError("it times lanes of one worker: leave it out", "--calibrate")
     from mae_ablation.phases.calibrate import calibrate
 
     todo = missing(trials_of(plans), plans[0].store)
     for data in dict.fromkeys(trial.recipe.data for trial in todo):
         require_present(data, f"--calibrate, data.name {data.name}")
-    return calibrate(todo, plans[0].data, machine, here.cores())
+    return calibrate(todo, machine, here.cores())

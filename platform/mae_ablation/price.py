@@ -53,11 +53,16 @@ def gpu_line(cost: Estimate, price: float | None) -> str:
     line = (
         f"GPU-hours: {m.lanes} lane{'s' * (m.lanes > 1)} x "
         f"{m.workers} worker{'s' * (m.workers > 1)} x {m.gpus:g} GPU "
-        f"x {cost.seconds / 3600:,.2f} h = {cost.gpu_hours:,.1f}"
+        f"x {rounded(cost.seconds / 3600)} h = {rounded(cost.gpu_hours)}"
     )
     if price is None:
         return line
     return f"{line}; x {price:g} = {price * cost.gpu_hours:,.2f}"
+
+
+def rounded(number: float) -> str:
+    """Three digits or more."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def against(cost: Estimate, seconds: float, price: float | None = None) -> str:
@@ -68,6 +73,6 @@ def against(cost: Estimate, seconds: float, price: float | None = None) -> str:
     )
     if cost.gpus:
         hours = cost.gpus * seconds / 3600
-        line += f"; {hours:,.1f} GPU-hours"
+        line += f"; {rounded(hours)} GPU-hours"
         line += f" x {price:g} = {price * hours:,.2f}" if price is not None else ""
     return line

@@ -201,7 +201,7 @@ def ending(
     plans: Sequence[Plan], tracker, files: dict[str, list[Path]], left: int, seconds: float
 ) -> str:
     """Where the results lie, and what to do next. `files`: each experiment's report."""
-    from mae_ablation.tracking.address import runs_url
+    from mae_ablation.tracking.address import runs_url, server, shown
 
     trials = len(trials_of(plans))
     lines = [f"{trials - left} of {trials} trials finished ({seconds / 60:.1f} min)"]
@@ -212,7 +212,8 @@ def ending(
     if tracker.trouble:
         lines.append(f"MLflow is behind ({tracker.trouble}): the same command catches up")
     else:
-        lines.append(f"MLflow: start the UI with  {Path(sys.executable)} -m mae_ablation ui")
+        ui = f"start the UI with  {Path(sys.executable)} -m mae_ablation ui"
+        lines.append(f"MLflow: {shown(there) if (there := server()) else ui}")
         for experiment_id in tracker.experiment_ids():
             lines.append(f"        then open {runs_url(experiment_id)}")
     return "\n".join(lines)

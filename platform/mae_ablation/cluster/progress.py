@@ -35,7 +35,7 @@ class Progress:
     Args:
         trials: those to run.
         done: how many others are finished in the store already.
-        seconds: estimated, by trial id; the time left is corrected by what is measured.
+        seconds: estimated, by identity of a phase; the time left is corrected by what is measured.
         store: where a failed trial's reason lies.
     """
 

@@ -12,11 +12,13 @@ class Remaining:
     """Watches trials start and end.
 
     Args:
-        seconds: estimated, by trial id.
+        seconds: estimated, by identity of a phase.
     """
 
     def __init__(self, trials: Sequence[Trial], seconds: Mapping[str, float]) -> None:
-        self._seconds = [seconds.get(trial.id, 0.0) for trial in trials]
+        self._seconds = [
+            sum(seconds.get(phase.identity, 0.0) for phase in trial.phases) for trial in trials
+        ]
         self._began: dict[int, float] = {}
         self._took = self._expected = 0.0  # of the trials that have been seen to start and finish
         self._finished = 0

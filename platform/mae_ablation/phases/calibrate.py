@@ -23,7 +23,7 @@ from typing import Any
 
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.speed import TRAININGS, Machine, Measured, work_of
-from mae_ablation.study.trial import DataFacts, Phase, Trial
+from mae_ablation.study.trial import Phase, Trial
 
 SHAPES = 6  # of a kind, evenly spread over their FLOPs: the others are scaled from these
 WARM_UP = 1  # steps that are not counted
@@ -50,9 +50,7 @@ class Enough(Exception):
     """The steps have been timed."""
 
 
-def calibrate(
-    trials: Sequence[Trial], data: DataFacts, machine: Machine, cores: int
-) -> list[Measured]:
+def calibrate(trials: Sequence[Trial], machine: Machine, cores: int) -> list[Measured]:
     """Speed of every distinct shape of some trials, on a machine as a lane has it.
 
     Args:
@@ -61,7 +59,7 @@ def calibrate(
     Raises:
         UserError: a training step fails.
     """
-    probes = shapes_of(trials, data)
+    probes = shapes_of(trials)
     if not probes:
         raise UserError("there is nothing to time from scratch", "--calibrate")
     side_by_side = max(1, min(machine.lanes, len(trials), cores))
@@ -80,16 +78,16 @@ def calibrate(
     ]
 
 
-def shapes_of(trials: Sequence[Trial], data: DataFacts) -> list[Probe]:
+def shapes_of(trials: Sequence[Trial]) -> list[Probe]:
     """One phase of every distinct shape, at most SHAPES of a kind."""
     found: dict[str, dict[int, Probe]] = {}
     for trial in trials:
         for phase in trial.phases:
             if not is_timed(phase, trial.source):
                 continue
-            work = work_of(phase, trial.source, data)
+            work = work_of(phase, trial.source, trial.data)
             images = round(work.images / epochs_of(phase))
-            others = data.test_images + phase.recipe.data.validation_images
+            others = trial.data.test_images + phase.recipe.data.validation_images
             probe = Probe(phase=phase, flops=work.flops, images=images, others=others)
             found.setdefault(phase.kind, {}).setdefault(round(work.flops), probe)
     return [probe for by_flops in found.values() for probe in spread(sorted(by_flops.items()))]

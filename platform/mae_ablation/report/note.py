@@ -24,12 +24,12 @@ def note(folder: Path) -> str:
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
     parts = [best(metric, [row for row in rows if row["metric"] == metric]) for metric in metrics]
     parts = [part for part in [*parts, done(trials), verdicts(rows)] if part]
-    page = (folder / "table.md").read_text().splitlines()[1:]  # without the title
+    page = (folder / "table.md").read_text(encoding="utf-8").splitlines()[1:]  # without the title
     return "\n".join([f"**{' – '.join(parts)}**", *map(padded, without_pictures(page))]) + "\n"
 
 
 def lines_of(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

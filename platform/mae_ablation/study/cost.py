@@ -57,16 +57,24 @@ def training_flops(forward_flops: float) -> float:
 def parameters(recipe: Recipe, channels: int) -> int:
     """Trainable parameters of encoder and decoder."""
     m = recipe.model
+    decoder = stack_parameters(m.decoder_width, m.decoder_depth, m.mlp_ratio) + m.decoder_width
+    between = (m.encoder_width + 1) * m.decoder_width
+    prediction = (m.decoder_width + 1) * prediction_width(recipe, channels)
+    return encoder_parameters(recipe, channels) + between + decoder + prediction
+
+
+def encoder_parameters(recipe: Recipe, channels: int) -> int:
+    """Trainable parameters of the encoder."""
+    m = recipe.model
     values = m.patch_size**2 * channels
     tokens = 1 + m.class_token + m.encoder_mask_tokens
+    stack = stack_parameters(m.encoder_width, m.encoder_depth, m.mlp_ratio)
+    return stack + (values + tokens) * m.encoder_width
 
-    def stack(width: int, depth: int) -> int:
-        hidden = int(width * m.mlp_ratio)
-        matrices = 4 * width * width + 2 * width * hidden
-        vectors = 4 * width + hidden + width + 4 * width  # biases of qkv and projection, MLP; norms
-        return depth * (matrices + vectors) + 2 * width  # and the last norm
 
-    encoder = stack(m.encoder_width, m.encoder_depth) + (values + tokens) * m.encoder_width
-    decoder = stack(m.decoder_width, m.decoder_depth) + m.decoder_width
-    between = (m.encoder_width + 1) * m.decoder_width
-    return encoder + between + decoder + (m.decoder_width + 1) * prediction_width(recipe, channels)
+def stack_parameters(width: int, depth: int, mlp_ratio: float) -> int:
+    """Those of Transformer blocks and the norm behind them."""
+    hidden = int(width * mlp_ratio)
+    matrices = 4 * width * width + 2 * width * hidden
+    vectors = 4 * width + hidden + width + 4 * width  # biases of qkv and projection, MLP; norms
+    return depth * (matrices + vectors) + 2 * width

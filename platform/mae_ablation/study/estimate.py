@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mae_ablation.store.folder import Store
-from mae_ablation.study.cost import parameters
+from mae_ablation.study.cost import encoder_parameters, parameters
 from mae_ablation.study.packing import makespan
 from mae_ablation.study.plan import Plan, open_phases, trials_of
 from mae_ablation.study.speed import Machine, Measured, Speeds, measured, work_of
-from mae_ablation.study.trial import DataFacts, Phase, Trial
+from mae_ablation.study.trial import Phase, Trial
 
 START_S = 32.0  # Ray, torch and the lanes, until the first training step; measured on two cores
 TRIAL_S = 1.0  # between two trials of a lane: data, model, writing
@@ -26,8 +26,8 @@ class Estimate:
     """wall clock, from the command to its end; 0: nothing is missing"""
     disk_bytes: float
     machine: Machine
-    by_trial: dict[str, float]
-    """seconds of each missing trial in its lane, by id"""
+    by_phase: dict[str, float]
+    """seconds of each missing phase, by identity"""
     basis: dict[str, float]
     """seconds of training that rest on the same shape ("measured"), on other shapes ("scaled")
     and on nothing ("assumed")"""
@@ -64,26 +64,27 @@ def estimate(
         calibration: measured instead of the store's finished phases.
     """
     machine = machine or Machine(lanes=lanes or 1)
-    store, data = plans[0].store, plans[0].data
+    store = plans[0].store
     todo = open_phases(trials_of(plans), store)
     kinds = {phase.kind for _, phases in todo for phase in phases}
     known = calibration or (known_in(store, kinds, machine) if todo else [])
     speeds = Speeds(known, machine)
     basis = {"measured": 0.0, "scaled": 0.0, "assumed": 0.0}
+    by_phase: dict[str, float] = {}
+    for trial, phases in todo:
+        by_phase |= _phase_seconds(trial, phases, speeds, basis)
     by_trial = {
-        trial.id: TRIAL_S + _trial_seconds(trial, phases, data, speeds, basis)
+        trial.id: TRIAL_S + sum(by_phase[phase.identity] for phase in phases)
         for trial, phases in todo
     }
-    numbers = sum(
-        parameters(trial.recipe, data.channels) for trial, _ in todo if trial.source == "pretrain"
-    )
+    numbers = sum(_kept(trial, phase) for trial, phases in todo for phase in phases)
     return Estimate(
         seconds=START_S + packed([t for t, _ in todo], by_trial, machine.lanes) + END_S
         if todo
         else 0.0,
         disk_bytes=numbers * CHECKPOINT_COPIES * BYTES_PER_NUMBER,
         machine=machine,
-        by_trial=by_trial,
+        by_phase=by_phase,
         basis=basis,
         known=speeds.count,
         calibrated=bool(calibration),
@@ -101,16 +102,25 @@ def packed(trials: Sequence[Trial], seconds: dict[str, float], lanes: int) -> fl
     return makespan([seconds[trial.id] for trial in trials], lanes, needs=needs)
 
 
-def _trial_seconds(
-    trial: Trial, phases: Iterable[Phase], data: DataFacts, speeds: Speeds, basis: dict[str, float]
-) -> float:
-    """Seconds of a trial's open phases; adds them to what they rest on."""
-    total = 0.0
+def _phase_seconds(
+    trial: Trial, phases: Iterable[Phase], speeds: Speeds, basis: dict[str, float]
+) -> dict[str, float]:
+    """Seconds of a trial's open phases, by identity; adds them to what they rest on."""
+    found = {}
     for phase in phases:
-        seconds, rests_on = speeds.seconds(work_of(phase, trial.source, data))
+        seconds, rests_on = speeds.seconds(work_of(phase, trial.source, trial.data))
         basis[rests_on] += seconds
-        total += seconds
-    return total
+        found[phase.identity] = seconds
+    return found
+
+
+def _kept(trial: Trial, phase: Phase) -> int:
+    """Numbers in the model of a phase's checkpoint; what is small does not count."""
+    if phase.kind == "pretrain":
+        return parameters(phase.recipe, trial.data.channels)
+    if phase.kind in ("finetune", "partial", "scratch"):
+        return encoder_parameters(phase.recipe, trial.data.channels)
+    return 0
 
 
 def known_in(store: Store, kinds: Iterable[str], machine: Machine) -> list[Measured]:

@@ -69,6 +69,8 @@ class Trial:
     phases: tuple[Phase, ...]
     flops: float
     """all FLOPs of its pre-training, forward and backward"""
+    data: DataFacts
+    """of the images it is trained on"""
     needs: "Trial | None" = None
     """finished before this one starts"""
     tried: str = ""
@@ -141,6 +143,7 @@ def make_trial(
         seed=seed,
         phases=tuple(phases),
         flops=flops,
+        data=facts,
         needs=needs,
     )
 
@@ -163,7 +166,9 @@ def preparation(recipe: Recipe, facts: DataFacts) -> Trial | None:
     phase = Phase(
         kind=kind, identity=identity(document), document=document, recipe=recipe, name=name
     )
-    return Trial(label=f"{kind} {name}", source="prepare", seed=0, phases=(phase,), flops=0.0)
+    return Trial(
+        label=f"{kind} {name}", source="prepare", seed=0, phases=(phase,), flops=0.0, data=facts
+    )
 
 
 def pretrain_phase(

@@ -1,6 +1,7 @@
 """Where MLflow lies: the server of MLFLOW_TRACKING_URI, or a database of this machine."""
 
 import os
+import re
 from pathlib import Path
 
 HOST, PORT = "127.0.0.1", 5000
@@ -23,9 +24,14 @@ def database(root: Path) -> Path:
     return (root / (named or "mlflow.db")).resolve()
 
 
+def shown(uri: str) -> str:
+    """An address as it may be printed and kept: without a user's name and password."""
+    return re.sub(r"//[^/@]*@", "//", uri)
+
+
 def pages(port: int = PORT) -> str:
     """First part of the UI's links: the server's, or of `python -m platform ui` on this machine."""
-    there = server() or ""
+    there = shown(server() or "")
     return f"{there if there.startswith('http') else f'http://{HOST}:{port}'}/#/experiments"
 
 

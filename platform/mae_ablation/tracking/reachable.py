@@ -6,26 +6,29 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from mae_ablation.tracking.address import database, server, shown
+
 ANSWER_S = 3.0
 
 
 def place(root: Path) -> str:
     """Where a study started in `root` is tracked."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or str(root / "mlflow.db")
+    return shown(server() or str(database(root)))
 
 
 def trouble(root: Path) -> str:
     """Why MLflow cannot be written; empty: it can, or a database will be made."""
-    where = place(root)
-    if where.startswith(("http://", "https://")):
-        return _server_trouble(where)
-    database = Path(where.removeprefix("sqlite:///"))
-    if "://" in str(where.removeprefix("sqlite:///")):
+    where = server()
+    if where and where.startswith(("http://", "https://")):
+        return _server_trouble(shown(where))
+    if where and ("://" not in where or where.startswith("file:")):
+        return "MLflow takes no folders any more: http://HOST:PORT or sqlite:///FILE"
+    if where:
         return ""  # a database server: MLflow's own business
-    if not database.exists():
-        folder = database.absolute().parent
-        return "" if os.access(folder, os.W_OK) else f"{folder} is not writable"
-    return _database_trouble(database)
+    file = database(root)
+    if not file.exists():
+        return "" if os.access(file.parent, os.W_OK) else f"{file.parent} is not writable"
+    return _database_trouble(file)
 
 
 def _server_trouble(url: str) -> str:

@@ -6,7 +6,7 @@ from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.trial import Phase
 from mae_ablation.study.tries import stopped_by
-from mae_ablation.tracking.address import database, run_url, server
+from mae_ablation.tracking.address import database, run_url, server, shown
 from mae_ablation.tracking.client import client_to_read
 from mae_ablation.tracking.phase_tags import FAILURE, RESULT, STOPPED, read
 from mae_ablation.tracking.runs import all_runs, phases_of
@@ -31,7 +31,7 @@ class MlflowReadings:
         self._failures: dict[str, dict] = {}
         self._stops: dict[str, dict] = {}
         self._links: dict[str, str] = {}
-        place = server() or str(database(root))
+        place = shown(server() or str(database(root)))
         if not server() and not Path(place).exists():
             raise UserError("there is no such file, so no study to report of", place)
         try:
@@ -40,7 +40,7 @@ class MlflowReadings:
             raise
         except Exception as error:  # whatever MLflow, its database or the network may raise
             line = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"cannot read MLflow: {line[:LINE]}", place) from None
+            raise UserError(f"cannot read MLflow: {shown(line)[:LINE]}", place) from None
 
     def of(self, phase: Phase) -> dict | None:
         """Result of a finished phase."""

@@ -27,7 +27,7 @@ def show_report(
         inside = file.parent.relative_to(files[0].parent)
         client.log_artifact(run_id, str(file), (Path(FOLDER) / inside).as_posix())
         if file.suffix == ".tex":  # which the UI does not show
-            client.log_text(run_id, file.read_text(), f"{FOLDER}/{file.stem}.txt")
+            client.log_text(run_id, file.read_text(encoding="utf-8"), f"{FOLDER}/{file.stem}.txt")
     headline, _, rest = note.partition("\n")
     if any(file.name == PAGE for file in files):
         base = f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/{FOLDER}"

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from mae_ablation.study.errors import UserError
-from mae_ablation.tracking.address import HOST, MODEL_TRAINING, database
+from mae_ablation.tracking.address import HOST, MODEL_TRAINING, database, server, shown
 
 
 def serve(root: Path, port: int) -> int:
@@ -17,6 +17,8 @@ def serve(root: Path, port: int) -> int:
     Raises:
         UserError: nothing to show yet, or the port is busy.
     """
+    if there := server():
+        raise UserError(f"MLFLOW_TRACKING_URI names a server: open {shown(there)}", "ui")
     file = database(root)
     if not file.exists():
         raise UserError(f"no {file.name} in {file.parent}: run a study first", "ui")

@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 TRIALS, ABLATION, CURVES = "trials", "ablation", "curves"
 """keys, in links; a view saved again replaces the one of its key"""
 WIDTH, LETTER = 20, 7  # pixels of a column, and for each letter of its name
+MOST = 19_000  # characters of a view; a tag has room for 20,000
 WITH_CURVES = ("linear_probe", "finetune")
 
 
@@ -114,9 +115,15 @@ def _state(factor: str, params: Sequence[str], metrics: Sequence[str]) -> dict:
 
 def _save(client: MlflowClient, experiment_id: str, key: str, name: str, state: dict) -> None:
     now = int(time.time() * 1000)
-    packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
+    packed = _packed(state)
+    if len(packed) > MOST:  # MLflow would refuse it, and all that comes after
+        packed = _packed({**state, "groupsExpanded": {}})
     value = {"name": name, "createdAt": now, "updatedAt": now, "state": "deflate;" + packed}
     client.set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{key}", json.dumps(value))
+
+
+def _packed(state: dict) -> str:
+    return base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
 
 
 def _section(uuid: str, name: str, columns: int = 2) -> dict:
