@@ -10,7 +10,8 @@ from processes import finish, start, wait_for, write_place
 from mae_ablation.cluster.queue import DROPPED, WAIT, Outcome, TrialQueue
 from mae_ablation.cluster.tally import Tally
 from mae_ablation.commands import plan_study
-from mae_ablation.report.results import results_frame
+from mae_ablation.report.html import cost
+from mae_ablation.report.results import Readings, results_frame
 from mae_ablation.report.table import table_frame
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.plan import trials_of
@@ -53,6 +54,14 @@ def finish_all(plan, but=lambda phase, seed: False):
         for phase in trial.phases:
             if not but(phase, trial.seed):
                 record(plan, phase, trial.seed)
+
+
+def finish_all_kinds(plan):
+    """As if whatever is tuned made no difference."""
+    for trial in plan.trials:
+        for phase in trial.phases:
+            numbers = {"test_acc1": 50.0, "validation_acc1": 50.0, "train_loss": 0.5}
+            phase.folder(plan.store).finish({**numbers, "seconds": 1.0, "commit": "abc"})
 
 
 # the plan ---------------------------------------------------------------------------------------
@@ -238,6 +247,17 @@ def test_what_the_search_stopped_is_told_and_not_chosen(planned):
         record(plan, phase, phase.document["seed"])
     table = table_frame(plan, results_frame(plan)).set_index("level")
     assert table.loc["0.5", "tuned"] == "base_lr 0.1 (tuned, 3 tries each)", "someone finished it"
+
+
+def test_every_try_is_in_the_cost_of_a_study(planned):
+    plan = planned(STUDY.replace("linear_probe]", "linear_probe, knn]"))
+    finish_all_kinds(plan)
+    readings = Readings(plan.store)
+    spent = cost(plan, readings)
+    assert spent["kinds"] == ["pretrain", "linear_probe", "knn"]
+    assert spent["trials"][0]["seconds"] == ["1.0", "3.0", "1.0"]
+    assert spent["sums"] == ["4.0", "24.0", "8.0"]  # k-NN is no try's own: once each
+    assert sum(map(float, spent["sums"])) == sum(r["seconds"] for r in readings.finished(plan))
 
 
 def test_mlflow_is_told_what_is_tuned(planned):

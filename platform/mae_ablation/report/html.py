@@ -174,11 +174,15 @@ def left_out(plan: Plan) -> str:
 
 
 def cost(plan: Plan, readings: Readings) -> dict:
-    """Each trial once, in the order of the table: seconds of its phases and how they were spent."""
+    """Each trial in the order of the table: seconds of its phases and how they were spent.
+
+    A phase that several trials share is counted with the first of them.
+    """
     whole = {trial.id: trial for trial in plan.trials}
     trials = [whole[identity] for identity in dict.fromkeys(cell.id for cell in plan.cells)]
     kinds = list(dict.fromkeys(phase.prefix for trial in trials for phase in trial.phases))
-    spent = [seconds_of(trial, kinds, readings) for trial in trials]
+    seen: set[str] = set()
+    spent = [seconds_of(trial, kinds, readings, seen) for trial in trials]
     sums = [sum(filter(None, column)) for column in zip(*spent, strict=True)]
     return {
         "kinds": kinds,
@@ -189,10 +193,16 @@ def cost(plan: Plan, readings: Readings) -> dict:
     }
 
 
-def seconds_of(trial: Trial, kinds: Sequence[str], readings: Readings) -> list[float | None]:
-    """Of each kind of phase; None where the trial has none, or no result of it."""
-    done = {phase.prefix: readings.of(phase) for phase in trial.phases}
-    return [result["seconds"] if (result := done.get(kind)) else None for kind in kinds]
+def seconds_of(
+    trial: Trial, kinds: Sequence[str], readings: Readings, seen: set[str]
+) -> list[float | None]:
+    """Of all phases of each kind that are not `seen`, where they are put; None without a result."""
+    found: dict[str, float] = {}
+    for phase in trial.phases:
+        if phase.identity not in seen and (result := readings.of(phase)):
+            found[phase.prefix] = found.get(phase.prefix, 0.0) + result["seconds"]
+        seen.add(phase.identity)
+    return [found.get(kind) for kind in kinds]
 
 
 def cost_of(trial: Trial, seconds: Sequence[float | None], readings: Readings) -> dict:
