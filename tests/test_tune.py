@@ -260,6 +260,26 @@ def test_every_try_is_in_the_cost_of_a_study(planned):
     assert sum(map(float, spent["sums"])) == sum(r["seconds"] for r in readings.finished(plan))
 
 
+def test_a_row_shows_the_pre_training_that_was_chosen(planned):
+    text = STUDY.replace("linear_probe.base_lr: [0.05, 0.1, 0.2]", "pretrain.epochs: [2, 4]")
+    plan = planned(text)
+    columns = ["epochs", "flops", "training", "kept_patches"]
+
+    def half():
+        return table_frame(plan, results_frame(plan)).set_index("level").loc["0.5"]
+
+    assert half()[["epochs", "training"]].isna().all() and half()["kept_patches"] == 18
+    best = {"0.5": 4, "0.75": 2, "random encoder": 2, "raw pixels": 2}  # epochs
+    for row in (*plan.rows, *plan.references):
+        for trial in row.every_trial:
+            for phase in trial.phases:
+                accuracy = 60.0 + (trial.recipe.pretrain.epochs == best[row.label])
+                result = {"test_acc1": accuracy, "validation_acc1": accuracy, "train_loss": 0.5}
+                phase.folder(plan.store).finish({**result, "seconds": 1.0, "commit": "abc"})
+    epochs, flops, training, _ = half()[columns]
+    assert (epochs, training) == (4, pytest.approx(2 * flops))
+
+
 def test_mlflow_is_told_what_is_tuned(planned):
     from mae_ablation.tracking.description import params_of, run_name
 
