@@ -11,6 +11,7 @@ from mae_ablation.cluster.queue import DROPPED, WAIT, Outcome, TrialQueue
 from mae_ablation.cluster.tally import Tally
 from mae_ablation.commands import plan_study
 from mae_ablation.report.html import cost
+from mae_ablation.report.measured import measured
 from mae_ablation.report.results import Readings, results_frame
 from mae_ablation.report.table import table_frame
 from mae_ablation.study.errors import UserError
@@ -247,6 +248,19 @@ def test_what_the_search_stopped_is_told_and_not_chosen(planned):
         record(plan, phase, phase.document["seed"])
     table = table_frame(plan, results_frame(plan)).set_index("level")
     assert table.loc["0.5", "tuned"] == "base_lr 0.1 (tuned, 3 tries each)", "someone finished it"
+
+
+def test_a_page_names_no_settings_that_only_some_rows_have(planned):
+    told = "(settings of the baseline, but for what is varied or tuned)"
+    probe, knn = (f"{name}_acc1" for name in ("linear_probe", "knn"))
+    plan = planned(STUDY.replace("linear_probe]", "linear_probe, knn]"))
+    assert told in measured(plan, probe) and told not in measured(plan, knn)
+    named = "recipe: toy\nfactors:\n  how:\n    usual: {}\n"
+    plan = planned(named + "    long: {linear_probe.epochs: 5}\nphases: [linear_probe, knn]\n")
+    assert told in measured(plan, probe) and told not in measured(plan, knn)
+    other = "    other: {linear_probe.pooling: mean}\nphases: [linear_probe, knn]\n"
+    plan = planned(named + other)
+    assert told in measured(plan, probe) and told in measured(plan, knn)
 
 
 def test_every_try_is_in_the_cost_of_a_study(planned):

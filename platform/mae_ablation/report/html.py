@@ -8,11 +8,11 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from mae_ablation.report import page
+from mae_ablation.report import page, pictures
 from mae_ablation.report.cells import trials_behind
 from mae_ablation.report.choice import phases_behind
 from mae_ablation.report.curves import SHOWN, curves_svg, shown
-from mae_ablation.report.pictures import reconstructions
+from mae_ablation.report.measured import measured, where
 from mae_ablation.report.results import HOURS, LOSS, Readings, column_of, metrics_of
 from mae_ablation.report.statistics import findings
 from mae_ablation.report.vector import inline
@@ -76,7 +76,8 @@ def study_page(
             figure=inline(figure, "f"),
             curves=inline(curves, "c") if curves else "",
             curves_left_out=left_out(plan),
-            pictures=reconstructions(plan, results),
+            pictures=pictures.reconstructions(plan, results),
+            pictures_left_out=pictures.left_out(plan),
             cost=cost(plan, readings),
             command=page.command(plan),
             spent=page.spent(plan, finished),
@@ -115,8 +116,8 @@ def metric_of(
         "rows": rows,
         "unit": {LOSS: "loss", HOURS: "hours"}.get(metric, "top-1 (%)"),
         "linked": any(seed["run"] for row in rows for seed in row["seeds"]),
-        "measured": page.measured(plan, metric),
-        "where": page.where(lines) if metric == HOURS else "",
+        "measured": measured(plan, metric),
+        "where": where(lines) if metric == HOURS else "",
     }
 
 
@@ -128,7 +129,7 @@ def anchor(metric: str, row: int) -> str:
 def seeds_of(plan: Plan, metric: str, number: int, results: pd.DataFrame, runs: Runs) -> list[dict]:
     """The trials behind one cell, a seed each."""
     trials = trials_behind(plan, results, metric, number)
-    digits = 4 if metric in (LOSS, HOURS) else 2
+    digits = page.digits_of(metric)
     seeds = []
     for record in results.to_dict("records"):
         trial, reason = trials[record["seed"]], record["reason"]
