@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from mae_ablation.commands import plan_study
+from mae_ablation.report.latex import latex
 from mae_ablation.report.page import markdown, table_lines
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.statistics import findings
@@ -141,3 +142,19 @@ def test_losses_have_tests_and_no_optimum(report):
     study = STUDY + "phases: [pretrain]\n"
     plan, results, table = report(RISING, study)
     assert findings(plan, "pretrain_loss", results, table) == []
+
+
+def test_differences_of_losses_have_four_digits(report):
+    plan, results, table = report(RISING, STUDY + "phases: [pretrain]\n", seeds=3)
+    found = {"difference": 0.00123, "difference_sd": 0.0004, "low": 0.0001, "high": 0.0023}
+    told = table.assign(mean=0.51234, sd=0.0021, **found)
+    line = table_lines(told)[2]
+    for words in ("| 0.5123 |", "| 0.0021 |", "| +0.0012 ± 0.0004 |", "| [+0.0001, +0.0023] |"):
+        assert words in line
+    assert "+0.0012 [0.0001, 0.0023]" in latex(plan, told, results).replace("$", "")
+
+
+def test_a_bar_in_a_level_stays_in_its_cell(report):
+    _, _, table = report(RISING, seeds=3)
+    lines = table_lines(table.replace({"level": {"0.5": "a|b"}}))
+    assert lines[2].startswith(r"| a\|b |") and lines[2].count(" | ") == lines[0].count(" | ")

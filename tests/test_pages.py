@@ -15,13 +15,14 @@ from PIL import Image
 
 from mae_ablation import cli
 from mae_ablation.commands import plan_studies, plan_study
+from mae_ablation.report import pictures
 from mae_ablation.report.cells import trials_behind
 from mae_ablation.report.curves import curve_of, curves_svg, mean_curve, thinned
 from mae_ablation.report.figure import draw, half_widths
 from mae_ablation.report.heatmap import crossed, heatmap
 from mae_ablation.report.html import emphasised, safe_address
 from mae_ablation.report.latex import escaped, latex
-from mae_ablation.report.pictures import reconstructions
+from mae_ablation.report.pictures import left_out, reconstructions
 from mae_ablation.report.report import write_report
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.table import table_frame
@@ -164,6 +165,13 @@ def test_reconstructions_are_small_and_of_the_last_epoch(plan):
     assert (found[0].width, found[0].height) == (280, 224) and len(found[0].data) < 2000
 
 
+def test_a_page_says_how_many_reconstructions_it_shows(plan, monkeypatch):
+    assert left_out(plan) == ""
+    monkeypatch.setattr(pictures, "MOST", 2)
+    assert left_out(plan) == "Shown are the first 2 of 3 levels."
+    assert len(reconstructions(plan, results_frame(plan))) == 2
+
+
 def test_intervals_of_means_are_students(plan):
     rows = pd.DataFrame({"seeds": [3, 1], "sd": [1.0, None]})
     half = half_widths(rows)
@@ -212,6 +220,29 @@ def test_a_grid_of_two_factors_is_a_heat_map(write_study, tmp_path):
     draw(plan, table_frame(plan, results), results, tmp_path)
     with Image.open(tmp_path / "figure.png") as picture:
         assert picture.width > 1.8 * 1080  # beside the levels
+
+
+def test_what_is_left_out_of_a_grid_does_not_disorder_it(write_study, tmp_path):
+    import matplotlib.pyplot as plt
+
+    text = GRID.replace("[0.5, 0.75]", "[0.5, 0.75, 0.9]")
+    text = text.replace("decoder_depth: 4}", "decoder_depth: 1}, {mask_ratio: 0.75}")
+    plan = plan_study(write_study(text), store=tmp_path / "store")
+    grid = crossed(plan.study)
+    assert grid.across == (0.5, 0.9) and grid.down == (1, 2, 4)
+    figure, axis = plt.subplots()
+    heatmap(grid, axis, table_frame(plan, results_frame(plan)), "accuracy (%)")
+    assert axis.get_title() == "means" and not axis.patches
+    plt.close(figure)
+
+
+def test_a_dollar_in_a_title_or_a_level_is_a_dollar(write_study, tmp_path):
+    text = "title: For $1 or $_\nrecipe: toy\nfactors:\n  how:\n    a $x^{: {}\n"
+    plan = plan_study(write_study(text + "    b $: {mask_ratio: 0.5}\n"), store=tmp_path / "store")
+    finish(plan)
+    results = results_frame(plan)
+    assert draw(plan, table_frame(plan, results), results, tmp_path)
+    assert "<svg" in curves_svg(plan, results)
 
 
 TUNED = """\
@@ -341,6 +372,20 @@ def test_any_text_is_latex():
         r"a\_b \& 50 \% \{x\} \#1 \textasciitilde{}\textasciicircum{}\textbackslash{} \$"
     )
     assert escaped("Größe ± 3 – µ \u4e2d\n") == "Größe $\\pm$ 3 -- ? ? "
+
+
+def test_a_row_is_no_argument_of_the_line_above(plan):
+    results = results_frame(plan)
+    table = table_frame(plan, results)
+    text = latex(plan, table.replace({"level": {"0.5": "[a]", "0.9": "*b"}}), results)
+    assert "\n{}[a]$" in text and "\n{}*b" in text
+    assert "p: paired t test" not in text and "95" not in text  # there are none
+    spread = latex(plan, table.assign(low=0.1, high=0.2, p_holm=0.5), results)
+    assert (
+        "p: paired t test" in spread
+        and "$\\Delta$ [95 \\%]" in spread
+        and "with 95 \\% t interval" in spread
+    )
 
 
 @pytest.mark.skipif(

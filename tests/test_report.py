@@ -143,6 +143,20 @@ def test_speed_ups_are_of_times_measured_alike(write_study, tmp_path):
     assert "without_dec1: a CPU; lanes x threads: 2 x 1." in page
 
 
+def test_a_speed_up_is_over_the_seeds_that_both_have(write_study, tmp_path):
+    plan = plan_study(write_study(HOURS + "seeds: 2\n"), store=tmp_path / "store")
+    seconds = {("with_dec8", 0): 400, ("with_dec8", 1): 4000, ("without_dec8", 0): 200}
+    for row in plan.rows:
+        for seed, trial in row.trials.items():
+            if (row.label, seed) in seconds:
+                facts = {"processor": "a CPU", "lanes": 1, "threads": 1, "commit": "abc"}
+                result = {"seconds": seconds[row.label, seed], "train_loss": 1.0, **facts}
+                trial.phases[0].folder(plan.store).finish(result)
+    table = table_frame(plan, results_frame(plan)).set_index("level")
+    assert table.loc["without_dec8", "speedup"] == 2
+    assert pd.isna(table.loc["without_dec1", "speedup"])
+
+
 def test_the_row_from_scratch_names_its_own_settings(write_study, tmp_path):
     study = "recipe: toy\nfactors:\n  mask_ratio: [0.75]\nphases: [finetune, scratch]\n"
     plan = plan_study(write_study(study), store=tmp_path / "store")

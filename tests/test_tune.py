@@ -10,7 +10,9 @@ from processes import finish, start, wait_for, write_place
 from mae_ablation.cluster.queue import DROPPED, WAIT, Outcome, TrialQueue
 from mae_ablation.cluster.tally import Tally
 from mae_ablation.commands import plan_study
-from mae_ablation.report.results import results_frame
+from mae_ablation.report.html import cost
+from mae_ablation.report.measured import measured
+from mae_ablation.report.results import Readings, results_frame
 from mae_ablation.report.table import table_frame
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.plan import missing, trials_of
@@ -53,6 +55,14 @@ def finish_all(plan, but=lambda phase, seed: False):
         for phase in trial.phases:
             if not but(phase, trial.seed):
                 record(plan, phase, trial.seed)
+
+
+def finish_all_kinds(plan):
+    """As if whatever is tuned made no difference."""
+    for trial in plan.trials:
+        for phase in trial.phases:
+            numbers = {"test_acc1": 50.0, "validation_acc1": 50.0, "train_loss": 0.5}
+            phase.folder(plan.store).finish({**numbers, "seconds": 1.0, "commit": "abc"})
 
 
 # the plan ---------------------------------------------------------------------------------------
@@ -240,6 +250,50 @@ def test_what_the_search_stopped_is_told_and_not_chosen(planned):
         record(plan, phase, phase.document["seed"])
     table = table_frame(plan, results_frame(plan)).set_index("level")
     assert table.loc["0.5", "tuned"] == "base_lr 0.1 (tuned, 3 tries each)", "someone finished it"
+
+
+def test_a_page_names_no_settings_that_only_some_rows_have(planned):
+    told = "(settings of the baseline, but for what is varied or tuned)"
+    probe, knn = (f"{name}_acc1" for name in ("linear_probe", "knn"))
+    plan = planned(STUDY.replace("linear_probe]", "linear_probe, knn]"))
+    assert told in measured(plan, probe) and told not in measured(plan, knn)
+    named = "recipe: toy\nfactors:\n  how:\n    usual: {}\n"
+    plan = planned(named + "    long: {linear_probe.epochs: 5}\nphases: [linear_probe, knn]\n")
+    assert told in measured(plan, probe) and told not in measured(plan, knn)
+    other = "    other: {linear_probe.pooling: mean}\nphases: [linear_probe, knn]\n"
+    plan = planned(named + other)
+    assert told in measured(plan, probe) and told in measured(plan, knn)
+
+
+def test_every_try_is_in_the_cost_of_a_study(planned):
+    plan = planned(STUDY.replace("linear_probe]", "linear_probe, knn]"))
+    finish_all_kinds(plan)
+    readings = Readings(plan.store)
+    spent = cost(plan, readings)
+    assert spent["kinds"] == ["pretrain", "linear_probe", "knn"]
+    assert spent["trials"][0]["seconds"] == ["1.0", "3.0", "1.0"]
+    assert spent["sums"] == ["4.0", "24.0", "8.0"]  # k-NN is no try's own: once each
+    assert sum(map(float, spent["sums"])) == sum(r["seconds"] for r in readings.finished(plan))
+
+
+def test_a_row_shows_the_pre_training_that_was_chosen(planned):
+    text = STUDY.replace("linear_probe.base_lr: [0.05, 0.1, 0.2]", "pretrain.epochs: [2, 4]")
+    plan = planned(text)
+    columns = ["epochs", "flops", "training", "kept_patches"]
+
+    def half():
+        return table_frame(plan, results_frame(plan)).set_index("level").loc["0.5"]
+
+    assert half()[["epochs", "training"]].isna().all() and half()["kept_patches"] == 18
+    best = {"0.5": 4, "0.75": 2, "random encoder": 2, "raw pixels": 2}  # epochs
+    for row in (*plan.rows, *plan.references):
+        for trial in row.every_trial:
+            for phase in trial.phases:
+                accuracy = 60.0 + (trial.recipe.pretrain.epochs == best[row.label])
+                result = {"test_acc1": accuracy, "validation_acc1": accuracy, "train_loss": 0.5}
+                phase.folder(plan.store).finish({**result, "seconds": 1.0, "commit": "abc"})
+    epochs, flops, training, _ = half()[columns]
+    assert (epochs, training) == (4, pytest.approx(2 * flops))
 
 
 def test_mlflow_is_told_what_is_tuned(planned):

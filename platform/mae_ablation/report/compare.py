@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mae_ablation.report.page import TITLES, bounds, chance, number, signed
+from mae_ablation.report.page import TITLES, bounds, chance, digits_of, number, signed
 from mae_ablation.report.paired import ALPHA, Compared, compared, summed
-from mae_ablation.report.results import HOURS, LOSS
+from mae_ablation.report.results import HOURS
 from mae_ablation.report.saved import SavedReport
 from mae_ablation.report.statistics import LEVELS, spearman
 from mae_ablation.report.verdict import SEEDS
@@ -163,7 +163,7 @@ def section(metric: str, a: SavedReport, b: SavedReport, *, relative: bool) -> S
     found = compared(paired)
     alike = [one.trainings[place] == two.trainings[place] for place in places]
     head = ["level", "A", "B", "B - A", "95 %", "p (Holm)", ""]
-    digits = 4 if metric in (LOSS, HOURS) else 2
+    digits = digits_of(metric)
     several = len({factor for factor, _ in places} - {""}) > 1
     lines = [
         [
@@ -171,7 +171,7 @@ def section(metric: str, a: SavedReport, b: SavedReport, *, relative: bool) -> S
             cell(one.values[place], digits, len(seeds_of(one))),
             cell(two.values[place], digits, len(seeds_of(two))),
             signed(found.mean[i], found.sd[i], digits),
-            bounds(found.low[i], found.high[i]),
+            bounds(found.low[i], found.high[i], digits),
             chance(found.p_holm[i]),
             remark(one, two, place, same=alike[i], spread=found.sd[i] != 0),
         ]

@@ -240,7 +240,8 @@ def references(axis, right, known: pd.DataFrame) -> None:
 
 def points(axis) -> list[tuple[float, float]]:
     """Every dot and marker of an axis, as shares of its width and height."""
-    drawn = [line.get_xydata() for line in axis.lines if len(line.get_xdata()) and marker(line)]
+    marked = [line for line in axis.lines if line.get_marker() not in ("", "None", None)]
+    drawn = [line.get_xydata() for line in marked if len(line.get_xdata())]
     drawn += [dots.get_offsets() for dots in axis.collections if isinstance(dots, PathCollection)]
     shares = axis.transData + axis.transAxes.inverted()
     return [
@@ -249,10 +250,6 @@ def points(axis) -> list[tuple[float, float]]:
         for xy in shares.transform(np.ma.filled(part, np.nan))
         if np.isfinite(xy).all()
     ]
-
-
-def marker(line) -> bool:
-    return line.get_marker() not in ("", "None", None)
 
 
 def paper(axis, rows: pd.DataFrame, x: dict[str, float], ordered: bool, metric: str):

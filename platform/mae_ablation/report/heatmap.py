@@ -35,8 +35,17 @@ def crossed(study: Study) -> Grid | None:
     if len(names) != 1:
         return None
     values = {tuple(value for _, value in level.coordinates): level.label for level in levels}
-    across, down = (tuple(dict.fromkeys(value[i] for value in values)) for i in (0, 1))
+    across = tuple(dict.fromkeys(a for a, _ in values))
+    down = tuple(dict.fromkeys(d for _, d in values))
+    if len(values) < len(across) * len(down):  # what was excluded has put others first
+        down = in_order(down)
     return Grid(names=names.pop(), across=across, down=down, levels=values)
+
+
+def in_order(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Numbers ascending; names as they are."""
+    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    return tuple(sorted(values)) if numbers else values
 
 
 def heatmap(grid: Grid, axis, table: pd.DataFrame, quantity: str) -> None:
@@ -54,15 +63,17 @@ def heatmap(grid: Grid, axis, table: pd.DataFrame, quantity: str) -> None:
         if np.isfinite(mean):
             colour = "white" if image.norm(mean) < DARK else "black"
             axis.text(x, y, f"{mean:.2f}", ha="center", va="center", color=colour, fontsize=size)
+    framed = False
     for (across, down), label in grid.levels.items():
         if label in rows.index and rows.loc[label, "kind"] == "baseline":
+            framed = True
             corner = grid.across.index(across) - 0.47, grid.down.index(down) - 0.47
             axis.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, edgecolor="white", lw=4))
             axis.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, edgecolor="black", lw=1.5))
     axis.set_xticks(range(len(grid.across)), map(str, grid.across))
     axis.set_yticks(range(len(grid.down)), map(str, grid.down))
     axis.set(xlabel=spaced(grid.names[0]), ylabel=spaced(grid.names[1]))
-    axis.set_title("means (framed: baseline)", fontsize="small")
+    axis.set_title("means (framed: baseline)" if framed else "means", fontsize="small")
     axis.tick_params(length=0)
     if np.isfinite(means).any():
         plt.colorbar(image, ax=axis, label=quantity)

@@ -8,11 +8,11 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from mae_ablation.report import page
+from mae_ablation.report import page, pictures
 from mae_ablation.report.cells import trials_behind
 from mae_ablation.report.choice import phases_behind
 from mae_ablation.report.curves import SHOWN, curves_svg, shown
-from mae_ablation.report.pictures import reconstructions
+from mae_ablation.report.measured import measured, where
 from mae_ablation.report.results import HOURS, LOSS, Readings, column_of, metrics_of
 from mae_ablation.report.statistics import findings
 from mae_ablation.report.vector import inline
@@ -76,7 +76,8 @@ def study_page(
             figure=inline(figure, "f"),
             curves=inline(curves, "c") if curves else "",
             curves_left_out=left_out(plan),
-            pictures=reconstructions(plan, results),
+            pictures=pictures.reconstructions(plan, results),
+            pictures_left_out=pictures.left_out(plan),
             cost=cost(plan, readings),
             command=page.command(plan),
             spent=page.spent(plan, finished),
@@ -115,8 +116,8 @@ def metric_of(
         "rows": rows,
         "unit": {LOSS: "loss", HOURS: "hours"}.get(metric, "top-1 (%)"),
         "linked": any(seed["run"] for row in rows for seed in row["seeds"]),
-        "measured": page.measured(plan, metric),
-        "where": page.where(lines) if metric == HOURS else "",
+        "measured": measured(plan, metric),
+        "where": where(lines) if metric == HOURS else "",
     }
 
 
@@ -128,7 +129,7 @@ def anchor(metric: str, row: int) -> str:
 def seeds_of(plan: Plan, metric: str, number: int, results: pd.DataFrame, runs: Runs) -> list[dict]:
     """The trials behind one cell, a seed each."""
     trials = trials_behind(plan, results, metric, number)
-    digits = 4 if metric in (LOSS, HOURS) else 2
+    digits = page.digits_of(metric)
     seeds = []
     for record in results.to_dict("records"):
         trial, reason = trials[record["seed"]], record["reason"]
@@ -174,11 +175,15 @@ def left_out(plan: Plan) -> str:
 
 
 def cost(plan: Plan, readings: Readings) -> dict:
-    """Each trial once, in the order of the table: seconds of its phases and how they were spent."""
+    """Each trial in the order of the table: seconds of its phases and how they were spent.
+
+    A phase that several trials share is counted with the first of them.
+    """
     whole = {trial.id: trial for trial in plan.trials}
     trials = [whole[identity] for identity in dict.fromkeys(cell.id for cell in plan.cells)]
     kinds = list(dict.fromkeys(phase.prefix for trial in trials for phase in trial.phases))
-    spent = [seconds_of(trial, kinds, readings) for trial in trials]
+    seen: set[str] = set()
+    spent = [seconds_of(trial, kinds, readings, seen) for trial in trials]
     sums = [sum(filter(None, column)) for column in zip(*spent, strict=True)]
     return {
         "kinds": kinds,
@@ -189,10 +194,16 @@ def cost(plan: Plan, readings: Readings) -> dict:
     }
 
 
-def seconds_of(trial: Trial, kinds: Sequence[str], readings: Readings) -> list[float | None]:
-    """Of each kind of phase; None where the trial has none, or no result of it."""
-    done = {phase.prefix: readings.of(phase) for phase in trial.phases}
-    return [result["seconds"] if (result := done.get(kind)) else None for kind in kinds]
+def seconds_of(
+    trial: Trial, kinds: Sequence[str], readings: Readings, seen: set[str]
+) -> list[float | None]:
+    """Of all phases of each kind that are not `seen`, where they are put; None without a result."""
+    found: dict[str, float] = {}
+    for phase in trial.phases:
+        if phase.identity not in seen and (result := readings.of(phase)):
+            found[phase.prefix] = found.get(phase.prefix, 0.0) + result["seconds"]
+        seen.add(phase.identity)
+    return [found.get(kind) for kind in kinds]
 
 
 def cost_of(trial: Trial, seconds: Sequence[float | None], readings: Readings) -> dict:

@@ -66,7 +66,7 @@ def latex(plan: Plan, table: pd.DataFrame, results: pd.DataFrame) -> str:
     for metric in metrics_of(plan):
         rows = table[table["metric"] == metric]
         parts += ["\\medskip", *tabular(metric, rows, headline(rows))]
-    parts += [f"\\par\\smallskip\\raggedright {explained(plan, table)}", "\\end{table}"]
+    parts += [f"\\par\\smallskip\\raggedright {explained(table)}", "\\end{table}"]
     return "\n".join(parts) + "\n"
 
 
@@ -82,6 +82,8 @@ def tabular(metric: str, rows: pd.DataFrame, sentence: str) -> list[str]:
     columns = fitting(columns, cells)
     hours = bool((rows["metric"] == HOURS).any())
     heads = {name: name if hours else HEADS.get(name, name) for name in columns}
+    if "vs baseline" in heads and rows["low"].isna().all():
+        heads["vs baseline"] = "Δ"
     notes = list(dict.fromkeys(note for row in records for note in notes_of(row)))
     align = "".join("l" if name in WORDS else "r" for name in columns)
     lines = [
@@ -94,7 +96,7 @@ def tabular(metric: str, rows: pd.DataFrame, sentence: str) -> list[str]:
     for i, row in enumerate(records):
         if row["kind"] == "reference" and i and records[i - 1]["kind"] != "reference":
             lines.append("\\addlinespace")
-        lines.append(" & ".join(line_of(columns, row, cells[i], notes)) + " \\\\")
+        lines.append(begun(" & ".join(line_of(columns, row, cells[i], notes))) + " \\\\")
     lines += ["\\bottomrule", "\\end{tabular}"]
     if notes:
         told = "; ".join(f"$^{{{mark(i)}}}$ {escaped(note)}" for i, note in enumerate(notes))
@@ -136,19 +138,25 @@ def line_of(
     return out
 
 
+def begun(line: str) -> str:
+    """A row that what stands above it, such as `\\\\`, does not take for its own argument."""
+    return "{}" + line if line.startswith(("[", "*")) else line
+
+
 def joined(name: str, said: str, row: Mapping) -> str:
     """A column's text with what is said behind it: spread, interval, difference."""
-    hours = row["metric"] == HOURS
+    digits = page.digits_of(row["metric"])
     if name == "level":
         return named(said)[0]
     if name == "verdict":
         return row["verdict"]
     if name in ("mean", "hours") and page.there(row["sd"]):
-        return f"{said} ± {page.number(row['sd'], 4 if hours else 2)}"
+        return f"{said} ± {page.number(row['sd'], digits)}"
     if name == "vs baseline" and page.there(row["difference"]):
-        ends = f" [{row['low']:.2f}, {row['high']:.2f}]" if page.there(row["low"]) else ""
-        return page.signed(row["difference"], None) + ends
-    if name == "paper" and not hours and page.there(row["paper_difference"]):
+        ends = f" [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
+        told = page.signed(row["difference"], None, digits)
+        return told + (ends if page.there(row["low"]) else "")
+    if name == "paper" and row["metric"] != HOURS and page.there(row["paper_difference"]):
         return f"{said} ({page.signed(row['paper_difference'], None, 1)})"
     return said
 
@@ -171,12 +179,14 @@ def mark(i: int) -> str:
     return (mark(i // len(MARKS) - 1) if i >= len(MARKS) else "") + MARKS[i % len(MARKS)]
 
 
-def explained(plan: Plan, table: pd.DataFrame) -> str:
+def explained(table: pd.DataFrame) -> str:
     """What the columns are, in short: a paper has its own text."""
     said = ["Bold: baseline", "mean $\\pm$ sd over seeds"]
-    if plan.study.measure != "hours":
-        said.append("$\\Delta$: to the baseline, paired by seed, with 95 \\% t interval")
-    if "p_holm" in table:
+    compared = table[table["metric"] != HOURS]
+    if compared["difference"].notna().any():
+        interval = ", with 95 \\% t interval" if compared["low"].notna().any() else ""
+        said.append(f"$\\Delta$: to the baseline, paired by seed{interval}")
+    if compared["p_holm"].notna().any():
         said.append("p: paired t test, corrected by Holm")
     if table["paper"].notna().any():
         said.append("paper: ViT-L/16 on ImageNet-1K")

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from mae_ablation.report.measured import measured, where
 from mae_ablation.report.paired import RESAMPLES
-from mae_ablation.report.results import HOURS, LOSS, column_of, metrics_of
+from mae_ablation.report.results import HOURS, LOSS, metrics_of
 from mae_ablation.report.statistics import findings
 from mae_ablation.report.verdict import RULE, headline, worded
-from mae_ablation.study.evaluations import Finetune
 from mae_ablation.study.plan import Plan
-from mae_ablation.summary import counted, some
+from mae_ablation.summary import counted
 
 TITLES = {
     "linear_probe_acc1": "Linear probe",
@@ -68,8 +68,13 @@ def table_lines(rows: pd.DataFrame) -> list[str]:
     for kind, line in zip(rows["kind"], cells, strict=True):
         bold = "**" if kind == "baseline" else ""
         texts = {**line, "level": f"{bold}{line['level']}{bold}"}
-        lines.append("| " + " | ".join(texts[name] for name in head) + " |")
+        lines.append("| " + " | ".join(in_cell(texts[name]) for name in head) + " |")
     return lines
+
+
+def in_cell(text: str) -> str:
+    """Text that stays in its cell of a Markdown table."""
+    return text.replace("|", r"\|")
 
 
 def table_cells(rows: pd.DataFrame) -> tuple[list[str], list[dict[str, str]]]:
@@ -105,13 +110,14 @@ def told(row: Mapping) -> dict[str, str]:
 
 def compared(row: Mapping) -> dict[str, str]:
     """The columns of a row whose means are compared with the baseline's."""
+    digits = digits_of(row["metric"])
     return {
-        "mean": number(row["mean"]),
-        "sd": number(row["sd"]),
+        "mean": number(row["mean"], digits),
+        "sd": number(row["sd"], digits),
         "seeds": f"{row['seeds']}/{row['seeds_asked']}",
-        "vs baseline": signed(row["difference"], row["difference_sd"]),
-        "95 %": bounds(row["low"], row["high"]),
-        "bootstrap 95 %": bounds(row["boot_low"], row["boot_high"]),
+        "vs baseline": signed(row["difference"], row["difference_sd"], digits),
+        "95 %": bounds(row["low"], row["high"], digits),
+        "bootstrap 95 %": bounds(row["boot_low"], row["boot_high"], digits),
         "p (Holm)": chance(row["p_holm"]),
         "paper": number(row["paper"], 1),
         "paper vs baseline": signed(row["paper_difference"], None, 1),
@@ -141,68 +147,6 @@ def caption(plan: Plan, results: pd.DataFrame) -> str:
         f"Data {recipe.data.name} ({recipe.data.image_size} px), "
         f"recipe {study.recipe_name}{changed}, {recipe.pretrain.epochs} pre-training epochs, "
         f"seeds {seeds}, commit {commits}."
-    )
-
-
-def measured(plan: Plan, metric: str) -> str:
-    """What a table's mean is."""
-    recipe, probe = plan.study.baseline, plan.study.baseline.linear_probe
-    top1 = "*mean*: top-1 accuracy on the test split in per cent"
-    if any((f.field or "").startswith(f"{column_of(metric)}.") for f in plan.study.factors):
-        top1 += " (settings of the baseline, but for the factor)"
-    if metric == "linear_probe_acc1":
-        return (
-            f"{top1}, linear probe after its last epoch ({probe.protocol} protocol, "
-            f"{probe.pooling} features, {probe.epochs} epochs)."
-        )
-    if metric == "knn_acc1":
-        knn = recipe.knn
-        return (
-            f"{top1}, {knn.neighbours} nearest neighbours by cosine of {probe.pooling} features, "
-            f"weighted at temperature {knn.temperature:g}."
-        )
-    if metric == "finetune_acc1":
-        how = settings(recipe.finetune)
-        return f"{top1}, fine-tuning end to end, after its last epoch ({how}).{scratch(plan)}"
-    if metric == "partial_acc1":
-        tried = ", ".join(map(str, recipe.partial.epochs_tried))
-        return (
-            f"{top1}, the last blocks fine-tuned ({settings(recipe.partial, epochs=False)}). Of "
-            f"{tried} epochs, each a training of its own, the one best on validation is taken, as "
-            f"the paper's protocol has it; 0 blocks is the linear probe."
-        )
-    if metric == HOURS:
-        return (
-            "*hours*: pre-training alone, without start-up, on the machine and lanes named below; "
-            "*speed-up*: over the baseline. *paper*: hours of 800 epochs on 128 TPU-v3 cores."
-        )
-    return "*mean*: pre-training loss of the last epoch."
-
-
-def scratch(plan: Plan) -> str:
-    """What the row without pre-training was trained with, where there is one."""
-    if "scratch" not in plan.study.phases:
-        return ""
-    s = plan.study.baseline.scratch
-    return f" *from scratch*: no pre-training ({settings(s)}, EMA {s.ema:g})."
-
-
-def where(rows: pd.DataFrame) -> str:
-    """Under what conditions hours were measured, and whether they were the same."""
-    levels: dict[str, list[str]] = {}
-    for row in rows.to_dict("records"):
-        levels.setdefault(row["conditions"] or "not measured", []).append(row["level"])
-    if len(levels) == 1:
-        return f"Measured on {next(iter(levels))}."
-    parts = "; ".join(f"{some(names)}: {what}" for what, names in levels.items())
-    return f"Measured under different conditions, so speed-ups are left out: {parts}."
-
-
-def settings(s: Finetune, *, epochs: bool = True) -> str:
-    first = f"{counted(s.epochs, 'epoch')}, " if epochs else ""
-    return (
-        f"{first}layer decay {s.layer_decay:g}, drop path {s.drop_path:g}, mixup {s.mixup:g}, "
-        f"cutmix {s.cutmix:g}, RandAugment {s.randaugment_magnitude}"
     )
 
 
@@ -281,8 +225,13 @@ def times(value: float | None) -> str:
     return f"{value:.2f}x" if there(value) else ""
 
 
-def bounds(low: float | None, high: float | None) -> str:
-    return f"[{low:+.2f}, {high:+.2f}]" if there(low) else "–"
+def digits_of(metric: str) -> int:
+    """Behind the point: accuracies are per cent, losses and hours small."""
+    return 4 if metric in (LOSS, HOURS) else 2
+
+
+def bounds(low: float | None, high: float | None, digits: int = 2) -> str:
+    return f"[{low:+.{digits}f}, {high:+.{digits}f}]" if there(low) else "–"
 
 
 def chance(p: float | None) -> str:

@@ -34,9 +34,19 @@ class Reconstruction:
 def reconstructions(plan: Plan, results: pd.DataFrame) -> list[Reconstruction]:
     """One for each level that has any, from the first of its seeds that has; no level twice."""
     metric = metrics_of(plan)[0]
-    rows = [(i, row.label) for i, row in enumerate(plan.rows) if not row.same_as][:MOST]
-    each = [(label, trials_behind(plan, results, metric, i)) for i, label in rows]
+    each = [(label, trials_behind(plan, results, metric, i)) for i, label in trained(plan)[:MOST]]
     return [found for label, trials in each if (found := last_picture(plan, label, trials))]
+
+
+def trained(plan: Plan) -> list[tuple[int, str]]:
+    """Number and label of the rows that are trainings of their own."""
+    return [(i, row.label) for i, row in enumerate(plan.rows) if not row.same_as]
+
+
+def left_out(plan: Plan) -> str:
+    """What is said of levels without a picture."""
+    count = len(trained(plan))
+    return f"Shown are the first {MOST} of {count} levels." if count > MOST else ""
 
 
 def last_picture(plan: Plan, level: str, trials: dict[int, Trial]) -> Reconstruction | None:

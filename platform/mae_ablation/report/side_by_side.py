@@ -1,7 +1,7 @@
 """A comparison of two reports as text for a terminal, and as a page in Markdown."""
 
 from mae_ablation.report.compare import Comparison
-from mae_ablation.report.page import NOTHING
+from mae_ablation.report.page import NOTHING, in_cell
 
 
 def as_text(found: Comparison, width: int) -> str:
@@ -56,6 +56,7 @@ def as_markdown(found: Comparison) -> str:
     for part in found.sections:
         head, *rows = without_empty(part.table)
         lines += ["", f"**{part.title}.**", "", "| " + " | ".join(head) + " |"]
-        lines += ["|" + "---|" * len(head), *("| " + " | ".join(row) + " |" for row in rows), ""]
+        lines += ["|" + "---|" * len(head)]
+        lines += [*("| " + " | ".join(map(in_cell, row)) + " |" for row in rows), ""]
         lines += [f"- {sentence}" for sentence in part.sentences]
     return "\n".join(lines) + "\n"

@@ -1,8 +1,12 @@
 """Table: levels with mean, spread over seeds, difference to the baseline and the paper's value."""
 
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
+from mae_ablation.report.cells import trials_behind
 from mae_ablation.report.choice import UNFINISHED
 from mae_ablation.report.paired import Compared, bootstrap, compared
 from mae_ablation.report.results import HOURS, LOSS, column_of, metrics_of
@@ -34,7 +38,8 @@ def table_frame(plan: Plan, results: pd.DataFrame) -> pd.DataFrame:
     """One line per measured quantity and row of the plan.
 
     Columns: metric, factor, level, kind, kept_patches, epochs (of pre-training), flops (of a
-    pre-training image, over the baseline's), training (FLOPs of the whole pre-training, likewise),
+    pre-training image, over the baseline's), training (FLOPs of the whole pre-training, likewise;
+    all four of the chosen try, and empty where tries differ and none is chosen),
     mean, sd (n - 1; empty for one seed), seeds (finished), seeds_asked, failed, difference and
     difference_sd (paired by seed, to the baseline, over the seeds both have; hours: where both were
     measured alike), low and high (95 % t interval of the difference), p (two-sided), p_holm,
@@ -50,8 +55,18 @@ def table_frame(plan: Plan, results: pd.DataFrame) -> pd.DataFrame:
         by_row = {i: rows.set_index("seed") for i, rows in mine.groupby("row")}
         baseline = next(i for i, row in enumerate(plan.rows) if row.is_baseline)
         rows = [*plan.rows, *plan.references]
+        base = recipes_shown(plan, metric, baseline, results)
         found = [
-            line(plan, metric, rows[i], by_row[i], rows[baseline], by_row[baseline])
+            line(
+                plan,
+                metric,
+                rows[i],
+                by_row[i],
+                rows[baseline],
+                by_row[baseline],
+                recipes_shown(plan, metric, i, results),
+                base,
+            )
             for i in sorted(by_row)
         ]
         judge(found, differences(by_row, baseline, found), judged=metric not in (LOSS, HOURS))
@@ -64,26 +79,50 @@ FOR_JUDGING = ("complete", "comparable", "alike")
 """what `line` finds out for `judge` and the table does not show"""
 
 
+def recipes_shown(plan: Plan, metric: str, number: int, results: pd.DataFrame) -> list[Recipe]:
+    """The recipe behind a row's value; of every try while the search is not finished."""
+    row = (*plan.rows, *plan.references)[number]
+    mine = results[(results["metric"] == metric) & (results["row"] == number)]
+    if any(reason.startswith(UNFINISHED) for reason in mine["reason"].dropna()):
+        return [each.some.recipe for each in row.tries]
+    trials = trials_behind(plan, results, metric, number)
+    return [next(iter(trials.values())).recipe]
+
+
+def agreed(values: Iterable[Any]) -> Any:
+    """What all of them are; None where they differ."""
+    first, *others = values
+    return first if all(other == first for other in others) else None
+
+
 def line(
-    plan: Plan, metric: str, row: Row, mine: pd.DataFrame, base: Row, theirs: pd.DataFrame
+    plan: Plan,
+    metric: str,
+    row: Row,
+    mine: pd.DataFrame,
+    base: Row,
+    theirs: pd.DataFrame,
+    recipes: list[Recipe],
+    base_recipes: list[Recipe],
 ) -> dict:
     """One row, not yet compared; `mine` and `theirs` are the row's and the baseline's results."""
     values, baseline = mine["value"].astype(float), theirs["value"].astype(float)
     paper, paper_base = paper_of(plan, metric, row), paper_of(plan, metric, base)
     both = not row.is_baseline and paper is not None and paper_base is not None
-    stand_in = row.recipe.stand_in or base.recipe.stand_in
+    stand_in = any(recipe.stand_in for recipe in (*recipes, *base_recipes))
     reference = row in plan.references
     alike = metric != HOURS or conditions(mine) == conditions(theirs)
     timed = metric == HOURS and alike
+    both_have = values.notna() & baseline.notna()  # by seed
     return {
         "metric": metric,
         "factor": mine["factor"].iloc[0],
         "level": row.label,
         "kind": mine["kind"].iloc[0],
-        "kept_patches": None if reference else row.recipe.kept_patches,
-        "epochs": None if reference else row.recipe.pretrain.epochs,
-        "flops": None if reference else flops_ratio(plan, row.recipe),
-        "training": None if reference else training_ratio(plan, row.recipe),
+        "kept_patches": None if reference else agreed(r.kept_patches for r in recipes),
+        "epochs": None if reference else agreed(r.pretrain.epochs for r in recipes),
+        "flops": None if reference else agreed(ratios(plan, flops, recipes, base_recipes)),
+        "training": None if reference else agreed(ratios(plan, training, recipes, base_recipes)),
         "mean": values.mean(),
         "sd": values.std(),
         "seeds": int(values.notna().sum()),
@@ -91,13 +130,13 @@ def line(
         "failed": int((mine["status"] == "failed").sum()),
         **dict.fromkeys(COMPARISON),
         "conditions": conditions(mine) if metric == HOURS else "",
-        "speedup": baseline.mean() / values.mean() if timed else None,
+        "speedup": baseline[both_have].mean() / values[both_have].mean() if timed else None,
         "paper_speedup": paper_base / paper if metric == HOURS and paper and paper_base else None,
         "paper": paper,
         "paper_difference": round(paper - paper_base, 1) if both else None,
         "verdict": "",
         "seeds_needed": None,
-        "note": note(plan, row, mine, reference),
+        "note": note(plan, row, mine, [] if reference else recipes),
         "complete": bool(values.notna().all() and baseline.notna().all()),
         "comparable": plan.study.budget == "epochs" and not stand_in,
         "alike": alike,
@@ -156,16 +195,25 @@ def paper_of(plan: Plan, metric: str, row: Row) -> float | None:
     return paper_value(plan.study.paper, row.factor.field, row.level.value, column_of(metric), size)
 
 
-def flops_ratio(plan: Plan, recipe: Recipe) -> float:
-    """FLOPs of a pre-training image over the baseline's."""
+def flops(recipe: Recipe, channels: int) -> float:
+    """Of a pre-training image."""
+    return pretrain_flops(recipe, channels)
+
+
+def training(recipe: Recipe, channels: int) -> float:
+    """FLOPs of the whole pre-training, of as many images an epoch for every level."""
+    return recipe.pretrain.epochs * pretrain_flops(recipe, channels)
+
+
+def ratios(
+    plan: Plan,
+    quantity: Callable[[Recipe, int], float],
+    recipes: Sequence[Recipe],
+    base_recipes: Sequence[Recipe],
+) -> list[float]:
+    """A quantity of a row over the baseline's; several while a search is not finished."""
     channels = plan.data.channels
-    return pretrain_flops(recipe, channels) / pretrain_flops(plan.study.baseline, channels)
-
-
-def training_ratio(plan: Plan, recipe: Recipe) -> float:
-    """FLOPs of the whole pre-training over the baseline's."""
-    epochs = recipe.pretrain.epochs / plan.study.baseline.pretrain.epochs
-    return epochs * flops_ratio(plan, recipe)
+    return [quantity(a, channels) / quantity(b, channels) for a in recipes for b in base_recipes]
 
 
 def conditions(mine: pd.DataFrame) -> str:
@@ -182,20 +230,27 @@ def condition(device: str, lanes: float, workers: float, threads: float) -> str:
     return f"{device}; lanes x workers x threads: {lanes:.0f} x {workers:.0f} x {threads:.0f}"
 
 
-def note(plan: Plan, row: Row, mine: pd.DataFrame, reference: bool) -> str:
-    """What a reader has to know of a row."""
-    notes = ["baseline"] if row.is_baseline else ["no pre-training"] if reference else []
-    if not reference and row.recipe.stand_in:
+def notes_of(plan: Plan, recipe: Recipe) -> list[str]:
+    """What a reader has to know of a pre-training."""
+    channels, notes = plan.data.channels, []
+    if recipe.stand_in:
         notes.append(STAND_IN)
-    if not reference and row.recipe.pretrain.target == "pca":
-        channels = plan.data.channels
-        values = row.recipe.model.patch_size**2 * channels
-        notes.append(f"{row.recipe.pca_components(channels)} of {values} coefficients")
+    if recipe.pretrain.target == "pca":
+        values = recipe.model.patch_size**2 * channels
+        notes.append(f"{recipe.pca_components(channels)} of {values} coefficients")
+    if recipe.pretrain.augmentation == "crop_jitter" and channels == 1:
+        notes.append("grey images: brightness and contrast only")
+    return notes
+
+
+def note(plan: Plan, row: Row, mine: pd.DataFrame, recipes: Sequence[Recipe]) -> str:
+    """What a reader has to know of a row. `recipes`: of its pre-training, if it has one; what
+    only some of them have is not said."""
+    notes = ["baseline"] if row.is_baseline else [] if recipes else ["no pre-training"]
+    said = [notes_of(plan, recipe) for recipe in recipes]
+    notes += [text for text in (said[0] if said else []) if all(text in each for each in said)]
     if row.same_as:
         notes.append(f"same training as {row.same_as}{row.why_same()}")
-    jitter = not reference and row.recipe.pretrain.augmentation == "crop_jitter"
-    if jitter and plan.data.channels == 1:
-        notes.append("grey images: brightness and contrast only")
     printed = paper_row(plan.study.paper, row.factor.field, row.level.value) if row.level else {}
     if "flops_ratio" in printed:
         notes.append(f"paper: {printed['flops_ratio']:g}x the FLOPs")

@@ -12,6 +12,8 @@ import matplotlib.pyplot as plt
 
 from mae_ablation.store import atomic
 
+plt.rcParams["text.parse_math"] = False  # levels and titles are words, whatever $ is in them
+
 STABLE = {
     "png": {"dpi": 150},
     "svg": {"dpi": 150, "metadata": {"Date": None}},
