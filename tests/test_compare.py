@@ -85,6 +85,15 @@ def test_levels_stand_side_by_side_paired_by_seed(write, capsys, tmp_path):
     assert "Rank correlation (Spearman) of the means of 3 levels: 1.00.\n" in out
 
 
+def test_losses_have_four_digits_and_a_bar_stays_in_its_cell(write, capsys, tmp_path):
+    loss = {"0.75": [0.51, 0.52], "a|b": [0.61, 0.62]}
+    write("a", loss, "pretrain_loss")
+    write("b", {**loss, "a|b": [0.6101, 0.6203]}, "pretrain_loss")
+    said(capsys, tmp_path, "a", "b", "--out", str(tmp_path / "both.md"))
+    line = r"| a\|b | 0.6150 ± 0.0071 | 0.6152 ± 0.0072 | +0.0002 ± 0.0001 | [-0.0011, +0.0015] |"
+    assert line in (tmp_path / "both.md").read_text()
+
+
 def test_a_narrow_terminal_gets_the_cells_beneath_each_other(write, capsys, tmp_path, monkeypatch):
     write("a", A), write("b", B)
     monkeypatch.setenv("COLUMNS", "50")
