@@ -12,7 +12,7 @@ from mae_ablation.cluster.tally import Tally
 
 LOOK_S = 2.0  # between two looks at the cluster's nodes
 ROUNDS = 3  # of lanes that never came to their first trial, one after the other, and no other alive
-ENDED_S = 60.0  # for lanes that were ended; one may only now be starting, on a busy machine
+ENDED_S = 10.0  # for lanes that were ended; one may only now be starting
 LOOK_AGAIN_S = 1.0
 NO_ROOM_S = 20.0  # until a lane that found no room is tried again
 
