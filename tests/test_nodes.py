@@ -3,6 +3,7 @@
 The nodes are Ray's own test cluster on this machine, their GPUs numbers without a device.
 """
 
+import os
 from pathlib import Path
 
 import pytest
@@ -22,14 +23,18 @@ EPOCHS = 100
 
 @pytest.fixture(scope="module")
 def cluster():
-    prepare_environment("local")
-    import ray
+    with pytest.MonkeyPatch.context() as patch:
+        if "RAY_AUTH_MODE" not in os.environ:
+            # a test before may have imported Ray, which reads its environment once: without a token
+            patch.setenv("RAY_AUTH_MODE", "disabled")
+        prepare_environment("local")
+        import ray
 
-    cluster = start_cluster()
-    yield cluster
-    ray.shutdown()
-    cluster.shutdown()
-    Path("/tmp/ray/ray_current_cluster").unlink(missing_ok=True)
+        cluster = start_cluster()
+        yield cluster
+        ray.shutdown()
+        cluster.shutdown()
+        Path("/tmp/ray/ray_current_cluster").unlink(missing_ok=True)
 
 
 def start_cluster():
