@@ -30,8 +30,8 @@ def patch_statistics(patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]
     Statistics run over all p x p x c values of a patch together.
     """
     mean = patches.mean(dim=-1, keepdim=True)
-    variance = patches.var(dim=-1, keepdim=True, unbiased=True)
-    return mean, (variance + 1e-6).sqrt()
+    squares = (patches - mean).square().sum(dim=-1, keepdim=True)  # `var` takes 4 times as long
+    return mean, (squares / (patches.shape[-1] - 1) + 1e-6).sqrt()
 
 
 def normalise_patches(patches: torch.Tensor) -> torch.Tensor:

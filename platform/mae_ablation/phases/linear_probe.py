@@ -26,6 +26,7 @@ from mae_ablation.phases.facts import facts, reset_peak_memory
 from mae_ablation.phases.meter import Meter
 from mae_ablation.phases.models import encoder_of
 from mae_ablation.phases.optim import generator, lr_at, scaled_lr, set_lr
+from mae_ablation.phases.precision import Precision
 from mae_ablation.phases.run import PhaseRun
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.study.cost import encoder_flops, training_flops
@@ -66,11 +67,14 @@ def encoder(
         side = recipe.linear_probe.image_size // recipe.model.patch_size
         model.at_grid((side, side))
     model.to(device).eval()
+    precision = Precision(recipe.linear_probe.precision, device)
 
     @torch.no_grad()
     def encode(images: torch.Tensor) -> torch.Tensor:
         parts = images.split(ENCODE_BATCH)
-        return torch.cat([model.features(p, recipe.linear_probe.pooling) for p in parts])
+        with precision.forward():
+            encoded = [model.features(p, recipe.linear_probe.pooling) for p in parts]
+        return torch.cat(encoded).float()
 
     return encode
 

@@ -7,6 +7,7 @@ import torch
 from mae_ablation.data.augment import View, normalise
 from mae_ablation.data.dataset import load
 from mae_ablation.data.feed import Feed
+from mae_ablation.mae.masked_loss import MaskedLoss
 from mae_ablation.mae.masking import sample_shuffle
 from mae_ablation.phases.album import Album
 from mae_ablation.phases.checkpoints import Checkpoints
@@ -14,6 +15,7 @@ from mae_ablation.phases.facts import facts, reset_peak_memory
 from mae_ablation.phases.meter import Meter
 from mae_ablation.phases.models import build_model, target_of
 from mae_ablation.phases.optim import decay_groups, generator, lr_at, scaled_lr, set_lr
+from mae_ablation.phases.precision import Precision
 from mae_ablation.phases.run import PhaseRun
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.study.cost import pretrain_flops, training_flops
@@ -55,6 +57,7 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
     # model and optimiser
     target, tokens_of = target_of(recipe, upstream, data, run.device)
     model = build_model(recipe, data.channels, seed, target).to(run.device)
+    precision = Precision(settings.precision, run.device)
     peak_lr = scaled_lr(settings.base_lr, batch_size)
     optimizer = torch.optim.AdamW(
         decay_groups(model, settings.weight_decay),
@@ -68,14 +71,14 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
     checkpoints = Checkpoints(
         run=run,
         meter=meter,
-        parts={"model": model, "optimizer": optimizer},
+        parts={"model": model, "optimizer": optimizer, **precision.parts},
         replayed={"order": order_rng, "augment": augment_rng},
         generators={"mask": mask_rng},
         every_s=settings.checkpoint_every_s,
     )
     checkpoints.resume()
     album = Album(recipe, model, data, run)
-    trained = team.wrap(model)
+    trained = team.wrap(MaskedLoss(model))
 
     model.train()
     for epoch in range(meter.epoch, settings.epochs):
@@ -115,13 +118,13 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
                 shuffle = shuffles[share.rows].to(run.device)
                 tokens = tokens_of(pixels) if tokens_of else None
                 with team.averaging(trained, last=share is shares[-1]):
-                    out = trained(batch, shuffle, recipe.kept_patches, tokens)
-                    loss = out.loss / len(shares)
-                    loss.backward()
+                    with precision.forward():
+                        loss = trained(batch, shuffle, recipe.kept_patches, tokens) / len(shares)
+                    precision.backward(loss)
                 mean_loss += loss.detach()
 
             # one optimiser step
-            optimizer.step()
+            precision.step(optimizer)
             meter.add(mean_loss)
             checkpoints.after_step()
 

@@ -26,6 +26,7 @@ from mae_ablation.phases.facts import facts, reset_peak_memory
 from mae_ablation.phases.meter import Meter
 from mae_ablation.phases.models import encoder_of
 from mae_ablation.phases.optim import generator, lr_at, scaled_lr, set_lr
+from mae_ablation.phases.precision import Precision
 from mae_ablation.phases.run import PhaseRun
 from mae_ablation.phases.team import Team
 from mae_ablation.store.folder import PhaseFolder
@@ -116,7 +117,7 @@ def optimizer_for(model: nn.Module, settings: Finetune, lr: float) -> torch.opti
         group["params"] = [p for p in group["params"] if all(p is not q for q in last)]
     if last:
         groups.append({"params": last, "weight_decay": 0.0, "lr_scale": 1.0})
-    return torch.optim.AdamW(groups, lr=lr, betas=(settings.beta1, settings.beta2))
+    return torch.optim.AdamW(groups, lr=lr, betas=(settings.beta1, settings.beta2), fused=True)
 
 
 class Mix:
@@ -163,13 +164,16 @@ def four_bytes(name: str) -> int:
 
 
 @torch.no_grad()
-def acc1(model: nn.Module, batches: Iterator, data: Dataset, team: Team) -> float:
+def acc1(
+    model: nn.Module, batches: Iterator, data: Dataset, team: Team, precision: Precision
+) -> float:
     """Top-1 accuracy in per cent over every worker's batches of (pixels, labels)."""
     training = model.training
     model.eval()
     right = count = 0
     for pixels, labels in batches:
-        scores = model(normalise(pixels, data.mean, data.std))
+        with precision.forward():
+            scores = model(normalise(pixels, data.mean, data.std))
         right += (scores.argmax(dim=1) == labels).sum().item()
         count += len(labels)
     model.train(training)
@@ -223,11 +227,12 @@ def supervised(
     averaged = ModelEmaV3(model, decay=settings.ema) if settings.ema else None
     mix = Mix(settings, data.classes)
     erase = RandomErasing(settings.random_erasing, mode="pixel", device=run.device)
+    precision = Precision(settings.precision, run.device)
     peak_lr = scaled_lr(settings.base_lr, batch_size)
     optimizer = optimizer_for(model, settings, peak_lr)
 
     # where an earlier attempt stopped
-    parts = {"model": model, "optimizer": optimizer}
+    parts = {"model": model, "optimizer": optimizer, **precision.parts}
     meter = Meter(run, settings.epochs, steps)
     checkpoints = Checkpoints(
         run=run,
@@ -248,7 +253,7 @@ def supervised(
             workers=recipe.data.workers,
             turns=team.turns,
         )
-        return acc1(evaluated, batches, data, team)
+        return acc1(evaluated, batches, data, team, precision)
 
     name = run.prefix or kind
     model.train()
@@ -275,12 +280,14 @@ def supervised(
                 images = erase(normalise(pixels, data.mean, data.std))
                 images, targets = mix(images, labels)
                 with team.averaging(trained, last=share is shares[-1]):
-                    loss = mix.loss(trained(images), targets) / len(shares)
-                    loss.backward()
+                    with precision.forward():
+                        scores = trained(images)
+                    loss = mix.loss(scores.float(), targets) / len(shares)
+                    precision.backward(loss)
                 mean_loss += loss.detach()
 
             # one optimiser step
-            optimizer.step()
+            precision.step(optimizer)
             if averaged:
                 averaged.update(model)
             meter.add(mean_loss)

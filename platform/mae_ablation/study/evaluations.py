@@ -9,6 +9,8 @@ from typing import Literal
 from mae_ablation.study.checks import above, at_least, between, check, shares, warms_up
 
 RUNTIME = {"runtime": True}
+Precision = Literal["float32", "tf32", "bfloat16", "float16"]
+"""of forward passes (phases/precision.py)"""
 
 
 def later(absent_means: object) -> object:
@@ -36,6 +38,8 @@ class LinearProbe:
     """paper protocol: smallest share of the image's area in a training crop"""
     image_size: int | None = later(None)
     """side in pixels if it differs from pre-training's; positions are interpolated"""
+    precision: Precision = later("float32")
+    """in which images are encoded; the classifier is trained in float32"""
     checkpoint_every_s: float = field(default=30.0, metadata=RUNTIME)
     """seconds between checkpoints, taken after the next step; 0: after every one"""
 
@@ -100,6 +104,8 @@ class Finetune:
     """mean: of the patch tokens, through a new norm; cls: class token, pre-trained norm"""
     image_size: int | None = None
     """side in pixels if it differs from pre-training's; positions are interpolated"""
+    precision: Precision = later("float32")
+    """of forward passes; what is summed up over steps stays float32"""
     checkpoint_every_s: float = field(default=30.0, metadata=RUNTIME)
     """seconds between checkpoints, taken after the next step; 0: after every one"""
 

@@ -156,9 +156,12 @@ def evaluation_section(kind: str, recipe: Recipe, source: str) -> dict[str, Any]
         del out["crop_min_area"]
     if kind == "linear_probe" and source == "pixels":
         del out["pooling"]
+        out.pop("precision", None)
     if kind == "knn":
         features = evaluation_section("linear_probe", recipe, source)
-        out |= {key: features[key] for key in ("pooling", "image_size") if key in features}
+        out |= {
+            key: features[key] for key in ("pooling", "image_size", "precision") if key in features
+        }
     if out.get("image_size") in (None, recipe.data.image_size):
         out.pop("image_size", None)  # said or not, it is the same size
     if kind == "partial":

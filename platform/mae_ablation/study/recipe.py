@@ -14,6 +14,7 @@ from mae_ablation.study.evaluations import (
     Knn,
     LinearProbe,
     Partial,
+    Precision,
     Scratch,
     later,
 )
@@ -128,6 +129,8 @@ class Pretrain:
     """crop_jitter: brightness, contrast and saturation times a factor in 1 +- this"""
     jitter_hue: float = later(0.1)
     """crop_jitter: hue shifted by up to this share of the circle"""
+    precision: Precision = later("float32")
+    """of forward passes; what is summed up over steps stays float32"""
     checkpoint_every_s: float = field(default=30.0, metadata=RUNTIME)
     """seconds between checkpoints, taken after the next step; 0: after every one"""
     pictures: int = field(default=8, metadata=RUNTIME)

@@ -1,0 +1,69 @@
+"""Precision is part of what a training is; each one trains, and goes on after a kill."""
+
+import dataclasses
+
+import pytest
+import torch
+from test_phases import Killed, a_folder, kill_after, losses, same_state
+
+from mae_ablation.phases.linear_probe import linear_probe
+from mae_ablation.phases.precision import Precision
+from mae_ablation.phases.pretrain import pretrain
+from mae_ablation.phases.run import PhaseRun
+from mae_ablation.phases.supervised import supervised
+from mae_ablation.study.identity import evaluation_document, identity, pretrain_document
+
+
+def at(recipe, section, precision):
+    part = dataclasses.replace(getattr(recipe, section), precision=precision)
+    return dataclasses.replace(recipe, **{section: part})
+
+
+def test_another_precision_is_another_training(toy):
+    names = ("float32", "tf32", "bfloat16", "float16")
+    trained = {identity(pretrain_document(at(toy, "pretrain", name), 0, "f")) for name in names}
+    assert len(trained) == 4
+
+    def probe(recipe, source):
+        return identity(evaluation_document("linear_probe", recipe, 0, "f", source, None))
+
+    half = at(toy, "linear_probe", "bfloat16")
+    assert probe(half, "random") != probe(toy, "random")
+    assert probe(half, "pixels") == probe(toy, "pixels"), "raw pixels are not encoded"
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_trains_and_resumes_bit_for_bit(toy, tmp_path, precision):
+    recipe = at(toy, "pretrain", precision)
+    whole, killed, full = (a_folder(tmp_path, name) for name in ("whole", "killed", "full"))
+    pretrain(recipe, 0, PhaseRun(folder=whole))
+    with pytest.raises(Killed):
+        pretrain(recipe, 0, PhaseRun(folder=killed, report=kill_after(1)))
+    pretrain(recipe, 0, PhaseRun(folder=killed))
+    assert losses(whole, "pretrain") == losses(killed, "pretrain")
+    same_state(whole, killed)
+    pretrain(toy, 0, PhaseRun(folder=full))
+    for (_, half, _), (_, single, _) in zip(
+        losses(whole, "pretrain"), losses(full, "pretrain"), strict=True
+    ):
+        assert half == pytest.approx(single, rel=0.02) and half != single
+
+
+def test_evaluations_take_half_precision(toy, tmp_path):
+    recipe = at(toy, "linear_probe", "bfloat16")
+    run = PhaseRun(folder=a_folder(tmp_path, "probe"))
+    half = linear_probe(recipe, 0, run, source="random", upstream=None)
+    assert 10 < half["test_acc1"] <= 100
+    small = dict(epochs=1, warmup_epochs=0, batch_size=50, randaugment_magnitude=0)
+    tuned = dataclasses.replace(toy.finetune, **small, precision="bfloat16")
+    recipe = dataclasses.replace(toy, finetune=tuned)
+    run = PhaseRun(folder=a_folder(tmp_path, "finetune"))
+    assert supervised(recipe, "finetune", 0, run, None)["train_loss"] > 0
+
+
+def test_tensorfloat_is_off_unless_asked_for():
+    matmul = torch.backends.cuda.matmul
+    Precision("tf32", "cpu")
+    assert matmul.allow_tf32 and torch.backends.cudnn.allow_tf32
+    Precision("float32", "cpu")
+    assert not matmul.allow_tf32 and not torch.backends.cudnn.allow_tf32
