@@ -27,10 +27,12 @@ def lane_loop(config: dict) -> None:
     import torch
 
     from mae_ablation.cluster.marker import unshared
+    from mae_ablation.phases.memory import keep_freed_memory
     from mae_ablation.phases.team import Team
 
     queue, lane = config["queue"], config["lane"]
     torch.set_num_threads(config["threads"])
+    keep_freed_memory()
     device = "cuda" if config["gpu"] and torch.cuda.is_available() else "cpu"
     team = Team.here(config["batch_per_worker"])
     if reason := unshared(config["store"], config["marker"]):

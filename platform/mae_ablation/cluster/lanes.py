@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mae_ablation.study.batch import split_batch
+from mae_ablation.study.batch import images_at_once, split_batch
 from mae_ablation.study.recipe import Recipe
 from mae_ablation.study.trial import Trial
 
@@ -61,7 +61,10 @@ def derivation(recipe: Recipe, kinds: Iterable[str], lanes: Lanes) -> list[str]:
     """
     lines = {}
     for kind, batch in batches(recipe, kinds).items():
-        images, times = split_batch(batch, lanes.workers, lanes.batch_per_worker)
+        at_most = lanes.batch_per_worker
+        if kind == "pretrain":
+            at_most = images_at_once(recipe, lanes.workers, at_most, lanes.gpus > 0)
+        images, times = split_batch(batch, lanes.workers, at_most)
         if (images, times) != (batch, 1):
             workers = f"{lanes.workers} worker{'s' * (lanes.workers > 1)}"
             line = f"batch {batch} = {workers} x {images} images x {times} accumulated"

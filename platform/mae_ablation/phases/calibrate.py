@@ -168,7 +168,10 @@ def main(threads: str, device: str) -> None:
     """Time the shapes that stdin holds, each at the word "go"."""
     import torch
 
+    from mae_ablation.phases.memory import keep_freed_memory
+
     torch.set_num_threads(int(threads))
+    keep_freed_memory()
     if device == "cuda" and not torch.cuda.is_available():
         device = "cpu"
     probes = pickle.load(sys.stdin.buffer)  # from our own parent

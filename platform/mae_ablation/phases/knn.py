@@ -10,8 +10,9 @@ import torch
 from torch.nn import functional as F
 
 from mae_ablation.data.dataset import load
-from mae_ablation.phases.facts import facts, reset_peak_memory
+from mae_ablation.phases.facts import facts
 from mae_ablation.phases.linear_probe import encoder, extract
+from mae_ablation.phases.memory import reset_peak_memory
 from mae_ablation.phases.run import PhaseRun
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.study.recipe import Recipe

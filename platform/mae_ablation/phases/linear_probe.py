@@ -22,7 +22,8 @@ from mae_ablation.data.augment import View, normalise
 from mae_ablation.data.dataset import Dataset, Files, Split, load
 from mae_ablation.data.feed import Feed, plain
 from mae_ablation.phases.checkpoints import Checkpoints
-from mae_ablation.phases.facts import facts, reset_peak_memory
+from mae_ablation.phases.facts import facts
+from mae_ablation.phases.memory import reset_peak_memory
 from mae_ablation.phases.meter import Meter
 from mae_ablation.phases.models import encoder_of
 from mae_ablation.phases.optim import generator, lr_at, scaled_lr, set_lr

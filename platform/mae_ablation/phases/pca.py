@@ -13,7 +13,8 @@ from mae_ablation.data.dataset import load
 from mae_ablation.data.feed import Feed
 from mae_ablation.mae.targets import patchify
 from mae_ablation.phases.checkpoints import checkpoint_bytes
-from mae_ablation.phases.facts import facts, reset_peak_memory
+from mae_ablation.phases.facts import facts
+from mae_ablation.phases.memory import reset_peak_memory
 from mae_ablation.phases.optim import generator
 from mae_ablation.phases.run import PhaseRun
 from mae_ablation.study.recipe import Recipe

@@ -11,13 +11,15 @@ from mae_ablation.mae.masked_loss import MaskedLoss
 from mae_ablation.mae.masking import sample_shuffle
 from mae_ablation.phases.album import Album
 from mae_ablation.phases.checkpoints import Checkpoints
-from mae_ablation.phases.facts import facts, reset_peak_memory
+from mae_ablation.phases.facts import facts
+from mae_ablation.phases.memory import reset_peak_memory
 from mae_ablation.phases.meter import Meter
 from mae_ablation.phases.models import build_model, target_of
 from mae_ablation.phases.optim import decay_groups, generator, lr_at, scaled_lr, set_lr
 from mae_ablation.phases.precision import Precision
 from mae_ablation.phases.run import PhaseRun
 from mae_ablation.store.folder import PhaseFolder
+from mae_ablation.study.batch import images_at_once
 from mae_ablation.study.cost import pretrain_flops, training_flops
 from mae_ablation.study.recipe import Recipe
 
@@ -44,7 +46,9 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
         raise ValueError(
             f"pretrain.batch_size {batch_size} is above the {len(data.train)} training images"
         )
-    shares = team.shares(batch_size)
+    on_gpu = run.device.startswith("cuda")
+    at_most = images_at_once(recipe, team.size, team.batch_per_worker, on_gpu)
+    shares = team.shares(batch_size, at_most)
     view = View(
         augmentation=settings.augmentation,
         crop_min_area=settings.crop_min_area,

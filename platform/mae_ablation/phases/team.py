@@ -94,17 +94,20 @@ class Team:
 
     # shares of the work
 
-    def shares(self, batch: int) -> list[Share]:
+    def shares(self, batch: int, at_most: int | None = None) -> list[Share]:
         """This worker's shares of a batch; one that is the whole batch if it need not be shared.
 
         A share is a stretch of the first half and its mirror image in the second, so that timm's
         mixup, which pairs image i with image n - 1 - i, pairs within a share the same images.
 
+        Args:
+            at_most: images taken at a time; None: as many as `batch_per_worker` allows.
+
         Raises:
             UserError: the batch cannot be shared evenly.
         """
         try:
-            _, times = split_batch(batch, self.size, self.batch_per_worker)
+            _, times = split_batch(batch, self.size, at_most or self.batch_per_worker)
         except UserError as error:
             error.on_all_ranks = True
             raise

@@ -12,7 +12,8 @@ from mae_ablation.data.dataset import Dataset, Split, load
 from mae_ablation.data.feed import Feed, plain
 from mae_ablation.mae.tokenizer import PatchTokenizer, perplexity
 from mae_ablation.phases.checkpoints import Checkpoints
-from mae_ablation.phases.facts import facts, reset_peak_memory
+from mae_ablation.phases.facts import facts
+from mae_ablation.phases.memory import reset_peak_memory
 from mae_ablation.phases.meter import Meter
 from mae_ablation.phases.models import new_tokenizer, require_quality
 from mae_ablation.phases.optim import generator

@@ -1,6 +1,11 @@
 """How a batch is shared among workers, and how much of it each of them takes at a time."""
 
+from mae_ablation.study.cost import activation_bytes
 from mae_ablation.study.errors import UserError
+from mae_ablation.study.recipe import Recipe
+
+ACTIVATION_BYTES = 2 * 2**30
+"""of one worker on a CPU, which is no slower on parts of a batch that fill it"""
 
 
 def split_batch(batch: int, workers: int, at_most: int | None) -> tuple[int, int]:
@@ -25,6 +30,21 @@ def split_batch(batch: int, workers: int, at_most: int | None) -> tuple[int, int
     pairs = batch // (2 * workers)
     times = next(n for n in range(1, pairs + 1) if pairs % n == 0 and 2 * pairs // n <= limit)
     return 2 * pairs // times, times
+
+
+def images_at_once(recipe: Recipe, workers: int, at_most: int | None, on_gpu: bool) -> int | None:
+    """Images of pre-training that a worker takes at a time, at most; None: any number.
+
+    On a CPU no more than ACTIVATION_BYTES have room for, where the batch can be parted at all.
+
+    Args:
+        at_most: what the user allows.
+    """
+    batch = recipe.pretrain.batch_size
+    fits = max(2, int(ACTIVATION_BYTES / activation_bytes(recipe)))
+    if on_gpu or batch <= fits * workers or batch % (2 * workers):
+        return at_most
+    return min(fits, at_most or fits)
 
 
 def _uneven(batch: int, workers: int) -> str:

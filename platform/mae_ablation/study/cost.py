@@ -49,6 +49,26 @@ def pretrain_flops(recipe: Recipe, channels: int) -> float:
     return encoder + handover + decoder + predict
 
 
+def activation_bytes(recipe: Recipe) -> float:
+    """What one image of pre-training keeps for the backward pass, in float32, roughly.
+
+    Per token and block: both norms, queries, keys and values (twice: as projected and by head),
+    attention's output, the MLP's hidden layer before and after its non-linearity; and the scores.
+    """
+    m = recipe.model
+    masked = (recipe.patches - recipe.kept_patches) if m.encoder_mask_tokens else 0
+    seen = recipe.kept_patches + masked + m.class_token
+    encoder = m.encoder_depth * block_floats(seen, m.encoder_width, m.encoder_heads, m.mlp_ratio)
+    tokens = recipe.patches + m.class_token
+    decoder = m.decoder_depth * block_floats(tokens, m.decoder_width, m.decoder_heads, m.mlp_ratio)
+    return 4 * (encoder + decoder)
+
+
+def block_floats(tokens: int, width: int, heads: int, mlp_ratio: float) -> float:
+    """Numbers that one Transformer block keeps of a sequence."""
+    return tokens * width * (12 + 2 * mlp_ratio) + heads * tokens**2
+
+
 def training_flops(forward_flops: float) -> float:
     """Forward and backward pass."""
     return forward_flops * (1 + BACKWARD)
