@@ -21,7 +21,7 @@ IMAGES, PATCHES, KEEP = 5, 24, 6
 class PlainLoss(nn.Module):
     """The model's own forward pass: every prediction, in image order."""
 
-    def __init__(self, model):
+    def __init__(self, model, **options):
         super().__init__()
         self.model = model
 

@@ -50,7 +50,8 @@ class Checkpoints:
             return
         state = load_checkpoint(data, self.run.device)
         for name, part in self.parts.items():
-            part.load_state_dict(state[name])
+            if name in state:  # earlier versions had fewer parts
+                part.load_state_dict(state[name])
         for name, generator in (self.generators | self.replayed).items():
             generator.set_state(state["generators"][name].cpu())
         self.seconds = state["seconds"]

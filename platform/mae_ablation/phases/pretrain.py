@@ -1,5 +1,6 @@
 """Phase `pretrain`: masked pre-training (paper, section 3 and Table 8)."""
 
+from dataclasses import asdict
 from functools import partial
 
 import torch
@@ -12,6 +13,7 @@ from mae_ablation.mae.masking import sample_shuffle
 from mae_ablation.phases.album import Album
 from mae_ablation.phases.checkpoints import Checkpoints
 from mae_ablation.phases.facts import facts
+from mae_ablation.phases.kernels import Kernels
 from mae_ablation.phases.memory import reset_peak_memory
 from mae_ablation.phases.meter import Meter
 from mae_ablation.phases.models import build_model, target_of
@@ -70,21 +72,35 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
         fused=True,
     )
 
+    kernels = Kernels(settings.compile, run.device, shape_of(recipe, batch_size, len(shares)))
+
     # where an earlier attempt stopped
     meter = Meter(run, settings.epochs, steps)
     checkpoints = Checkpoints(
         run=run,
         meter=meter,
-        parts={"model": model, "optimizer": optimizer, **precision.parts},
+        parts={"model": model, "optimizer": optimizer, "kernels": kernels, **precision.parts},
         replayed={"order": order_rng, "augment": augment_rng},
         generators={"mask": mask_rng},
         every_s=settings.checkpoint_every_s,
     )
     checkpoints.resume()
     album = Album(recipe, model, data, run)
-    trained = team.wrap(MaskedLoss(model))
-
     model.train()
+    masked_loss = MaskedLoss(model, recompute=settings.recompute)
+    forward = pretrain_flops(recipe, data.channels)
+    share_size = batch_size // team.size // len(shares)
+    kernels.compiled = team.alone(
+        lambda: kernels.decided(
+            masked_loss,
+            blank_share(recipe, data.channels, share_size, run.device),
+            precision,
+            steps=(settings.epochs * steps - meter.global_step) * len(shares),
+            flops=training_flops(forward) * share_size,
+        )
+    )
+    trained = team.wrap(kernels.applied(masked_loss))
+
     for epoch in range(meter.epoch, settings.epochs):
         checkpoints.begin_epoch()
         order = torch.randperm(len(data.train), generator=order_rng)
@@ -150,7 +166,6 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
         run.tell("pretrain", done, settings.epochs, loss, steps * batch_size, seconds)
 
     images_seen = settings.epochs * steps * batch_size
-    forward = pretrain_flops(recipe, data.channels)
     rate = images_seen / checkpoints.seconds
     return {
         "train_loss": run.last("pretrain/loss"),
@@ -159,5 +174,31 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
         "images_per_s": rate,
         "flops_per_image": training_flops(forward),
         "flops_per_s": training_flops(forward) * rate,
+        **kernels.facts(),
         **facts(run),
     }
+
+
+def shape_of(recipe: Recipe, batch_size: int, shares: int) -> dict:
+    """All that the speed of a step depends on, but for the device."""
+    settings = recipe.pretrain
+    return {
+        **asdict(recipe.model),
+        "image_size": recipe.data.image_size,
+        "kept_patches": recipe.kept_patches,
+        "target": settings.target,
+        "loss_on": settings.loss_on,
+        "precision": settings.precision,
+        "recompute": settings.recompute,
+        "batch_size": batch_size,
+        "shares": shares,
+    }
+
+
+def blank_share(recipe: Recipe, channels: int, images: int, device: str) -> tuple:
+    """Arguments of the loss that mean nothing, for images without content."""
+    side = recipe.data.image_size
+    pixels = torch.zeros(images, channels, side, side, device=device)
+    shuffle = torch.arange(recipe.patches, device=device).repeat(images, 1)
+    tokens = torch.zeros_like(shuffle) if recipe.pretrain.target == "dvae_token" else None
+    return pixels, shuffle, recipe.kept_patches, tokens

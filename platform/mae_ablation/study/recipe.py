@@ -133,6 +133,11 @@ class Pretrain:
     """of forward passes; what is summed up over steps stays float32"""
     checkpoint_every_s: float = field(default=30.0, metadata=RUNTIME)
     """seconds between checkpoints, taken after the next step; 0: after every one"""
+    compile: Literal["auto", "always", "never"] = field(default="auto", metadata=RUNTIME)
+    """whether steps are compiled; auto: where it was measured to pay (phases/kernels.py)"""
+    recompute: bool = field(default=False, metadata=RUNTIME)
+    """blocks are computed again in the backward pass: a third more work, a fraction of the memory
+    (activation checkpointing)"""
     pictures: int = field(default=8, metadata=RUNTIME)
     """reconstructions of fixed test images drawn along the training; 0: none"""
 
