@@ -12,7 +12,7 @@ from mae_ablation.phases.trial import run_trial
 from mae_ablation.store.folder import Store
 
 OF_THE_RUN = ("seconds", "images_per_s", "flops_per_s", "finished_at", "peak_memory_bytes", "lanes")
-OF_THE_RUN += ("attempt", "attempts", "commit")
+OF_THE_RUN += ("mfu", "attempt", "attempts", "commit")
 
 
 def run_undisturbed(study: Path, store: Path) -> None:
@@ -39,9 +39,13 @@ def require_same(one: Path, other: Path) -> None:
 def curve(folder) -> list:
     """The journal without its times and speeds."""
     return [
-        (row["s"], {k: v for k, v in row["m"].items() if "images_per_s" not in k})
+        (row["s"], {k: v for k, v in row["m"].items() if not is_speed(k)})
         for row in folder.journal.read()
     ]
+
+
+def is_speed(metric: str) -> bool:
+    return metric.endswith(("images_per_s", "mfu"))
 
 
 def settled(result: dict) -> dict:
@@ -71,7 +75,7 @@ def require_every_point_once(database: Path, store: Path) -> None:
     with sqlite3.connect(database) as connection:
         rows = connection.execute(
             "select run_uuid, key, step, value from metrics "
-            "where key like '%/%' and key not like '%images_per_s'"
+            "where key like '%/%' and key not like '%images_per_s' and key not like '%/mfu'"
         ).fetchall()
         status = connection.execute("select distinct status from runs").fetchall()
     assert len({row[:3] for row in rows}) == len(rows), "a point stands there twice"

@@ -10,7 +10,7 @@ from conftest import ROOT
 
 from mae_ablation.commands import plan_study
 from mae_ablation.forecast import calibrated, machine_of
-from mae_ablation.price import against, cost_lines
+from mae_ablation.price import against, cost_lines, utilisation
 from mae_ablation.study.estimate import END_S, START_S, TRIAL_S, estimate
 from mae_ablation.study.packing import makespan
 from mae_ablation.study.speed import (
@@ -148,6 +148,15 @@ def test_the_truth_is_held_against_the_estimate(plan):
         "estimated 9 min (assumed, nothing like it measured yet: 20 GFLOP/s a lane), took 10 min "
         "(x 1.11)"
     )
+
+
+def test_a_run_says_how_much_of_the_machine_it_used():
+    results = [{"mfu": mfu, "flops_per_s": 40e9} for mfu in (0.4, 0.5, 0.6)]
+    assert utilisation([*results, {"flops_per_s": 1.0}]) == (
+        "model FLOPs utilisation of pre-training 50%: 40.0 GFLOP/s a lane, of 80 in matrix "
+        "products\n"
+    )
+    assert utilisation([{"flops_per_s": 1.0}]) == "", "an older version's result"
 
 
 def test_a_cluster_s_estimate_does_not_know_this_machine():

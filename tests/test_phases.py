@@ -144,7 +144,10 @@ def test_result_says_how_it_was_made(toy, folder):
     assert result["flops_per_s"] == pytest.approx(
         result["flops_per_image"] * result["images_per_s"]
     )
-    assert result["peak_memory_bytes"] > 1e7
+    ceiling = result["flops_per_s"] / result["mfu"]
+    assert 1e9 < ceiling < 1e13, "FLOP/s of matrix products on one thread"
+    assert all(0 < m["pretrain/mfu"] < 1 for _, m in curve(folder))
+    assert result["compiled"] is False and result["peak_memory_bytes"] > 1e7
     assert result["versions"]["torch"] == torch.__version__.split("+")[0]
 
 

@@ -10,7 +10,7 @@ from mae_ablation.data.catalog import facts, require_fit, require_present
 from mae_ablation.data.sets import SETS, location
 from mae_ablation.forecast import calibrated, machine_of
 from mae_ablation.outcome import conclude
-from mae_ablation.price import against, cost_lines
+from mae_ablation.price import against, cost_lines, utilisation
 from mae_ablation.store.folder import Store
 from mae_ablation.study.budget import with_budget
 from mae_ablation.study.errors import UserError
@@ -174,6 +174,7 @@ def run_studies(
         unfinished = conclude(console, plans, tracker, reports, began, suites_of(studies))
         if todo:
             console.print(against(cost, time.monotonic() - began, price))
+            console.print(utilisation(pretrained(todo, Store(store))), end="")
         return unfinished
     except OSError as error:
         console.print(f"{error}: the same command goes on from what the store has")
@@ -194,6 +195,13 @@ def require_token_files(trials: Sequence[Trial]) -> None:
             from mae_ablation.mae.dalle import load_dalle
 
             load_dalle(tokenizer.file, tokenizer.sha256)
+
+
+def pretrained(trials: Sequence[Trial], store: Store) -> list[dict]:
+    """Results of the pre-trainings of some trials, of those that have ended."""
+    phases = [trial.phases[0] for trial in trials if trial.source == "pretrain"]
+    results = [phase.folder(store).result() for phase in phases if phase.kind == "pretrain"]
+    return [result for result in results if result]
 
 
 def run_missing(

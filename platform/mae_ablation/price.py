@@ -1,5 +1,8 @@
 """Price: what a run costs, in words; before it, and against the truth after it."""
 
+from collections.abc import Sequence
+from statistics import median
+
 from mae_ablation.study.estimate import Estimate
 from mae_ablation.study.speed import PREPARATIONS
 
@@ -63,6 +66,19 @@ def gpu_line(cost: Estimate, price: float | None) -> str:
 def rounded(number: float) -> str:
     """Three digits or more."""
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
+def utilisation(results: Sequence[dict]) -> str:
+    """How much of what a lane's device gives went into the models, a line; "" if none says so."""
+    known = [result for result in results if result.get("mfu")]
+    if not known:
+        return ""
+    rates = {name: median(r[name] for r in known) for name in ("mfu", "flops_per_s")}
+    return (
+        f"model FLOPs utilisation of pre-training {rates['mfu']:.0%}: "
+        f"{rates['flops_per_s'] / 1e9:,.1f} GFLOP/s a lane, of "
+        f"{rates['flops_per_s'] / rates['mfu'] / 1e9:,.0f} in matrix products\n"
+    )
 
 
 def against(cost: Estimate, seconds: float, price: float | None = None) -> str:

@@ -11,6 +11,7 @@ from mae_ablation.data.feed import Feed
 from mae_ablation.mae.masked_loss import MaskedLoss
 from mae_ablation.mae.masking import sample_shuffle
 from mae_ablation.phases.album import Album
+from mae_ablation.phases.ceiling import utilisation
 from mae_ablation.phases.checkpoints import Checkpoints
 from mae_ablation.phases.facts import facts
 from mae_ablation.phases.kernels import Kernels
@@ -101,6 +102,10 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
     )
     trained = team.wrap(kernels.applied(masked_loss))
 
+    def mfu(images_per_s: float) -> float:
+        flops_per_s = training_flops(forward) * images_per_s
+        return utilisation(flops_per_s, run.device, settings.precision, team.size)
+
     for epoch in range(meter.epoch, settings.epochs):
         checkpoints.begin_epoch()
         order = torch.randperm(len(data.train), generator=order_rng)
@@ -152,13 +157,15 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
         loss, seconds = meter.finish()
         done, step = meter.epoch, meter.global_step
         checkpoints.seconds += seconds
+        rate = steps * batch_size / seconds
         run.note(
             step,
             {
                 "pretrain/loss": loss,
                 "pretrain/lr": optimizer.param_groups[0]["lr"],
                 "pretrain/epoch": done,
-                "pretrain/images_per_s": round(steps * batch_size / seconds, 1),
+                "pretrain/images_per_s": round(rate, 1),
+                "pretrain/mfu": round(mfu(rate), 4),
             },
         )
         team.alone(partial(album.add, done, step))
@@ -174,6 +181,7 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
         "images_per_s": rate,
         "flops_per_image": training_flops(forward),
         "flops_per_s": training_flops(forward) * rate,
+        "mfu": round(mfu(rate), 4),
         **kernels.facts(),
         **facts(run),
     }

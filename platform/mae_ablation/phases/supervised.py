@@ -21,6 +21,7 @@ from mae_ablation.data.dataset import Dataset, Split, load
 from mae_ablation.data.feed import Feed, plain
 from mae_ablation.mae.checkpoints import timm_state
 from mae_ablation.mae.positions import interpolate_positions
+from mae_ablation.phases.ceiling import utilisation
 from mae_ablation.phases.checkpoints import Checkpoints
 from mae_ablation.phases.facts import facts
 from mae_ablation.phases.memory import reset_peak_memory
@@ -256,6 +257,12 @@ def supervised(
         )
         return acc1(evaluated, batches, data, team, precision)
 
+    patches = recipe.patches_at(settings.image_size)
+    flops = training_flops(encoder_flops(recipe, data.channels, patches))
+
+    def mfu(images_per_s: float) -> float:
+        return utilisation(flops * images_per_s, run.device, settings.precision, team.size)
+
     name = run.prefix or kind
     model.train()
     for epoch in range(meter.epoch, settings.epochs):
@@ -304,6 +311,7 @@ def supervised(
                 f"{name}/loss": loss,
                 f"{name}/lr": max(group["lr"] for group in optimizer.param_groups),
                 f"{name}/epoch": meter.epoch,
+                f"{name}/mfu": round(mfu(steps * batch_size / seconds), 4),
                 f"{name}/validation_acc1": round(validation_acc1, 3),
             },
         )
@@ -312,7 +320,7 @@ def supervised(
 
     # after the last epoch, once
     images_seen = settings.epochs * steps * batch_size
-    patches = recipe.patches_at(settings.image_size)
+    rate = images_seen / checkpoints.seconds
     return {
         "test_acc1": accuracy(data.test),
         "validation_acc1": accuracy(data.validation),
@@ -320,7 +328,8 @@ def supervised(
         "epochs": settings.epochs,
         "tuned_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "seconds": checkpoints.seconds,
-        "images_per_s": images_seen / checkpoints.seconds,
-        "flops_per_image": training_flops(encoder_flops(recipe, data.channels, patches)),
+        "images_per_s": rate,
+        "flops_per_image": flops,
+        "mfu": round(mfu(rate), 4),
         **facts(run),
     }

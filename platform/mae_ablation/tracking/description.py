@@ -16,6 +16,7 @@ NAMES = {
     "test_acc1": "acc1",
     "train_loss": "loss",
     "images_per_s": "images_per_s",
+    "mfu": "mfu",
     "seconds": "seconds",
 }
 """numbers of a result, as a run's metrics call them"""
