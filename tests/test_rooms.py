@@ -17,8 +17,15 @@ LEVELS = {
     "cluster": 4,
     "tracking": 4,
     "report": 4,
+    "bench": 5,
 }
-HOMES = {"ray": {"cluster"}, "mlflow": {"tracking"}, "torch": {"mae", "data", "phases", "cluster"}}
+HOMES = {
+    "ray": {"cluster", "bench"},
+    "mlflow": {"tracking"},
+    "torch": {"mae", "data", "phases", "cluster", "bench"},
+    "lightly": {"bench"},
+    "transformers": {"bench"},
+}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
