@@ -68,6 +68,17 @@ def test_a_long_training_is_measured_once_for_the_machine(toy, compiled, monkeyp
     assert compiled == [model] and other.measured == kernels.measured and again == choice
 
 
+@pytest.mark.parametrize("promised", [True, False])
+def test_bfloat16_is_timed_where_the_device_promises_more(toy, compiled, monkeypatch, promised):
+    monkeypatch.setattr(kernels_module, "SHORT_S", 0.0)
+    rates = {"float32": 1e11, "bfloat16": 2e11 if promised else 1e11}
+    monkeypatch.setattr(
+        kernels_module, "ceiling_flops_per_s", lambda device, name, threads: rates[name]
+    )
+    measured = decided(toy, steps=10**9)[1].measured
+    assert (measured.bfloat16_s is not None) is promised
+
+
 def test_what_cannot_be_compiled_is_trained_as_it_is(toy, monkeypatch):
     def compile(module):
         return lambda *arguments: 1 / 0

@@ -1,5 +1,8 @@
 """Kernels: whether a training's step is compiled, which is decided by measurement.
 
+Along the way a step in bfloat16 is timed where the device promises more in it. That is told, not
+done: precision is part of what a training is, and the same for all levels of a study.
+
 Compiling takes half a minute to minutes and makes a step faster, or not; both are measured once for
 each device and shape, on the training's own step, and kept for the machine. Results are the same
 within a float's last bits, so it is no part of an identity; but what a training began with it goes
@@ -17,6 +20,7 @@ from statistics import median
 import torch
 from torch import nn
 
+from mae_ablation.phases.ceiling import ceiling_flops_per_s
 from mae_ablation.phases.facts import processor
 from mae_ablation.phases.precision import Precision
 from mae_ablation.store.atomic import replacing, to_json
@@ -36,6 +40,8 @@ class Measured:
     compiling_s: float
     failure: str = ""
     """why it could not be compiled: no C++ compiler, say"""
+    bfloat16_s: float | None = None
+    """of a plain step in bfloat16, where the device multiplies faster in it; null: not measured"""
 
     def pays(self, steps: int) -> bool:
         """Whether so many steps win back twice what compiling costs."""
@@ -117,11 +123,11 @@ class Kernels:
 def measure(model: nn.Module, arguments: tuple, precision: Precision, device: str) -> Measured:
     """Time a step as it is and compiled. Its gradients are thrown away."""
 
-    def step_s(module: nn.Module) -> float:
+    def step_s(module: nn.Module, numbers: Precision = precision) -> float:
         model.zero_grad(set_to_none=True)
         wait_for(device)
         began = time.perf_counter()
-        with precision.forward():
+        with numbers.forward():
             loss = module(*arguments)
         loss.backward()
         wait_for(device)
@@ -135,10 +141,26 @@ def measure(model: nn.Module, arguments: tuple, precision: Precision, device: st
         compiled_s = median(step_s(compiled) for _ in range(STEPS))
     except Exception as error:  # of many types; the training can do without
         failure = f"{type(error).__name__}: {error}".splitlines()[0]
+    bfloat16_s = None
+    if precision.name == "float32" and promises_more(device):
+        half = Precision("bfloat16", device)
+        bfloat16_s = median(step_s(model, half) for _ in range(STEPS))
     model.zero_grad(set_to_none=True)
     return Measured(
-        plain_s=plain_s, compiled_s=compiled_s, compiling_s=compiling_s, failure=failure
+        plain_s=plain_s,
+        compiled_s=compiled_s,
+        compiling_s=compiling_s,
+        failure=failure,
+        bfloat16_s=bfloat16_s,
     )
+
+
+def promises_more(device: str) -> bool:
+    """Whether matrix products are clearly faster in bfloat16; a CPU without its instructions takes
+    many times as long."""
+    threads = torch.get_num_threads()
+    full, half = (ceiling_flops_per_s(device, name, threads) for name in ("float32", "bfloat16"))
+    return half > 1.2 * full
 
 
 def wait_for(device: str) -> None:

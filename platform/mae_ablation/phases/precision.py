@@ -22,7 +22,7 @@ class Precision:
     """
 
     def __init__(self, name: str, device: str) -> None:
-        self._type = torch.device(device).type
+        self.name, self._type = name, torch.device(device).type
         self._half = HALVES.get(name)
         self._scaler = torch.amp.GradScaler(self._type, enabled=name == "float16")
         torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
