@@ -50,6 +50,12 @@ def test_a_finished_run_is_read_and_not_made_again(plan):
     assert run.efficiency().values == pytest.approx((22 * 5 / 120,))
 
 
+def test_a_run_that_was_broken_off_is_not_gone_on_with_as_a_cold_start(tmp_path):
+    (tmp_path / "store").mkdir()
+    with pytest.raises(RuntimeError, match="does not say its seconds"):
+        studies.run_of(tmp_path / "store", [])
+
+
 def test_a_cold_start_is_compared_with_every_round_of_the_scripts(plan, monkeypatch):
     monkeypatch.setattr(studies, "parts", lambda workers, changes: PARTS)
     monkeypatch.setattr(studies, "fastest", lambda phase, changes: 2)

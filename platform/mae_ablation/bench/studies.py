@@ -31,8 +31,9 @@ def measure(
     """The laptop's study as a whole, how busy its lanes are, and what sharing saves.
 
     Args:
-        store: where the study is run; if it was run there before, that run is read. Default: a
-            temporary folder.
+        store: where the study is run. If it was run there before, that run is read: `run.json`
+            beside the store says {"seconds": wall clock of the command}. Default: a temporary
+            folder.
         changes: "field=value" over the laptop recipe, for a smaller study.
         epochs: of the trials that measure sharing, for shorter ones.
     """
@@ -95,9 +96,15 @@ class Run:
 
 
 def run_of(store: Path, changes: Sequence[str]) -> Run:
-    """The study's run into this store, made now unless there is one."""
+    """The study's run into this store, made now unless there is one.
+
+    Raises:
+        RuntimeError: a run is there whose seconds are not known, or the run failed.
+    """
     wall = store.parent / WALL
     if not wall.exists():
+        if store.exists():
+            raise RuntimeError(f"{store} has a run, but {wall} does not say its seconds")
         words = ["run", STUDY, "--local", "--store", store, "--reports", store.parent / "reports"]
         store.parent.mkdir(parents=True, exist_ok=True)
         _, seconds = run_module("mae_ablation", *words, *flags(changes), cwd=store.parent)
