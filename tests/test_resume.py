@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from test_evaluations import change
+from stores import is_speed
 from test_phases import a_folder, curve
 
 from mae_ablation.phases.checkpoints import checkpoint_bytes, load_checkpoint
@@ -74,7 +75,7 @@ def said(result):
 
 
 def points(folder):
-    return [(s, {k: v for k, v in m.items() if "per_s" not in k}) for s, m in curve(folder)]
+    return [(s, {k: v for k, v in m.items() if not is_speed(k)}) for s, m in curve(folder)]
 
 
 def final_state(folder):

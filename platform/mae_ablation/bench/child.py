@@ -1,4 +1,4 @@
-"""Child: a module of this package run as a process of its own, which answers with a line of JSON."""
+"""Child: a module of this package as a process of its own, which answers with a line of JSON."""
 
 import json
 import os
@@ -28,8 +28,7 @@ def run_module(module: str, *words: object, cwd: Path | None = None) -> tuple[st
     done = subprocess.run(
         [sys.executable, "-m", module, *map(str, words)],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         cwd=cwd or tempfile.gettempdir(),
         env=environment(),
