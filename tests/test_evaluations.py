@@ -126,7 +126,6 @@ def learnt(folder):
     return [{k: v for k, v in m.items() if not is_speed(k)} for _, m in curve(folder)]
 
 
-
 @pytest.mark.parametrize("kind", ["finetune", "scratch"])
 def test_a_killed_training_resumes_bit_for_bit(quick, tmp_path, kind):
     """Mixup, RandAugment, erasing, drop path and averaged weights included."""

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_evaluations import change
 from stores import is_speed
+from test_evaluations import change
 from test_phases import a_folder, curve
 
 from mae_ablation.phases.checkpoints import checkpoint_bytes, load_checkpoint

@@ -1,8 +1,8 @@
 """Augmentation of whole batches: crop, resize and flip are two matrix products per image.
 
 Resizing is linear and separable, so a crop box and a flip become one weight matrix per axis and
-image, and a batch is resampled by `rows @ image @ columns^T`. Weights are those of antialiased
-bicubic interpolation (a = -0.5) inside the box, as torchvision's `resized_crop` computes them.
+image, and a batch is resampled by `rows @ image @ columns^T`. Weights are those of bicubic
+interpolation (a = -0.5) inside the box, as torchvision's antialiased `resized_crop` computes them.
 
 Shapes: n images, c channels, s source side, t target side.
 """
@@ -112,35 +112,43 @@ def boxes_for(
 
 
 def cubic(x: torch.Tensor) -> torch.Tensor:
-    """Keys' cubic kernel, a = -0.5."""
+    """Keys' cubic kernel, a = -0.5, for |x| up to 2."""
     x = x.abs()
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
+    return torch.where(x < 1, near, far)
 
 
-def axis_weights(start: torch.Tensor, extent: torch.Tensor, source: int, target: int):
-    """Weights (n, t, s) that resample source pixels [start, start + extent) to t pixels.
+def axis_weights(
+    start: torch.Tensor, extent: torch.Tensor, side: int, mirrored: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Weights (n, side, side) that resample pixels [start, start + extent) to `side` of them.
 
+    A box is never larger than the image, so that nothing shrinks: the kernel reaches four pixels.
     Where the box reaches beyond the image, the missing pixels count as zeros.
+
+    Args:
+        mirrored: (n,) bool, whose result runs backwards.
     """
-    scale = extent[:, None, None].float() / target  # (n, 1, 1)
-    stretch = scale.clamp(min=1.0)  # antialiasing: the kernel widens when shrinking
-    centre = scale * (torch.arange(target)[None, :, None] + 0.5)  # (n, t, 1), from the box's start
-    pixel = torch.arange(source)[None, None] - start[:, None, None]  # (n, 1, s), from the same
-    inside = (pixel >= 0) & (pixel < extent[:, None, None])
-    weights = cubic((pixel + 0.5 - centre) / stretch) * inside
-    first, last = start.clamp(min=0), (start + extent).clamp(max=source)
-    cut = (last - first < extent)[:, None, None]  # only boxes of unchanged size may leave the image
-    return weights / torch.where(cut, 1.0, weights.sum(dim=-1, keepdim=True))
+    scale = extent[:, None].float() / side
+    centre = scale * (torch.arange(side) + 0.5)  # (n, t), from the box's start
+    if mirrored is not None:
+        centre = torch.where(mirrored[:, None], centre.flip(1), centre)
+    taps = (centre - 0.5).floor()[..., None] + torch.arange(-1, 3)  # (n, t, 4), from the same
+    inside = (taps >= 0) & (taps < extent[:, None, None])
+    weights = cubic(taps + 0.5 - centre[..., None]) * inside
+    weights /= weights.sum(dim=-1, keepdim=True)
+    pixels = taps.long() + start[:, None, None]
+    weights *= (pixels >= 0) & (pixels < side)
+    dense = torch.zeros(len(start), side, side)
+    return dense.scatter_add_(2, pixels.clamp_(0, side - 1), weights)
 
 
 def crop_resize_flip(images: torch.Tensor, boxes: Boxes) -> torch.Tensor:
     """Float images (n, c, s, s) cropped to their boxes, resized back to (s, s), mirrored."""
     side = images.shape[-1]
-    rows = axis_weights(boxes.top, boxes.height, side, side)
-    columns = axis_weights(boxes.left, boxes.width, side, side)
-    columns = torch.where(boxes.flip[:, None, None], columns.flip(1), columns)
+    rows = axis_weights(boxes.top, boxes.height, side)
+    columns = axis_weights(boxes.left, boxes.width, side, boxes.flip)
     rows, columns = (w.to(images.device, non_blocking=True)[:, None] for w in (rows, columns))
     return rows @ images @ columns.transpose(-1, -2)
 
@@ -149,7 +157,7 @@ def normalise(images: torch.Tensor, mean: tuple[float, ...], std: tuple[float, .
     """Pixels in [0, 1] (n, c, h, w), minus the mean, over the standard deviation, per channel."""
     shape = (1, -1, 1, 1)
     mean, std = (torch.tensor(v, device=images.device).view(shape) for v in (mean, std))
-    return (images - mean) / std
+    return (images - mean).div_(std)
 
 
 def cropped(images: torch.Tensor, boxes: Boxes | None) -> torch.Tensor:
@@ -157,8 +165,8 @@ def cropped(images: torch.Tensor, boxes: Boxes | None) -> torch.Tensor:
 
     Interpolated values are clamped to the range of a pixel, as torchvision does for uint8.
     """
-    pixels = images.float() / 255
-    return pixels if boxes is None else crop_resize_flip(pixels, boxes).clamp(0, 1)
+    pixels = images.float().div_(255)
+    return pixels if boxes is None else crop_resize_flip(pixels, boxes).clamp_(0, 1)
 
 
 def resized(pixels: torch.Tensor, size: int | None) -> torch.Tensor:
