@@ -59,9 +59,10 @@ def lanes(rounds: int) -> dict:
 
 
 def growth(rounds: int) -> dict:
-    from mae_ablation.bench.growth import growth
+    from mae_ablation.bench.growth import by_lanes, growth
+    from mae_ablation.bench.laptop import laptop
 
-    return {"growth": [asdict(grown) for grown in growth(rounds)]}
+    return {"growth": [asdict(grown) for grown in [*growth(rounds), by_lanes(laptop(), rounds)]]}
 
 
 def orchestration(rounds: int) -> dict:

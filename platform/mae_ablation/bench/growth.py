@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from statistics import median
 
+from mae_ablation.bench.lanes import Way, rates, started
 from mae_ablation.bench.laptop import Training, laptop
 from mae_ablation.bench.pairs import seconds
 from mae_ablation.bench.threads import threads
+from mae_ablation.data.dataset import load
 from mae_ablation.study.recipe import Recipe
 
 WARM_UP = 2
@@ -17,6 +20,7 @@ BATCHES = (32, 64, 128, 256)
 SIDES = (20, 30, 40, 50)
 DEPTHS = (2, 4, 8, 16)
 WIDTHS = (64, 96, 128, 192)
+LANES, LANE_STEPS = (1, 2), 30
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,21 @@ def by_width(recipe: Recipe, rounds: int, steps: int) -> Growth:
         WIDTHS,
         times,
         "between 1 and 2: what is done per number is linear, matrix products are quadratic",
+    )
+
+
+def by_lanes(recipe: Recipe, rounds: int) -> Growth:
+    """Seconds that one and two lanes take for as many images as an epoch has, data included."""
+    with ExitStack() as stack:
+        ways = [started(stack, Way(count, threads=1), LANE_STEPS) for count in LANES]
+        turns = [[sum(rates(way)) for way in ways] for _ in range(rounds)]
+    images = len(load(recipe.data).train)
+    times = tuple(images / median(rate) for rate in zip(*turns, strict=True))
+    return grown(
+        "seconds for the images of an epoch by lanes of one thread",
+        LANES,
+        times,
+        "-1: as many times the images",
     )
 
 

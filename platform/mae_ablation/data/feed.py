@@ -134,7 +134,10 @@ class Feed:
         return random_jitter(n, view.jitter, view.jitter_hue, generator)
 
     def _show(self, index: torch.Tensor, drawn: "Augmentation") -> torch.Tensor:
-        images = self.split.images[index].to(self.device, non_blocking=True)
+        images = self.split.images[index]
+        if self.device.type == "cuda":
+            images = images.pin_memory()  # else the copy waits for the GPU
+        images = images.to(self.device, non_blocking=True)
         pixels = cropped(images, drawn.boxes)
         if drawn.jitter:
             pixels = apply_jitter(pixels, drawn.jitter)

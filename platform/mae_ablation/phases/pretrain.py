@@ -140,7 +140,7 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
             for share in shares:
                 pixels, _ = next(batches)
                 batch = normalise(pixels, data.mean, data.std)
-                shuffle = shuffles[share.rows].to(run.device)
+                shuffle = shuffles[share.rows].to(run.device, non_blocking=True)
                 tokens = tokens_of(pixels) if tokens_of else None
                 with team.averaging(trained, last=share is shares[-1]):
                     with precision.forward():
