@@ -8,11 +8,8 @@ Model, RandAugment, mixup, cutmix, random erasing, layer decay and averaged weig
 """
 
 import functools
-import hashlib
-import random
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -26,6 +23,7 @@ from mae_ablation.phases.checkpoints import Checkpoints
 from mae_ablation.phases.facts import facts
 from mae_ablation.phases.memory import reset_peak_memory
 from mae_ablation.phases.meter import Meter
+from mae_ablation.phases.mix import Mix, seed_step
 from mae_ablation.phases.models import encoder_of
 from mae_ablation.phases.optim import generator, lr_at, scaled_lr, set_lr
 from mae_ablation.phases.precision import Precision
@@ -120,49 +118,6 @@ def optimizer_for(model: nn.Module, settings: Finetune, lr: float) -> torch.opti
     if last:
         groups.append({"params": last, "weight_decay": 0.0, "lr_scale": 1.0})
     return torch.optim.AdamW(groups, lr=lr, betas=(settings.beta1, settings.beta2), fused=True)
-
-
-class Mix:
-    """Mixup, cutmix and label smoothing on a batch, and the loss that goes with them."""
-
-    def __init__(self, settings: Finetune, classes: int) -> None:
-        from timm.data import Mixup
-
-        smoothing = settings.label_smoothing
-        mixing = settings.mixup > 0 or settings.cutmix > 0
-        self._mix = (
-            Mixup(
-                mixup_alpha=settings.mixup,
-                cutmix_alpha=settings.cutmix,
-                label_smoothing=smoothing,
-                num_classes=classes,
-            )
-            if mixing
-            else None
-        )
-        # class probabilities where labels are mixed, smoothed by Mixup itself
-        self.loss = nn.CrossEntropyLoss(label_smoothing=0.0 if mixing else smoothing)
-
-    def __call__(self, images: torch.Tensor, labels: torch.Tensor):
-        return self._mix(images, labels) if self._mix else (images, labels)
-
-
-def seed_step(seed: int, kind: str, step: int, share: int = 0) -> None:
-    """Seed the global generators that timm's mixup, erasing and drop path draw from.
-
-    From the step alone, so that a resumed phase draws what an undisturbed one would. Mixup (numpy)
-    draws the same for every share of a batch; erasing (Python, torch) and drop path (torch) draw
-    for each share anew, so that a batch in several shares meets other numbers than a whole one.
-    """
-    name = f"{seed}/{kind}/{step}"
-    np.random.seed(four_bytes(name))
-    own = four_bytes(f"{name}/{share}" if share else name)
-    random.seed(own)
-    torch.manual_seed(own)
-
-
-def four_bytes(name: str) -> int:
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
 
 
 @torch.no_grad()
@@ -260,10 +215,15 @@ def supervised(
     patches = recipe.patches_at(settings.image_size)
     flops = training_flops(encoder_flops(recipe, data.channels, patches))
 
-    def mfu(images_per_s: float) -> float:
-        return utilisation(flops * images_per_s, run.device, settings.precision, team.size)
-
     name = run.prefix or kind
+
+    def speed(images_per_s: float) -> dict[str, float]:
+        """Model FLOPs utilisation; not of partial tuning, whose backward pass is a part."""
+        if kind == "partial":
+            return {}
+        share = utilisation(flops * images_per_s, run.device, settings.precision, team.size)
+        return {"mfu": round(share, 4)}
+
     model.train()
     for epoch in range(meter.epoch, settings.epochs):
         checkpoints.begin_epoch()
@@ -304,6 +264,7 @@ def supervised(
         # the end of an epoch: check, journal, checkpoint, tell
         loss, seconds = meter.finish()
         checkpoints.seconds += seconds
+        per_s = steps * batch_size / seconds
         validation_acc1 = accuracy(data.validation)
         run.note(
             meter.global_step,
@@ -311,8 +272,8 @@ def supervised(
                 f"{name}/loss": loss,
                 f"{name}/lr": max(group["lr"] for group in optimizer.param_groups),
                 f"{name}/epoch": meter.epoch,
-                f"{name}/mfu": round(mfu(steps * batch_size / seconds), 4),
                 f"{name}/validation_acc1": round(validation_acc1, 3),
+                **{f"{name}/{key}": value for key, value in speed(per_s).items()},
             },
         )
         checkpoints.after_epoch()
@@ -330,6 +291,6 @@ def supervised(
         "seconds": checkpoints.seconds,
         "images_per_s": rate,
         "flops_per_image": flops,
-        "mfu": round(mfu(rate), 4),
+        **speed(rate),
         **facts(run),
     }
