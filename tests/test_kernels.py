@@ -107,10 +107,14 @@ def test_what_a_training_began_with_it_goes_on_with(toy, tmp_path, compiled):
     assert result["compiled"] is True and len(compiled) == 1
     with pytest.raises(Killed):
         pretrain(recipe("always"), 0, PhaseRun(folder=killed, report=kill_after(1)))
-    result = pretrain(recipe("never"), 0, PhaseRun(folder=killed))
+    result = pretrain(recipe("auto"), 0, PhaseRun(folder=killed))
     assert result["compiled"] is True and len(compiled) == 3
     assert losses(whole, "pretrain") == losses(killed, "pretrain")
     same_state(whole, killed)
+    plain = a_folder(tmp_path, "plain")
+    with pytest.raises(Killed):
+        pretrain(recipe("always"), 0, PhaseRun(folder=plain, report=kill_after(1)))
+    assert pretrain(recipe("never"), 0, PhaseRun(folder=plain))["compiled"] is False, "if asked to"
 
 
 def test_blocks_that_are_computed_again_give_the_same(toy, tmp_path):

@@ -1,12 +1,12 @@
 """Kernels: whether a training's step is compiled, which is decided by measurement.
 
-Along the way a step in bfloat16 is timed where the device promises more in it. That is told, not
-done: precision is part of what a training is, and the same for all levels of a study.
-
 Compiling takes half a minute to minutes and makes a step faster, or not; both are measured once for
 each device and shape, on the training's own step, and kept for the machine. Results are the same
 within a float's last bits, so it is no part of an identity; but what a training began with it goes
 on with, so that it resumes bit for bit.
+
+Along the way a step in bfloat16 is timed where the device promises more in it. That is told, not
+done: precision is part of what a training is, and the same for all levels of a study.
 """
 
 import json
@@ -71,7 +71,7 @@ class Kernels:
             sort_keys=True,
         )
         self.compiled: bool | None = None
-        """None: not decided yet"""
+        """None: not decided yet; a checkpoint says how its training began"""
         self.measured: Measured | None = None
 
     def decided(
@@ -91,8 +91,10 @@ class Kernels:
             steps: still to be done.
             flops: of one step.
         """
-        if self.compiled is not None or self.setting != "auto":
-            return self.setting == "always" if self.compiled is None else self.compiled
+        if self.setting != "auto":
+            return self.setting == "always"
+        if self.compiled is not None:
+            return self.compiled
         self.measured = recall(self._key)
         if self.measured is None and flops * steps > SHORT_S * self._flops_per_s():
             self.measured = measure(model, arguments, precision, self._device)
@@ -134,12 +136,15 @@ def measure(model: nn.Module, arguments: tuple, precision: Precision, device: st
         return time.perf_counter() - began
 
     plain_s = median(step_s(model) for _ in range(STEPS + 1))
-    compiled_s, compiling_s, failure = float("inf"), float("inf"), ""
-    compiled = torch.compile(model)
+    compiled_s, failure = plain_s, ""
+    began = time.perf_counter()
     try:
-        compiling_s = step_s(compiled)
+        compiled = torch.compile(model)
+        step_s(compiled)
+        compiling_s = time.perf_counter() - began
         compiled_s = median(step_s(compiled) for _ in range(STEPS))
     except Exception as error:  # of many types; the training can do without
+        compiling_s = time.perf_counter() - began
         failure = f"{type(error).__name__}: {error}".splitlines()[0]
     bfloat16_s = None
     if precision.name == "float32" and promises_more(device):

@@ -61,6 +61,7 @@ def encoder(
         source: "pretrain" (the upstream phase's last checkpoint), "random" (the same seed's
             initial weights) or "pixels".
     """
+    precision = Precision(recipe.linear_probe.precision, device)
     if source == "pixels":
         return lambda images: images.flatten(1)
     model = encoder_of(recipe, channels, seed, upstream)
@@ -68,7 +69,6 @@ def encoder(
         side = recipe.linear_probe.image_size // recipe.model.patch_size
         model.at_grid((side, side))
     model.to(device).eval()
-    precision = Precision(recipe.linear_probe.precision, device)
 
     @torch.no_grad()
     def encode(images: torch.Tensor) -> torch.Tensor:

@@ -72,7 +72,6 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
         betas=(settings.beta1, settings.beta2),
         fused=True,
     )
-
     kernels = Kernels(settings.compile, run.device, shape_of(recipe, batch_size, len(shares)))
 
     # where an earlier attempt stopped
@@ -88,6 +87,8 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
     checkpoints.resume()
     album = Album(recipe, model, data, run)
     model.train()
+
+    # what is run: the loss, compiled or not, by one worker or several
     masked_loss = MaskedLoss(model, recompute=settings.recompute)
     forward = pretrain_flops(recipe, data.channels)
     share_size = batch_size // team.size // len(shares)

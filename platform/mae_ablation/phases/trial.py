@@ -12,6 +12,7 @@ import torch
 from mae_ablation.phases.knn import knn
 from mae_ablation.phases.linear_probe import linear_probe
 from mae_ablation.phases.pca import pca
+from mae_ablation.phases.precision import Precision
 from mae_ablation.phases.pretrain import pretrain
 from mae_ablation.phases.run import Busy, PhaseRun, Stopped
 from mae_ablation.phases.supervised import supervised
@@ -137,6 +138,7 @@ def run_phase(
 ) -> str | None:
     """Run one phase into its folder; returns the reason if it failed."""
     team = run.team
+    Precision("float32", run.device)  # what an earlier phase of this process set ends with it
     try:
         team.alone(lambda: run.folder.begin(phase.document))
         result = result_of(trial, phase, run, upstream)
