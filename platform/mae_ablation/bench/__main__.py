@@ -110,10 +110,10 @@ def main() -> int:
     if not RECIPES.is_dir():
         parser.error(f"{RECIPES} is not here: run it in a clone's top folder")
     for name in asked.parts or PARTS:
-        began = time.monotonic()
+        began, here = time.monotonic(), about()
         print(f"{name} ...", flush=True)
         measured = PARTS[name](asked.rounds)
-        keep(asked.reports, name, about(), measured)
+        keep(asked.reports, name, here, measured)
         print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
     print(asked.reports / "performance.md")
     return 0
