@@ -4,20 +4,18 @@ python -m mae_ablation.bench.lanes THREADS STEPS     one process; at each line "
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import NamedTuple
 
+from mae_ablation.bench.child import environment
 from mae_ablation.bench.pairs import Row, in_turn, quotients
 
 STEPS = 60  # of every process in a round: 5 to 15 s
 WARM_UP = 5
-ROOT = Path(__file__).parents[2]
 
 
 class Way(NamedTuple):
@@ -65,14 +63,13 @@ class Process:
         self._words = [sys.executable, "-m", __name__, str(way.threads), str(steps)]
 
     def __enter__(self) -> "Process":
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
             self._words,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=tempfile.gettempdir(),  # in a clone, `platform` would hide the standard library's
-            env={**os.environ, "PYTHONPATH": path},
+            env=environment(),
         )
         return self
 
