@@ -1,5 +1,6 @@
 """The doctor: one line a check, with what was found and what to do."""
 
+import os
 import sqlite3
 import sys
 from importlib.metadata import version
@@ -50,6 +51,18 @@ def test_a_container_s_limit_on_cores(monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "cpu_quota", lambda: 2.0)
     finding = doctor.cores()
     assert finding.state == WARN and finding.remedy == "--lanes 2"
+
+
+def test_generations_of_a_processor_that_bear_one_name_are_told_apart(tmp_path):
+    (tmp_path / "cpuinfo").write_text(
+        "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: A CPU\n\nprocessor\t: 1\n"
+    )
+    number = f"{os.cpu_count()} cores"
+    said = machine.processor(tmp_path / "cpuinfo")
+    assert said == f"A CPU (family 25, model 17), {number}"
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nBogoMIPS\t: 48.00\n")  # as on ARM
+    assert machine.processor(tmp_path / "cpuinfo") == number
+    assert machine.processor(tmp_path / "none") == number
 
 
 def test_memory_for_fewer_lanes_than_cores(monkeypatch):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
 NVIDIA = Path("/proc/driver/nvidia/gpus")
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def cores() -> int:
@@ -36,14 +37,21 @@ def gpus() -> int:
         return 0
 
 
-def processor() -> str:
-    """Name of the CPU and its cores: what times measured on it are times of."""
+def processor(cpuinfo: Path = CPUINFO) -> str:
+    """Name of the CPU and its cores: what times measured on it are times of.
+
+    With family and model, for a rented machine's CPUs of several generations may bear one name.
+    """
     number = f"{os.cpu_count()} cores"
     try:
-        found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-        return f"{found[1].strip()}, {number}" if found else number
+        first = cpuinfo.read_text().split("\n\n")[0]
     except OSError:
         return number
+    said = dict(re.findall(r"^(\w[\w ]*\w)\s*: (.*\S)", first, re.MULTILINE))
+    name = said.get("model name")
+    if name and {"cpu family", "model"} <= said.keys():
+        name += f" (family {said['cpu family']}, model {said['model']})"
+    return f"{name}, {number}" if name else number
 
 
 def free_memory() -> int | None:

@@ -20,7 +20,7 @@ from mae_ablation.bench.child import ROOT, answer_of
 from mae_ablation.bench.pairs import Row
 from mae_ablation.bench.toy import note, noted, write_study
 
-ROUNDS = 2  # at most: one takes a minute and a half
+ROUNDS = 5  # at most: one takes a minute and a half
 EPOCHS = 10  # of a toy pre-training: a trial takes some three seconds
 AGREES = 0.95  # saved time over saved trials, at least
 FACTORS = {
