@@ -11,6 +11,7 @@ from torchvision.transforms.v2 import functional as TF
 
 from mae_ablation.data import fashion_mnist
 from mae_ablation.data.augment import (
+    TABLE_SIDE,
     View,
     boxes_for,
     crop_resize_flip,
@@ -76,14 +77,23 @@ def test_images_are_padded_to_the_recipe_s_size():
 
 
 @pytest.mark.parametrize("min_area", [0.08, 0.2])
-def test_crops_agree_with_torchvision(min_area):
-    images = torch.rand(64, 3, 30, 30)
-    boxes = random_resized_boxes(64, 30, min_area, generator(0, "augment"))
+@pytest.mark.parametrize("side", [30, 48], ids=["looked up", "computed"])
+def test_crops_agree_with_torchvision(min_area, side):
+    assert (side > TABLE_SIDE) == (side == 48)
+    images = torch.rand(64, 3, side, side)
+    boxes = random_resized_boxes(64, side, min_area, generator(0, "augment"))
     ours = crop_resize_flip(images, boxes)
     for i in range(64):
         top, left, height, width, flip = (int(part[i]) for part in boxes)
         theirs = TF.resized_crop(
-            images[i], top, left, height, width, [30, 30], InterpolationMode.BICUBIC, antialias=True
+            images[i],
+            top,
+            left,
+            height,
+            width,
+            [side, side],
+            InterpolationMode.BICUBIC,
+            antialias=True,
         )
         theirs = TF.horizontal_flip(theirs) if flip else theirs
         assert torch.allclose(ours[i], theirs, atol=1e-5)
@@ -101,14 +111,15 @@ def test_random_boxes_follow_the_rule():
     assert 0.48 < boxes.flip.float().mean() < 0.52
 
 
-def test_fixed_crops_shift_and_mirror():
-    images = torch.rand(50, 1, 16, 16)
-    boxes = shifted_boxes(50, 16, generator(2, "augment"))
+@pytest.mark.parametrize("side", [16, 48], ids=["looked up", "computed"])
+def test_fixed_crops_shift_and_mirror(side):
+    images = torch.rand(50, 1, side, side)
+    boxes = shifted_boxes(50, side, generator(2, "augment"))
     ours = crop_resize_flip(images, boxes)
-    assert boxes.top.min() == -2 and boxes.top.max() == 2
+    assert boxes.top.min() == -side // 8 and boxes.top.max() == side // 8
     for i in range(50):
         top, left, _, _, flip = (int(part[i]) for part in boxes)
-        theirs = TF.crop(images[i], top, left, 16, 16)  # pads with zeros beyond the border
+        theirs = TF.crop(images[i], top, left, side, side)  # pads with zeros beyond the border
         theirs = TF.horizontal_flip(theirs) if flip else theirs
         assert torch.allclose(ours[i], theirs, atol=1e-6)
 

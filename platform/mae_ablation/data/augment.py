@@ -9,10 +9,16 @@ Shapes: n images, c channels, s source side, t target side.
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, NamedTuple
 
 import torch
 from torch.nn import functional as F
+
+SHIFT = 8
+"""`shifted_boxes` are moved by up to this part of the side"""
+TABLE_SIDE = 40
+"""pixels up to which the weights of all boxes are kept: 10 MB at 32, by the fourth power of it"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,7 +92,7 @@ def random_resized_boxes(
 
 def shifted_boxes(n: int, side: int, generator: torch.Generator) -> Boxes:
     """Boxes of full size, moved by up to 1/8 of the side, half flipped; outside it is black."""
-    reach = side // 8
+    reach = side // SHIFT
     full = torch.full((n,), side)
     return Boxes(
         top=uniform_below(torch.full((n,), 2 * reach + 1), generator) - reach,
@@ -111,12 +117,20 @@ def boxes_for(
     return shifted_boxes(n, side, generator) if augmentation == "crop_fixed" else None
 
 
-def cubic(x: torch.Tensor) -> torch.Tensor:
-    """Keys' cubic kernel, a = -0.5, for |x| up to 2."""
-    x = x.abs()
-    near = (1.5 * x - 2.5) * x * x + 1
-    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return torch.where(x < 1, near, far)
+def cubic_taps(offset: torch.Tensor) -> torch.Tensor:
+    """Keys' cubic kernel, a = -0.5, at the four pixels around a point: (n, t) -> (n, 4, t).
+
+    Args:
+        offset: of the point from the second of the four, in [0, 1).
+    """
+
+    def near(x: torch.Tensor) -> torch.Tensor:  # up to 1
+        return (1.5 * x - 2.5) * x * x + 1
+
+    def far(x: torch.Tensor) -> torch.Tensor:  # from 1 to 2
+        return ((-0.5 * x + 2.5) * x - 4) * x + 2
+
+    return torch.stack([far(1 + offset), near(offset), near(1 - offset), far(2 - offset)], dim=1)
 
 
 def axis_weights(
@@ -131,26 +145,52 @@ def axis_weights(
         mirrored: (n,) bool, whose result runs backwards.
     """
     scale = extent[:, None].float() / side
-    centre = scale * (torch.arange(side) + 0.5)  # (n, t), from the box's start
+    at = scale * (torch.arange(side) + 0.5) - 0.5  # (n, t), from the box's first pixel
     if mirrored is not None:
-        centre = torch.where(mirrored[:, None], centre.flip(1), centre)
-    taps = (centre - 0.5).floor()[..., None] + torch.arange(-1, 3)  # (n, t, 4), from the same
-    inside = (taps >= 0) & (taps < extent[:, None, None])
-    weights = cubic(taps + 0.5 - centre[..., None]) * inside
-    weights /= weights.sum(dim=-1, keepdim=True)
-    pixels = taps.long() + start[:, None, None]
+        at = torch.where(mirrored[:, None], at.flip(1), at)
+    first = at.floor()
+    weights = cubic_taps(at - first)
+    pixels = first.long()[:, None] + torch.arange(-1, 3)[:, None]  # (n, 4, t), likewise
+    weights *= (pixels >= 0) & (pixels < extent[:, None, None])
+    weights /= weights.sum(dim=1, keepdim=True)
+    pixels += start[:, None, None]
     weights *= (pixels >= 0) & (pixels < side)
-    dense = torch.zeros(len(start), side, side)
-    return dense.scatter_add_(2, pixels.clamp_(0, side - 1), weights)
+    dense = torch.zeros(len(start), side, side)  # (n, s, t)
+    return dense.scatter_add_(1, pixels.clamp_(0, side - 1), weights).mT
+
+
+def known_weights(
+    start: torch.Tensor, extent: torch.Tensor, side: int, mirrored: torch.Tensor
+) -> torch.Tensor:
+    """`axis_weights`, looked up where images are small: a fifth of the time."""
+    if side > TABLE_SIDE:
+        return axis_weights(start, extent, side, mirrored)
+    number = ((start + side // SHIFT) * side + extent - 1) * 2 + mirrored
+    return every_weight(side).index_select(0, number)
+
+
+@cache
+def every_weight(side: int) -> torch.Tensor:
+    """Weights (boxes, side, side) of all boxes along an axis, shifted ones too, and mirrored."""
+    starts, extents = torch.arange(-(side // SHIFT), side), torch.arange(1, side + 1)
+    start, extent, mirrored = torch.cartesian_prod(starts, extents, torch.arange(2)).unbind(1)
+    return axis_weights(start, extent, side, mirrored.bool()).contiguous()
 
 
 def crop_resize_flip(images: torch.Tensor, boxes: Boxes) -> torch.Tensor:
     """Float images (n, c, s, s) cropped to their boxes, resized back to (s, s), mirrored."""
-    side = images.shape[-1]
-    rows = axis_weights(boxes.top, boxes.height, side)
-    columns = axis_weights(boxes.left, boxes.width, side, boxes.flip)
-    rows, columns = (w.to(images.device, non_blocking=True)[:, None] for w in (rows, columns))
-    return rows @ images @ columns.transpose(-1, -2)
+    n, channels, side, _ = images.shape
+    weights = known_weights(
+        torch.cat([boxes.top, boxes.left]),
+        torch.cat([boxes.height, boxes.width]),
+        side,
+        torch.cat([torch.zeros_like(boxes.flip), boxes.flip]),
+    )
+    rows, columns = weights.to(images.device, non_blocking=True).chunk(2)
+    # a product for each image, all of its channels at once: rows first, then columns
+    lines = rows @ images.transpose(1, 2).reshape(n, side, channels * side)
+    lines = lines.view(n, side * channels, side) @ columns.mT
+    return lines.view(n, side, channels, side).transpose(1, 2).contiguous()
 
 
 def normalise(images: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]):
