@@ -60,7 +60,7 @@ def test_worker_queue_controller_and_driver_are_killed_in_turn(place, undisturbe
     said = finish(start(place), place)  # at once: the old workers are there for some seconds
     assert "its worker was killed" in said and "its controller was killed" in said
     assert "4 of 4 trials finished" in said
-    assert not any(parent(pid) for pid in everything)
+    wait_for(lambda: not any(parent(pid) for pid in everything), "Ray's old agents to end, too")
     require_same(place / "store", undisturbed)
     require_every_point_once(place / "mlflow.db", place / "store")
 
