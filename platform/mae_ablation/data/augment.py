@@ -134,7 +134,7 @@ def cubic_taps(offset: torch.Tensor) -> torch.Tensor:
 
 
 def axis_weights(
-    start: torch.Tensor, extent: torch.Tensor, side: int, mirrored: torch.Tensor | None = None
+    start: torch.Tensor, extent: torch.Tensor, side: int, mirrored: torch.Tensor
 ) -> torch.Tensor:
     """Weights (n, side, side) that resample pixels [start, start + extent) to `side` of them.
 
@@ -146,8 +146,7 @@ def axis_weights(
     """
     scale = extent[:, None].float() / side
     at = scale * (torch.arange(side) + 0.5) - 0.5  # (n, t), from the box's first pixel
-    if mirrored is not None:
-        at = torch.where(mirrored[:, None], at.flip(1), at)
+    at = torch.where(mirrored[:, None], at.flip(1), at)
     first = at.floor()
     weights = cubic_taps(at - first)
     pixels = first.long()[:, None] + torch.arange(-1, 3)[:, None]  # (n, 4, t), likewise
