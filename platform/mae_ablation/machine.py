@@ -74,3 +74,9 @@ def free_disk(folder: Path | str) -> int:
     while not place.exists():
         place = place.parent
     return shutil.disk_usage(place).free
+
+
+def cache() -> Path:
+    """Folder of what this machine can make again: measurements, compiled functions."""
+    folder = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(folder).expanduser() / "mae-ablation"

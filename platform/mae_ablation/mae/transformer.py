@@ -7,11 +7,15 @@ Shapes: n images, t tokens of an image, q of them wanted, r placed from a table 
         e = d / heads.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from timm.models.vision_transformer import Attention, Block
 from torch.nn import functional as F
+
+from mae_ablation.mae import fused
+from mae_ablation.mae.native import library
 
 PLAIN_TOKENS = 256
 """up to so many, on a CPU, scores are two matrix products and a softmax: 3 % (10 to 50 tokens) to
@@ -44,6 +48,12 @@ def run_block(
     """
     tokens = x.shape[1] + (placed.index.shape[1] if placed else 0)
     skip = 0 if last is None else tokens - last
+    run = fused_block if can_fuse(x, tokens) else plain_block
+    return run(block, x, placed, skip)
+
+
+def plain_block(block: Block, x: torch.Tensor, placed: Placed | None, skip: int) -> torch.Tensor:
+    """The block by torch's own operations; outputs of all tokens but the first `skip`."""
     query, key, value = project(block.attn, block.norm1(x), skip)
     x = x[:, skip:]
     if placed:
@@ -79,3 +89,67 @@ def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: i
     else:
         out = F.scaled_dot_product_attention(query, key, value)
     return out.transpose(1, 2).flatten(2)
+
+
+# on a CPU -----------------------------------------------------------------------------------------
+
+
+def can_fuse(x: torch.Tensor, tokens: int) -> bool:
+    """Whether a block over x, of so many tokens an image, is computed by `fused_block`."""
+    return (
+        not torch.compiler.is_compiling()
+        and x.device.type == "cpu"
+        and x.dtype is torch.float32
+        and tokens <= PLAIN_TOKENS
+        and not torch.is_autocast_enabled("cpu")
+        and is_usable()
+    )
+
+
+@lru_cache(maxsize=1)
+def is_usable() -> bool:
+    """Whether fused.c could be compiled, and computes on this machine what torch does.
+
+    A compiler may err, so a small block is tried both ways: outputs and every gradient.
+    """
+    if library() is None:
+        return False
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(0)
+        block = Block(24, 2, qkv_bias=True)
+        x, table = torch.randn(2, 5, 24), torch.randn(6, 24)
+        placed = Placed(table.requires_grad_(), torch.tensor([[0, 1, 2, 3], [5, 1, 4, 3]]))
+        leaves = [x.requires_grad_(), table, *block.parameters()]
+        outs = [run(block, x, placed, 5) for run in (fused_block, plain_block)]
+        told = [(out, *torch.autograd.grad(out.square().sum(), leaves)) for out in outs]
+    return all(torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(*told, strict=True))
+
+
+def fused_block(block: Block, x: torch.Tensor, placed: Placed | None, skip: int) -> torch.Tensor:
+    """`plain_block` in a third of the passes over memory (fused.py)."""
+    rows, tokens, index = rows_of(x, placed)
+    attention, mlp, width = block.attn, block.mlp, rows.shape[1]
+    rows, normed = fused.norm(rows, block.norm1)
+    qkv = normed @ attention.qkv.weight.t()
+    if index is not None:
+        rows, qkv = fused.take(rows, index), fused.take(qkv, index)
+    if skip:
+        rows = rows.view(len(x), tokens, width)[:, skip:].reshape(-1, width)
+    mixed = fused.attend(qkv, attention.qkv.bias, tokens, skip, attention.num_heads)
+    mixed = mixed @ attention.proj.weight.t()
+    rows, normed = fused.add_norm(rows, mixed, attention.proj.bias, block.norm2)
+    hidden = fused.gelu(normed @ mlp.fc1.weight.t(), mlp.fc1.bias)
+    out = fused.add(rows, hidden @ mlp.fc2.weight.t(), mlp.fc2.bias)
+    return out.view(len(x), tokens - skip, width)
+
+
+def rows_of(
+    x: torch.Tensor, placed: Placed | None
+) -> tuple[torch.Tensor, int, torch.Tensor | None]:
+    """Every row once, the tokens of an image, and the rows (n, t) that they are; None: in order."""
+    n, own, _ = x.shape
+    rows = x.flatten(0, 1)
+    if placed is None:
+        return rows, own, None
+    index = torch.cat([torch.arange(n * own).view(n, own), placed.index + n * own], dim=1)
+    return torch.cat([rows, placed.table]), index.shape[1], index

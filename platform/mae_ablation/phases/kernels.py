@@ -10,7 +10,6 @@ done: precision is part of what a training is, and the same for all levels of a 
 """
 
 import json
-import os
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from statistics import median
 import torch
 from torch import nn
 
+from mae_ablation import machine
 from mae_ablation.phases.ceiling import ceiling_flops_per_s
 from mae_ablation.phases.facts import processor
 from mae_ablation.phases.precision import Precision
@@ -178,8 +178,7 @@ def wait_for(device: str) -> None:
 
 def notes() -> Path:
     """The machine's file of measurements; one that is lost is measured again."""
-    folder = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(folder).expanduser() / "mae-ablation" / "kernels.json"
+    return machine.cache() / "kernels.json"
 
 
 def recall(key: str) -> Measured | None:
