@@ -42,6 +42,12 @@ def test_a_temporary_folder_too_deep_for_ray_s_sockets(monkeypatch):
     assert finding.state == FAIL and "characters too long" in finding.value
 
 
+def test_without_a_c_compiler(monkeypatch, tmp_path):
+    monkeypatch.setenv("CC", str(tmp_path / "none"))
+    finding = doctor.compiler()
+    assert finding.state == WARN and finding.remedy == "install gcc or clang"
+
+
 def test_a_container_s_limit_on_cores(monkeypatch, tmp_path):
     (tmp_path / "cpu.max").write_text("150000 100000\n")
     assert machine.cpu_quota(tmp_path) == 1.5
@@ -124,4 +130,4 @@ def test_the_exit_status_says_whether_something_fails(monkeypatch, capsys, tmp_p
     monkeypatch.chdir(ROOT)
     assert main(["doctor", "--store", str(store)]) == int(broken)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 11 and sum(line.startswith("FAIL") for line in lines) == int(broken)
+    assert len(lines) == 12 and sum(line.startswith("FAIL") for line in lines) == int(broken)

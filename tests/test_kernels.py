@@ -33,8 +33,8 @@ def compiled(monkeypatch):
     return given
 
 
-def decided(recipe, steps, flops=1e9, setting="auto"):
-    kernels = Kernels(setting, "cpu", {"width": 16})
+def decided(recipe, steps, flops=1e9, setting="auto", fused=False):
+    kernels = Kernels(setting, "cpu", {"width": 16}, fused=fused)
     arguments = blank_share(recipe, 1, 10, "cpu")
     model = MaskedLoss(build_model(recipe, 1, 0))
     choice = kernels.decided(
@@ -66,6 +66,14 @@ def test_a_long_training_is_measured_once_for_the_machine(toy, compiled, monkeyp
     assert all(p.grad is None for p in model.parameters()), "a test leaves no gradients"
     again, other, _ = decided(toy, steps=10**9)
     assert compiled == [model] and other.measured == kernels.measured and again == choice
+
+
+def test_beside_fused_functions_it_is_not_tried(toy, compiled, monkeypatch):
+    monkeypatch.setattr(kernels_module, "SHORT_S", 0.0)
+    choice, kernels, _ = decided(toy, steps=10**9, fused=True)
+    assert choice is False and compiled == [] and kernels.measured.plain_s > 0
+    assert kernels.facts()["fused"] is True
+    assert decided(toy, steps=1, setting="always", fused=True)[0] is True, "if asked to"
 
 
 @pytest.mark.parametrize("promised", [True, False])

@@ -38,14 +38,13 @@ class Side:
         self._words = [sys.executable, "-m", __name__, side, shape, *map(str, words)]
 
     def __enter__(self) -> "Side":
-        self._kernels = tempfile.TemporaryDirectory()  # compiling is paid in full
         self._process = subprocess.Popen(
             self._words,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd=tempfile.gettempdir(),
-            env={**environment(), "TORCHINDUCTOR_CACHE_DIR": self._kernels.name},
+            env=environment(),
             text=True,
         )
         self.ready = self._heard()
@@ -54,7 +53,6 @@ class Side:
     def __exit__(self, *exception: object) -> None:
         self._process.kill()
         self._process.communicate()
-        self._kernels.cleanup()
 
     def take(self, steps: int) -> float:
         """Seconds of a step, the mean of so many."""
@@ -70,12 +68,8 @@ class Side:
 
 
 def measure(rounds: int, shapes: Sequence[str] = tuple(SHAPES)) -> list[Row]:
-    """A row for each shape and peer, as the product trains it and, apart, compiled."""
-    rows = []
-    for name in shapes:
-        rows += rows_of(name, ["ours", "ours, compiled", *PEERS], rounds)
-        torch.set_num_threads(SHAPES[name].threads)
-    return rows + bfloat16_rows(rounds)
+    """A row for each shape and peer, as the product trains it."""
+    return [row for name in shapes for row in rows_of(name, ["ours", *PEERS], rounds)]
 
 
 def rows_of(name: str, sides: Sequence[str], rounds: int) -> list[Row]:
@@ -88,7 +82,6 @@ def rows_of(name: str, sides: Sequence[str], rounds: int) -> list[Row]:
             for side, process in processes.items():
                 took[side].append(process.take(shape.steps))
     seconds = {side: tuple(times) for side, times in took.items()}
-    first = {side: process.ready["seconds"] for side, process in processes.items()}
     return [
         Row(
             what=f"training step, {shape.name}, {threads(shape.threads)}{own.removeprefix('ours')}",
@@ -97,7 +90,6 @@ def rows_of(name: str, sides: Sequence[str], rounds: int) -> list[Row]:
             values=quotients(seconds[peer], seconds[own]),
             ours=seconds[own],
             theirs=seconds[peer],
-            note=compiling(first[own]) if "compiled" in own else "",
         )
         for own in sides
         if own.startswith("ours")
@@ -105,7 +97,7 @@ def rows_of(name: str, sides: Sequence[str], rounds: int) -> list[Row]:
     ]
 
 
-def bfloat16_rows(rounds: int) -> list[Row]:
+def bfloat16(rounds: int) -> list[Row]:
     """ViT-B/16 with bfloat16 autocast; nothing where the CPU cannot multiply in it."""
     torch.set_num_threads(2)
     full, half = (ceiling_flops_per_s("cpu", name, 2) for name in ("float32", "bfloat16"))
@@ -136,10 +128,6 @@ def memory(rounds: int) -> list[Row]:
             "batch in parts whose activations fit 2 GiB; the gradients are those of the batch.",
         )
     ]
-
-
-def compiling(seconds: float) -> str:
-    return f"Compiled, as a lane does where it pays: the first steps took {seconds:.0f} s."
 
 
 def threads(number: int) -> str:

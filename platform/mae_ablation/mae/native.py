@@ -21,31 +21,39 @@ THREADS = ["-fopenmp", "-fopenmp-simd"]
 PATIENCE_S = 60
 
 
+def compiler() -> str | None:
+    """Path of the C compiler: what the environment's CC names, else cc."""
+    return shutil.which(os.environ.get("CC") or "cc")
+
+
 @lru_cache(maxsize=1)
 def library() -> ctypes.CDLL | None:
-    """fused.c as this machine runs it. None: there is no C compiler."""
-    compiler = shutil.which(os.environ.get("CC") or "cc")
-    if compiler is None:
+    """fused.c as this machine runs it. None: there is no C compiler, or it failed."""
+    if compiler() is None:
         return None
     source = SOURCE.read_bytes()
-    said = f"{compiler} {FLAGS} {THREADS} {machine.processor()}"
+    said = f"{compiler()} {FLAGS} {THREADS} {machine.processor()}"
     name = hashlib.sha256(source + said.encode()).hexdigest()[:16]
     path = machine.cache() / f"fused-{name}.so"
     try:
         if not path.exists():
-            build(compiler, path)
+            build(path)
         return ctypes.CDLL(str(path))
     except (OSError, subprocess.SubprocessError):
         return None
 
 
-def build(compiler: str, path: Path) -> None:
-    """Compile to `path`, whole or not at all."""
+def build(path: Path) -> None:
+    """Compile to `path`, whole or not at all.
+
+    Raises:
+        CalledProcessError: the compiler failed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
         for threads in THREADS:
-            words = [compiler, *FLAGS, threads, str(SOURCE), "-o", str(made), "-lm"]
+            words = [compiler(), *FLAGS, threads, str(SOURCE), "-o", str(made), "-lm"]
             done = subprocess.run(words, capture_output=True, timeout=PATIENCE_S)
             if done.returncode == 0:
                 break

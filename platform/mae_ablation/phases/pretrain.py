@@ -10,6 +10,7 @@ from mae_ablation.data.dataset import load
 from mae_ablation.data.feed import Feed
 from mae_ablation.mae.masked_loss import MaskedLoss
 from mae_ablation.mae.masking import sample_shuffle
+from mae_ablation.mae.transformer import can_fuse
 from mae_ablation.phases.album import Album
 from mae_ablation.phases.ceiling import utilisation
 from mae_ablation.phases.checkpoints import Checkpoints
@@ -72,7 +73,10 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
         betas=(settings.beta1, settings.beta2),
         fused=True,
     )
-    kernels = Kernels(settings.compile, run.device, shape_of(recipe, batch_size, len(shares)))
+    with precision.forward():
+        fused = can_fuse(model.pos_embed, 1 + recipe.patches)
+    shape = shape_of(recipe, batch_size, len(shares))
+    kernels = Kernels(settings.compile, run.device, shape, fused=fused)
 
     # where an earlier attempt stopped
     meter = Meter(run, settings.epochs, steps)
