@@ -26,6 +26,13 @@ def afresh(tmp_path, monkeypatch):
         decision.cache_clear()
 
 
+def a_compiler(folder: Path, script: str) -> str:
+    path = folder / "a-compiler"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
 @pytest.fixture
 def two_threads():
     before = torch.get_num_threads()
@@ -97,13 +104,24 @@ def test_gelu_far_out():
     x = torch.tensor([[-1e30, -1e5, -90.0, -6.0, -1e-30, 0.0, 1e-30, 6.0, 90.0, 1e5, 1e15]])
     for value in (x, x[:, :8], x[:, :3]):  # whole vectors and parts of one
         plain = value.clone().requires_grad_()
-        out = F.gelu(plain)
-        (slope,) = torch.autograd.grad(out.sum(), plain)
-        ours = value.clone().requires_grad_()
-        result = fused.gelu(ours * 1.0, torch.zeros(value.shape[1]))
-        (ours_slope,) = torch.autograd.grad(result.sum(), ours)
-        torch.testing.assert_close(result, out, rtol=1e-6, atol=1e-6)
-        torch.testing.assert_close(ours_slope, slope, rtol=1e-6, atol=1e-6)
+        (slope,) = torch.autograd.grad(F.gelu(plain).sum(), plain)
+        ours, out = value.clone(), torch.empty_like(value)
+        fused.call("gelu", *value.shape, ours, torch.zeros(value.shape[1]), out)
+        torch.testing.assert_close(out, F.gelu(value), rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(ours, slope, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 100])
+def test_a_feed_forward_in_parts_is_the_whole_one(rows, monkeypatch):
+    block, (x, _) = a_block(24, 2), tokens_of(1, 11, 24)
+    whole = told(fused_block, block, x, None, 0)
+    monkeypatch.setattr(fused, "PART_BYTES", 0)
+    monkeypatch.setattr(fused, "LEAST_ROWS", rows)
+    for part, value in zip(told(fused_block, block, x, None, 0), whole, strict=True):
+        torch.testing.assert_close(part, value, rtol=1e-4, atol=1e-5)
+    edges = [(part.start, part.stop) for part in fused.parts(x[0])]
+    assert edges[0][0] == 0 and edges[-1][1] == 11 and len(edges) == -(-11 // rows)
+    assert all(end == start for (_, end), (start, _) in zip(edges, edges[1:], strict=False))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -128,11 +146,17 @@ def test_it_is_compiled_once_for_a_machine(afresh, tmp_path):
     assert native.library() is not None and made.suffix == ".so"
 
 
-def a_compiler(folder: Path, script: str) -> str:
-    path = folder / "a-compiler"
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-    return str(path)
+@pytest.mark.parametrize("width", ["-D__AVX512F__", "-U__AVX512F__"])
+def test_vectors_of_another_width(afresh, tmp_path, width):
+    """16 or 8 numbers, whatever this machine has: the compiler makes do with shorter ones."""
+    afresh.setenv("CC", a_compiler(tmp_path, f'exec {native.compiler()} "$@" {width}'))
+    for sizes in SIZES.values():
+        n, own, more, skip, d, heads = sizes
+        block, (x, placed) = a_block(d, heads), tokens_of(n, own, d, more)
+        ours, torchs = (told(run, block, x, placed, skip) for run in (fused_block, plain_block))
+        for our, plain in zip(ours, torchs, strict=True):
+            torch.testing.assert_close(our, plain, rtol=1e-3, atol=1e-4)
+    assert is_usable()
 
 
 @pytest.mark.parametrize("missing", ["not there", "fails"])

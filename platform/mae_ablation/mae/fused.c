@@ -36,7 +36,7 @@ typedef int32_t ints __attribute__((vector_size(4 * LANES)));
 typedef float loose __attribute__((vector_size(4 * LANES), aligned(4), may_alias));  // in memory
 
 INLINE long padded(long n) { return (n + LANES - 1) / LANES * LANES; }
-INLINE vec all(float x) { return x - (vec){0}; }
+INLINE vec splat(float x) { return x - (vec){0}; }
 
 // the first n numbers from p on, then 0
 INLINE vec load(const float *p, long n) {
@@ -59,7 +59,7 @@ INLINE vec where(ints condition, vec yes, vec no) {
 
 // exp(x) for x <= 0, to 2 units in the last place; 1e-38 far below
 INLINE vec exp_negative(vec x) {
-    x = where(x < all(-87.0f), all(-87.0f), x);
+    x = where(x < splat(-87.0f), splat(-87.0f), x);
     ints n = __builtin_convertvector(x * 1.44269504f - 0.5f, ints);  // nearest, since x <= 0
     vec whole = __builtin_convertvector(n, vec);
     vec r = x - whole * 0.693359375f + whole * 2.12194440e-4f;  // ln 2 in two parts
@@ -167,7 +167,7 @@ void gelu(int threads, long rows, long width, float *u, const float *bias, float
         for (long c = 0; c < width; c += LANES) {
             long n = width - c;
             vec v = load(ui + c, n) + load(bias + c, n);
-            ints negative = v < all(0);
+            ints negative = v < splat(0);
             vec z = where(negative, -v, v) * 0.70710678f;
             vec e = exp_negative(-z * z), t = 1.0f / (1.0f + 0.3275911f * z);
             vec p = 1.061405429f * t - 1.453152027f;
@@ -182,7 +182,7 @@ void gelu(int threads, long rows, long width, float *u, const float *bias, float
     }
 }
 
-// du = dout * slope; dbias is its sum over rows.
+// du = dout * slope, which may take dout's place; dbias is its sum over rows.
 void gelu_backward(int threads, long rows, long width, const float *dout, const float *slope,
                    float *du, float *dbias) {
     float *partial = calloc(threads * width, sizeof(float));
@@ -318,7 +318,7 @@ INLINE void pack_transposed(long n, long e, const float *x, long stride, const f
 
 // Softmax of a row's first n numbers. What it has more, up to whole vectors, then means nothing.
 INLINE void softmax(float *row, long n) {
-    vec highest = all(-INFINITY), sums = {0};
+    vec highest = splat(-INFINITY), sums = {0};
     for (long j = n; j < padded(n); j++) row[j] = -INFINITY;
     for (long j = 0; j < n; j += LANES) {
         vec x = load(row + j, LANES);

@@ -138,8 +138,7 @@ def fused_block(block: Block, x: torch.Tensor, placed: Placed | None, skip: int)
     mixed = fused.attend(qkv, attention.qkv.bias, tokens, skip, attention.num_heads)
     mixed = mixed @ attention.proj.weight.t()
     rows, normed = fused.add_norm(rows, mixed, attention.proj.bias, block.norm2)
-    hidden = fused.gelu(normed @ mlp.fc1.weight.t(), mlp.fc1.bias)
-    out = fused.add(rows, hidden @ mlp.fc2.weight.t(), mlp.fc2.bias)
+    out = fused.add(rows, fused.feed_forward(normed, mlp), mlp.fc2.bias)
     return out.view(len(x), tokens - skip, width)
 
 
