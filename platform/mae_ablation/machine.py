@@ -54,6 +54,18 @@ def processor(cpuinfo: Path = CPUINFO) -> str:
     return f"{name}, {number}" if name else number
 
 
+def instructions(cpuinfo: Path = CPUINFO) -> str:
+    """Instruction sets that the CPU offers, as the system names them; empty: unknown.
+
+    Virtual machines on one kind of CPU may offer different ones.
+    """
+    try:
+        named = re.search(r"^(?:flags|Features)\s*: (.*)$", cpuinfo.read_text(), re.MULTILINE)
+    except OSError:
+        return ""
+    return named[1] if named else ""
+
+
 def free_memory() -> int | None:
     """Bytes that programs may still take, within a container's limit; None: unknown."""
     try:

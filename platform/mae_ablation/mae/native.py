@@ -32,7 +32,7 @@ def library() -> ctypes.CDLL | None:
     if compiler() is None:
         return None
     source = SOURCE.read_bytes()
-    said = f"{compiler()} {FLAGS} {THREADS} {machine.processor()}"
+    said = f"{compiler()} {FLAGS} {THREADS} {machine.processor()} {machine.instructions()}"
     name = hashlib.sha256(source + said.encode()).hexdigest()[:16]
     path = machine.cache() / f"fused-{name}.so"
     try:
