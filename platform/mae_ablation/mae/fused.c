@@ -57,7 +57,7 @@ INLINE vec where(ints condition, vec yes, vec no) {
     return (vec)((condition & (ints)yes) | (~condition & (ints)no));
 }
 
-// exp(x) for x <= 0, to 2 units in the last place; 1e-38 far below. Coefficients as in Cephes' expf.
+// exp(x) for x <= 0, to 2 units in the last place; 1e-38 far below. Coefficients of Cephes' expf.
 INLINE vec exp_negative(vec x) {
     x = where(x < splat(-87.0f), splat(-87.0f), x);
     ints n = __builtin_convertvector(x * 1.44269504f - 0.5f, ints);  // nearest, since x <= 0
