@@ -34,6 +34,12 @@ def steps(rounds: int) -> dict:
     return as_json(measure(rounds))
 
 
+def compiled(rounds: int) -> dict:
+    from mae_ablation.bench.steps import compiled
+
+    return as_json(compiled(rounds))
+
+
 def bfloat16(rounds: int) -> dict:
     from mae_ablation.bench.steps import bfloat16
 
@@ -88,6 +94,7 @@ PARTS: dict[str, Callable[[int], dict]] = {
     for part in (
         ceilings,
         steps,
+        compiled,
         bfloat16,
         augmentation,
         probe,

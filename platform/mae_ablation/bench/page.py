@@ -14,6 +14,7 @@ ORDER = (
     "studies",
     "orchestration",
     "steps",
+    "compiled",
     "bfloat16",
     "lanes",
     "augmentation",

@@ -16,7 +16,7 @@ Step = Callable[[torch.Tensor], None]
 """takes normalised images (n, c, h, w)"""
 
 
-def ours(shape: Shape, precision: str = "float32") -> Step:
+def ours(shape: Shape, precision: str = "float32", compiled: bool = False) -> Step:
     """The product's step, as phases/pretrain.py puts it together."""
     from mae_ablation.mae.initialise import initialise
     from mae_ablation.mae.masked_loss import MaskedLoss
@@ -49,6 +49,7 @@ def ours(shape: Shape, precision: str = "float32") -> Step:
     )
     initialise(model, generator(0, "init/encoder"), generator(0, "init/decoder"))
     loss = MaskedLoss(model)
+    loss = torch.compile(loss) if compiled else loss
     optimizer = torch.optim.AdamW(decay_groups(model, 0.05), lr=1e-4, fused=True)
     autocast, masks = Precision(precision, "cpu"), generator(0, "mask")
     recipe = Recipe(
@@ -157,6 +158,7 @@ def transformers(shape: Shape) -> Step:
 
 SIDES: dict[str, Callable[[Shape], Step]] = {
     "ours": ours,
+    "ours, compiled": partial(ours, compiled=True),
     "ours, bfloat16": partial(ours, precision="bfloat16"),
     "lightly": lightly,
     "transformers": transformers,

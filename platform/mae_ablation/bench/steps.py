@@ -38,13 +38,14 @@ class Side:
         self._words = [sys.executable, "-m", __name__, side, shape, *map(str, words)]
 
     def __enter__(self) -> "Side":
+        self._kernels = tempfile.TemporaryDirectory()  # compiling is paid in full
         self._process = subprocess.Popen(
             self._words,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd=tempfile.gettempdir(),
-            env=environment(),
+            env={**environment(), "TORCHINDUCTOR_CACHE_DIR": self._kernels.name},
             text=True,
         )
         self.ready = self._heard()
@@ -53,6 +54,7 @@ class Side:
     def __exit__(self, *exception: object) -> None:
         self._process.kill()
         self._process.communicate()
+        self._kernels.cleanup()
 
     def take(self, steps: int) -> float:
         """Seconds of a step, the mean of so many."""
@@ -72,16 +74,24 @@ def measure(rounds: int, shapes: Sequence[str] = tuple(SHAPES)) -> list[Row]:
     return [row for name in shapes for row in rows_of(name, ["ours", *PEERS], rounds)]
 
 
-def rows_of(name: str, sides: Sequence[str], rounds: int) -> list[Row]:
-    """Rows of one shape: every side that is ours against every peer's."""
-    shape = SHAPES[name]
+def seconds_of(
+    name: str, sides: Sequence[str], rounds: int
+) -> tuple[dict[str, tuple[float, ...]], dict[str, float]]:
+    """Seconds of a step of every side, round by round, and those of its warming up."""
     with ExitStack() as stack:
         processes = {side: stack.enter_context(Side(side, name)) for side in sides}
         took = {side: [] for side in sides}
         for _ in range(rounds):
             for side, process in processes.items():
-                took[side].append(process.take(shape.steps))
-    seconds = {side: tuple(times) for side, times in took.items()}
+                took[side].append(process.take(SHAPES[name].steps))
+    first = {side: process.ready["seconds"] for side, process in processes.items()}
+    return {side: tuple(times) for side, times in took.items()}, first
+
+
+def rows_of(name: str, sides: Sequence[str], rounds: int) -> list[Row]:
+    """Rows of one shape: every side that is ours against every peer's."""
+    shape = SHAPES[name]
+    seconds, _ = seconds_of(name, sides, rounds)
     return [
         Row(
             what=f"training step, {shape.name}, {threads(shape.threads)}{own.removeprefix('ours')}",
@@ -95,6 +105,27 @@ def rows_of(name: str, sides: Sequence[str], rounds: int) -> list[Row]:
         if own.startswith("ours")
         for peer in PEERS
     ]
+
+
+def compiled(rounds: int) -> list[Row]:
+    """Our step as it is against the same step compiled by torch: why a CPU is spared compiling."""
+    rows = []
+    for name, shape in SHAPES.items():
+        seconds, first = seconds_of(name, ["ours", "ours, compiled"], rounds)
+        own, theirs = seconds["ours"], seconds["ours, compiled"]
+        rows.append(
+            Row(
+                what=f"training step, {shape.name}, {threads(shape.threads)}",
+                against="the same step by torch.compile",
+                target=0.95,
+                values=quotients(theirs, own),
+                ours=own,
+                theirs=theirs,
+                note=f"Compiled, its first steps took {first['ours, compiled']:.0f} s, else "
+                f"{first['ours']:.1f} s.",
+            )
+        )
+    return rows
 
 
 def bfloat16(rounds: int) -> list[Row]:
