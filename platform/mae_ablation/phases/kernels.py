@@ -3,8 +3,9 @@
 Compiling takes half a minute to minutes and makes a step faster, or not; both are measured once for
 each device and shape, on the training's own step, and kept for the machine. On a CPU with fused
 functions (mae/fused.py) it is not tried: they are as fast or faster at every size measured, and
-take two seconds (reports/performance.md). Results are the same within a float's last bits, so it is no part of an identity;
-but what a training began with it goes on with, so that it resumes bit for bit.
+take two seconds (reports/performance.md). Results are the same within a float's last bits, so it is
+no part of an identity; but what a training began with it goes on with, so that it resumes bit for
+bit.
 
 Along the way a step in bfloat16 is timed where the device promises more in it. That is told, not
 done: precision is part of what a training is, and the same for all levels of a study.
