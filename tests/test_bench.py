@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from conftest import ROOT
 
+from mae_ablation.bench import __main__ as bench
 from mae_ablation.bench import page
 from mae_ablation.bench.pairs import Row, in_turn, quotients
 from mae_ablation.bench.shapes import SHAPES, Shape
@@ -48,6 +50,15 @@ def test_the_page_keeps_what_other_parts_measured(tmp_path):
     assert "| a share | theirs | 0.1 (once) | ≤ 0.05 | missed |" in text
     assert "**steps**: a CPU, 2 cores; commit def; 2026-01-01." in text
     assert "- a share, against theirs: Measured once." in text
+
+
+def test_what_cannot_be_measured_here_stays_as_another_machine_had_it(tmp_path, monkeypatch):
+    page.keep(tmp_path, "bfloat16", ABOUT, page.as_json([a_row()]))
+    before = page.known(tmp_path)
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setitem(bench.PARTS, "bfloat16", lambda rounds: {"rows": []})
+    monkeypatch.setattr("sys.argv", ["bench", "bfloat16", "--reports", str(tmp_path)])
+    assert bench.main() == 0 and page.known(tmp_path) == before
 
 
 @pytest.mark.parametrize("side", ["ours", "ours, bfloat16"])

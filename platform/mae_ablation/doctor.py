@@ -140,7 +140,7 @@ def compiler() -> Finding:
     return Finding(
         state=OK if path else WARN,
         name="C compiler",
-        value=path or "none, so training on a CPU takes some 1.3 times as long",
+        value=path or "none, so training on a CPU is slower than it could be",
         remedy="install gcc or clang",
     )
 
