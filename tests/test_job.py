@@ -293,8 +293,8 @@ def test_results_come_home_and_checkpoints_do_not(clone):
 
     found = DataFacts(fingerprint="f", channels=3, train_images=5, test_images=6, classes=7)
     data = Data(name="imagenet", folder="/there/imagenet")
-    pack(Path("home.tar.gz"), folders_of(plan.trials, there), [(data, found)])
-    put, facts_there = unpack(Path("home.tar.gz"), here)
+    pack(Path("home.zip"), folders_of(plan.trials, there), [(data, found)])
+    put, facts_there = unpack(Path("home.zip"), here)
 
     assert put == 2
     assert facts_there(Data(name="imagenet", folder="/other/place")) == found
@@ -304,7 +304,7 @@ def test_results_come_home_and_checkpoints_do_not(clone):
     assert [row["m"]["loss"] for row in ours.journal.read()] == [1.5]
     assert ours.checkpoints() == [], "those were of the training that was interrupted here"
     assert second.folder(here).failure()["reason"] == "pretrain: out of memory"
-    assert unpack(Path("home.tar.gz"), here)[0] == 1, "the failed one only: it may have changed"
+    assert unpack(Path("home.zip"), here)[0] == 1, "the failed one only: it may have changed"
 
 
 def test_what_is_at_home_is_not_touched(clone):
@@ -315,8 +315,8 @@ def test_what_is_at_home_is_not_touched(clone):
     finish(second.folder(there), 2.5, finished=False)
     finish(first.folder(here), 1.0)
     finish(second.folder(here), 2.0, finished=False)
-    pack(Path("home.tar.gz"), folders_of(plan.trials, there), [])
-    assert unpack(Path("home.tar.gz"), here)[0] == 0
+    pack(Path("home.zip"), folders_of(plan.trials, there), [])
+    assert unpack(Path("home.zip"), here)[0] == 0
     assert first.folder(here).result()["train_loss"] == 1.0
     assert first.folder(here).sound_checkpoint()[1] == b"weights 1.0"
     assert second.folder(here).sound_checkpoint()[1] == b"weights 2.0"

@@ -8,7 +8,7 @@ python -m platform reconstruct       what a model makes of a picture's removed p
 python -m platform export            a model's weights for timm or in the official format
 python -m platform masks             a picture of the mask samplings
 python -m platform data FOLDER       check a folder of images
-python -m platform store ACTION      ls, show, verify, gc: look after the results
+python -m platform store ACTION      ls, show, verify, gc, export, import: look after the results
 python -m platform compare A B       two reports side by side
 python -m platform cluster           cluster files: print one, check one
 python -m platform doctor            check this machine

@@ -1,10 +1,11 @@
-"""Command line of the store: `python -m platform store {ls, show, verify, gc}`."""
+"""Command line of the store: `python -m platform store {ls, show, verify, gc, export, import}`."""
 
 import argparse
 from pathlib import Path
 
 from mae_ablation import store_commands
-from mae_ablation.commands import require_readable
+from mae_ablation.cli_flags import STUDY, add_study, named
+from mae_ablation.commands import plan_studies, require_readable
 from mae_ablation.store.folder import Store
 from mae_ablation.study.errors import UserError
 
@@ -14,6 +15,9 @@ EXAMPLES = """examples:
   %(prog)s verify --store s3://bucket/store
   what no file in studies/ needs; --yes deletes it:
   %(prog)s gc
+  results for somebody else, without checkpoints; and into another store:
+  %(prog)s export results.zip studies/mask_ratio.yaml
+  %(prog)s import results.zip
 """
 
 
@@ -24,7 +28,9 @@ def add_store_commands(parser: argparse.ArgumentParser, add_store) -> None:
     show = actions.add_parser("show", help="everything that is known of a phase")
     verify = actions.add_parser("verify", help="check every file against its checksum")
     gc = actions.add_parser("gc", help="list what no study needs; delete it with --yes")
-    for action in (ls, show, verify, gc):
+    export = actions.add_parser("export", help="finished results as one zip file")
+    importing = actions.add_parser("import", help="put an export's results into the store")
+    for action in (ls, show, verify, gc, importing):
         add_store(action)
     show.add_argument("identity", metavar="ID", help="of a phase, or its beginning")
     verify.add_argument("identities", nargs="*", metavar="ID", help="of phases; none: all")
@@ -33,10 +39,15 @@ def add_store_commands(parser: argparse.ArgumentParser, add_store) -> None:
     )
     gc.add_argument("studies", nargs="*", type=Path, metavar="STUDY.yaml")
     gc.add_argument("--yes", action="store_true", help="delete")
+    export.add_argument("file", type=Path, metavar="RESULTS.zip")
+    add_study(export)
+    importing.add_argument("file", type=Path, metavar="RESULTS.zip")
     ls.set_defaults(command=do_ls)
     show.set_defaults(command=do_show)
     verify.set_defaults(command=do_verify)
     gc.set_defaults(command=do_gc)
+    export.set_defaults(command=do_export)
+    importing.set_defaults(command=do_import)
 
 
 def do_ls(arguments: argparse.Namespace) -> int:
@@ -60,6 +71,16 @@ def do_gc(arguments: argparse.Namespace) -> int:
     require_store(arguments.store)
     studies = arguments.studies or sorted(Path("studies").glob("*.yaml"))
     return say(store_commands.collect(arguments.store, studies, yes=arguments.yes))
+
+
+def do_export(arguments: argparse.Namespace) -> int:
+    require_store(arguments.store)
+    plans = plan_studies(**named(arguments, STUDY))
+    return say(store_commands.export_results(plans, arguments.file))
+
+
+def do_import(arguments: argparse.Namespace) -> int:
+    return say(store_commands.import_results(arguments.file, arguments.store))
 
 
 def require_store(store: str) -> None:

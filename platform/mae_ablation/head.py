@@ -3,7 +3,7 @@
     python -m mae_ablation.head JOB        in a working directory that cluster/job.py has staged
 
 Everything lies in ~/mae-ablation: studies/, store/ unless another one is named, reports/, data/,
-mlflow.db unless a server is named, jobs/JOB.tar.gz. It begins with the standard library alone, so
+mlflow.db unless a server is named, jobs/JOB.zip. It begins with the standard library alone, so
 that what the nodes lack is said in one line.
 """
 
@@ -36,7 +36,7 @@ USER_ERROR, INTERRUPTED = 2, 130
 
 def archive_of(job: str) -> str:
     """Where a job packs what comes home, relative to FOLDER."""
-    return f"jobs/{job}.tar.gz"
+    return f"jobs/{job}.zip"
 
 
 def main(job: str) -> int:

@@ -1,17 +1,18 @@
-"""The commands about the store: ls, show, verify, gc. Functions as in commands.py."""
+"""The commands about the store, from ls to import. Functions as in commands.py."""
 
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mae_ablation.commands import plan_studies
+from mae_ablation.commands import plan_studies, require_writable
+from mae_ablation.store import archive
 from mae_ablation.store.atomic import PART
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.store.folder import PhaseFolder, Store
 from mae_ablation.study.errors import UserError
-from mae_ablation.study.identity import identity
-from mae_ablation.study.plan import trials_of
+from mae_ablation.study.identity import VERSIONS, identity
+from mae_ablation.study.plan import Plan, trials_of
 
 WITH_CHECKPOINTS = ("pretrain", "tokenizer", "pca")
 """kinds whose last checkpoint others build on"""
@@ -296,3 +297,78 @@ def _removed(one: Unneeded) -> bool:
         return True
     finally:
         claim.release()
+
+
+def export_results(plans: Sequence[Plan], path: Path) -> list[str]:
+    """Write every finished phase of some plans into one zip file; returns the lines to print.
+
+    Results, journals and predictions go in; checkpoints and pictures stay.
+
+    Raises:
+        UserError: nothing is finished yet, or the file cannot be written.
+    """
+    if path.suffix != ".zip":
+        raise UserError("an export is a .zip file: name it so", str(path))
+    store, wanted = plans[0].store, {}
+    for trial in trials_of(plans):
+        for phase in (*(trial.needs.phases if trial.needs else ()), *trial.phases):
+            wanted[phase.identity] = phase
+    folders = [phase.folder(store) for phase in wanted.values()]
+    finished = [folder for folder in folders if folder.finished()]
+    if not finished:
+        names = ", ".join(plan.study.name for plan in plans)
+        raise UserError(f"no phase of {names} is finished: there is nothing to export", store.root)
+    try:
+        size = archive.pack(path, finished, {})
+    except OSError as error:
+        raise UserError(f"cannot write it: {error.strerror}", str(path)) from None
+    return [
+        f"{path}: {len(finished)} of {len(folders)} phases are finished and exported, "
+        f"{size / 1e6:.1f} MB without checkpoints"
+    ]
+
+
+def import_results(path: Path, store: Path | str) -> list[str]:
+    """Put the phases of an export into a store; returns the lines to print.
+
+    Every checksum, every name and every identity is verified before anything is written. Phases
+    that the store has finished are left alone.
+
+    Raises:
+        UserError: the file cannot be read or fails a check; the store is as it was.
+    """
+    try:
+        found = archive.read(path)
+        for phase in found.phases:
+            require_identity(phase)
+    except archive.BadArchive as error:
+        raise UserError(f"nothing was imported: {error}", str(path)) from None
+    except OSError as error:
+        raise UserError(f"cannot read it: {error.strerror}", str(path)) from None
+    require_writable(store)
+    new = [phase for phase in found.phases if archive.put(phase, Store(store), "import")]
+    lines = [f"imported {len(new)} of {len(found.phases)} phases into {store}"]
+    if known := len(found.phases) - len(new):
+        lines.append(f"{known} are finished, or at work, in the store already and were left alone")
+    return [*lines, *_other_code(found.phases)]
+
+
+def require_identity(phase: archive.PackedPhase) -> None:
+    """Raises BadArchive if a packed phase is not what the name of its folder says."""
+    if identity(phase.document) != phase.identity or phase.document.get("phase") != phase.kind:
+        where = f"{phase.kind}/{phase.name}-{phase.identity}"
+        raise archive.BadArchive(f"{where} holds phase.json of another phase")
+
+
+def _other_code(phases: Sequence[archive.PackedPhase]) -> Iterator[str]:
+    """A line for each kind whose results are of another version of the code than this one."""
+    other: dict[tuple[str, object], int] = {}
+    for phase in phases:
+        version = phase.document.get("version")
+        if version != VERSIONS.get(phase.kind):
+            other[phase.kind, version] = other.get((phase.kind, version), 0) + 1
+    for (kind, version), count in sorted(other.items(), key=str):
+        yield (
+            f"{count} results of {kind} are of version {version} of its code, here it is "
+            f"{VERSIONS.get(kind)}: no study of this version uses them"
+        )

@@ -179,7 +179,7 @@ def bring_home(
 
     remote = f"{FOLDER}/{archive_of(job)}"
     with tempfile.TemporaryDirectory() as folder:
-        archive = Path(folder, "home.tar.gz")
+        archive = Path(folder, "home.zip")
         try:
             fetch(cluster, remote, archive)
         except TunnelLost as why:
