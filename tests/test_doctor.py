@@ -42,12 +42,6 @@ def test_a_temporary_folder_too_deep_for_ray_s_sockets(monkeypatch):
     assert finding.state == FAIL and "characters too long" in finding.value
 
 
-def test_without_a_c_compiler(monkeypatch, tmp_path):
-    monkeypatch.setenv("CC", str(tmp_path / "none"))
-    finding = doctor.compiler()
-    assert finding.state == WARN and finding.remedy == "install gcc or clang"
-
-
 def test_a_container_s_limit_on_cores(monkeypatch, tmp_path):
     (tmp_path / "cpu.max").write_text("150000 100000\n")
     assert machine.cpu_quota(tmp_path) == 1.5

@@ -49,7 +49,6 @@ def examine(store: str | Path, *, start: bool = False) -> Iterator[Finding]:
     yield torch_device()
     yield packages()
     yield ray(start)
-    yield compiler()
     yield cores()
     yield memory()
     yield disk(store if "://" not in str(store) else here)
@@ -130,19 +129,6 @@ def ray(start: bool = False) -> Finding:
         value += f", /dev/shm has {free / 1e6:.0f} MB left"
         return Finding(state=WARN, name="Ray", value=value, remedy="docker run --shm-size=1g")
     return Finding(state=OK, name="Ray", value=f"{value}, not started (--start tries)")
-
-
-def compiler() -> Finding:
-    """What the CPU's fused functions are compiled with (mae/native.py)."""
-    from mae_ablation.mae.native import compiler
-
-    path = compiler()
-    return Finding(
-        state=OK if path else WARN,
-        name="C compiler",
-        value=path or "none, so training on a CPU is slower than it could be",
-        remedy="install gcc or clang",
-    )
 
 
 def cores() -> Finding:

@@ -54,18 +54,6 @@ def processor(cpuinfo: Path = CPUINFO) -> str:
     return f"{name}, {number}" if name else number
 
 
-def instructions(cpuinfo: Path = CPUINFO) -> str:
-    """Instruction sets that the CPU offers, as the system names them; empty: unknown.
-
-    Virtual machines on one kind of CPU may offer different ones.
-    """
-    try:
-        named = re.search(r"^(?:flags|Features)\s*: (.*)$", cpuinfo.read_text(), re.MULTILINE)
-    except OSError:
-        return ""
-    return named[1] if named else ""
-
-
 def free_memory() -> int | None:
     """Bytes that programs may still take, within a container's limit; None: unknown."""
     try:
@@ -86,9 +74,3 @@ def free_disk(folder: Path | str) -> int:
     while not place.exists():
         place = place.parent
     return shutil.disk_usage(place).free
-
-
-def cache() -> Path:
-    """Folder of what this machine can make again: measurements, compiled functions."""
-    folder = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(folder).expanduser() / "mae-ablation"

@@ -74,18 +74,11 @@ def utilisation(results: Sequence[dict]) -> str:
     if not known:
         return ""
     rates = {name: median(r[name] for r in known) for name in ("mfu", "flops_per_s")}
-    line = (
+    return (
         f"model FLOPs utilisation of pre-training {rates['mfu']:.0%}: "
         f"{rates['flops_per_s'] / 1e9:,.1f} GFLOP/s a lane, of "
         f"{rates['flops_per_s'] / rates['mfu'] / 1e9:,.0f} in matrix products\n"
     )
-    tests = [r["measured"] for r in known if r.get("measured", {}).get("bfloat16_s")]
-    if tests and (share := median(t["bfloat16_s"] / t["plain_s"] for t in tests)) < 0.9:
-        line += (
-            f"a step would take {share:.0%} of its time with -s pretrain.precision=bfloat16, which "
-            "is another training\n"
-        )
-    return line
 
 
 def against(cost: Estimate, seconds: float, price: float | None = None) -> str:

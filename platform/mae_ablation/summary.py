@@ -178,7 +178,7 @@ def supervised_line(s: Finetune) -> str:
     if isinstance(s, Partial):
         tried = ", ".join(map(str, s.epochs_tried))
         length = f"best on validation of {tried} epochs ({s.warmup_epochs:g} warm-up, cosine)"
-    augment = f"RandAugment ({s.randaugment_magnitude}, {s.randaugment_std:g})"
+    augment = f"RandAugment {s.randaugment_magnitude}"
     return (
         f"AdamW, {rate(s.base_lr, s.batch_size)}, weight decay {s.weight_decay:g}, betas "
         f"{s.beta1:g} and {s.beta2:g}, layer decay {s.layer_decay:g}, {length}, {augment}, "

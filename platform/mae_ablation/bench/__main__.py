@@ -34,12 +34,6 @@ def steps(rounds: int) -> dict:
     return as_json(measure(rounds))
 
 
-def compiled(rounds: int) -> dict:
-    from mae_ablation.bench.steps import compiled
-
-    return as_json(compiled(rounds))
-
-
 def bfloat16(rounds: int) -> dict:
     from mae_ablation.bench.steps import bfloat16
 
@@ -94,7 +88,6 @@ PARTS: dict[str, Callable[[int], dict]] = {
     for part in (
         ceilings,
         steps,
-        compiled,
         bfloat16,
         augmentation,
         probe,

@@ -8,7 +8,7 @@ import torch
 
 from mae_ablation.data.sets import SETS
 from mae_ablation.phases.ceiling import ceiling_flops_per_s
-from mae_ablation.study.cost import pretrain_flops, training_flops
+from mae_ablation.study.cost import pretrain_flops
 from mae_ablation.study.recipe_file import read_recipe
 from mae_ablation.study.settings import resolve
 
@@ -58,7 +58,7 @@ def asked(folder: Path) -> list[Asked]:
     ceiling, found = ceiling_flops_per_s("cpu", "float32", 1), []
     for path in sorted(folder.glob("*.yaml")):
         recipe = resolve(read_recipe(path.stem, folder, "bench").settings)
-        flops = training_flops(pretrain_flops(recipe, SETS[recipe.data.name].channels))
+        flops = pretrain_flops(recipe, SETS[recipe.data.name].channels)
         rate = ceiling / flops
         found.append(Asked(recipe=path.stem, flops=flops, ceiling_images_per_s=rate))
     return found

@@ -9,7 +9,6 @@ import torch
 from mae_ablation.data.augment import View, normalise
 from mae_ablation.data.dataset import load
 from mae_ablation.data.feed import Feed
-from mae_ablation.mae.masked_loss import MaskedLoss
 from mae_ablation.mae.masking import sample_shuffle
 from mae_ablation.phases.memory import keep_freed_memory
 from mae_ablation.phases.models import build_model, target_of
@@ -37,7 +36,6 @@ class Training:
         self.recipe, self.data = recipe, load(recipe.data)
         target, _ = target_of(recipe, None, self.data, "cpu")
         self.model = build_model(recipe, self.data.channels, seed, target).train()
-        self._loss = MaskedLoss(self.model)
         keep_freed_memory()
         settings = recipe.pretrain
         self.optimizer = torch.optim.AdamW(
@@ -82,7 +80,7 @@ class Training:
             settings.mask_sampling, len(batch), self.model.grid, recipe.kept_patches, self._mask
         )
         self.optimizer.zero_grad(set_to_none=True)
-        self._loss(batch, shuffle, recipe.kept_patches).backward()
+        self.model(batch, shuffle, recipe.kept_patches).backward()
         self.optimizer.step()
 
     def step(self) -> None:

@@ -14,7 +14,6 @@ ORDER = (
     "studies",
     "orchestration",
     "steps",
-    "compiled",
     "bfloat16",
     "lanes",
     "augmentation",
@@ -27,9 +26,7 @@ OPENING = """\
 
 Measured by `python -m mae_ablation.bench`, both sides of a pair in turn, in one go. A ratio is the
 median over rounds, with the smallest and the largest beside it; where it is a time or a share the
-line says so. Results are the same with and without what makes them fast: the tests hold loss curves
-against the plain path (`test_masked_loss.py`, `test_fused.py`, `test_kernels.py`,
-`test_precision.py`).
+line says so.
 """
 
 

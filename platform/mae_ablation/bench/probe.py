@@ -87,7 +87,7 @@ def against_encoding_anew(recipe: Recipe, place: Path, rounds: int) -> Row:
 
 def pretrained(recipe: Recipe, place: Path) -> PhaseFolder:
     """A finished, short pre-training."""
-    settings = replace(recipe.pretrain, epochs=PRETRAIN_EPOCHS, pictures=0)
+    settings = replace(recipe.pretrain, epochs=PRETRAIN_EPOCHS, reconstructions=0)
     folder = empty_folder(place, "pretrain")
     pretrain(replace(recipe, pretrain=settings), 0, PhaseRun(folder=folder))
     return folder

@@ -16,10 +16,9 @@ Step = Callable[[torch.Tensor], None]
 """takes normalised images (n, c, h, w)"""
 
 
-def ours(shape: Shape, precision: str = "float32", compiled: bool = False) -> Step:
+def ours(shape: Shape, precision: str = "float32") -> Step:
     """The product's step, as phases/pretrain.py puts it together."""
     from mae_ablation.mae.initialise import initialise
-    from mae_ablation.mae.masked_loss import MaskedLoss
     from mae_ablation.mae.masking import random_shuffle
     from mae_ablation.mae.model import MaskedAutoencoder
     from mae_ablation.mae.targets import PixelTarget
@@ -48,8 +47,6 @@ def ours(shape: Shape, precision: str = "float32", compiled: bool = False) -> St
         image_size=shape.image_size, channels=shape.channels, target=target, **sizes
     )
     initialise(model, generator(0, "init/encoder"), generator(0, "init/decoder"))
-    loss = MaskedLoss(model)
-    loss = torch.compile(loss) if compiled else loss
     optimizer = torch.optim.AdamW(decay_groups(model, 0.05), lr=1e-4, fused=True)
     autocast, masks = Precision(precision, "cpu"), generator(0, "mask")
     recipe = Recipe(
@@ -64,8 +61,8 @@ def ours(shape: Shape, precision: str = "float32", compiled: bool = False) -> St
         optimizer.zero_grad(set_to_none=True)
         for part, shuffle in zip(images.split(at_once), shuffles.split(at_once), strict=True):
             with autocast.forward():
-                error = loss(part, shuffle, shape.keep)
-            (error * (len(part) / len(images))).backward()
+                loss = model(part, shuffle, shape.keep)
+            (loss * (len(part) / len(images))).backward()
         optimizer.step()
 
     return step
@@ -158,7 +155,6 @@ def transformers(shape: Shape) -> Step:
 
 SIDES: dict[str, Callable[[Shape], Step]] = {
     "ours": ours,
-    "ours, compiled": partial(ours, compiled=True),
     "ours, bfloat16": partial(ours, precision="bfloat16"),
     "lightly": lightly,
     "transformers": transformers,

@@ -28,13 +28,8 @@ class View:
     augmentation: Literal["none", "crop_fixed", "crop_random", "crop_jitter"] = "none"
     crop_min_area: float = 0.2
     """crop_random, crop_jitter: smallest share of the image's area"""
-    jitter: float = 0.4
-    """crop_jitter: brightness, contrast and saturation times a factor in 1 +- this"""
-    jitter_hue: float = 0.1
-    """crop_jitter: hue turned by up to this share of the circle"""
     randaugment_magnitude: int = 0
     """RandAugment after crop and flip; 0: none"""
-    randaugment_std: float = 0.5
     randaugment_fill: tuple[float, ...] = (0.5,)
     """colour, in [0, 1], of what a rotation or a shift uncovers: the data set's mean, say"""
     image_size: int | None = None

@@ -64,7 +64,7 @@ def with_randaugment(image: torch.Tensor, view: View, rng: torch.Generator) -> t
     from mae_ablation.data.randaugment import randaugment
 
     seed = torch.randint(2**63 - 1, (1,), generator=rng)
-    settings = view.randaugment_magnitude, view.randaugment_std, view.randaugment_fill
+    settings = view.randaugment_magnitude, view.randaugment_fill
     return randaugment(image[None], seed.tolist(), *settings)[0]
 
 

@@ -131,7 +131,7 @@ class Feed:
         view = self.view
         if view.augmentation != "crop_jitter":
             return None
-        return random_jitter(n, view.jitter, view.jitter_hue, generator)
+        return random_jitter(n, generator)
 
     def _show(self, index: torch.Tensor, drawn: "Augmentation") -> torch.Tensor:
         images = self.split.images.index_select(0, index)  # a tenth of indexing's time
@@ -155,7 +155,6 @@ class Feed:
             images,
             seeds.tolist(),
             view.randaugment_magnitude,
-            view.randaugment_std,
             view.randaugment_fill,
         )
         return images.to(self.device).float() / 255

@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 import torch
 
+STRENGTH, HUE = 0.4, 0.1
+"""brightness, contrast and saturation change by a factor in 1 +- STRENGTH, the hue turns by up to HUE
+of the circle; the paper does not say how strong its jitter is"""
 LUMINANCE = (0.2989, 0.587, 0.114)
 """weights of red, green and blue in a grey value, as in torchvision"""
 
@@ -28,7 +31,9 @@ class Jitter(NamedTuple):
     """(n, 4) int64, permutations of the operations 0 to 3 in the order of the fields above"""
 
 
-def random_jitter(n: int, strength: float, hue: float, generator: torch.Generator) -> Jitter:
+def random_jitter(
+    n: int, generator: torch.Generator, *, strength: float = STRENGTH, hue: float = HUE
+) -> Jitter:
     """Factors uniform in [1 - strength, 1 + strength], hue in [-hue, hue], any order."""
 
     def uniform(low: float, high: float) -> torch.Tensor:

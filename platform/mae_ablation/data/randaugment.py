@@ -19,17 +19,21 @@ STRONGEST = 9.9
 """of 10: at 10 timm asks Pillow to keep 0 bits of a pixel, which current versions refuse"""
 
 
+DEVIATION = 0.5
+"""of magnitudes, on their scale of 10: the paper's "9, 0.5" """
+
+
 @lru_cache(maxsize=8)
-def operations(magnitude: int, std: float, fill: tuple[float, ...]):
+def operations(magnitude: int, fill: tuple[float, ...]):
     """Two of timm's "increasing" operations per picture, each with probability 1/2.
 
-    Magnitudes are normal around `magnitude` of 10 with deviation `std`; "9, 0.5" is the paper's
-    setting. `fill` is a colour in [0, 1], one value for all channels or three.
+    Magnitudes are normal around `magnitude` of 10. `fill` is a colour in [0, 1], one value for all
+    channels or three.
     """
     colour = tuple(round(255 * value) for value in (fill * 3 if len(fill) == 1 else fill))
     settings = {"img_mean": colour, "interpolation": Image.Resampling.BICUBIC}
     settings["magnitude_max"] = STRONGEST
-    return rand_augment_transform(f"rand-m{magnitude}-mstd{std}-inc1", settings)
+    return rand_augment_transform(f"rand-m{magnitude}-mstd{DEVIATION}-inc1", settings)
 
 
 @contextmanager
@@ -44,13 +48,13 @@ def kept_random_state() -> Iterator[None]:
 
 
 def randaugment(
-    images: torch.Tensor, seeds: Sequence[int], magnitude: int, std: float, fill: tuple[float, ...]
+    images: torch.Tensor, seeds: Sequence[int], magnitude: int, fill: tuple[float, ...]
 ) -> torch.Tensor:
     """uint8 images (n, c, h, w) on the CPU, each changed as its seed says; same shape and type.
 
     One channel is shown to the operations as RGB, and the luminance of what they make is kept.
     """
-    change = operations(magnitude, std, fill)
+    change = operations(magnitude, fill)
     with kept_random_state():
         return torch.stack(
             [_one(image, seed, change) for image, seed in zip(images, seeds, strict=True)]

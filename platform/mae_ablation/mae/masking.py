@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 MAX_ASPECT = 1 / 0.3
 """height / width of a block lies between the inverse of this and this (BEiT, appendix)"""
+MIN_SHARE = 16 / 196
+"""smallest block, as a share of the patches (BEiT: 16 of 196)"""
 CANDIDATES = 8
 """blocks drawn at once: a rejected block changes nothing, so the first that fits of several is the
 same draw as one after the other, in a third of the rounds"""
@@ -34,8 +36,6 @@ def sample_shuffle(
     grid: tuple[int, int],
     keep: int,
     generator: torch.Generator,
-    *,
-    block_min_share: float = 16 / 196,
 ) -> torch.Tensor:
     """One permutation of the patches per image, the kept ones first: (n, L) int64.
 
@@ -46,7 +46,6 @@ def sample_shuffle(
         sampling: "random", "block" (BEiT's block-wise rule) or "grid" (one patch of every 2 x 2);
             paper, Table 1f.
         keep: how many patches the encoder sees.
-        block_min_share: smallest block, as a share of the patches (BEiT: 16 of 196).
 
     Raises:
         ValueError: unknown sampling; "grid" on an odd grid or with keep other than L / 4.
@@ -55,7 +54,7 @@ def sample_shuffle(
     if sampling == "random":
         return random_shuffle(n, rows * columns, generator)
     if sampling == "block":
-        return _shuffle_within(block_masks(n, grid, keep, generator, block_min_share), generator)
+        return _shuffle_within(block_masks(n, grid, keep, generator), generator)
     if sampling == "grid":
         removed = grid_mask(grid, keep).to(generator.device)
         return _shuffle_within(removed.expand(n, -1, -1), generator)
@@ -91,7 +90,7 @@ def grid_mask(grid: tuple[int, int], keep: int) -> torch.Tensor:
 
 
 def block_masks(
-    n: int, grid: tuple[int, int], keep: int, generator: torch.Generator, min_share: float
+    n: int, grid: tuple[int, int], keep: int, generator: torch.Generator
 ) -> torch.Tensor:
     """Bool (n, rows, columns): true on the union of random blocks, exactly L - keep patches.
 
@@ -105,7 +104,7 @@ def block_masks(
     for _ in range(MAX_ROUNDS):
         if not left_over.any():
             return masks
-        blocks = draw_blocks(left_over, grid, generator, min_share)
+        blocks = draw_blocks(left_over, grid, generator)
         chosen, added = _first_that_fits(blocks, masks, left_over)
         masks |= _painted(chosen, grid)
         left_over = left_over - added
@@ -114,7 +113,7 @@ def block_masks(
 
 
 def draw_blocks(
-    left_over: torch.Tensor, grid: tuple[int, int], generator: torch.Generator, min_share: float
+    left_over: torch.Tensor, grid: tuple[int, int], generator: torch.Generator
 ) -> Blocks:
     """Candidates (n, CANDIDATES) for the next block of each image.
 
@@ -125,7 +124,7 @@ def draw_blocks(
     shape = (4, len(left_over), CANDIDATES)
     u, v, *places = torch.rand(shape, generator=generator, device=generator.device)
     most = left_over[:, None].float()
-    least = most.clamp(max=min_share * rows * columns)  # else the bounds swap near the end
+    least = most.clamp(max=MIN_SHARE * rows * columns)  # else the bounds swap near the end
     area = least + (most - least) * u
     aspect = torch.exp(math.log(MAX_ASPECT) * (2 * v - 1))
     height, width = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()

@@ -13,6 +13,7 @@ import torch
 from timm.models.vision_transformer import Block
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from mae_ablation.mae.masking import gather_patches, removed_mask
 from mae_ablation.mae.positions import interpolate_positions, position_table
@@ -20,10 +21,8 @@ from mae_ablation.mae.targets import PixelTarget, Target, patchify
 
 
 class Reconstruction(NamedTuple):
-    """What one forward pass gives."""
+    """Predictions for every patch of some images, and which of them were removed."""
 
-    loss: torch.Tensor
-    """scalar: mean error over the patches that count"""
     predictions: torch.Tensor
     """(n, L, W), in image order, in the space of the target"""
     mask: torch.Tensor
@@ -65,6 +64,7 @@ class MaskedAutoencoder(nn.Module):
         encoder_mask_tokens: the encoder sees a learned token in place of every removed patch, and
             hands all patches to the decoder, which adds none of its own (paper, Table 1c).
         class_token: whether there is one.
+        gradient_checkpointing: keep a block's input alone, and run it again in the backward pass.
     """
 
     def __init__(
@@ -84,12 +84,14 @@ class MaskedAutoencoder(nn.Module):
         loss_on: str = "masked",
         encoder_mask_tokens: bool = False,
         class_token: bool = True,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         h, w = (image_size, image_size) if isinstance(image_size, int) else image_size
         if h % patch_size or w % patch_size:
             raise ValueError(f"image {h} x {w} is not divisible by patch size {patch_size}")
         self.patch_size, self.loss_on = patch_size, loss_on
+        self.gradient_checkpointing = gradient_checkpointing
         self.grid = (h // patch_size, w // patch_size)
         self.target = target or PixelTarget(patch_size**2 * channels, per_patch=False)
 
@@ -118,79 +120,88 @@ class MaskedAutoencoder(nn.Module):
         """Tokens before the patches: 1 with a class token, else 0."""
         return 0 if self.cls_token is None else 1
 
-    def encode(self, patches: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
-        """Encoder output after its last norm, class token first: (n, C + K, D).
-
-        `patches` (n, K, P) stand at positions `index` (n, K); None: all patches, in order.
-        """
-        positions = self.pos_embed[:, 1:]
-        if index is not None:
-            positions = gather_patches(positions.expand(len(patches), -1, -1), index)
-        return self._transform(self.patch_embed(patches) + positions)
-
-    def _encode_with_masks(self, patches: torch.Tensor, shuffle: torch.Tensor) -> torch.Tensor:
-        """Encoder output (n, C + L, D) in image order; `patches` (n, K, P) are the kept ones.
-
-        Mask tokens take the place of removed patches before positions are added.
-        """
-        missing = shuffle.shape[1] - patches.shape[1]
-        masks = self.encoder_mask_token.expand(len(patches), missing, -1)
-        tokens = torch.cat([self.patch_embed(patches), masks], dim=1)
-        tokens = gather_patches(tokens, shuffle.argsort(dim=1))
-        return self._transform(tokens + self.pos_embed[:, 1:])
-
-    def _transform(self, x: torch.Tensor) -> torch.Tensor:
-        if self.cls_token is not None:
-            cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(x), -1, -1)
-            x = torch.cat([cls, x], dim=1)
-        for block in self.blocks:
-            x = block(x)
-        return self.norm(x)
-
-    def decode(self, tokens: torch.Tensor, shuffle: torch.Tensor) -> torch.Tensor:
-        """Predictions (n, L, W) in image order from encoder output (n, C + K, D).
-
-        With mask tokens in the encoder its output holds all patches, in order.
-        """
-        x = self.decoder_embed(tokens)
-        lead, patches = x[:, : self.leading], x[:, self.leading :]
-        if self.encoder_mask_token is None:
-            masks = self.mask_token.expand(len(x), shuffle.shape[1] - patches.shape[1], -1)
-            patches = torch.cat([patches, masks], dim=1)
-            patches = gather_patches(patches, shuffle.argsort(dim=1))
-        x = torch.cat([lead, patches], dim=1) + self.decoder_pos_embed[:, 1 - self.leading :]
-        for block in self.decoder_blocks:
-            x = block(x)
-        return self.decoder_pred(self.decoder_norm(x)[:, self.leading :])
-
     def forward(
         self,
         images: torch.Tensor,
         shuffle: torch.Tensor,
         keep: int,
         tokens: torch.Tensor | None = None,
-    ) -> Reconstruction:
-        """Loss over the removed patches, or all of them (paper, section 3).
+    ) -> torch.Tensor:
+        """Mean error over the removed patches, or over all of them (paper, section 3): a scalar.
 
         Args:
             images: (n, c, h, w), normalised.
             shuffle: (n, L) permutation of the patches, the kept ones first (masking.py).
-            keep: how many patches stay visible, 1 to L - 1.
+            keep: number of patches that stay visible, 1 to L - 1.
             tokens: (n, L) int64, the target where that is a tokeniser's.
         """
+        # the patches whose error counts stand last in `shuffle`: only these are predicted
+        counted = shuffle if self.loss_on == "all" else shuffle[:, keep:]
         patches = patchify(images, self.patch_size)
-        seen = shuffle[:, :keep]
-        kept = gather_patches(patches, seen)
-        if self.encoder_mask_token is None:
-            encoded = self.encode(kept, seen)
+        encoded = self.encode(patches, shuffle, keep)
+        predictions = self.decode(encoded, shuffle, counted.shape[1])
+
+        # the error is float32 under autocast, too
+        with torch.autocast(images.device.type, enabled=False):
+            if tokens is None:
+                target = self.target.of(gather_patches(patches, counted))
+            else:
+                target = tokens.gather(1, counted)
+            return self.target.error(predictions.float(), target).mean()
+
+    def reconstruct(self, images: torch.Tensor, shuffle: torch.Tensor, keep: int) -> Reconstruction:
+        """Predict every patch, the visible ones too. Arguments as in `forward`."""
+        encoded = self.encode(patchify(images, self.patch_size), shuffle, keep)
+        predictions = self.decode(encoded, shuffle, shuffle.shape[1])
+        in_image_order = gather_patches(predictions, shuffle.argsort(dim=1))
+        return Reconstruction(in_image_order, removed_mask(shuffle, keep))
+
+    def encode(
+        self, patches: torch.Tensor, shuffle: torch.Tensor | None = None, keep: int | None = None
+    ) -> torch.Tensor:
+        """Encoder output after its last norm, class token first: (n, C + K, D).
+
+        Without `shuffle` the encoder sees all patches (n, L, P), in image order. With it, it sees
+        the first `keep` of the permutation, in that order; an encoder that takes mask tokens sees
+        these behind them, in place of the removed patches: (n, C + L, D).
+        """
+        positions = self.pos_embed[0, 1:]
+        if shuffle is None:
+            x = self.patch_embed(patches) + positions
         else:
-            encoded = self._encode_with_masks(kept, shuffle)
-        predictions = self.decode(encoded, shuffle)
-        mask = removed_mask(shuffle, keep)
-        target = self.target.of(patches) if tokens is None else tokens
-        error = self.target.error(predictions, target)
-        loss = error.mean() if self.loss_on == "all" else (error * mask).sum() / mask.sum()
-        return Reconstruction(loss, predictions, mask)
+            seen, removed = shuffle[:, :keep], shuffle[:, keep:]
+            x = self.patch_embed(gather_patches(patches, seen)) + positions[seen]
+            if self.encoder_mask_token is not None:
+                x = torch.cat([x, self.encoder_mask_token + positions[removed]], dim=1)
+        if self.cls_token is not None:
+            cls = self.cls_token + self.pos_embed[:, :1]
+            x = torch.cat([cls.expand(len(x), -1, -1), x], dim=1)
+        return self.norm(self._run(self.blocks, x))
+
+    def decode(self, encoded: torch.Tensor, shuffle: torch.Tensor, last: int) -> torch.Tensor:
+        """Predictions (n, last, W) for the last so many patches of the permutation.
+
+        Tokens stand in the order of `shuffle`: attention does not depend on it. `encoded` is what
+        `encode` returns; where it holds mask tokens, the decoder adds none.
+        """
+        x = self.decoder_embed(encoded)
+        lead, patches = x[:, : self.leading], x[:, self.leading :]
+        if self.encoder_mask_token is None:
+            missing = shuffle.shape[1] - patches.shape[1]
+            patches = torch.cat([patches, self.mask_token.expand(len(x), missing, -1)], dim=1)
+        lead = lead + self.decoder_pos_embed[:, : self.leading]
+        x = torch.cat([lead, patches + self.decoder_pos_embed[0, 1:][shuffle]], dim=1)
+        x = self._run(self.decoder_blocks, x)[:, -last:]
+        return self.decoder_pred(self.decoder_norm(x))
+
+    def _run(self, blocks: nn.ModuleList, x: torch.Tensor) -> torch.Tensor:
+        for block in blocks:
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                # nothing in a block is random, so no state of a generator needs to be kept
+                x = checkpoint(block, x, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = block(x)
+        return x
 
     def at_grid(self, grid: tuple[int, int]) -> None:
         """Take the encoder to images of another grid of patches: positions are interpolated."""

@@ -44,8 +44,8 @@ def panels(
     mean: tuple[float, ...],
     std: tuple[float, ...],
 ) -> Panels:
-    """Panels of normalised images (n, c, h, w); the other arguments as in the model's forward."""
-    out = model(images, shuffle, keep)
+    """Panels of normalised images (n, c, h, w); other arguments as in `reconstruct` of the model."""
+    out = model.reconstruct(images, shuffle, keep)
     patches = patchify(images, model.patch_size)
     mean, std = (torch.tensor(v, device=images.device).view(1, -1, 1, 1) for v in (mean, std))
 

@@ -70,29 +70,26 @@ class PixelTarget(nn.Module):
 class PCATarget(nn.Module):
     """The first k principal components of a patch, unwhitened: z = (x - mean) W.
 
-    With orthonormal W the summed error is the pixel error inside the subspace; at k = P it is the
-    pixel error.
+    W is orthonormal: at k = P the error is the pixel error.
 
     Args:
         mean: (P,) of training patches.
         components: (P, k), orthonormal columns.
-        mean_over: "components" or "patch": what the summed squared error is divided by, k or P.
     """
 
-    def __init__(self, mean: torch.Tensor, components: torch.Tensor, *, mean_over: str) -> None:
+    def __init__(self, mean: torch.Tensor, components: torch.Tensor) -> None:
         super().__init__()
         self.register_buffer("mean", mean.clone())
         self.register_buffer("components", components.clone())
         self.width = components.shape[1]
-        self.divisor = self.width if mean_over == "components" else len(mean)
 
     def of(self, patches: torch.Tensor) -> torch.Tensor:
         """Coefficients (n, L, k) of patches (n, L, P)."""
         return (patches - self.mean) @ self.components
 
     def error(self, predictions: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Squared error of each patch over `divisor`, (n, L)."""
-        return (predictions - target).square().sum(dim=-1) / self.divisor
+        """Squared error of each patch, the mean over its components, (n, L)."""
+        return (predictions - target).square().mean(dim=-1)
 
     def pixels(self, predictions: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
         """Predicted patches (n, L, P) in normalised image space: W z + mean."""

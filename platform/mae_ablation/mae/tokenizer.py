@@ -62,7 +62,13 @@ class PatchTokenizer(nn.Module):
     """
 
     def __init__(
-        self, *, channels: int, patch_size: int, codes: int, width: int, code_width: int
+        self,
+        *,
+        channels: int,
+        patch_size: int,
+        codes: int,
+        width: int = 64,
+        code_width: int = 16,
     ) -> None:
         super().__init__()
         self.patch_size, self.vocabulary = patch_size, codes

@@ -31,7 +31,7 @@ class Album:
         settings = recipe.pretrain
         self._model, self._data, self._run = model, data, run
         self._keep = recipe.kept_patches
-        wanted = settings.pictures if can_draw(model) else 0
+        wanted = settings.reconstructions if can_draw(model) else 0
         self._epochs = {round(settings.epochs * (i + 1) / wanted) for i in range(wanted)}
         if not wanted:
             return
@@ -45,7 +45,6 @@ class Album:
             model.grid,
             self._keep,
             generator(0, "album/masks"),
-            block_min_share=settings.block_min_share,
         ).to(run.device)
 
     def add(self, epoch: int, step: int) -> None:

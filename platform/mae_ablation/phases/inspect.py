@@ -175,7 +175,7 @@ def _heads(part: str, width: int, known: dict, place: str) -> int:
 def _target(shape: Shape, state: dict, target: str) -> Target:
     values = shape.patch_size**2 * shape.channels
     if "target.components" in state:
-        return PCATarget(state["target.mean"], state["target.components"], mean_over="components")
+        return PCATarget(state["target.mean"], state["target.components"])
     if target == "dvae_token" or shape.prediction_width not in (None, values):
         return TokenTarget(shape.prediction_width)
     return PixelTarget(values, per_patch=target == "pixel_norm")

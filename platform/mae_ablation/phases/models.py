@@ -47,6 +47,7 @@ def build_model(
         loss_on=recipe.pretrain.loss_on,
         encoder_mask_tokens=m.encoder_mask_tokens,
         class_token=m.class_token,
+        gradient_checkpointing=recipe.pretrain.gradient_checkpointing,
     )
     return initialise(model, generator(seed, "init/encoder"), generator(seed, "init/decoder"))
 
@@ -73,8 +74,7 @@ def target_of(
     if target == "pca":
         fitted = load_checkpoint(upstream.final_checkpoint(), "cpu")
         k = recipe.pca_components(data.channels)
-        over = recipe.pretrain.pca_mean_over
-        return PCATarget(fitted["mean"], fitted["components"][:, :k], mean_over=over), None
+        return PCATarget(fitted["mean"], fitted["components"][:, :k]), None
     if target == "dvae_token":
         if recipe.tokenizer.source == "in_domain":
             require_quality(recipe, upstream.result())
@@ -92,8 +92,6 @@ def new_tokenizer(recipe: Recipe, channels: int) -> PatchTokenizer:
         channels=channels,
         patch_size=recipe.model.patch_size,
         codes=t.codes,
-        width=t.width,
-        code_width=t.code_width,
     )
 
 

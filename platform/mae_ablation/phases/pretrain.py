@@ -1,21 +1,18 @@
 """Phase `pretrain`: masked pre-training (paper, section 3 and Table 8)."""
 
-from dataclasses import asdict
 from functools import partial
 
 import torch
+from torch import nn
 
 from mae_ablation.data.augment import View, normalise
 from mae_ablation.data.dataset import load
 from mae_ablation.data.feed import Feed
-from mae_ablation.mae.masked_loss import MaskedLoss
 from mae_ablation.mae.masking import sample_shuffle
-from mae_ablation.mae.transformer import can_fuse
 from mae_ablation.phases.album import Album
 from mae_ablation.phases.ceiling import utilisation
 from mae_ablation.phases.checkpoints import Checkpoints
 from mae_ablation.phases.facts import facts
-from mae_ablation.phases.kernels import Kernels
 from mae_ablation.phases.memory import reset_peak_memory
 from mae_ablation.phases.meter import Meter
 from mae_ablation.phases.models import build_model, target_of
@@ -24,7 +21,7 @@ from mae_ablation.phases.precision import Precision
 from mae_ablation.phases.run import PhaseRun
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.study.batch import images_at_once
-from mae_ablation.study.cost import pretrain_flops, training_flops
+from mae_ablation.study.cost import pretrain_flops
 from mae_ablation.study.recipe import Recipe
 
 
@@ -56,8 +53,6 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
     view = View(
         augmentation=settings.augmentation,
         crop_min_area=settings.crop_min_area,
-        jitter=settings.jitter,
-        jitter_hue=settings.jitter_hue,
     )
     feed = Feed(data.train, view, run.device, workers=recipe.data.workers)
     order_rng, augment_rng, mask_rng = (generator(seed, s) for s in ("order", "augment", "mask"))
@@ -73,17 +68,13 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
         betas=(settings.beta1, settings.beta2),
         fused=True,
     )
-    with precision.forward():
-        fused = can_fuse(model.pos_embed, 1 + recipe.patches)
-    shape = shape_of(recipe, batch_size, len(shares))
-    kernels = Kernels(settings.compile, run.device, shape, fused=fused)
 
     # where an earlier attempt stopped
     meter = Meter(run, settings.epochs, steps)
     checkpoints = Checkpoints(
         run=run,
         meter=meter,
-        parts={"model": model, "optimizer": optimizer, "kernels": kernels, **precision.parts},
+        parts={"model": model, "optimizer": optimizer, **precision.parts},
         replayed={"order": order_rng, "augment": augment_rng},
         generators={"mask": mask_rng},
         every_s=settings.checkpoint_every_s,
@@ -92,24 +83,12 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
     album = Album(recipe, model, data, run)
     model.train()
 
-    # what is run: the loss, compiled or not, by one worker or several
-    masked_loss = MaskedLoss(model, recompute=settings.recompute)
-    forward = pretrain_flops(recipe, data.channels)
-    share_size = batch_size // team.size // len(shares)
-    kernels.compiled = team.alone(
-        lambda: kernels.decided(
-            masked_loss,
-            blank_share(recipe, data.channels, share_size, run.device),
-            precision,
-            steps=(settings.epochs * steps - meter.global_step) * len(shares),
-            flops=training_flops(forward) * share_size,
-        )
-    )
-    trained = team.wrap(kernels.applied(masked_loss))
+    # what is called: the loss, compiled or not, by one worker or several
+    trained = team.wrap(compiled_by_torch(model) if settings.compile else model)
+    flops = pretrain_flops(recipe, data.channels)
 
     def mfu(images_per_s: float) -> float:
-        flops_per_s = training_flops(forward) * images_per_s
-        return utilisation(flops_per_s, run.device, settings.precision, team.size)
+        return utilisation(flops * images_per_s, run.device, settings.precision, team.size)
 
     for epoch in range(meter.epoch, settings.epochs):
         checkpoints.begin_epoch()
@@ -136,7 +115,6 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
                 model.grid,
                 recipe.kept_patches,
                 mask_rng,
-                block_min_share=settings.block_min_share,
             )
 
             # gradients of the batch, share by share: normalised, masked, reconstructed
@@ -184,34 +162,25 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
         "epochs": settings.epochs,
         "seconds": checkpoints.seconds,
         "images_per_s": rate,
-        "flops_per_image": training_flops(forward),
-        "flops_per_s": training_flops(forward) * rate,
+        "flops_per_image": flops,
+        "flops_per_s": flops * rate,
         "mfu": round(mfu(rate), 4),
-        **kernels.facts(),
+        "compiled": settings.compile and was_compiled(),
         **facts(run),
     }
 
 
-def shape_of(recipe: Recipe, batch_size: int, shares: int) -> dict:
-    """All that the speed of a step depends on, but for the device."""
-    settings = recipe.pretrain
-    return {
-        **asdict(recipe.model),
-        "image_size": recipe.data.image_size,
-        "kept_patches": recipe.kept_patches,
-        "target": settings.target,
-        "loss_on": settings.loss_on,
-        "precision": settings.precision,
-        "recompute": settings.recompute,
-        "batch_size": batch_size,
-        "shares": shares,
-    }
+def compiled_by_torch(model: nn.Module) -> nn.Module:
+    """Compile the model's forward and backward pass, which happens in its first step.
+
+    A lane trains one shape after another: what torch compiled for an earlier one is forgotten, else
+    it would count towards its limit on recompilations.
+    """
+    torch.compiler.reset()
+    torch._dynamo.utils.counters.clear()
+    return torch.compile(model, dynamic=False)
 
 
-def blank_share(recipe: Recipe, channels: int, images: int, device: str) -> tuple:
-    """Arguments of the loss that mean nothing, for images without content."""
-    side = recipe.data.image_size
-    pixels = torch.zeros(images, channels, side, side, device=device)
-    shuffle = torch.arange(recipe.patches, device=device).repeat(images, 1)
-    tokens = torch.zeros_like(shuffle) if recipe.pretrain.target == "dvae_token" else None
-    return pixels, shuffle, recipe.kept_patches, tokens
+def was_compiled() -> bool:
+    """Whether torch made a graph since `compiled_by_torch`, and did not run the model as it is."""
+    return torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0

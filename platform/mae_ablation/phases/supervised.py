@@ -30,10 +30,11 @@ from mae_ablation.phases.precision import Precision
 from mae_ablation.phases.run import PhaseRun
 from mae_ablation.phases.team import Team
 from mae_ablation.store.folder import PhaseFolder
-from mae_ablation.study.cost import encoder_flops, training_flops
+from mae_ablation.study.cost import embed_flops, encoder_flops, training_flops
 from mae_ablation.study.evaluations import Finetune
 from mae_ablation.study.recipe import Recipe
 
+FINAL_LR = 1e-6  # where the cosine ends, in the official code
 HEAD_STD = 2e-5  # the official code's; nearly zero, so that training starts from equal scores
 
 
@@ -170,7 +171,6 @@ def supervised(
         augmentation="crop_random",
         crop_min_area=settings.crop_min_area,
         randaugment_magnitude=settings.randaugment_magnitude,
-        randaugment_std=settings.randaugment_std,
         randaugment_fill=data.mean,
         image_size=settings.image_size,
     )
@@ -213,7 +213,9 @@ def supervised(
         return acc1(evaluated, batches, data, team, precision)
 
     patches = recipe.patches_at(settings.image_size)
-    flops = training_flops(encoder_flops(recipe, data.channels, patches))
+    flops = training_flops(
+        encoder_flops(recipe, data.channels, patches), embed_flops(recipe, data.channels, patches)
+    )
 
     name = run.prefix or kind
 
@@ -237,7 +239,7 @@ def supervised(
         for step in range(meter.step, steps):
             position = epoch + step / steps
             schedule = {"warmup": settings.warmup_epochs, "epochs": settings.epochs}
-            set_lr(optimizer, lr_at(position, peak=peak_lr, final=settings.final_lr, **schedule))
+            set_lr(optimizer, lr_at(position, peak=peak_lr, final=FINAL_LR, **schedule))
 
             # gradients of the batch, share by share
             optimizer.zero_grad(set_to_none=True)

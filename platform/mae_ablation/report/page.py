@@ -161,7 +161,9 @@ def columns_explained(plan: Plan, table: pd.DataFrame) -> str:
         "split chooses nothing."
     ]
     if table["flops"].dropna().nunique() > 1:
-        words.append("*flops*: of one pre-training image, over the baseline's, by arithmetic.")
+        words.append(
+            "*flops*: executed for one pre-training image, over the baseline's, by arithmetic."
+        )
     if plan.study.budget == "flops":
         words.append(
             "Levels are compared at equal FLOPs, in whole epochs, each with a schedule of its "

@@ -11,7 +11,7 @@ from mae_ablation.report.choice import UNFINISHED
 from mae_ablation.report.paired import Compared, bootstrap, compared
 from mae_ablation.report.results import HOURS, LOSS, column_of, metrics_of
 from mae_ablation.report.verdict import Evidence, Interval, seeds_to_decide, verdict
-from mae_ablation.study.cost import pretrain_flops
+from mae_ablation.study.cost import nominal_flops, pretrain_flops
 from mae_ablation.study.paper import paper_row, paper_value
 from mae_ablation.study.plan import Plan, Row
 from mae_ablation.study.presets import size_of
@@ -196,7 +196,7 @@ def paper_of(plan: Plan, metric: str, row: Row) -> float | None:
 
 
 def flops(recipe: Recipe, channels: int) -> float:
-    """Of a pre-training image."""
+    """FLOPs of a pre-training image, as executed."""
     return pretrain_flops(recipe, channels)
 
 
@@ -253,7 +253,9 @@ def note(plan: Plan, row: Row, mine: pd.DataFrame, recipes: Sequence[Recipe]) ->
         notes.append(f"same training as {row.same_as}{row.why_same()}")
     printed = paper_row(plan.study.paper, row.factor.field, row.level.value) if row.level else {}
     if "flops_ratio" in printed:
-        notes.append(f"paper: {printed['flops_ratio']:g}x the FLOPs")
+        ours = agreed(ratios(plan, nominal_flops, recipes, [plan.study.baseline]))
+        counted = f", {ours:.2f}x here if counted its way" if ours else ""
+        notes.append(f"paper: {printed['flops_ratio']:g}x the FLOPs{counted}")
     told = {part for text in mine["chosen"].dropna() for part in text.split("; ")}
     if epochs := sorted(part for part in told if part.endswith(" epochs")):  # the rest: `tuned`
         notes.append(f"{', '.join(epochs)}, chosen on validation")

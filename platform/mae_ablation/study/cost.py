@@ -16,13 +16,18 @@ def block_flops(tokens: int, width: int, mlp_ratio: float) -> float:
     return 2 * (linear + attention)
 
 
-def encoder_flops(recipe: Recipe, channels: int, patches: int, masked: int = 0) -> float:
-    """Forward pass of the encoder over `patches` embedded patches, `masked` mask tokens and the
-    class token."""
+def embed_flops(recipe: Recipe, channels: int, patches: int) -> float:
+    """Forward pass of the linear map that embeds `patches` patches."""
     m = recipe.model
-    embed = 2 * patches * m.patch_size**2 * channels * m.encoder_width
-    tokens = patches + masked + m.class_token
-    return embed + m.encoder_depth * block_flops(tokens, m.encoder_width, m.mlp_ratio)
+    return 2 * patches * m.patch_size**2 * channels * m.encoder_width
+
+
+def encoder_flops(recipe: Recipe, channels: int, patches: int) -> float:
+    """Forward pass of the encoder over `patches` patches and the class token."""
+    m = recipe.model
+    tokens = patches + m.class_token
+    blocks = m.encoder_depth * block_flops(tokens, m.encoder_width, m.mlp_ratio)
+    return embed_flops(recipe, channels, patches) + blocks
 
 
 def prediction_width(recipe: Recipe, channels: int) -> int:
@@ -36,17 +41,47 @@ def prediction_width(recipe: Recipe, channels: int) -> int:
 
 
 def pretrain_flops(recipe: Recipe, channels: int) -> float:
-    """Forward pass of one pre-training image: encoder on the kept patches (and mask tokens, where
-    it sees them), decoder on all. A tokeniser's own cost is not in it."""
+    """Forward and backward pass of one pre-training image, as they are executed.
+
+    Removed patches are not embedded, and only patches whose error counts are predicted. What a
+    tokeniser costs is not in it.
+    """
+    removed = recipe.patches - recipe.kept_patches
+    counted = recipe.patches if recipe.pretrain.loss_on == "all" else removed
+    forward = _forward_flops(recipe, channels, recipe.kept_patches, counted)
+    embed = embed_flops(recipe, channels, recipe.kept_patches)
+    target = 0  # coefficients are one more matrix product, without a gradient
+    if recipe.pretrain.target == "pca":
+        values = recipe.model.patch_size**2 * channels
+        target = 2 * counted * values * recipe.pca_components(channels)
+    return training_flops(forward, embed) + target
+
+
+def nominal_flops(recipe: Recipe, channels: int) -> float:
+    """Forward pass of one pre-training image as the paper's Table 1c counts it: every patch is
+    embedded and predicted, whether it is needed or not."""
+    return _forward_flops(recipe, channels, recipe.patches, recipe.patches)
+
+
+def _forward_flops(recipe: Recipe, channels: int, embedded: int, predicted: int) -> float:
+    """Forward pass: `embedded` patches, encoder on what it sees, decoder on all tokens,
+    `predicted` patches."""
     m = recipe.model
-    masked = (recipe.patches - recipe.kept_patches) if m.encoder_mask_tokens else 0
-    seen = recipe.kept_patches + masked + m.class_token
+    seen, tokens = _tokens(recipe)
+    embed = embed_flops(recipe, channels, embedded)
+    encoder = m.encoder_depth * block_flops(seen, m.encoder_width, m.mlp_ratio)
     handover = 2 * seen * m.encoder_width * m.decoder_width
-    tokens = recipe.patches + m.class_token
     decoder = m.decoder_depth * block_flops(tokens, m.decoder_width, m.mlp_ratio)
-    predict = 2 * recipe.patches * m.decoder_width * prediction_width(recipe, channels)
-    encoder = encoder_flops(recipe, channels, recipe.kept_patches, masked)
-    return encoder + handover + decoder + predict
+    predict = 2 * predicted * m.decoder_width * prediction_width(recipe, channels)
+    return embed + encoder + handover + decoder + predict
+
+
+def _tokens(recipe: Recipe) -> tuple[int, int]:
+    """Tokens that the encoder and the decoder see in pre-training, the class token included."""
+    tokens = recipe.patches + recipe.model.class_token
+    if recipe.model.encoder_mask_tokens:
+        return tokens, tokens
+    return recipe.kept_patches + recipe.model.class_token, tokens
 
 
 def activation_bytes(recipe: Recipe) -> float:
@@ -56,10 +91,8 @@ def activation_bytes(recipe: Recipe) -> float:
     attention's output, the MLP's hidden layer before and after its non-linearity; and the scores.
     """
     m = recipe.model
-    masked = (recipe.patches - recipe.kept_patches) if m.encoder_mask_tokens else 0
-    seen = recipe.kept_patches + masked + m.class_token
+    seen, tokens = _tokens(recipe)
     encoder = m.encoder_depth * block_floats(seen, m.encoder_width, m.encoder_heads, m.mlp_ratio)
-    tokens = recipe.patches + m.class_token
     decoder = m.decoder_depth * block_floats(tokens, m.decoder_width, m.decoder_heads, m.mlp_ratio)
     return 4 * (encoder + decoder)
 
@@ -69,15 +102,18 @@ def block_floats(tokens: int, width: int, heads: int, mlp_ratio: float) -> float
     return tokens * width * (12 + 2 * mlp_ratio) + heads * tokens**2
 
 
-def training_flops(forward_flops: float) -> float:
-    """Forward and backward pass."""
-    return forward_flops * (1 + BACKWARD)
+def training_flops(forward: float, first: float) -> float:
+    """Forward and backward pass of layers, `first` of whose forward FLOPs are the first layer's: no
+    gradient of its input is needed."""
+    return (1 + BACKWARD) * forward - first
 
 
 def parameters(recipe: Recipe, channels: int) -> int:
-    """Trainable parameters of encoder and decoder."""
+    """Parameters of encoder and decoder that are trained."""
     m = recipe.model
-    decoder = stack_parameters(m.decoder_width, m.decoder_depth, m.mlp_ratio) + m.decoder_width
+    decoder = stack_parameters(m.decoder_width, m.decoder_depth, m.mlp_ratio)
+    if not m.encoder_mask_tokens:
+        decoder += m.decoder_width  # the decoder's own mask token
     between = (m.encoder_width + 1) * m.decoder_width
     prediction = (m.decoder_width + 1) * prediction_width(recipe, channels)
     return encoder_parameters(recipe, channels) + between + decoder + prediction

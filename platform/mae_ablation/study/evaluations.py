@@ -13,9 +13,10 @@ Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 """of forward passes (phases/precision.py)"""
 
 
-def later(absent_means: object) -> object:
-    """A field that came later: with this value, which is its default, it is not hashed."""
-    return field(default=absent_means, metadata={"absent_means": absent_means})
+def added_later(default: object) -> object:
+    """Field added after results existed. Left out of the hash while it has its default, so old
+    results stay valid."""
+    return field(default=default, metadata={"added_later": default})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,9 +37,9 @@ class LinearProbe:
     momentum: float = 0.9
     crop_min_area: float = 0.08
     """paper protocol: smallest share of the image's area in a training crop"""
-    image_size: int | None = later(None)
+    image_size: int | None = None
     """side in pixels if it differs from pre-training's; positions are interpolated"""
-    precision: Precision = later("float32")
+    precision: Precision = "float32"
     """in which images are encoded; the classifier is trained in float32"""
     checkpoint_every_s: float = field(default=30.0, metadata=RUNTIME)
     """seconds between checkpoints, taken after the next step; 0: after every one"""
@@ -79,8 +80,6 @@ class Finetune:
     batch_size: int = 1024
     base_lr: float = 1e-3
     """learning rate per 256 images: lr = base_lr x batch_size / 256"""
-    final_lr: float = 1e-6
-    """where the cosine ends"""
     weight_decay: float = 0.05
     beta1: float = 0.9
     beta2: float = 0.999
@@ -93,7 +92,6 @@ class Finetune:
     label_smoothing: float = 0.1
     randaugment_magnitude: int = 9
     """0: no RandAugment"""
-    randaugment_std: float = 0.5
     random_erasing: float = 0.0
     """probability"""
     crop_min_area: float = 0.08
@@ -104,7 +102,7 @@ class Finetune:
     """mean: of the patch tokens, through a new norm; cls: class token, pre-trained norm"""
     image_size: int | None = None
     """side in pixels if it differs from pre-training's; positions are interpolated"""
-    precision: Precision = later("float32")
+    precision: Precision = "float32"
     """of forward passes; what is summed up over steps stays float32"""
     checkpoint_every_s: float = field(default=30.0, metadata=RUNTIME)
     """seconds between checkpoints, taken after the next step; 0: after every one"""
@@ -116,8 +114,8 @@ class Finetune:
 
 def check_supervised(section: Finetune) -> None:
     at_least(section, 1, "epochs", "batch_size", "image_size")
-    at_least(section, 0, "warmup_epochs", "weight_decay", "checkpoint_every_s", "final_lr")
-    at_least(section, 0, "mixup", "cutmix", "randaugment_std")
+    at_least(section, 0, "warmup_epochs", "weight_decay", "checkpoint_every_s")
+    at_least(section, 0, "mixup", "cutmix")
     check(
         section.batch_size % 2 == 0 or not (section.mixup or section.cutmix),
         f"batch_size {section.batch_size} is odd: mixup and cutmix pair the images of a batch",

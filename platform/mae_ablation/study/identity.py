@@ -5,8 +5,8 @@ the seed, the data's fingerprint, the identity of the phase upstream and the pha
 recipes that mean the same training have the same document: ratios that keep the same number of
 patches are one, and settings that a choice leaves unused are left out.
 
-A field added to a recipe later carries `metadata={"absent_means": VALUE}`, the value under which
-older results stay valid: with that value the field does not enter the document.
+A field added to a recipe once results exist is declared with `added_later(DEFAULT)`: while it has
+its default it does not enter the document, so that older results stay valid.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ def hashed_fields(cls: type) -> tuple[tuple[str, Any, bool], ...]:
     """Of each field that enters a document: name, the value that is left out, whether a float."""
     hints = get_type_hints(cls)
     return tuple(
-        (field.name, field.metadata.get("absent_means", ...), hints[field.name] is float)
+        (field.name, field.metadata.get("added_later", ...), hints[field.name] is float)
         for field in fields(cls)
         if not field.metadata.get("runtime")
     )
@@ -105,15 +105,11 @@ def pretrain_document(
     del pretrain["mask_ratio"]
     used = {
         "crop_min_area": recipe.pretrain.augmentation in ("crop_random", "crop_jitter"),
-        "jitter": recipe.pretrain.augmentation == "crop_jitter",
-        "jitter_hue": recipe.pretrain.augmentation == "crop_jitter",
-        "block_min_share": recipe.pretrain.mask_sampling == "block",
         "pca_components": recipe.pretrain.target == "pca",
-        "pca_mean_over": recipe.pretrain.target == "pca",
     }
     for name, in_use in used.items():
         if not in_use:
-            pretrain.pop(name, None)
+            del pretrain[name]
     document = {
         "phase": "pretrain",
         "version": VERSIONS["pretrain"],
@@ -155,8 +151,7 @@ def evaluation_section(kind: str, recipe: Recipe, source: str) -> dict[str, Any]
     if kind == "linear_probe" and recipe.linear_probe.protocol == "cached":
         del out["crop_min_area"]
     if kind == "linear_probe" and source == "pixels":
-        del out["pooling"]
-        out.pop("precision", None)
+        del out["pooling"], out["precision"]
     if kind == "knn":
         features = evaluation_section("linear_probe", recipe, source)
         out |= {
@@ -166,6 +161,4 @@ def evaluation_section(kind: str, recipe: Recipe, source: str) -> dict[str, Any]
         out.pop("image_size", None)  # said or not, it is the same size
     if kind == "partial":
         del out["epochs_tried"]
-    if out.get("randaugment_magnitude") == 0:
-        del out["randaugment_std"]
     return out

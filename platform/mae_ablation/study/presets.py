@@ -21,7 +21,6 @@ _TABLE_9 = {
     "cutmix": 1.0,
     "label_smoothing": 0.1,
     "randaugment_magnitude": 9,
-    "randaugment_std": 0.5,
     "random_erasing": 0.0,
 }
 _TABLE_11 = {

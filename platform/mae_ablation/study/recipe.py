@@ -16,7 +16,6 @@ from mae_ablation.study.evaluations import (
     Partial,
     Precision,
     Scratch,
-    later,
 )
 
 
@@ -42,7 +41,7 @@ class Data:
     """class-balanced part of the training split that is used; null: all of it"""
     validation_images: int = 1000
     """class-balanced, held out of every training; whatever is selected is selected on it"""
-    reading: Literal["cache", "stream"] = later("cache")
+    reading: Literal["cache", "stream"] = "cache"
     """cache: decoded once to image_size and kept in memory, crops are taken from that; stream:
     decoded from the files in every epoch, crops are taken from the full image"""
     folder: str | None = field(default=None, metadata=RUNTIME)
@@ -69,9 +68,9 @@ class Model:
     decoder_depth: int = 8
     decoder_heads: int = 16
     mlp_ratio: float = 4.0
-    encoder_mask_tokens: bool = later(False)
+    encoder_mask_tokens: bool = False
     """the encoder sees a learned token for every removed patch (paper Table 1c)"""
-    class_token: bool = later(True)
+    class_token: bool = True
     """false: no class token, features are the mean of the patch tokens"""
 
     def __post_init__(self) -> None:
@@ -108,52 +107,41 @@ class Pretrain:
     beta2: float = 0.95
     mask_ratio: float = 0.75
     """share of the patches removed; kept = int(patches x (1 - mask_ratio))"""
-    mask_sampling: Literal["random", "block", "grid"] = later("random")
+    mask_sampling: Literal["random", "block", "grid"] = "random"
     """block: BEiT's block-wise rule; grid: one patch of every 2 x 2 is kept (paper Table 1f)"""
-    block_min_share: float = later(16 / 196)
-    """block sampling: smallest block, as a share of the patches (BEiT: 16 of 196)"""
     target: Literal["pixel", "pixel_norm", "pca", "dvae_token"] = "pixel"
     """raw pixels, pixels normalised per patch, PCA coefficients of patches, or the tokens of
     the recipe's tokenizer (paper Table 1d)"""
-    pca_components: int | None = later(None)
+    pca_components: int | None = None
     """null: an eighth of the patch's values, as in the paper (96 of 768)"""
-    pca_mean_over: Literal["components", "patch"] = later("components")
-    """the squared error is summed and divided by the components, or by the patch's values"""
-    loss_on: Literal["masked", "all"] = later("masked")
+    loss_on: Literal["masked", "all"] = "masked"
     """patches whose error counts"""
     augmentation: Literal["none", "crop_fixed", "crop_random", "crop_jitter"] = "crop_random"
     """none: no random crop, no flip; the others flip at random (paper Table 1e)"""
     crop_min_area: float = 0.2
     """crop_random, crop_jitter: smallest share of the image's area"""
-    jitter: float = later(0.4)
-    """crop_jitter: brightness, contrast and saturation times a factor in 1 +- this"""
-    jitter_hue: float = later(0.1)
-    """crop_jitter: hue shifted by up to this share of the circle"""
-    precision: Precision = later("float32")
+    precision: Precision = "float32"
     """of forward passes; what is summed up over steps stays float32"""
     checkpoint_every_s: float = field(default=30.0, metadata=RUNTIME)
     """seconds between checkpoints, taken after the next step; 0: after every one"""
-    compile: Literal["auto", "always", "never"] = field(default="auto", metadata=RUNTIME)
-    """whether steps are compiled; auto: where it was measured to pay (phases/kernels.py)"""
-    recompute: bool = field(default=False, metadata=RUNTIME)
-    """blocks are computed again in the backward pass: a third more work, a fraction of the memory
-    (activation checkpointing)"""
-    pictures: int = field(default=8, metadata=RUNTIME)
-    """reconstructions of fixed test images drawn along the training; 0: none"""
+    compile: bool = field(default=False, metadata=RUNTIME)
+    """steps are compiled by torch, which takes a minute or two of the first one"""
+    gradient_checkpointing: bool = field(default=False, metadata=RUNTIME)
+    """blocks are run again in the backward pass: a third more work, a fraction of the memory"""
+    reconstructions: int = field(default=8, metadata=RUNTIME)
+    """pictures of fixed test images drawn along the training; 0: none"""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "epochs", "batch_size", "pca_components")
-        at_least(self, 0, "warmup_epochs", "weight_decay", "checkpoint_every_s", "pictures")
-        above(self, 0, "base_lr", "crop_min_area", "block_min_share")
+        at_least(self, 0, "warmup_epochs", "weight_decay", "checkpoint_every_s", "reconstructions")
+        above(self, 0, "base_lr", "crop_min_area")
         check(
             0 < self.mask_ratio < 1,
             f"mask_ratio is {self.mask_ratio}, must lie between 0 and 1 (both excluded)",
             "mask_ratio",
         )
         warms_up(self)
-        shares(self, "beta1", "beta2", "jitter")
-        between(self, 0, 0.5, "jitter_hue")
-        between(self, 0, 1, "block_min_share")
+        shares(self, "beta1", "beta2")
         check(self.crop_min_area <= 1, "crop_min_area must be at most 1", "crop_min_area")
 
 
@@ -172,8 +160,6 @@ class Tokenizer:
     sha256: str | None = None
     """dalle: hash of the file"""
     codes: int = 512
-    width: int = 64
-    code_width: int = 16
     epochs: int = 10
     batch_size: int = 256
     lr: float = 1e-3
@@ -183,7 +169,7 @@ class Tokenizer:
     """gate: share of the pixels' variance that the codes explain, on validation images"""
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "codes", "width", "code_width", "epochs", "batch_size", "min_perplexity")
+        at_least(self, 1, "codes", "epochs", "batch_size", "min_perplexity")
         above(self, 0, "lr")
         between(self, 0, 1, "min_explained")
         if self.source == "dalle":

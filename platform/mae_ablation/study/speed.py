@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
-from mae_ablation.study.cost import encoder_flops, pretrain_flops, training_flops
+from mae_ablation.study.cost import embed_flops, encoder_flops, pretrain_flops, training_flops
 from mae_ablation.study.trial import DataFacts, Phase, training_images
 
 TRAININGS = ("pretrain", "finetune", "partial", "scratch")
@@ -40,13 +40,14 @@ def work_of(phase: Phase, source: str, data: DataFacts) -> Work:
     recipe, kind = phase.recipe, phase.kind
     images = training_images(recipe, data)
     if kind == "pretrain":
-        flops = training_flops(pretrain_flops(recipe, data.channels))
+        flops = pretrain_flops(recipe, data.channels)
         return Work(kind=kind, images=recipe.pretrain.epochs * images, flops=flops)
     section = getattr(recipe, kind, None)
     patches = recipe.patches_at(getattr(section, "image_size", None))
     encode = encoder_flops(recipe, data.channels, patches)
     if kind in TRAININGS:
-        return Work(kind=kind, images=section.epochs * images, flops=training_flops(encode))
+        flops = training_flops(encode, embed_flops(recipe, data.channels, patches))
+        return Work(kind=kind, images=section.epochs * images, flops=flops)
     if kind in PREPARATIONS:
         return Work(kind=kind, images=images, flops=0.0)
     encode = 0.0 if source == "pixels" else encode

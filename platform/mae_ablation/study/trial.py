@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from mae_ablation.store.folder import PhaseFolder, Store
-from mae_ablation.study.cost import pretrain_flops, training_flops
+from mae_ablation.study.cost import pretrain_flops
 from mae_ablation.study.identity import (
     evaluation_document,
     identity,
@@ -134,7 +134,7 @@ def make_trial(
         phases.append(pretrain_phase(recipe, seed, facts, needs, timed))
         upstream = phases[0].identity
         images = recipe.pretrain.epochs * training_images(recipe, facts)
-        flops = images * training_flops(pretrain_flops(recipe, facts.channels))
+        flops = images * pretrain_flops(recipe, facts.channels)
     for column in evaluations(study, source):
         phases += evaluation_phases(column, recipe, seed, facts, source, upstream)
     return Trial(
