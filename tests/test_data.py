@@ -1,5 +1,6 @@
 """The bundled images and the augmentation of whole batches."""
 
+import functools
 import random
 import warnings
 
@@ -10,6 +11,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
 from mae_ablation.data import fashion_mnist
+from mae_ablation.data import feed as feed_module
 from mae_ablation.data.augment import (
     TABLE_SIDE,
     View,
@@ -161,19 +163,19 @@ def theirs_jittered(image, jitter, i):
 def test_jitter_agrees_with_torchvision(channels):
     images = torch.rand(96, channels, 12, 10)
     images[:8] = (images[:8] * 3).round() / 3  # ties of two or three channels, black and white
-    jitter = random_jitter(96, 0.4, 0.5, generator(0, "augment"))
+    jitter = random_jitter(96, generator(0, "augment"), hue=0.5)
     ours = apply_jitter(images, jitter)
     for i in range(96):
         assert torch.allclose(ours[i], theirs_jittered(images[i], jitter, i), atol=1e-5), i
 
 
 def test_jitter_is_drawn_within_its_bounds_in_any_order():
-    jitter = random_jitter(4000, 0.4, 0.1, generator(1, "augment"))
+    jitter = random_jitter(4000, generator(1, "augment"))
     for factor in jitter[:3]:
         assert 0.6 <= factor.min() < 0.61 and 1.39 < factor.max() <= 1.4
     assert -0.1 <= jitter.hue.min() < -0.099 and 0.099 < jitter.hue.max() <= 0.1
     assert len({tuple(order) for order in jitter.order.tolist()}) == 24
-    same = random_jitter(5, 0.0, 0.0, generator(1, "augment"))
+    same = random_jitter(5, generator(1, "augment"), strength=0.0, hue=0.0)
     images = torch.rand(5, 3, 6, 6)
     assert torch.allclose(apply_jitter(images, same), images, atol=1e-6)
 
@@ -205,9 +207,12 @@ def test_a_feed_from_memory_draws_batch_by_batch(split, augmentation):
     assert torch.equal(pixels, torch.cat(expected)) and torch.equal(state, rng.get_state())
 
 
-def test_a_feed_jitters_what_a_random_crop_left(split):
+def test_a_feed_jitters_what_a_random_crop_left(split, monkeypatch):
     split = Split(images=split.images.expand(-1, 3, -1, -1), labels=split.labels)
-    pixels, _ = drawn(split, augmentation="crop_jitter", jitter=0.0, jitter_hue=0.0)
+    with monkeypatch.context() as patch:
+        none = functools.partial(random_jitter, strength=0.0, hue=0.0)
+        patch.setattr(feed_module, "random_jitter", none)
+        pixels, _ = drawn(split, augmentation="crop_jitter")
     assert pixels.shape == (20, 3, 16, 16)
     assert torch.allclose(pixels[:7], drawn(split, augmentation="crop_random")[0][:7], atol=1e-6)
     stronger, _ = drawn(split, augmentation="crop_jitter")

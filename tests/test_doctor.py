@@ -57,10 +57,6 @@ def test_generations_of_a_processor_that_bear_one_name_are_told_apart(tmp_path):
     (tmp_path / "cpuinfo").write_text(
         "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: A CPU\n\nprocessor\t: 1\n"
     )
-    assert machine.instructions(tmp_path / "cpuinfo") == ""
-    with (tmp_path / "cpuinfo").open("a") as file:
-        file.write("flags\t\t: sse avx2\n")
-    assert machine.instructions(tmp_path / "cpuinfo") == "sse avx2"
     number = f"{os.cpu_count()} cores"
     said = machine.processor(tmp_path / "cpuinfo")
     assert said == f"A CPU (family 25, model 17), {number}"

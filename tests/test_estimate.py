@@ -157,11 +157,6 @@ def test_a_run_says_how_much_of_the_machine_it_used():
         "products\n"
     )
     assert utilisation([{"flops_per_s": 1.0}]) == "", "an older version's result"
-    tested = {**results[0], "measured": {"plain_s": 1.0, "bfloat16_s": 0.6}}
-    assert utilisation([tested]).splitlines()[1] == (
-        "a step would take 60% of its time with -s pretrain.precision=bfloat16, which is another "
-        "training"
-    )
 
 
 def test_a_cluster_s_estimate_does_not_know_this_machine():

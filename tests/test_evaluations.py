@@ -358,7 +358,7 @@ def test_a_probe_at_another_resolution(toy, tmp_path):
 
 
 def test_reconstructions_are_drawn_along_the_training(toy, folder):
-    recipe = change(toy, "pretrain", epochs=4, pictures=2)
+    recipe = change(toy, "pretrain", epochs=4, reconstructions=2)
     pretrain(recipe, 0, PhaseRun(folder=folder))
     assert folder.pictures() == [8, 16]
     with Image.open(io.BytesIO(folder.picture(16))) as picture:

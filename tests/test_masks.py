@@ -14,7 +14,6 @@ from mae_ablation.mae.masking import (
 )
 
 MANY = 10_000
-MIN_SHARE = 16 / 196
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -87,7 +86,7 @@ def test_blocks_hang_together(grid, keep):
 
 @pytest.mark.parametrize("left_over", [147, 30, 5])
 def test_a_block_has_the_area_and_the_aspect_it_should(left_over):
-    blocks = draw_blocks(torch.full((2000,), left_over), (14, 14), seeded(), MIN_SHARE)
+    blocks = draw_blocks(torch.full((2000,), left_over), (14, 14), seeded())
     h, w = blocks.height.double(), blocks.width.double()
     assert ((h - 0.5) <= MAX_ASPECT * (w + 0.5)).all()  # half a patch: sides are rounded
     assert ((w - 0.5) <= MAX_ASPECT * (h + 0.5)).all()
@@ -97,7 +96,7 @@ def test_a_block_has_the_area_and_the_aspect_it_should(left_over):
 
 
 def test_a_block_stands_anywhere_it_fits_the_last_row_included():
-    blocks = draw_blocks(torch.full((2000,), 12), (6, 6), seeded(), MIN_SHARE)
+    blocks = draw_blocks(torch.full((2000,), 12), (6, 6), seeded())
     fits = (blocks.height <= 6) & (blocks.width <= 6)
     bottom, right = blocks.top + blocks.height, blocks.left + blocks.width
     assert bottom[fits].max() == right[fits].max() == 6
@@ -108,7 +107,7 @@ def test_a_block_stands_anywhere_it_fits_the_last_row_included():
 
 def test_what_blocks_leave_is_filled_with_random_patches(monkeypatch):
     monkeypatch.setattr(masking, "MAX_ROUNDS", 1)
-    removed = block_masks(200, (14, 14), 49, seeded(), MIN_SHARE)
+    removed = block_masks(200, (14, 14), 49, seeded())
     assert (removed.flatten(1).sum(dim=1) == 147).all()
 
 

@@ -100,7 +100,7 @@ def test_two_checkpoints_are_kept_and_load_without_executing_anything(toy, folde
     pretrain(toy, 0, PhaseRun(folder=folder))
     assert [checkpoint.step for checkpoint in folder.checkpoints()] == [12, 11]
     state = load_checkpoint(folder.final_checkpoint(), "cpu")  # weights_only
-    parts = {"model", "optimizer", "kernels", "generators"}
+    parts = {"model", "optimizer", "generators"}
     assert set(state) == parts | {"epoch", "step", "seconds", "in_epoch"}
     assert set(state["generators"]) == {"order", "augment", "mask"}
 

@@ -35,7 +35,9 @@ def quick(toy):
     for section in ("pretrain", "linear_probe", "finetune", "partial", "scratch"):
         tried = {"epochs_tried": (2,)} if section == "partial" else {}
         toy = change(toy, section, **rarely, **tried)
-    toy = change(toy, "pretrain", augmentation="crop_jitter", mask_sampling="block", pictures=2)
+    toy = change(
+        toy, "pretrain", augmentation="crop_jitter", mask_sampling="block", reconstructions=2
+    )
     toy = change(toy, "finetune", random_erasing=0.5)
     toy = change(toy, "scratch", ema=0.9)
     gates = {"min_perplexity": 1, "min_explained": 0}
@@ -143,7 +145,7 @@ def test_files_of_steps_already_done_are_not_decoded_again(quick, tmp_path, kind
     place = {"name": "image_folder", "folder": str(tmp_path / "set"), "workers": 0}
     sizes = {"train_images": None, "validation_images": 8, "reading": "stream"}
     recipe = change(change(quick, "data", **place, **sizes), kind, batch_size=10)
-    recipe = change(recipe, "pretrain", pictures=0)
+    recipe = change(recipe, "pretrain", reconstructions=0)
     whole, folder = a_folder(tmp_path, "whole"), a_folder(tmp_path, "stopped")
     TRAININGS[kind](recipe, PhaseRun(folder=whole))
     with pytest.raises(Stopped):
@@ -207,7 +209,7 @@ def test_saving_takes_at_most_a_twentieth_of_the_time(quick, tmp_path, monkeypat
         return False
 
     monkeypatch.setattr(type(folder), "save_checkpoint", save)
-    recipe = change(quick, "pretrain", epochs=5, checkpoint_every_s=1, pictures=0)
+    recipe = change(quick, "pretrain", epochs=5, checkpoint_every_s=1, reconstructions=0)
     pretrain(recipe, 0, PhaseRun(folder=folder, stop=stop))
     assert saved == [1, 4, 7, 10, 13, 16, 19, 20]
 

@@ -6,6 +6,7 @@ import pytest
 
 from mae_ablation.commands import plan_studies, plan_study
 from mae_ablation.study.errors import UserError
+from mae_ablation.study.evaluations import added_later
 from mae_ablation.study.identity import (
     evaluation_document,
     identity,
@@ -72,7 +73,7 @@ def test_a_field_added_later_leaves_old_identities_valid():
 
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class After(Before):
-        loss_on: str = dataclasses.field(default="masked", metadata={"absent_means": "masked"})
+        loss_on: str = added_later("masked")
 
     Before.__annotations__, After.__annotations__ = {"epochs": int}, {"loss_on": str}
     assert section(After()) == section(Before())

@@ -114,7 +114,7 @@ TOY = Recipe(
 )
 EXACT = {"drop_path": 0.0, "random_erasing": 0.0}
 TOY = change(TOY, "finetune", epochs=2, warmup_epochs=1, batch_size=20, **EXACT)
-TOY = change(TOY, "pretrain", pictures=1)
+TOY = change(TOY, "pretrain", reconstructions=1)
 TOY = change(TOY, "tokenizer", codes=16, epochs=2, batch_size=20, lr=1e-2, min_perplexity=1)
 PAPER = change(TOY, "linear_probe", protocol="paper")
 

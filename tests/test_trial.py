@@ -23,7 +23,7 @@ def trial(toy):
     for section in ("pretrain", "linear_probe"):
         toy = change(toy, section, epochs=1, warmup_epochs=0, checkpoint_every_s=1e9)
     return make_trial(
-        AStudy, change(toy, "pretrain", pictures=0), 0, "pretrain", "a", facts_of(toy)
+        AStudy, change(toy, "pretrain", reconstructions=0), 0, "pretrain", "a", facts_of(toy)
     )
 
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 
 STRENGTH, HUE = 0.4, 0.1
-"""brightness, contrast and saturation change by a factor in 1 +- STRENGTH, the hue turns by up to HUE
-of the circle; the paper does not say how strong its jitter is"""
+"""brightness, contrast and saturation change by a factor in 1 +- STRENGTH, the hue turns by up to
+HUE of the circle; the paper does not say how strong its jitter is"""
 LUMINANCE = (0.2989, 0.587, 0.114)
 """weights of red, green and blue in a grey value, as in torchvision"""
 

@@ -44,7 +44,7 @@ def panels(
     mean: tuple[float, ...],
     std: tuple[float, ...],
 ) -> Panels:
-    """Panels of normalised images (n, c, h, w); other arguments as in `reconstruct` of the model."""
+    """Panels of normalised images (n, c, h, w); other arguments as in the model's method."""
     out = model.reconstruct(images, shuffle, keep)
     patches = patchify(images, model.patch_size)
     mean, std = (torch.tensor(v, device=images.device).view(1, -1, 1, 1) for v in (mean, std))

@@ -1,0 +1,50 @@
+"""Compiled steps train what plain ones do, and a result says whether torch compiled them."""
+
+import functools
+
+import pytest
+import torch
+from test_evaluations import change
+from test_phases import a_folder, losses
+
+from mae_ablation.phases.pretrain import pretrain
+from mae_ablation.phases.run import PhaseRun
+
+
+@pytest.fixture
+def traced(monkeypatch):
+    """Stands in for the compiler proper: torch traces the step, and runs the graph as it is."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+
+
+def train(recipe, place, name):
+    folder = a_folder(place, name)
+    result = pretrain(recipe, 0, PhaseRun(folder=folder))
+    return result["compiled"], [loss for _, loss, _ in losses(folder, "pretrain")]
+
+
+def test_a_compiled_training_has_the_plain_loss_curve(toy, tmp_path, traced):
+    plain = train(toy, tmp_path, "plain")
+    compiled = train(change(toy, "pretrain", compile=True), tmp_path, "compiled")
+    assert (plain[0], compiled[0]) == (False, True)
+    assert compiled[1] == pytest.approx(plain[1], rel=1e-4) and len(compiled[1]) == 3
+
+
+def test_a_step_that_torch_did_not_compile_is_not_said_to_be(toy, tmp_path, traced):
+    with torch.compiler.set_stance("force_eager"):
+        compiled, _ = train(change(toy, "pretrain", compile=True), tmp_path, "eager")
+    assert compiled is False
+
+
+def test_shapes_of_one_lane_are_compiled_one_after_the_other(toy, tmp_path, traced):
+    limit = torch._dynamo.config.recompile_limit
+    for width in range(1, limit + 2):
+        recipe = change(change(toy, "model", decoder_width=8 * width), "pretrain", compile=True)
+        recipe = change(recipe, "pretrain", epochs=1, warmup_epochs=0, reconstructions=0)
+        assert train(recipe, tmp_path, f"width {width}")[0] is True
+
+
+@pytest.mark.slow
+def test_so_it_is_with_the_compiler_proper(toy, tmp_path):
+    compiled, curve = train(change(toy, "pretrain", compile=True), tmp_path, "compiled")
+    assert compiled and curve == pytest.approx(train(toy, tmp_path, "plain")[1], rel=1e-4)
