@@ -124,4 +124,4 @@ def test_the_exit_status_says_whether_something_fails(monkeypatch, capsys, tmp_p
     monkeypatch.chdir(ROOT)
     assert main(["doctor", "--store", str(store)]) == int(broken)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 12 and sum(line.startswith("FAIL") for line in lines) == int(broken)
+    assert len(lines) == 11 and sum(line.startswith("FAIL") for line in lines) == int(broken)

@@ -8,7 +8,7 @@ from mae_ablation.price import cost_lines
 from mae_ablation.study.cost import pretrain_flops
 from mae_ablation.study.design import design_line
 from mae_ablation.study.estimate import Estimate, estimate
-from mae_ablation.study.evaluations import Finetune, Partial
+from mae_ablation.study.evaluations import RANDAUGMENT_DEVIATION, Finetune, Partial
 from mae_ablation.study.plan import Plan, missing, trials_of, unfinished
 from mae_ablation.study.presets import difference, size_of
 from mae_ablation.study.recipe import Recipe
@@ -178,7 +178,7 @@ def supervised_line(s: Finetune) -> str:
     if isinstance(s, Partial):
         tried = ", ".join(map(str, s.epochs_tried))
         length = f"best on validation of {tried} epochs ({s.warmup_epochs:g} warm-up, cosine)"
-    augment = f"RandAugment {s.randaugment_magnitude}"
+    augment = f"RandAugment ({s.randaugment_magnitude}, {RANDAUGMENT_DEVIATION:g})"
     return (
         f"AdamW, {rate(s.base_lr, s.batch_size)}, weight decay {s.weight_decay:g}, betas "
         f"{s.beta1:g} and {s.beta2:g}, layer decay {s.layer_decay:g}, {length}, {augment}, "

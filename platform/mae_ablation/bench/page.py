@@ -102,8 +102,7 @@ def without_bfloat16(rates: dict[str, float]) -> str:
     if rates["bfloat16, 2 threads"] > rates["float32, 2 threads"]:
         return ""
     return (
-        "\nThis CPU has no bfloat16 arithmetic: what the page says of steps in bfloat16 was "
-        "measured on another one, named below."
+        "\nThis CPU has no bfloat16 arithmetic: steps in bfloat16 can only be measured on another."
     )
 
 

@@ -15,12 +15,10 @@ import torch
 from PIL import Image
 from timm.data.auto_augment import rand_augment_transform
 
+from mae_ablation.study.evaluations import RANDAUGMENT_DEVIATION
+
 STRONGEST = 9.9
 """of 10: at 10 timm asks Pillow to keep 0 bits of a pixel, which current versions refuse"""
-
-
-DEVIATION = 0.5
-"""of magnitudes, on their scale of 10: the paper's "9, 0.5" """
 
 
 @lru_cache(maxsize=8)
@@ -33,7 +31,7 @@ def operations(magnitude: int, fill: tuple[float, ...]):
     colour = tuple(round(255 * value) for value in (fill * 3 if len(fill) == 1 else fill))
     settings = {"img_mean": colour, "interpolation": Image.Resampling.BICUBIC}
     settings["magnitude_max"] = STRONGEST
-    return rand_augment_transform(f"rand-m{magnitude}-mstd{DEVIATION}-inc1", settings)
+    return rand_augment_transform(f"rand-m{magnitude}-mstd{RANDAUGMENT_DEVIATION}-inc1", settings)
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from mae_ablation.study.checks import above, at_least, between, check, shares, w
 RUNTIME = {"runtime": True}
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 """of forward passes (phases/precision.py)"""
+RANDAUGMENT_DEVIATION = 0.5
+"""of the magnitudes of single images, on their scale of 10: the paper's "9, 0.5" """
 
 
 def added_later(default: object) -> object:
