@@ -86,7 +86,7 @@ def test_the_report_names_its_data_recipe_epochs_seeds_and_commit(plan, tmp_path
     half = (
         "+0.83 ± 1.26 | [-2.29, +3.96] | 0.370 | 69.9 | -3.6 | inconclusive (about 25 seeds) |  |"
     )
-    assert f"| 0.5 | 18 | 1.42x | 82.00 | 2.65 | 3/3 | {half}" in page
+    assert f"| 0.5 | 18 | 1.40x | 82.00 | 2.65 | 3/3 | {half}" in page
     assert "of 2 differences to the baseline: 1 inconclusive, 1 incomplete." in page
     assert pd.read_csv(files[2])["reason"].dropna().tolist() == ["pretrain: Diverged: loss is nan"]
     assert files[4].stat().st_size > 10_000
@@ -110,7 +110,7 @@ def test_the_same_store_gives_the_same_files(plan, tmp_path):
 def test_nothing_finished_is_a_table_too(write_study, tmp_path):
     plan = plan_study(write_study(STUDY), store=tmp_path / "none")
     page = write_report(plan, tmp_path / "reports")[0].read_text()
-    assert "| 0.5 | 18 | 1.42x | 0/3 | 69.9 | -3.6 | incomplete | 0 of 3 seeds |" in page
+    assert "| 0.5 | 18 | 1.40x | 0/3 | 69.9 | -3.6 | incomplete | 0 of 3 seeds |" in page
 
 
 HOURS = """\
@@ -240,3 +240,14 @@ def test_a_run_ends_well_without_its_report(plan, tmp_path, capsys):
     assert left == 1 and tracker.files == {}
     assert "reports/x: report not written: [Errno 20] Not a directory" in said
     assert "14 of 15 trials finished" in said and "report: " not in said.splitlines()[-1]
+
+
+def test_the_paper_s_flops_ratio_stands_beside_ours_counted_its_way(write_study, tmp_path):
+    study = (
+        "paper: table_1c\nrecipe: toy\nbaseline: {encoder_mask_tokens: false}\nfactors:\n"
+        "  encoder_mask_tokens:\n    with: {encoder_mask_tokens: true}\n"
+        "    without: {encoder_mask_tokens: false}\n"
+    )
+    plan = plan_study(write_study(study), store=tmp_path / "none")
+    page = write_report(plan, tmp_path / "reports")[0].read_text()
+    assert "paper: 3.3x the FLOPs, 2.19x here if counted its way" in page

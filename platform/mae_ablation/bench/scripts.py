@@ -98,7 +98,7 @@ def pretrain(recipe: Recipe, steps: int, workers: int) -> dict:
     clock = Clock(steps)
     for images, _ in endless(loader):
         shuffle = torch.rand(len(images), recipe.patches).argsort(dim=1)
-        loss = model(images, shuffle, recipe.kept_patches).loss
+        loss = model(images, shuffle, recipe.kept_patches)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -230,8 +230,8 @@ def linear_probe(
     # after the last epoch, once
     patches = recipe.patches_at(settings.image_size)
     forward = encoder_flops(recipe, data.channels, patches) if source != "pixels" else 0
-    head = 2 * test.shape[1] * data.classes
-    head_flops = training_flops(head, head)
+    products = 2 * test.shape[1] * data.classes
+    head_flops = training_flops(products, products)
     return {
         "test_acc1": acc1(head, test, data.test.labels),
         "validation_acc1": acc1(head, validation, data.validation.labels),
