@@ -268,7 +268,7 @@ def test_bad_recipes(write_study, tmp_path):
         "pretrain: 3": 'toy.yaml:1: section "pretrain" must hold `key: value` lines',
         "data: {name: fashion}": 'unknown data.name "fashion" (did you mean "fashion_mnist"?)',
         "data: {image_size: 16}\nmodel: {patch_size: 4}": "image_size 16 is below the 28 pixels",
-        "data: {image_size: 32, train_images: 9500}": "1000 for validation and 9500 for training",
+        "data: {image_size: 32, train_images: 59500}": "5000 for validation and 59500 for training",
         "- 1": "toy.yaml:1: expected keys and values",
     }
     for recipe, message in cases.items():
