@@ -63,8 +63,9 @@ def require_fit(recipe: Recipe, place: str) -> None:
     """The recipe against its data set, and against the tokenizer's file if it names one.
 
     Raises:
-        UserError: images larger than asked for, too few of them, a batch or labels above the split, more
-            PCA components than a patch has values, streaming of what has no files, another tokenizer.
+        UserError: images larger than asked for, too few of them, a batch or labels above the split,
+            more PCA components than a patch has values, streaming of what has no files, another
+            tokenizer.
     """
     _check_images(recipe.data, place)
     images = _check_sizes(recipe.data, place)

@@ -30,8 +30,7 @@ class Tried:
 
     penalty: float
     objective: float
-    gradient: float
-    """its largest component where the optimiser stopped"""
+    converged: bool
     validation_acc1: float
     answers: torch.Tensor
     """classes (n,) of the test images"""
@@ -73,7 +72,7 @@ def converged_probe(
         return Tried(
             penalty=penalty,
             objective=solution.objective,
-            gradient=solution.gradient,
+            converged=solution.converged,
             validation_acc1=acc1(predicted[0], data.validation.labels),
             answers=predicted[1],
         )
@@ -97,7 +96,7 @@ def converged_probe(
         "train_loss": best.objective,
         "penalty": best.penalty,
         "penalty_at_edge": at_edge,
-        "gradient": best.gradient,
+        "converged": best.converged,
         "seconds": seconds,
         "images_per_s": len(seen) / seconds,
         "flops_per_image": converged_flops(forward, train.shape[1], data.classes),
