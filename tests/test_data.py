@@ -136,6 +136,16 @@ def test_crops_agree_with_torchvision(min_area, side):
         assert torch.allclose(ours[i], theirs, atol=1e-5)
 
 
+def test_a_box_that_is_drawn_once_is_cut_to_the_image():
+    """More of the large boxes are left than where those that do not fit are drawn again."""
+    for once, mean in ((True, 0.52), (False, 0.43)):
+        rng = generator(0, "augment")
+        boxes = random_resized_boxes(50_000, (375, 500), 0.08, rng, drawn_once=once)
+        area = (boxes.height * boxes.width).double().mean() / (375 * 500)
+        assert area.item() == pytest.approx(mean, abs=0.005)
+        assert (boxes.top + boxes.height <= 375).all() and (boxes.left + boxes.width <= 500).all()
+
+
 def test_random_boxes_follow_the_rule():
     boxes = random_resized_boxes(20_000, 60, 0.2, generator(1, "augment"))
     area = boxes.height * boxes.width / 3600
@@ -163,7 +173,7 @@ def test_fixed_crops_shift_and_mirror(side):
 
 def test_no_augmentation_only_normalises():
     images = torch.randint(0, 256, (3, 1, 8, 8), dtype=torch.uint8)
-    assert boxes_for("none", 3, 8, 0.2, generator(0, "augment")) is None
+    assert boxes_for(View(), 3, 8, generator(0, "augment")) is None
     ours = normalise(cropped(images, None), (0.5,), (0.25,))
     assert torch.allclose(ours, (images / 255 - 0.5) / 0.25)
 
@@ -236,7 +246,7 @@ def test_a_feed_from_memory_draws_batch_by_batch(split, augmentation):
     pixels, state = drawn(split, augmentation=augmentation)
     rng, expected = generator(0, "augment"), []
     for index in torch.randperm(20, generator=generator(0, "order")).split(7):
-        boxes = boxes_for(augmentation, len(index), 16, 0.2, rng)
+        boxes = boxes_for(View(augmentation=augmentation), len(index), 16, rng)
         images = split.images[index].float() / 255
         expected.append(crop_resize_flip(images, boxes).clamp(0, 1))
     assert torch.equal(pixels, torch.cat(expected)) and torch.equal(state, rng.get_state())

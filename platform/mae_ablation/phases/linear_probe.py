@@ -146,6 +146,7 @@ def gradient_probe(
     view = View(
         augmentation="crop_random",
         crop_min_area=settings.crop_min_area,
+        crop_drawn_once=True,
         image_size=settings.image_size,
     )
     feed = Feed(seen, view, run.device, workers=recipe.data.workers)

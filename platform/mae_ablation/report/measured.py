@@ -85,9 +85,16 @@ def where(rows: pd.DataFrame) -> str:
     return f"Measured under different conditions, so speed-ups are left out: {parts}."
 
 
+def randaugment(s: Finetune) -> str:
+    """RandAugment's magnitude, and in what it is not the paper's."""
+    if s.randaugment_magnitude == 0:
+        return "no RandAugment"
+    return f"RandAugment {s.randaugment_magnitude}, cut at 9.9 of 10"
+
+
 def settings(s: Finetune, *, epochs: bool = True) -> str:
     first = f"{counted(s.epochs, 'epoch')}, " if epochs else ""
     return (
         f"{first}layer decay {s.layer_decay:g}, drop path {s.drop_path:g}, mixup {s.mixup:g}, "
-        f"cutmix {s.cutmix:g}, RandAugment {s.randaugment_magnitude}{on_labels(s)}"
+        f"cutmix {s.cutmix:g}, {randaugment(s)}{on_labels(s)}"
     )
