@@ -19,6 +19,7 @@ from mae_ablation.store.predictions import Predictions, pack, predictions_of, un
 from mae_ablation.study.checks import Invalid
 from mae_ablation.study.evaluations import PENALTIES
 from mae_ablation.study.identity import evaluation_document
+from mae_ablation.study.speed import measured, work_of
 
 torch.set_num_threads(1)
 
@@ -172,3 +173,16 @@ def test_a_thousand_classes_take_two_bytes():
     found = unpack(pack(answers, 1000))
     assert found.predicted.dtype == np.uint16 and found.predicted.tolist() == [0, 999]
     assert found.acc1 == 50 and pack(answers, 1000) == pack(answers, 1000)
+
+
+# cost -------------------------------------------------------------------------------------------
+
+
+def test_a_converged_probe_costs_what_a_plan_said_and_speaks_for_the_next(converged, tmp_path):
+    from test_evaluations import facts_of, trial_of
+
+    phase = trial_of(converged, "pretrain", "linear_probe").phases[1]
+    work = work_of(phase, "random", facts_of(converged))
+    result = {"phase": "linear_probe", **probe(converged, a_folder(tmp_path, "x"))}
+    assert work.images == 200 and result["flops_per_image"] == work.flops
+    assert measured(result).flops_per_s == pytest.approx(200 * work.flops / result["seconds"])

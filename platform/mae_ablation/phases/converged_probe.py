@@ -90,6 +90,7 @@ def converged_probe(
     run.tell("linear_probe", 1, 1, best.objective, len(seen), seconds)
     forward = encoder_flops(recipe, data.channels, recipe.patches_at(settings.image_size))
     forward = 0 if source == "pixels" else forward
+    encode_all = forward * (1 + (len(validation) + len(test)) / len(seen))
     return {
         **keep_answers(run, best.answers, data.test.labels, data.classes),
         "validation_acc1": best.validation_acc1,
@@ -99,7 +100,7 @@ def converged_probe(
         "converged": best.converged,
         "seconds": seconds,
         "images_per_s": len(seen) / seconds,
-        "flops_per_image": converged_flops(forward, train.shape[1], data.classes),
+        "flops_per_image": converged_flops(encode_all, train.shape[1], data.classes),
         "encoder_flops_per_image": forward,
         **facts(run),
     }

@@ -11,7 +11,7 @@ from mae_ablation.study.checks import above, at_least, between, check, shares, w
 RUNTIME = {"runtime": True}
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 """of forward passes (phases/precision.py)"""
-PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 """of the converged linear probe, from strong to weak; scikit-learn's C is 1 / (images x penalty)"""
 
 

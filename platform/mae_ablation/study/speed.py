@@ -21,8 +21,10 @@ PREPARATIONS = {"pca": 0.02, "tokenizer": 2.6}
 ENCODED = 4 / 3
 """Images encoded once for every training image: validation and test come on top"""
 HEAD_FLOPS = 85e3  # per image and epoch of a classifier on cached features: measured, laptop recipe
-CONVERGED_PASSES = 400
-"""Forward and backward passes that all penalties of a converged classifier take; measured"""
+CONVERGED_PASSES = 1200
+"""Passes of a converged classifier, at an encoder's speed: all penalties take some 600, and products
+this narrow run half as fast; measured, laptop recipe: 19 s"""
+KNN_FLOPS = 400  # per pair of a training image and one that is classified: measured, laptop recipe
 ASSUMED = {"cpu": 20e9, "gpu": 10e12}
 """FLOP/s of one CPU lane on small models, and of one GPU on a ViT, until something is measured"""
 
@@ -53,21 +55,27 @@ def work_of(phase: Phase, source: str, data: DataFacts) -> Work:
     if kind in PREPARATIONS:
         return Work(kind=kind, images=images, flops=0.0)
     encode = 0.0 if source == "pixels" else encode
+    others = recipe.data.validation_images + data.test_images
+    encode_all = encode * (1 + others / images)
     if kind == "knn":
-        return Work(kind=kind, images=images, flops=probe_flops(encode, 1, False))
+        return Work(kind=kind, images=images, flops=encode_all + others * KNN_FLOPS)
     probe = recipe.linear_probe
     if probe.protocol == "converged":
         pixels = data.channels * (probe.image_size or recipe.data.image_size) ** 2
         width = pixels if source == "pixels" else recipe.model.encoder_width
-        flops = converged_flops(encode, width, data.classes)
+        flops = converged_flops(encode_all, width, data.classes)
         return Work(kind=kind, images=images, flops=flops)
     flops = probe_flops(encode, probe.epochs, probe.protocol == "paper")
     return Work(kind=kind, images=images, flops=flops)
 
 
 def converged_flops(encode: float, width: int, classes: int) -> float:
-    """FLOPs per training image of a classifier brought to convergence on `width` features."""
-    return encode * ENCODED + CONVERGED_PASSES * training_flops(2 * width * classes)
+    """FLOPs per training image of a classifier brought to convergence on `width` features.
+
+    Args:
+        encode: per training image, with what the images it is validated and tested on add.
+    """
+    return encode + CONVERGED_PASSES * training_flops(2 * width * classes)
 
 
 def probe_flops(encode: float, epochs: int, afresh: bool) -> float:
