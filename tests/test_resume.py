@@ -30,7 +30,8 @@ STEPS = 8  # two epochs of four
 
 @pytest.fixture
 def quick(toy):
-    """Two epochs of four steps (a tokeniser: four) in every phase, saved at the end only, or when stopped."""
+    """Two epochs of four steps in every phase, saved at the end only, or when stopped; a tokeniser
+    has four epochs."""
     rarely = {"epochs": 2, "warmup_epochs": 0.5, "batch_size": 50, "checkpoint_every_s": 1e9}
     for section in ("pretrain", "linear_probe", "finetune", "partial", "scratch"):
         tried = {"epochs_tried": (2,)} if section == "partial" else {}

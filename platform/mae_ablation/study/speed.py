@@ -22,8 +22,8 @@ ENCODED = 4 / 3
 """Images encoded once for every training image: validation and test come on top"""
 HEAD_FLOPS = 85e3  # per image and epoch of a classifier on cached features: measured, laptop recipe
 CONVERGED_PASSES = 1200
-"""Passes of a converged classifier, at an encoder's speed: all penalties take some 600, and products
-this narrow run half as fast; measured, laptop recipe: 19 s"""
+"""Passes of a converged classifier, at an encoder's speed: all penalties take some 600, and
+products this narrow run half as fast; measured, laptop recipe: 19 s"""
 KNN_FLOPS = 400  # per pair of a training image and one that is classified: measured, laptop recipe
 ASSUMED = {"cpu": 20e9, "gpu": 10e12}
 """FLOP/s of one CPU lane on small models, and of one GPU on a ViT, until something is measured"""
