@@ -22,21 +22,39 @@ from mae_ablation.data.augment import (
     random_resized_boxes,
     shifted_boxes,
 )
-from mae_ablation.data.dataset import Split, from_arrays, hold_out, install, load, to_arrays
+from mae_ablation.data.dataset import Split, from_arrays, install, load, to_arrays
+from mae_ablation.data.draws import draw_labelled, hold_out
 from mae_ablation.data.feed import Feed, plain
 from mae_ablation.data.jitter import apply_jitter, random_jitter
+from mae_ablation.data.sets import SETS
 from mae_ablation.phases.optim import generator
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.recipe import Data
 
 
-def test_bundled_images_are_class_balanced_and_small():
+def test_all_of_fashion_mnist_is_bundled_with_its_mean_and_deviation():
     arrays = fashion_mnist.read()
-    assert arrays["train_images"].shape == (10_000, 28, 28)
-    assert arrays["test_images"].shape == (2_000, 28, 28)
-    assert np.bincount(arrays["train_labels"]).tolist() == [1000] * 10
-    assert np.bincount(arrays["test_labels"]).tolist() == [200] * 10
-    assert fashion_mnist.FILE.stat().st_size < 8e6
+    assert arrays["train_images"].shape == (60_000, 28, 28)
+    assert arrays["test_images"].shape == (10_000, 28, 28)
+    assert np.bincount(arrays["train_labels"]).tolist() == [6000] * 10
+    assert np.bincount(arrays["test_labels"]).tolist() == [1000] * 10
+    assert fashion_mnist.FILE.stat().st_size < 31e6
+    counts = np.bincount(arrays["train_images"].reshape(-1), minlength=256)
+    values = np.arange(256) / 255
+    mean = np.average(values, weights=counts)
+    std = np.average((values - mean) ** 2, weights=counts) ** 0.5
+    known = SETS["fashion_mnist"]
+    assert ((round(mean, 4),), (round(std, 4),)) == (known.mean, known.std)
+
+
+def test_the_same_arrays_make_the_same_bundled_file(tmp_path):
+    from mae_ablation.data.make_fashion_mnist import write
+
+    arrays = {"train_images": np.arange(24, dtype=np.uint8).reshape(2, 3, 4)}
+    for name in ("one.npz", "two.npz"):
+        write(tmp_path / name, arrays)
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+    assert np.array_equal(np.load(tmp_path / "one.npz")["train_images"], arrays["train_images"])
 
 
 def test_a_damaged_file_is_refused(tmp_path, monkeypatch):
@@ -44,7 +62,7 @@ def test_a_damaged_file_is_refused(tmp_path, monkeypatch):
     damaged.write_bytes(fashion_mnist.FILE.read_bytes()[:-1] + b"x")
     monkeypatch.setattr(fashion_mnist, "FILE", damaged)
     with pytest.raises(ValueError, match="sha256 is .*, expected .*: reinstall"):
-        fashion_mnist.read()
+        fashion_mnist.read.__wrapped__()
 
 
 def test_the_idx_reader_reads_what_the_format_says(tmp_path):
@@ -68,9 +86,28 @@ def test_validation_is_held_out_of_training_and_balanced():
     assert same.tolist() == validation.tolist() and set(smaller) <= set(train)
 
 
+def test_held_out_images_are_drawn_from_the_whole_class_not_from_its_end():
+    labels = np.repeat([0, 1], 1000)
+    train, validation = hold_out(labels, 200, 200, 2)
+    for drawn in (train, validation):
+        place = drawn[drawn < 1000]
+        assert len(place) == 100 and 400 < place.mean() < 600  # of 0 to 999
+    assert hold_out(labels, 200, 200, 2)[1].tolist() == validation.tolist()
+
+
+def test_labels_are_drawn_by_the_seed_and_a_smaller_draw_lies_in_a_larger_one():
+    labels = np.tile(np.arange(10), 100)
+    few = draw_labelled(labels, 50, 10, generator(0, "labels"))
+    many = draw_labelled(labels, 200, 10, generator(0, "labels"))
+    assert np.bincount(labels[few]).tolist() == [5] * 10 and set(few) <= set(many)
+    assert draw_labelled(labels, 50, 10, generator(1, "labels")).tolist() != few.tolist()
+    with pytest.raises(UserError, match="class 0 has 100 .*: use at most 1000"):
+        draw_labelled(labels, 1010, 10, generator(0, "labels"))
+
+
 def test_images_are_padded_to_the_recipe_s_size():
     data = load(Data(image_size=30, validation_images=1000))
-    assert data.train.images.shape == (9000, 1, 30, 30)
+    assert data.train.images.shape == (59_000, 1, 30, 30)
     assert data.train.images.dtype == torch.uint8
     assert data.train.images.stride() == (900, 900, 30, 1)  # convolutions choose their way by it
     assert data.train.images[:, :, 0].max() == 0 and data.train.images[:, :, :, -1].max() == 0
@@ -101,6 +138,16 @@ def test_crops_agree_with_torchvision(min_area, side):
         assert torch.allclose(ours[i], theirs, atol=1e-5)
 
 
+def test_a_box_that_is_drawn_once_is_cut_to_the_image():
+    """More of the large boxes are left than where those that do not fit are drawn again."""
+    for once, mean in ((True, 0.52), (False, 0.43)):
+        rng = generator(0, "augment")
+        boxes = random_resized_boxes(50_000, (375, 500), 0.08, rng, drawn_once=once)
+        area = (boxes.height * boxes.width).double().mean() / (375 * 500)
+        assert area.item() == pytest.approx(mean, abs=0.005)
+        assert (boxes.top + boxes.height <= 375).all() and (boxes.left + boxes.width <= 500).all()
+
+
 def test_random_boxes_follow_the_rule():
     boxes = random_resized_boxes(20_000, 60, 0.2, generator(1, "augment"))
     area = boxes.height * boxes.width / 3600
@@ -128,7 +175,7 @@ def test_fixed_crops_shift_and_mirror(side):
 
 def test_no_augmentation_only_normalises():
     images = torch.randint(0, 256, (3, 1, 8, 8), dtype=torch.uint8)
-    assert boxes_for("none", 3, 8, 0.2, generator(0, "augment")) is None
+    assert boxes_for(View(), 3, 8, generator(0, "augment")) is None
     ours = normalise(cropped(images, None), (0.5,), (0.25,))
     assert torch.allclose(ours, (images / 255 - 0.5) / 0.25)
 
@@ -201,7 +248,7 @@ def test_a_feed_from_memory_draws_batch_by_batch(split, augmentation):
     pixels, state = drawn(split, augmentation=augmentation)
     rng, expected = generator(0, "augment"), []
     for index in torch.randperm(20, generator=generator(0, "order")).split(7):
-        boxes = boxes_for(augmentation, len(index), 16, 0.2, rng)
+        boxes = boxes_for(View(augmentation=augmentation), len(index), 16, rng)
         images = split.images[index].float() / 255
         expected.append(crop_resize_flip(images, boxes).clamp(0, 1))
     assert torch.equal(pixels, torch.cat(expected)) and torch.equal(state, rng.get_state())
@@ -223,7 +270,7 @@ def test_a_feed_jitters_what_a_random_crop_left(split, monkeypatch):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_randaugment_is_seeded_and_leaves_no_trace(split, channels):
     split = Split(images=split.images.expand(-1, channels, -1, -1), labels=split.labels)
-    settings = {"randaugment_magnitude": 9, "randaugment_fill": (0.2867,)}
+    settings = {"randaugment_magnitude": 9, "randaugment_fill": (0.2860,)}
     before = random.getstate(), np.random.get_state()[1].tolist()
     first, state = drawn(split, **settings)
     assert before == (random.getstate(), np.random.get_state()[1].tolist())
@@ -255,7 +302,7 @@ def test_a_data_set_is_handed_over_without_a_copy():
         warnings.simplefilter("error")
         copy = from_arrays(arrays)
     assert copy.train.images.data_ptr() == original.train.images.data_ptr()
-    assert (copy.name, copy.mean, copy.classes) == ("fashion_mnist", (0.2867,), 10)
+    assert (copy.name, copy.mean, copy.classes) == ("fashion_mnist", (0.2860,), 10)
     assert torch.equal(copy.test.labels, original.test.labels)
     install(Data(image_size=30, workers=1), copy)
     assert load(data) is copy and load(Data(image_size=30, download=True)) is copy

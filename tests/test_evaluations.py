@@ -255,7 +255,7 @@ def test_principal_components_are_those_of_the_training_patches(toy, tmp_path):
 
 @pytest.mark.parametrize("target", ["pca", "dvae_token"])
 def test_a_target_that_needs_a_phase_of_its_own(quick, tmp_path, target):
-    recipe = change(quick, "pretrain", target=target, epochs=2)
+    recipe = change(quick, "pretrain", target=target, epochs=2, base_lr=4e-3)
     trial = trial_of(recipe, "pretrain", "linear_probe", "knn")
     other_seed = make_trial(AStudy, recipe, 1, "pretrain", "toy", facts_of(recipe))
     assert trial.needs.id == other_seed.needs.id and trial.id != other_seed.id

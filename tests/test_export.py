@@ -178,6 +178,6 @@ def test_results_of_another_version_of_the_code_are_marked(clone, capsys, monkey
     monkeypatch.setitem(identity.VERSIONS, "linear_probe", 7)
     _, said = store(capsys, "import", "results.zip", "--store", "theirs")
     assert said.endswith(
-        "4 results of linear_probe are of version 1 of its code, here it is 7: no study of this "
+        "4 results of linear_probe are of version 2 of its code, here it is 7: no study of this "
         "version uses them\n"
     )

@@ -30,7 +30,8 @@ STEPS = 8  # two epochs of four
 
 @pytest.fixture
 def quick(toy):
-    """Two epochs of four steps in every phase, saved at the end only, or when stopped."""
+    """Two epochs of four steps in every phase, saved at the end only, or when stopped; a tokeniser
+    has four epochs."""
     rarely = {"epochs": 2, "warmup_epochs": 0.5, "batch_size": 50, "checkpoint_every_s": 1e9}
     for section in ("pretrain", "linear_probe", "finetune", "partial", "scratch"):
         tried = {"epochs_tried": (2,)} if section == "partial" else {}
@@ -41,7 +42,7 @@ def quick(toy):
     toy = change(toy, "finetune", random_erasing=0.5)
     toy = change(toy, "scratch", ema=0.9)
     gates = {"min_perplexity": 1, "min_explained": 0}
-    return change(toy, "tokenizer", codes=16, epochs=2, batch_size=50, lr=1e-2, **gates)
+    return change(toy, "tokenizer", codes=16, epochs=4, batch_size=50, lr=1e-2, **gates)
 
 
 def probe(recipe, run):

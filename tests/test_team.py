@@ -117,6 +117,7 @@ TOY = change(TOY, "finetune", epochs=2, warmup_epochs=1, batch_size=20, **EXACT)
 TOY = change(TOY, "pretrain", reconstructions=1)
 TOY = change(TOY, "tokenizer", codes=16, epochs=2, batch_size=20, lr=1e-2, min_perplexity=1)
 PAPER = change(TOY, "linear_probe", protocol="paper")
+CONVERGED = change(TOY, "linear_probe", protocol="converged")
 
 
 def a_run(root, name, team=Team(), **more):  # noqa: B008 (frozen)
@@ -131,6 +132,7 @@ def train_all(root, team):
         "finetune": lambda run: supervised(TOY, "finetune", 0, run, None),
         "cached": lambda run: linear_probe(TOY, 0, run, source="random", upstream=None),
         "paper": lambda run: linear_probe(PAPER, 0, run, source="random", upstream=None),
+        "converged": lambda run: linear_probe(CONVERGED, 0, run, source="random", upstream=None),
         "knn": lambda run: knn(TOY, 0, run, source="random", upstream=None),
     }
     for name, train in trainings.items():
@@ -265,7 +267,7 @@ def test_so_does_one_that_takes_the_batch_in_parts(both, tmp_path, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["cached", "paper", "knn", "finetune"])
+@pytest.mark.parametrize("name", ["converged", "cached", "paper", "knn", "finetune"])
 def test_accuracies_are_those_of_one_worker(both, name):
     _, (first, second), single = both
     for accuracy in ("test_acc1", "validation_acc1"):

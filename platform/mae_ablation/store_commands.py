@@ -10,6 +10,7 @@ from mae_ablation.store import archive
 from mae_ablation.store.atomic import PART
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.store.folder import PhaseFolder, Store
+from mae_ablation.store.predictions import predictions_of
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.identity import VERSIONS, identity
 from mae_ablation.study.plan import Plan, trials_of
@@ -93,6 +94,17 @@ def faults(folder: PhaseFolder) -> Iterator[str]:
             checkpoint.read()
         except Damaged:
             yield f"{checkpoint.file} is damaged"
+    if not sound_predictions(folder):
+        yield "predictions.npz is missing or damaged"
+
+
+def sound_predictions(folder: PhaseFolder) -> bool:
+    """Whether the answers that a result speaks of are there as they were written."""
+    try:
+        predictions_of(folder, folder.result() or {})
+    except Damaged:
+        return False
+    return True
 
 
 def damaged_notes(folder: PhaseFolder) -> list[str]:
@@ -177,6 +189,8 @@ def _without_damage(folder: PhaseFolder) -> bool:
         folder.files.remove(folder.name)
         return True
     folder.journal.mend()
+    if not sound_predictions(folder):
+        folder.files.remove(f"{folder.name}/result.json")
     result, newest = folder.result(), next(iter(folder.checkpoints()), None)
     for checkpoint in folder.checkpoints():
         try:

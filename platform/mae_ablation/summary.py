@@ -8,7 +8,13 @@ from mae_ablation.price import cost_lines
 from mae_ablation.study.cost import pretrain_flops
 from mae_ablation.study.design import design_line
 from mae_ablation.study.estimate import Estimate, estimate
-from mae_ablation.study.evaluations import RANDAUGMENT_DEVIATION, Finetune, Partial
+from mae_ablation.study.evaluations import (
+    RANDAUGMENT_DEVIATION,
+    Finetune,
+    Knn,
+    LinearProbe,
+    Partial,
+)
 from mae_ablation.study.plan import Plan, missing, trials_of, unfinished
 from mae_ablation.study.presets import difference, size_of
 from mae_ablation.study.recipe import Recipe
@@ -155,14 +161,36 @@ def settings_lines(recipe: Recipe, phases: Sequence[str]) -> str:
         f"{p.mask_sampling} masking {100 * p.mask_ratio:g} %, target {p.target}",
     ]
     if "linear_probe" in phases:
-        optimiser = "LARS" if q.protocol == "paper" else "SGD"
         lines.append(
-            f"linear_probe: {q.protocol} protocol, {optimiser}, {rate(q.base_lr, q.batch_size)}, "
-            f"weight decay {q.weight_decay:g}, momentum {q.momentum:g}, {schedule(q)}, {q.pooling}"
+            f"linear_probe: {q.protocol} protocol, {classifier(q)}, {q.pooling}{on_labels(q)}"
+        )
+    if "knn" in phases:
+        k = recipe.knn
+        lines.append(
+            f"knn: {k.neighbours} neighbours, temperature {k.temperature:g}, "
+            f"{q.pooling}{on_labels(k)}"
         )
     supervised = [name for name in ("finetune", "partial", "scratch") if name in phases]
     lines += [f"{name}: {supervised_line(getattr(recipe, name))}" for name in supervised]
     return "\n".join([*lines, *preset_lines(recipe, supervised)])
+
+
+def classifier(q: LinearProbe) -> str:
+    """How the linear probe's classifier is trained."""
+    if q.protocol == "converged":
+        tried = ", ".join(f"{penalty:g}" for penalty in q.penalties)
+        choice = " (best on validation)" if len(q.penalties) > 1 else ""
+        return f"logistic regression by L-BFGS, L2 penalty {tried}{choice}"
+    optimiser = "LARS" if q.protocol == "paper" else "SGD"
+    return (
+        f"{optimiser}, {rate(q.base_lr, q.batch_size)}, weight decay {q.weight_decay:g}, "
+        f"momentum {q.momentum:g}, {schedule(q)}"
+    )
+
+
+def on_labels(section: LinearProbe | Knn | Finetune) -> str:
+    """ ", on 1,000 labels" where an evaluation does not see them all."""
+    return f", on {section.labels:,} labels" if section.labels else ""
 
 
 def rate(base_lr: float, batch_size: int) -> str:
@@ -184,6 +212,7 @@ def supervised_line(s: Finetune) -> str:
         f"{s.beta1:g} and {s.beta2:g}, layer decay {s.layer_decay:g}, {length}, {augment}, "
         f"label smoothing {s.label_smoothing:g}, mixup {s.mixup:g}, cutmix {s.cutmix:g}, "
         f"drop path {s.drop_path:g}, random erasing {s.random_erasing:g}, EMA {s.ema:g}"
+        f"{on_labels(s)}"
     )
 
 

@@ -15,14 +15,8 @@ from mae_ablation.bench.threads import threads
 from mae_ablation.data.augment import View, normalise
 from mae_ablation.data.dataset import Dataset, Split, load
 from mae_ablation.data.feed import Feed, plain
-from mae_ablation.phases.linear_probe import (
-    Encode,
-    Head,
-    acc1,
-    encoder,
-    linear_probe,
-    optimizer_for,
-)
+from mae_ablation.phases.features import Encode, encoder
+from mae_ablation.phases.linear_probe import Head, acc1, linear_probe, optimizer_for
 from mae_ablation.phases.optim import generator, lr_at, set_lr
 from mae_ablation.phases.pretrain import pretrain
 from mae_ablation.phases.run import PhaseRun

@@ -1,7 +1,6 @@
 """Data sets that torchvision reads: small ones as arrays, and downloads of what it can fetch.
 
-CIFAR's and STL-10's files are checked against torchvision's md5 sums whenever they are read,
-Fashion-MNIST's archives when they are fetched.
+Files are checked against torchvision's md5 sums whenever they are read.
 """
 
 from typing import TYPE_CHECKING
@@ -33,7 +32,7 @@ def fetch(data: Data) -> None:
 
 
 def read(data: Data) -> dict[str, "np.ndarray"]:
-    """train_images (n, 3, side, side) or (n, side, side), train_labels (n,), test_...: uint8.
+    """train_images (n, 3, side, side), train_labels (n,), test_...: uint8.
 
     STL-10's training split is its 5,000 labelled images.
 
@@ -76,7 +75,6 @@ def opened(data: Data, *, train: bool):
         if data.name == "stl10":
             return datasets.STL10(root, split="train" if train else "test", **download)
         kinds = {
-            "fashion_mnist_60k": datasets.FashionMNIST,
             "cifar10": datasets.CIFAR10,
             "cifar100": datasets.CIFAR100,
         }

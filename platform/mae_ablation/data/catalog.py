@@ -63,8 +63,9 @@ def require_fit(recipe: Recipe, place: str) -> None:
     """The recipe against its data set, and against the tokenizer's file if it names one.
 
     Raises:
-        UserError: images larger than asked for, too few of them, a batch above the split, more PCA
-            components than a patch has values, streaming of what has no files, another tokenizer.
+        UserError: images larger than asked for, too few of them, a batch or labels above the split,
+            more PCA components than a patch has values, streaming of what has no files, another
+            tokenizer.
     """
     _check_images(recipe.data, place)
     images = _check_sizes(recipe.data, place)
@@ -74,6 +75,7 @@ def require_fit(recipe: Recipe, place: str) -> None:
             "images",
             place,
         )
+    _check_labels(recipe, images, place)
     _check_pca(recipe, place)
     if recipe.pretrain.target == "dvae_token" and recipe.tokenizer.source == "dalle":
         require_hash(Path(recipe.tokenizer.file), recipe.tokenizer.sha256, place)
@@ -116,6 +118,17 @@ def _check_sizes(data: Data, place: str) -> int:
             place,
         )
     return wanted
+
+
+def _check_labels(recipe: Recipe, images: int, place: str) -> None:
+    for section in ("linear_probe", "knn", "finetune", "partial", "scratch"):
+        labels = getattr(recipe, section).labels
+        if labels is not None and labels > images:
+            raise UserError(
+                f"{section}.labels {labels} is above the {images} training images: use at most "
+                f"{images}",
+                place,
+            )
 
 
 def _check_classes(data: Data, place: str) -> None:

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from mae_ablation.data import archives, fashion_mnist
 from mae_ablation.data.augment import resized
+from mae_ablation.data.draws import hold_out
 from mae_ablation.data.folder import Images, check_layout, listing
-from mae_ablation.data.sets import SETS, even_shares, location
-from mae_ablation.study.errors import UserError
+from mae_ablation.data.sets import SETS, location
 from mae_ablation.study.recipe import Data
 
 
@@ -28,6 +28,10 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def part(self, index: torch.Tensor) -> "Split":
+        """The images at these positions (m,)."""
+        return Split(images=self.images[index], labels=self.labels[index])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +47,11 @@ class Files:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def part(self, index: torch.Tensor) -> "Files":
+        """The files at these positions (m,)."""
+        names = tuple(self.names[i] for i in index.tolist())
+        return replace(self, names=names, labels=self.labels[index])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,6 +128,7 @@ def _from_arrays(data: Data) -> Dataset:
     )
 
     def split(part: str, index: np.ndarray | slice) -> Split:
+        index = np.arange(len(arrays[f"{part}_labels"]))[index]  # copies: the arrays are shared
         images = torch.from_numpy(arrays[f"{part}_images"][index])
         images = images if images.ndim == 4 else images[:, None]
         labels = torch.from_numpy(arrays[f"{part}_labels"][index]).long()
@@ -174,33 +184,6 @@ def _read(data: Data, root: str, names: tuple[str, ...], labels: torch.Tensor) -
 def labels_of(part: Images) -> np.ndarray:
     """(n,) int64, in the order of the names."""
     return np.repeat(np.arange(len(part.counts)), part.counts)
-
-
-def hold_out(
-    labels: np.ndarray, validation: int, train: int | None, classes: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (train, validation), class-balanced and disjoint, the same for every seed.
-
-    Validation takes the last images of each class, training the first.
-
-    Raises:
-        UserError: a class has too few.
-    """
-    per_class = [np.flatnonzero(labels == c) for c in range(classes)]
-    held = even_shares(validation, classes)
-    wanted = even_shares(train, classes) if train is not None else [1] * classes
-    for c, rows in enumerate(per_class):
-        if held[c] + wanted[c] > len(rows):
-            raise UserError(
-                f"class {c} has {len(rows)} training images: {held[c]} for validation and "
-                f"{wanted[c]} for training do not fit",
-                "data.train_images",
-            )
-    rest = [rows[: len(rows) - k] for rows, k in zip(per_class, held, strict=True)]
-    if train is not None:
-        rest = [rows[:k] for rows, k in zip(rest, wanted, strict=True)]
-    out = [rows[len(rows) - k :] for rows, k in zip(per_class, held, strict=True)]
-    return np.sort(np.concatenate(rest)), np.sort(np.concatenate(out))
 
 
 def fitted(images: torch.Tensor, size: int) -> torch.Tensor:

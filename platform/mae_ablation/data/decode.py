@@ -24,7 +24,7 @@ from torchvision.io import decode_image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from mae_ablation.data.augment import View, random_resized_boxes
+from mae_ablation.data.augment import View, boxes_for
 from mae_ablation.study.errors import UserError
 
 Show = Callable[[torch.Tensor, int], torch.Tensor]
@@ -36,14 +36,16 @@ def streamed(image: torch.Tensor, seed: int, *, view: View, side: int) -> torch.
 
     crop_random and crop_jitter: a random box of the image as it is. The others resize the short
     side to s x 256 / 224 and crop s, in the centre (paper's evaluation) or anywhere (crop_fixed).
+    Above 224 pixels evaluation resizes to s itself, as the official code does.
     """
     rng = torch.Generator().manual_seed(seed)
     if view.augmentation in ("crop_random", "crop_jitter"):
-        boxes = random_resized_boxes(1, tuple(image.shape[1:]), view.crop_min_area, rng)
+        boxes = boxes_for(view, 1, tuple(image.shape[1:]), rng)
         *box, flip = (int(part) for part in boxes)
         image = F.resized_crop(image, *box, [side, side], InterpolationMode.BICUBIC, antialias=True)
     else:
-        image = short_side(image, round(side * 256 / 224))
+        exact = view.augmentation == "none" and side > 224
+        image = short_side(image, side if exact else round(side * 256 / 224))
         where = torch.rand(3, generator=rng) if view.augmentation == "crop_fixed" else None
         image, flip = square(image, side, where), where is not None and where[2] < 0.5
     image = image.flip(-1) if flip else image

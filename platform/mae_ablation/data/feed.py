@@ -120,7 +120,7 @@ class Feed:
         self, n: int, generator: torch.Generator, jitter_rng: torch.Generator
     ) -> "Augmentation":
         view, side = self.view, self.split.images.shape[-1]
-        boxes = boxes_for(view.augmentation, n, side, view.crop_min_area, generator)
+        boxes = boxes_for(view, n, side, generator)
         jitter = self._draw_jitter(n, jitter_rng)
         seeds = None
         if view.randaugment_magnitude:

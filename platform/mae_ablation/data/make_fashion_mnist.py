@@ -1,21 +1,27 @@
-"""Makes the bundled subset of Fashion-MNIST from the four original idx files.
+"""Makes the bundled Fashion-MNIST from the four original idx files.
 
     python -m mae_ablation.data.make_fashion_mnist /usr/share/datasets/fashion-mnist
 
-(the folder of Debian's package `dataset-fashion-mnist`). The first 1,000 training images and the
-first 200 test images of each of the ten classes are kept, in the order of the original files.
+(the folder of Debian's package `dataset-fashion-mnist`). Every image is kept, in the order of the
+original files, and the same files give the same bytes again.
+
+The strongest deflate takes 31 MB and a third of a second to read. What is smaller is slower: PNG
+28 MB and 0.9 s, lossless WebP 27 MB and 1.2 s, xz 26 MB and 3 s.
 """
 
 import argparse
 import gzip
 import hashlib
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from mae_ablation.data.fashion_mnist import FILE
 
-PER_CLASS = {"train": 1000, "t10k": 200}
+PARTS = {"train": "train", "test": "t10k"}
+STRONGEST = 9
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -28,28 +34,29 @@ def read_idx(path: Path) -> np.ndarray:
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(shape)
 
 
-def balanced(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
-    """The first images of each class, in file order: (n, 28, 28) uint8 and (n,) uint8."""
-    images = read_idx(folder / f"{part}-images-idx3-ubyte.gz")
-    labels = read_idx(folder / f"{part}-labels-idx1-ubyte.gz")
-    keep = [np.flatnonzero(labels == c)[: PER_CLASS[part]] for c in range(10)]
-    index = np.sort(np.concatenate(keep))
-    return images[index], labels[index]
+def arrays_in(folder: Path) -> dict[str, np.ndarray]:
+    """Images (n, 28, 28) and labels (n,) of both splits, in file order."""
+    return {
+        f"{part}_{what}": read_idx(folder / f"{original}-{what}-idx{rank}-ubyte.gz")
+        for part, original in PARTS.items()
+        for what, rank in (("images", 3), ("labels", 1))
+    }
+
+
+def write(file: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write an .npz file whose members carry no date, compressed more than numpy would."""
+    with zipfile.ZipFile(file, "w") as members:
+        for name, array in arrays.items():
+            data = io.BytesIO()
+            np.lib.format.write_array(data, array, allow_pickle=False)
+            member = zipfile.ZipInfo(f"{name}.npy")  # dated 1980
+            members.writestr(member, data.getvalue(), zipfile.ZIP_DEFLATED, STRONGEST)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="folder with the four *-ubyte.gz files")
-    folder = parser.parse_args().folder
-    train_images, train_labels = balanced(folder, "train")
-    test_images, test_labels = balanced(folder, "t10k")
-    np.savez_compressed(
-        FILE,
-        train_images=train_images,
-        train_labels=train_labels,
-        test_images=test_images,
-        test_labels=test_labels,
-    )
+    write(FILE, arrays_in(parser.parse_args().folder))
     print(f"{FILE}: {FILE.stat().st_size / 1e6:.1f} MB")
     print(f"sha256 {hashlib.sha256(FILE.read_bytes()).hexdigest()}")
 

@@ -54,27 +54,8 @@ SETS: dict[str, Known] = {
         train_images=fashion_mnist.TRAIN_IMAGES,
         test_images=fashion_mnist.TEST_IMAGES,
         side=fashion_mnist.SIDE,
-        mean=(0.2867,),
-        std=(0.3540,),
-    ),
-    "fashion_mnist_60k": Known(
-        kind="arrays",
-        fingerprint="fashion_mnist_60k-8d4fb7e6c68d591d4c3dfef9ec88bf0d"  # training images, labels
-        "-25c81989df183df01b3e8a0aad5dffbe"
-        "-bef4ecab320f06d8554ea6380940ec79"  # test images, labels
-        "-bb300cfdad3c16e7a12a480ee83cd310",
-        classes=10,
-        train_images=60_000,
-        test_images=10_000,
-        side=28,
         mean=(0.2860,),
         std=(0.3530,),
-        files=tuple(
-            f"FashionMNIST/raw/{part}-ubyte"
-            for part in ("train-images-idx3", "train-labels-idx1")
-            + ("t10k-images-idx3", "t10k-labels-idx1")
-        ),
-        downloads=True,
     ),
     "cifar10": Known(
         kind="arrays",

@@ -97,7 +97,8 @@ def is_timed(phase: Phase, source: str) -> bool:
     """Whether a phase can be timed from nothing: without what others have to train first."""
     if phase.kind == "pretrain":
         return phase.recipe.pretrain.target in PLAIN_TARGETS
-    return phase.kind in TRAININGS or (phase.kind == "linear_probe" and source != "pixels")
+    by_steps = phase.kind == "linear_probe" and phase.recipe.linear_probe.protocol != "converged"
+    return phase.kind in TRAININGS or (by_steps and source != "pixels")
 
 
 def epochs_of(phase: Phase) -> int:
@@ -236,6 +237,8 @@ def step_times(phase: Phase, recipe, device: str) -> list[float]:
 
     section = getattr(recipe, phase.kind)
     never = replace(section, checkpoint_every_s=1e9)
+    if phase.kind == "linear_probe":
+        never = replace(never, labels=None)  # the images to be timed are chosen already
     recipe = replace(recipe, **{phase.kind: never})
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "phase").mkdir()

@@ -1,17 +1,18 @@
 """Phase `linear_probe`: a linear classifier on frozen features (paper, appendix A.1, Table 10).
 
-Features pass a batch normalisation without affine parameters first, so that one learning rate
-serves every row of an ablation. Two protocols:
+Three protocols:
 
-    cached   features of every image extracted once, without augmentation; SGD with momentum
-    paper    random crops and flips encoded afresh in every epoch; LARS
+    converged   features of every image extracted once; logistic regression to its one solution
+                (converged_probe.py)
+    cached      the same features; SGD with momentum
+    paper       random crops and flips encoded afresh in every epoch; LARS
 
-Features come from a pre-trained encoder or, as reference rows, from a randomly initialised encoder
-or from the pixels themselves.
+The latter two are here. Their features pass a batch normalisation without affine parameters first,
+so that one learning rate serves every row of an ablation.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from timm.optim.lars import Lars
@@ -19,22 +20,21 @@ from torch import nn
 from torch.nn import functional as F
 
 from mae_ablation.data.augment import View, normalise
-from mae_ablation.data.dataset import Dataset, Files, Split, load
-from mae_ablation.data.feed import Feed, plain
+from mae_ablation.data.dataset import load
+from mae_ablation.data.feed import Feed
+from mae_ablation.phases.answers import keep_answers
 from mae_ablation.phases.checkpoints import Checkpoints
+from mae_ablation.phases.converged_probe import converged_probe
 from mae_ablation.phases.facts import facts
+from mae_ablation.phases.features import ENCODE_BATCH, encoder, extract
+from mae_ablation.phases.labels import labelled
 from mae_ablation.phases.memory import reset_peak_memory
 from mae_ablation.phases.meter import Meter
-from mae_ablation.phases.models import encoder_of
 from mae_ablation.phases.optim import generator, lr_at, scaled_lr, set_lr
-from mae_ablation.phases.precision import Precision
 from mae_ablation.phases.run import PhaseRun
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.study.cost import encoder_flops, training_flops
 from mae_ablation.study.recipe import LinearProbe, Recipe
-
-ENCODE_BATCH = 512
-Encode = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Head(nn.Module):
@@ -50,51 +50,6 @@ class Head(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Logits (n, classes) of features (n, width)."""
         return self.linear(self.norm(features))
-
-
-def encoder(
-    recipe: Recipe, source: str, upstream: PhaseFolder | None, channels: int, seed: int, device: str
-) -> Encode:
-    """Maps normalised images (n, c, h, w) to features (n, width), without gradients.
-
-    Args:
-        source: "pretrain" (the upstream phase's last checkpoint), "random" (the same seed's
-            initial weights) or "pixels".
-    """
-    precision = Precision(recipe.linear_probe.precision, device)
-    if source == "pixels":
-        return lambda images: images.flatten(1)
-    model = encoder_of(recipe, channels, seed, upstream)
-    if recipe.linear_probe.image_size:
-        side = recipe.linear_probe.image_size // recipe.model.patch_size
-        model.at_grid((side, side))
-    model.to(device).eval()
-
-    @torch.no_grad()
-    def encode(images: torch.Tensor) -> torch.Tensor:
-        parts = images.split(ENCODE_BATCH)
-        with precision.forward():
-            encoded = [model.features(p, recipe.linear_probe.pooling) for p in parts]
-        return torch.cat(encoded).float()
-
-    return encode
-
-
-def extract(
-    split: Split | Files, encode: Encode, data: Dataset, recipe: Recipe, run: PhaseRun
-) -> torch.Tensor:
-    """Features (n, width) of a whole split, without augmentation, encoded by all workers."""
-    batches = plain(
-        split,
-        run.device,
-        ENCODE_BATCH,
-        image_size=recipe.linear_probe.image_size,
-        workers=recipe.data.workers,
-        turns=run.team.turns,
-    )
-    parts = [encode(normalise(pixels, data.mean, data.std)) for pixels, _ in batches]
-    rows = list(torch.arange(len(split)).split(ENCODE_BATCH)[run.team.turns])
-    return run.team.assemble(rows, parts, len(split)).to(run.device)
 
 
 def optimizer_for(settings: LinearProbe, head: Head, lr: float) -> torch.optim.Optimizer:
@@ -115,18 +70,38 @@ def optimizer_for(settings: LinearProbe, head: Head, lr: float) -> torch.optim.O
 
 
 @torch.no_grad()
+def predict(head: Head, features: torch.Tensor) -> torch.Tensor:
+    """Classes (n,) of features (n, width), on the CPU."""
+    head.eval()
+    predicted = head(features).argmax(dim=1).cpu()
+    head.train()
+    return predicted
+
+
 def acc1(head: Head, features: torch.Tensor, labels: torch.Tensor) -> float:
     """Top-1 accuracy in per cent."""
-    head.eval()
-    right = (head(features).argmax(dim=1).cpu() == labels).float().mean().item()
-    head.train()
-    return 100 * right
+    return 100 * (predict(head, features) == labels).double().mean().item()
 
 
 def linear_probe(
     recipe: Recipe, seed: int, run: PhaseRun, *, source: str, upstream: PhaseFolder | None
 ) -> dict:
-    """Train the classifier, or go on; returns what `result.json` holds.
+    """Train the classifier by the recipe's protocol; returns what `result.json` holds.
+
+    Arguments as in `encoder`.
+
+    Raises:
+        Diverged, Stopped: as the protocols do.
+    """
+    converged = recipe.linear_probe.protocol == "converged"
+    probe = converged_probe if converged else gradient_probe
+    return probe(recipe, seed, run, source=source, upstream=upstream)
+
+
+def gradient_probe(
+    recipe: Recipe, seed: int, run: PhaseRun, *, source: str, upstream: PhaseFolder | None
+) -> dict:
+    """Train the classifier by SGD or LARS, or go on; returns what `result.json` holds.
 
     Test accuracy is that of the last epoch. Arguments as in `encoder`.
 
@@ -144,8 +119,9 @@ def linear_probe(
     validation = extract(data.validation, encode, data, recipe, run)
     test = extract(data.test, encode, data, recipe, run)
     cached = settings.protocol == "cached"
-    train = extract(data.train, encode, data, recipe, run) if cached else None
-    labels = data.train.labels.to(run.device)
+    seen = labelled(data, settings.labels, seed)
+    train = extract(seen, encode, data, recipe, run) if cached else None
+    labels = seen.labels.to(run.device)
 
     # classifier and optimiser
     order_rng, augment_rng = (generator(seed, f"probe/{s}") for s in ("order", "augment"))
@@ -170,9 +146,10 @@ def linear_probe(
     view = View(
         augmentation="crop_random",
         crop_min_area=settings.crop_min_area,
+        crop_drawn_once=True,
         image_size=settings.image_size,
     )
-    feed = Feed(data.train, view, run.device, workers=recipe.data.workers)
+    feed = Feed(seen, view, run.device, workers=recipe.data.workers)
 
     def mine(n: int) -> list[torch.Tensor]:
         """Rows of a batch that this worker encodes, never more at a time than the encoder takes."""
@@ -233,7 +210,7 @@ def linear_probe(
     products = 2 * test.shape[1] * data.classes
     head_flops = training_flops(products, products)
     return {
-        "test_acc1": acc1(head, test, data.test.labels),
+        **keep_answers(run, predict(head, test), data.test.labels, data.classes),
         "validation_acc1": acc1(head, validation, data.validation.labels),
         "train_loss": run.last("linear_probe/loss"),
         "epochs": settings.epochs,

@@ -14,13 +14,15 @@ import torch
 from torch import nn
 
 from mae_ablation.data.augment import View, normalise
-from mae_ablation.data.dataset import Dataset, Split, load
+from mae_ablation.data.dataset import Dataset, Files, Split, load
 from mae_ablation.data.feed import Feed, plain
 from mae_ablation.mae.checkpoints import timm_state
 from mae_ablation.mae.positions import interpolate_positions
+from mae_ablation.phases.answers import keep_answers
 from mae_ablation.phases.ceiling import utilisation
 from mae_ablation.phases.checkpoints import Checkpoints
 from mae_ablation.phases.facts import facts
+from mae_ablation.phases.labels import labelled
 from mae_ablation.phases.memory import reset_peak_memory
 from mae_ablation.phases.meter import Meter
 from mae_ablation.phases.mix import Mix, seed_step
@@ -36,6 +38,7 @@ from mae_ablation.study.recipe import Recipe
 
 FINAL_LR = 1e-6  # where the cosine ends, in the official code
 HEAD_STD = 2e-5  # the official code's; nearly zero, so that training starts from equal scores
+EVALUATED = 512  # images classified at a time
 
 
 def classifier(
@@ -122,21 +125,20 @@ def optimizer_for(model: nn.Module, settings: Finetune, lr: float) -> torch.opti
 
 
 @torch.no_grad()
-def acc1(
-    model: nn.Module, batches: Iterator, data: Dataset, team: Team, precision: Precision
-) -> float:
-    """Top-1 accuracy in per cent over every worker's batches of (pixels, labels)."""
+def predict(
+    model: nn.Module, batches: Iterator, data: Dataset, n: int, team: Team, precision: Precision
+) -> torch.Tensor:
+    """Classes (n,) of a split, on the CPU, out of every worker's batches of (pixels, labels)."""
     training = model.training
     model.eval()
-    right = count = 0
-    for pixels, labels in batches:
+    parts = []
+    for pixels, _ in batches:
         with precision.forward():
             scores = model(normalise(pixels, data.mean, data.std))
-        right += (scores.argmax(dim=1) == labels).sum().item()
-        count += len(labels)
+        parts.append(scores.argmax(dim=1, keepdim=True).float())  # exact below 2^24 classes
     model.train(training)
-    right, count = team.mean(torch.tensor([right, count]).double()).tolist()
-    return 100 * right / count
+    rows = list(torch.arange(n).split(EVALUATED)[team.turns])
+    return team.assemble(rows, parts, n)[:, 0].long().cpu()
 
 
 def supervised(
@@ -164,8 +166,9 @@ def supervised(
 
     # data
     data = load(recipe.data)
-    batch_size = min(settings.batch_size, len(data.train) // 2 * 2)
-    steps = len(data.train) // batch_size  # the last incomplete batch is dropped
+    seen = labelled(data, settings.labels, seed)
+    batch_size = min(settings.batch_size, len(seen) // 2 * 2)
+    steps = len(seen) // batch_size  # the last incomplete batch is dropped
     shares = team.shares(batch_size)
     view = View(
         augmentation="crop_random",
@@ -174,7 +177,7 @@ def supervised(
         randaugment_fill=data.mean,
         image_size=settings.image_size,
     )
-    feed = Feed(data.train, view, run.device, workers=recipe.data.workers)
+    feed = Feed(seen, view, run.device, workers=recipe.data.workers)
     order_rng, augment_rng = (generator(seed, f"{kind}/{s}") for s in ("order", "augment"))
 
     # model, loss and optimiser
@@ -202,15 +205,20 @@ def supervised(
     trained = team.wrap(model)
     evaluated = averaged.module if averaged else model
 
-    def accuracy(split: Split) -> float:
+    def answers(split: Split | Files) -> torch.Tensor:
         batches = plain(
             split,
             run.device,
+            EVALUATED,
             image_size=settings.image_size,
             workers=recipe.data.workers,
             turns=team.turns,
         )
-        return acc1(evaluated, batches, data, team, precision)
+        return predict(evaluated, batches, data, len(split), team, precision)
+
+    def validation_accuracy() -> float:
+        right = answers(data.validation) == data.validation.labels
+        return 100 * right.double().mean().item()
 
     patches = recipe.patches_at(settings.image_size)
     flops = training_flops(
@@ -229,7 +237,7 @@ def supervised(
     model.train()
     for epoch in range(meter.epoch, settings.epochs):
         checkpoints.begin_epoch()
-        order = torch.randperm(len(data.train), generator=order_rng)
+        order = torch.randperm(len(seen), generator=order_rng)
         batches = feed.batches(
             order[: steps * batch_size].split(batch_size),
             augment_rng,
@@ -267,7 +275,7 @@ def supervised(
         loss, seconds = meter.finish()
         checkpoints.seconds += seconds
         per_s = steps * batch_size / seconds
-        validation_acc1 = accuracy(data.validation)
+        validation_acc1 = validation_accuracy()
         run.note(
             meter.global_step,
             {
@@ -285,8 +293,8 @@ def supervised(
     images_seen = settings.epochs * steps * batch_size
     rate = images_seen / checkpoints.seconds
     return {
-        "test_acc1": accuracy(data.test),
-        "validation_acc1": accuracy(data.validation),
+        **keep_answers(run, answers(data.test), data.test.labels, data.classes),
+        "validation_acc1": validation_accuracy(),
         "train_loss": run.last(f"{name}/loss"),
         "epochs": settings.epochs,
         "tuned_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),

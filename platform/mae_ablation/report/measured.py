@@ -3,9 +3,9 @@
 import pandas as pd
 
 from mae_ablation.report.results import HOURS, LOSS, column_of
-from mae_ablation.study.evaluations import Finetune
+from mae_ablation.study.evaluations import Finetune, LinearProbe
 from mae_ablation.study.plan import Plan
-from mae_ablation.summary import counted, some
+from mae_ablation.summary import counted, on_labels, some
 
 
 def measured(plan: Plan, metric: str) -> str:
@@ -15,15 +15,12 @@ def measured(plan: Plan, metric: str) -> str:
     if metric not in (LOSS, HOURS) and settings_differ(plan, column_of(metric)):
         top1 += " (settings of the baseline, but for what is varied or tuned)"
     if metric == "linear_probe_acc1":
-        return (
-            f"{top1}, linear probe after its last epoch ({probe.protocol} protocol, "
-            f"{probe.pooling} features, {probe.epochs} epochs)."
-        )
+        return f"{top1}, {probe_settings(probe)}."
     if metric == "knn_acc1":
         knn = recipe.knn
         return (
             f"{top1}, {knn.neighbours} nearest neighbours by cosine of {probe.pooling} features, "
-            f"weighted at temperature {knn.temperature:g}."
+            f"weighted at temperature {knn.temperature:g}{on_labels(knn)}."
         )
     if metric == "finetune_acc1":
         how = settings(recipe.finetune)
@@ -41,6 +38,20 @@ def measured(plan: Plan, metric: str) -> str:
             "*speed-up*: over the baseline. *paper*: hours of 800 epochs on 128 TPU-v3 cores."
         )
     return "*mean*: pre-training loss of the last epoch."
+
+
+def probe_settings(probe: LinearProbe) -> str:
+    """The linear probe's protocol in words."""
+    if probe.protocol == "converged":
+        choice = "chosen on validation" if len(probe.penalties) > 1 else f"{probe.penalty:g}"
+        return (
+            f"linear probe brought to convergence (logistic regression on {probe.pooling} "
+            f"features, L2 penalty {choice}){on_labels(probe)}"
+        )
+    return (
+        f"linear probe after its last epoch ({probe.protocol} protocol, {probe.pooling} features, "
+        f"{probe.epochs} epochs){on_labels(probe)}"
+    )
 
 
 def settings_differ(plan: Plan, column: str) -> bool:
@@ -74,9 +85,16 @@ def where(rows: pd.DataFrame) -> str:
     return f"Measured under different conditions, so speed-ups are left out: {parts}."
 
 
+def randaugment(s: Finetune) -> str:
+    """RandAugment's magnitude, and in what it is not the paper's."""
+    if s.randaugment_magnitude == 0:
+        return "no RandAugment"
+    return f"RandAugment {s.randaugment_magnitude}, cut at 9.9 of 10"
+
+
 def settings(s: Finetune, *, epochs: bool = True) -> str:
     first = f"{counted(s.epochs, 'epoch')}, " if epochs else ""
     return (
         f"{first}layer decay {s.layer_decay:g}, drop path {s.drop_path:g}, mixup {s.mixup:g}, "
-        f"cutmix {s.cutmix:g}, RandAugment {s.randaugment_magnitude}"
+        f"cutmix {s.cutmix:g}, {randaugment(s)}{on_labels(s)}"
     )

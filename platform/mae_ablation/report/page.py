@@ -157,7 +157,7 @@ def columns_explained(plan: Plan, table: pd.DataFrame) -> str:
         f"*sd*: over *seeds* (finished/asked for); {comparison_explained(table)}*kept*: "
         f"patches that stay visible, of {recipe.patches}. *paper*: ViT-L/16 on ImageNet-1K, 800 "
         f"epochs unless the schedule is the factor; compare shapes, not heights. "
-        f"{recipe.data.validation_images} images are held out of training for choices; the test "
+        f"{recipe.data.validation_images:,} training images are held out for choices; the test "
         "split chooses nothing."
     ]
     if table["flops"].dropna().nunique() > 1:

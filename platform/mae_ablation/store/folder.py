@@ -5,6 +5,7 @@ store/pretrain/fashion_mnist-30px-keep9of36-s0-3f2a9c0d1e4b/
     journal.jsonl         the curve
     checkpoint-*.pt       the last two, with their checksums in their names
     pictures/             reconstructions along a pre-training, by step
+    predictions.npz       an evaluation's answer to every test image
     result.json           written once, when the phase is finished
     failure.json          why it is not, if it failed
     stopped.json          why it is not, if a search stopped it early

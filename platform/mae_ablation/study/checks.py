@@ -23,7 +23,7 @@ def at_least(section: object, low: float, *names: str) -> None:
 def above(section: object, low: float, *names: str) -> None:
     for name in names:
         value = getattr(section, name)
-        check(value > low, f"{name} is {value}, must be above {low}", name)
+        check(value is None or value > low, f"{name} is {value}, must be above {low}", name)
 
 
 def between(section: object, low: float, high: float, *names: str) -> None:

@@ -13,6 +13,8 @@ Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 """of forward passes (phases/precision.py)"""
 RANDAUGMENT_DEVIATION = 0.5
 """of the magnitudes of single images, on their scale of 10: the paper's "9, 0.5" """
+PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+"""of the converged linear probe, from strong to weak; scikit-learn's C is 1 / (images x penalty)"""
 
 
 def added_later(default: object) -> object:
@@ -25,8 +27,14 @@ def added_later(default: object) -> object:
 class LinearProbe:
     """Linear classifier on the frozen encoder (paper Table 10)."""
 
-    protocol: Literal["cached", "paper"] = "cached"
-    """cached: features extracted once, no augmentation; paper: LARS, random crops, every epoch"""
+    protocol: Literal["converged", "cached", "paper"] = "cached"
+    """converged: logistic regression on features extracted once, to its one solution; cached: the
+    same features, SGD for some epochs; paper: LARS, random crops, every epoch"""
+    penalty: float | None = None
+    """converged protocol: weight of half the squared weights beside the mean loss; null: the best
+    of PENALTIES on validation"""
+    labels: int | None = None
+    """class-balanced training images whose labels are seen, drawn by the seed; null: all"""
     pooling: Literal["cls", "mean"] = "cls"
     """class token, or mean of the patch tokens, after the encoder's last norm; k-NN takes it too"""
     epochs: int = 90
@@ -47,26 +55,36 @@ class LinearProbe:
     """seconds between checkpoints, taken after the next step; 0: after every one"""
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "epochs", "batch_size", "image_size")
+        at_least(self, 1, "epochs", "batch_size", "image_size", "labels")
         at_least(self, 0, "warmup_epochs", "weight_decay", "checkpoint_every_s")
-        above(self, 0, "base_lr", "crop_min_area")
+        above(self, 0, "base_lr", "crop_min_area", "penalty")
         warms_up(self)
         check(0 <= self.momentum < 1, "momentum must lie in [0, 1)", "momentum")
         check(self.crop_min_area <= 1, "crop_min_area must be at most 1", "crop_min_area")
+
+    @property
+    def penalties(self) -> tuple[float, ...]:
+        """Penalties that the converged protocol tries, from strong to weak."""
+        return PENALTIES if self.penalty is None else (float(self.penalty),)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Knn:
     """k nearest neighbours by cosine similarity, votes weighted by exp(similarity / temperature).
 
-    No training and nothing to tune: fixed in advance at the values common in the field.
+    No training and nothing to tune: both values are published and the same for every level. The
+    weighted vote and its temperature 0.07 are those of Wu et al. 2018 (Unsupervised Feature
+    Learning via Non-Parametric Instance Discrimination); Caron et al. 2021 (DINO) report that 20
+    neighbours work best.
     """
 
     neighbours: int = 20
     temperature: float = 0.07
+    labels: int | None = None
+    """class-balanced training images that may be neighbours, drawn by the seed; null: all"""
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "neighbours")
+        at_least(self, 1, "neighbours", "labels")
         above(self, 0, "temperature")
 
 
@@ -77,6 +95,8 @@ class Finetune:
     `preset: paper_table9` or `repo_finetune_md` sets all of it for the model's size.
     """
 
+    labels: int | None = None
+    """class-balanced training images that are seen, drawn by the seed; null: all"""
     epochs: int = 50
     warmup_epochs: float = 5
     batch_size: int = 1024
@@ -116,6 +136,7 @@ class Finetune:
 
 def check_supervised(section: Finetune) -> None:
     at_least(section, 1, "epochs", "batch_size", "image_size")
+    at_least(section, 2, "labels")  # a batch is even
     at_least(section, 0, "warmup_epochs", "weight_decay", "checkpoint_every_s")
     at_least(section, 0, "mixup", "cutmix")
     check(

@@ -18,14 +18,14 @@ from typing import Any, get_type_hints
 from mae_ablation.study.recipe import Recipe
 
 VERSIONS = {
-    "pca": 1,
-    "tokenizer": 1,
-    "pretrain": 1,
-    "linear_probe": 1,
-    "knn": 1,
-    "finetune": 1,
-    "partial": 1,
-    "scratch": 1,
+    "pca": 2,
+    "tokenizer": 2,
+    "pretrain": 2,
+    "linear_probe": 2,
+    "knn": 2,
+    "finetune": 2,
+    "partial": 2,
+    "scratch": 2,
 }
 """raised when the same recipe gives another result than before"""
 
@@ -148,8 +148,10 @@ def evaluation_document(
 def evaluation_section(kind: str, recipe: Recipe, source: str) -> dict[str, Any]:
     """The settings of an evaluation that matter to it."""
     out = section(getattr(recipe, kind))
-    if kind == "linear_probe" and recipe.linear_probe.protocol == "cached":
-        del out["crop_min_area"]
+    if kind == "linear_probe" and recipe.linear_probe.protocol == "converged":
+        out["penalties"] = list(recipe.linear_probe.penalties)
+    if kind == "linear_probe":
+        out = {name: value for name, value in out.items() if name not in unused_of(recipe)}
     if kind == "linear_probe" and source == "pixels":
         del out["pooling"], out["precision"]
     if kind == "knn":
@@ -162,3 +164,14 @@ def evaluation_section(kind: str, recipe: Recipe, source: str) -> dict[str, Any]
     if kind == "partial":
         del out["epochs_tried"]
     return out
+
+
+BY_GRADIENT_STEPS = ("epochs", "warmup_epochs", "batch_size", "base_lr", "weight_decay", "momentum")
+
+
+def unused_of(recipe: Recipe) -> tuple[str, ...]:
+    """Fields that the linear probe's protocol has no use for; its penalties are listed instead."""
+    protocol = recipe.linear_probe.protocol
+    if protocol == "converged":
+        return (*BY_GRADIENT_STEPS, "crop_min_area", "penalty")
+    return ("crop_min_area", "penalty") if protocol == "cached" else ("penalty",)

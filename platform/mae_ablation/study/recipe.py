@@ -25,7 +25,6 @@ class Data:
 
     name: Literal[
         "fashion_mnist",
-        "fashion_mnist_60k",
         "cifar10",
         "cifar100",
         "stl10",
@@ -34,13 +33,14 @@ class Data:
         "imagenet100",
         "image_folder",
     ] = "fashion_mnist"
-    """fashion_mnist is the bundled subset of 10,000; image_folder is any train/ and val/"""
+    """fashion_mnist is bundled; image_folder is any train/ and val/"""
     image_size: int = 28
     """side in pixels; images of a smaller set are padded evenly with zeros"""
     train_images: int | None = None
     """class-balanced part of the training split that is used; null: all of it"""
-    validation_images: int = 1000
-    """class-balanced, held out of every training; whatever is selected is selected on it"""
+    validation_images: int = 5000
+    """class-balanced, held out of every training; whatever is selected is selected on it. Both
+    parts are a draw of their own seed, the same for every seed of a study (data/draws.py)"""
     reading: Literal["cache", "stream"] = "cache"
     """cache: decoded once to image_size and kept in memory, crops are taken from that; stream:
     decoded from the files in every epoch, crops are taken from the full image"""

@@ -21,6 +21,10 @@ PREPARATIONS = {"pca": 0.02, "tokenizer": 2.6}
 ENCODED = 4 / 3
 """Images encoded once for every training image: validation and test come on top"""
 HEAD_FLOPS = 85e3  # per image and epoch of a classifier on cached features: measured, laptop recipe
+CONVERGED_PASSES = 1200
+"""Passes of a converged classifier, at an encoder's speed: all penalties take some 600, and
+products this narrow run half as fast; measured, laptop recipe: 19 s"""
+KNN_FLOPS = 400  # per pair of a training image and one that is classified: measured, laptop recipe
 ASSUMED = {"cpu": 20e9, "gpu": 10e12}
 """FLOP/s of one CPU lane on small models, and of one GPU on a ViT, until something is measured"""
 
@@ -38,7 +42,8 @@ class Work:
 def work_of(phase: Phase, source: str, data: DataFacts) -> Work:
     """Work of a phase of a trial whose evaluations see `source`."""
     recipe, kind = phase.recipe, phase.kind
-    images = training_images(recipe, data)
+    labels = getattr(getattr(recipe, kind, None), "labels", None)
+    images = labels or training_images(recipe, data)
     if kind == "pretrain":
         flops = pretrain_flops(recipe, data.channels)
         return Work(kind=kind, images=recipe.pretrain.epochs * images, flops=flops)
@@ -51,11 +56,27 @@ def work_of(phase: Phase, source: str, data: DataFacts) -> Work:
     if kind in PREPARATIONS:
         return Work(kind=kind, images=images, flops=0.0)
     encode = 0.0 if source == "pixels" else encode
+    others = recipe.data.validation_images + data.test_images
+    encode_all = encode * (1 + others / images)
     if kind == "knn":
-        return Work(kind=kind, images=images, flops=probe_flops(encode, 1, False))
+        return Work(kind=kind, images=images, flops=encode_all + others * KNN_FLOPS)
     probe = recipe.linear_probe
+    if probe.protocol == "converged":
+        pixels = data.channels * (probe.image_size or recipe.data.image_size) ** 2
+        width = pixels if source == "pixels" else recipe.model.encoder_width
+        flops = converged_flops(encode_all, width, data.classes)
+        return Work(kind=kind, images=images, flops=flops)
     flops = probe_flops(encode, probe.epochs, probe.protocol == "paper")
     return Work(kind=kind, images=images, flops=flops)
+
+
+def converged_flops(encode: float, width: int, classes: int) -> float:
+    """FLOPs per training image of a classifier brought to convergence on `width` features.
+
+    Args:
+        encode: per training image, with what the images it is validated and tested on add.
+    """
+    return encode + CONVERGED_PASSES * training_flops(2 * width * classes)
 
 
 def probe_flops(encode: float, epochs: int, afresh: bool) -> float:
@@ -82,6 +103,8 @@ def measured(result: dict) -> Measured | None:
         return None
     if kind in TRAININGS:
         flops = result.get("flops_per_image") or result.get("flops_per_s", 0.0) / rate
+    elif kind == "linear_probe" and "penalty" in result:
+        flops = result["flops_per_image"]
     elif kind == "linear_probe" and "encoder_flops_per_image" in result:
         encode, epochs = result["encoder_flops_per_image"], result["epochs"]
         afresh = 0 < encode < result["flops_per_image"]
