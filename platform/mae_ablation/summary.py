@@ -12,6 +12,7 @@ from mae_ablation.study.evaluations import Finetune, Partial
 from mae_ablation.study.plan import Plan, missing, trials_of, unfinished
 from mae_ablation.study.presets import difference, size_of
 from mae_ablation.study.recipe import Recipe
+from mae_ablation.study.recipe_file import PHASES
 from mae_ablation.study.suite import suite_lines
 from mae_ablation.study.tune import tune_line
 
@@ -95,9 +96,10 @@ def describe(plan: Plan) -> str:
     if study.budget == "flops":
         lines += budget_lines(plan)
     if study.skipped:
+        every = ",".join(p for p in PHASES if p in (*study.phases, *study.skipped))
         lines.append(
-            f"note: recipe {study.recipe_name} leaves out {', '.join(study.skipped)}; "
-            f"--phases {','.join((*study.phases, *study.skipped))} runs it too"
+            f"note: {study.skipped_by} leaves out {', '.join(study.skipped)}; "
+            f"--phases {every} runs {'it' if len(study.skipped) == 1 else 'them'} too"
         )
     lines.append(
         f"trials: ({len(plan.rows)} levels + {len(plan.references)} references) x "

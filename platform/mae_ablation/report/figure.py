@@ -17,6 +17,7 @@ from mae_ablation.report.heatmap import crossed, heatmap
 from mae_ablation.report.results import HOURS, LOSS, metrics_of
 from mae_ablation.study.factors import Factor
 from mae_ablation.study.plan import Plan
+from mae_ablation.study.values import format_value
 from mae_ablation.summary import some
 
 OURS, PAPER, REFERENCE = sns.color_palette("colorblind")[0], "0.35", "0.45"
@@ -154,7 +155,7 @@ def axis_label(factor: Factor, ordered: bool) -> str:
     if crossing := factor.levels[0].coordinates:
         return ", ".join(factor_name.replace("_", " ") for factor_name, _ in crossing)
     if ordered and any(level.here for level in factor.levels):
-        here = some([level.here or str(level.value) for level in factor.levels])
+        here = some([level.here or format_value(level.value) for level in factor.levels])
         return f"{name} (the paper's; here {here})"
     return name
 
@@ -191,7 +192,7 @@ def name_levels(axis, factor: Factor, x: dict[str, float]) -> None:
 def short_names(factor: Factor) -> dict[str, str]:
     """By label what stands at the axis: of crossed factors, which the axis names, the values."""
     return {
-        level.label: ", ".join(str(value) for _, value in level.coordinates) or level.label
+        level.label: ", ".join(format_value(v) for _, v in level.coordinates) or level.label
         for level in factor.levels
     }
 

@@ -52,7 +52,7 @@ def markdown(
             lines += [f"Levels of the paper without a counterpart at this scale: {left}.", ""]
     if study.skipped:
         skipped = ", ".join(study.skipped)
-        lines += [f"Not run at this scale (recipe {study.recipe_name}): {skipped}.", ""]
+        lines += [f"Not run, left out by {study.skipped_by}: {skipped}.", ""]
     if again := sum(result.get("attempts", 1) > 1 for result in finished):
         lines += [f"{counted(again, 'training')} needed more than one attempt.", ""]
     lines += [f"![{study.title}](figure.png)", ""]
