@@ -299,8 +299,11 @@ BAD = [
     ("factors:\n  how: {}\n", 'x.yaml:3: unknown factor "how"'),
     ("factors:\n  how:\n    a: 3\n", "x.yaml:4: expected `field: value` lines"),
     ("factors:\n  how:\n    a: {mask_ration: 1}\n", 'x.yaml:4: unknown key "mask_ration"'),
-    ("factors:\n  epochs_tried: [3]\n", "x.yaml:3: partial.epochs_tried must be a list, not 3"),
-    ("factors:\n  class_token: [3]\n", "x.yaml:3: model.class_token must be true or false, not 3"),
+    ("factors:\n  epochs_tried: [3]\n", 'x.yaml:3: partial.epochs_tried must be a list, not "3"'),
+    (
+        "factors:\n  class_token: [3]\n",
+        'x.yaml:3: model.class_token must be true or false, not "3"',
+    ),
     (
         "budget: flops\nfactors:\n  pretrain.epochs: [2, 3]\n",
         "budget flops sets the epochs, and so does pretrain_epochs: one of them",

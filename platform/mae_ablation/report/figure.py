@@ -35,6 +35,8 @@ TITLE_WIDTH = 55  # characters of the title over one panel
 LABEL_WIDTH = 14  # characters of a named level in a line
 SIDE_BY_SIDE = 12  # named levels; the names of more stand upright
 INCHES_PER_SIGN = 0.09  # of a small upright name
+WIDE = 4  # times the lowest level: less is as clear on a linear axis
+EVEN = 1.35  # the largest step between neighbours over the smallest, of levels that are geometric
 LINES = 3  # of a name beneath its level; longer names stand upright, too
 NAMED = 30  # named levels a panel has room for
 MARKED = 100  # levels on a line that are worth a marker each
@@ -114,8 +116,11 @@ def panel(factor: Factor, metric: str, axis, table: pd.DataFrame, results: pd.Da
         axis.axvline(x[label], color=OURS, linewidth=1, linestyle=":", label="baseline")
     axis.set(xlabel=axis_label(factor, ordered) + left_out, ylabel=AXES[metric])
     axis.yaxis.label.set_color(OURS)
-    air = 0.05 * (max(x.values()) - min(x.values()) or 1) if ordered else 0.6
-    axis.set_xlim(min(x.values()) - air, max(x.values()) + air)
+    if ordered and is_geometric(list(x.values())):
+        logarithmic(axis, factor, x)
+    else:
+        air = 0.05 * (max(x.values()) - min(x.values()) or 1) if ordered else 0.6
+        axis.set_xlim(min(x.values()) - air, max(x.values()) + air)
     known = table[table["kind"] == "reference"].dropna(subset=["mean"])
     limits(axis, [*values, *rows["mean"].dropna(), *known["mean"]], rows["mean"], half)
     right = paper(axis, rows, x, ordered, metric)
@@ -178,6 +183,27 @@ def positions(factor: Factor) -> tuple[dict[str, float], bool]:
     numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     places = values if numbers else range(len(values))
     return {level.label: p for level, p in zip(factor.levels, places, strict=True)}, numbers
+
+
+def is_geometric(values: Sequence[float]) -> bool:
+    """Whether levels grow by about the same factor, and far: 1e-3, 3e-3, 1e-2 and 3e-2 stand
+    evenly on a logarithmic axis, and crowded at one end of a linear one."""
+    values = sorted(values)
+    if len(values) < 3 or values[0] <= 0 or values[-1] < WIDE * values[0]:
+        return False
+    steps = [b / a for a, b in zip(values, values[1:], strict=False)]
+    return max(steps) <= EVEN * min(steps)
+
+
+def logarithmic(axis, factor: Factor, x: dict[str, float]) -> None:
+    """A logarithmic axis whose ticks are the levels."""
+    low, high = min(x.values()), max(x.values())
+    air = (high / low) ** 0.05
+    axis.set_xscale("log")
+    axis.set_xlim(low / air, high * air)
+    axis.minorticks_off()
+    if len(x) <= SIDE_BY_SIDE:
+        axis.set_xticks(list(x.values()), [format_value(level.value) for level in factor.levels])
 
 
 def name_levels(axis, factor: Factor, x: dict[str, float]) -> None:

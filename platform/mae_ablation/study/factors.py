@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from mae_ablation.study.design import Combination, Said, Varied
-from mae_ablation.study.document import Document
+from mae_ablation.study.document import Document, Text
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.recipe import Recipe
 from mae_ablation.study.recipe_file import RecipeFile
@@ -159,6 +160,33 @@ def _combined(names: list[str], combination: Combination, settings: list[Setting
         here="; ".join(f"{name} {said.here}" for name, said in scaled if said.here),
         coordinates=coordinates,
     )
+
+
+def canonical(factor: str, level: str) -> str:
+    """A level's label in the one spelling of its field's type: 1e-3 is 0.001. Names stay.
+
+    Args:
+        factor: name as tables show it, of crossed ones too.
+        level: label without its scale; an earlier report has it as its study wrote it.
+    """
+    names, parts = factor.split(" x "), level.split(", ")
+    if len(names) == len(parts) > 1:
+        both = zip(names, parts, strict=True)
+        pairs = [(name, part.removeprefix(f"{name}=")) for name, part in both]
+        return ", ".join(f"{name}={canonical(name, part)}" for name, part in pairs)
+    field = _fields_by_name().get(factor)
+    if field is None:
+        return level
+    try:
+        return format_value(read_setting(field, Text(level), "").value)
+    except UserError:
+        return level
+
+
+@lru_cache(maxsize=1)
+def _fields_by_name() -> dict[str, str]:
+    """Recipe fields by their names in tables."""
+    return {short(field): field for field in recipe_fields()}
 
 
 def short(field: str) -> str:

@@ -191,6 +191,22 @@ class Tokenizer:
             check(self.sha256 is not None, "source dalle needs sha256: HASH", "source")
 
 
+def kept_of(patches: int, mask_ratio: float) -> int:
+    """Patches that a ratio keeps, truncated as in the official code."""
+    return int(patches * (1 - mask_ratio))
+
+
+def largest_ratio(patches: int) -> float:
+    """The largest ratio of four digits that keeps a patch, of two patches or more.
+
+    Rounding of floats decides: 0.9975 keeps none of 400.
+    """
+    ratio = 9999
+    while kept_of(patches, ratio / 10_000) < 1:
+        ratio -= 1
+    return ratio / 10_000
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """One complete training: data, model, pre-training, evaluations."""
@@ -215,11 +231,20 @@ class Recipe:
                 "model.patch_size",
             )
         check(
+            self.patches > 1,
+            f"patch_size {patch} makes one patch of an image of {size} px, which cannot be masked: "
+            "take a smaller patch",
+            "data.image_size",
+            "model.patch_size",
+        )
+        check(
             self.kept_patches >= 1,
             f"mask_ratio {self.pretrain.mask_ratio} keeps none of the {self.patches} patches "
             f"({self.grid} x {self.grid}); the largest ratio that keeps one is "
-            f"{int(10_000 * (1 - 1 / self.patches)) / 10_000:g}",
+            f"{largest_ratio(self.patches):g}",
             "pretrain.mask_ratio",
+            "data.image_size",
+            "model.patch_size",
         )
         self._check_grid_sampling()
         for section in ("linear_probe", "finetune", "partial", "scratch"):
@@ -278,7 +303,7 @@ class Recipe:
     @property
     def kept_patches(self) -> int:
         """Patches that stay visible in pre-training, truncated as in the official code."""
-        return int(self.patches * (1 - self.pretrain.mask_ratio))
+        return kept_of(self.patches, self.pretrain.mask_ratio)
 
     @property
     def stand_in(self) -> bool:

@@ -88,7 +88,8 @@ def read_tune(
 
     Args:
         said: settings of the recipe, the study and the command line.
-        kept: phases that are run; fields of `wanted` ones that `skipped_by` leaves out are left out.
+        kept: phases that are run; fields of `wanted` ones that `skipped_by` leaves out go with
+            them.
 
     Raises:
         UserError: a field that is a factor, or in no phase of the study, or a value it cannot have.

@@ -14,7 +14,7 @@ NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 LEADING_ZERO = re.compile(r"[+-]?0+\d", re.ASCII)
 OTHER_BASE = re.compile(r"[+-]?0[xXoObB][0-9a-fA-F]+", re.ASCII)
 NOT_FINITE = re.compile(r"[+-]?\.?(?:inf|infinity|nan)", re.IGNORECASE)
-TRUTH = {word: word[0] in "tT" for word in "true True TRUE false False FALSE".split()}
+TRUTH = {word: word[0] in "tT" for word in ("true", "True", "TRUE", "false", "False", "FALSE")}
 NOT_TRUTH = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 NULL = ("null", "")
 """words that leave an optional field unset: `null`, or nothing at all"""
