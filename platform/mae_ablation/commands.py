@@ -62,7 +62,7 @@ def _plan(study: Study, store: Store) -> Plan:
     for factor in study.factors:
         for level in factor.levels:
             require_fit(level.recipe, f"{study.path}, {factor.name} {level.label}")
-    study = with_budget(study, facts(study.baseline.data).channels)
+    study = with_budget(study, facts)
     return make_plan(study.with_recipes(with_absolute_paths), store, facts)
 
 

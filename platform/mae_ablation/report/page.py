@@ -164,9 +164,9 @@ def columns_explained(plan: Plan, table: pd.DataFrame) -> str:
         words.append("*flops*: of one pre-training image, over the baseline's, by arithmetic.")
     if plan.study.budget == "flops":
         words.append(
-            "Levels are compared at equal FLOPs, in whole epochs, each with a schedule of its "
-            "own; *training*: FLOPs of the whole pre-training over the baseline's. The paper "
-            "compares at equal epochs."
+            "Levels are compared at equal FLOPs: within 2 %, or the note says how many; each has "
+            "a schedule of its own, whose epochs may be shorter by some steps. *training*: FLOPs "
+            "of the whole pre-training over the baseline's. The paper compares at equal epochs."
         )
     if any(level.here for factor in plan.study.factors for level in factor.levels):
         words.append("*(here ...)*: the paper's level, and what it is at this recipe's scale.")

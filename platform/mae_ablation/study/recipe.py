@@ -98,6 +98,9 @@ class Pretrain:
     """Masked pre-training (paper Table 8; what the paper leaves open as in the official code)."""
 
     epochs: int = 800
+    steps_per_epoch: int | None = later(None)
+    """null: as many whole batches as there are images for; only `budget: flops` says fewer, each
+    epoch then sees another part of the images"""
     warmup_epochs: float = 40
     batch_size: int = 4096
     """images per optimiser step over all devices"""
@@ -142,7 +145,7 @@ class Pretrain:
     """reconstructions of fixed test images drawn along the training; 0: none"""
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "epochs", "batch_size", "pca_components")
+        at_least(self, 1, "epochs", "steps_per_epoch", "batch_size", "pca_components")
         at_least(self, 0, "warmup_epochs", "weight_decay", "checkpoint_every_s", "pictures")
         above(self, 0, "base_lr", "crop_min_area", "block_min_share")
         check(

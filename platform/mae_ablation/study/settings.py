@@ -77,6 +77,7 @@ def recipe_fields() -> dict[str, Any]:
         for name, hint in get_type_hints(cls).items()
     }
     del found["partial.epochs"]  # each of partial.epochs_tried in turn
+    del found["pretrain.steps_per_epoch"]  # follows from `budget: flops`
     return {**found, **presets.FIELDS}
 
 
