@@ -89,7 +89,7 @@ def test_a_plain_text_in_a_file_is_what_is_written_or_refused(tmp_path_factory, 
 names = some.text(LETTERS, min_size=1, max_size=12).filter(lambda text: text == text.strip())
 
 
-@settings(fast, max_examples=15)
+@settings(fast, max_examples=25)
 @given(
     factor=names, levels=some.lists(some.one_of(TEXTS, names), min_size=2, max_size=4, unique=True)
 )

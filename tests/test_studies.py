@@ -4,9 +4,6 @@ import pytest
 from conftest import ROOT
 
 from mae_ablation.commands import introduction, plan_studies, plan_study
-from mae_ablation.report.results import results_frame
-from mae_ablation.report.table import table_frame
-from mae_ablation.study.budget import EQUAL, training_ratio
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.paper import FIELDS, paper_row, paper_tables
 from mae_ablation.study.plan import missing, trials_of
@@ -163,7 +160,7 @@ def test_a_preset_lies_beneath_what_is_said(write_study, tmp_path):
     assert (one.random_erasing, two.random_erasing) == (0, 0.25)
 
 
-# scale and budget -------------------------------------------------------------------------------
+# scale -------------------------------------------------------------------------------
 
 SCALED = """\
 data: {image_size: 30, train_images: 200, validation_images: 100}
@@ -211,56 +208,6 @@ def test_named_levels_change_several_fields_at_once(write_study, tmp_path):
     assert (block.mask_sampling, block.mask_ratio) == ("block", 0.5)
     assert plan.rows[0].is_baseline
     assert plan.level_label(plan.rows[1].trials[0], factor) == "block_50"
-
-
-def test_equal_flops_give_cheap_levels_more_steps(write_study, tmp_path):
-    study = "recipe: toy\nfactors:\n  mask_ratio: [0.1, 0.3, 0.75, 0.9]\n"
-    equal = plan_study(write_study(study, SCALED), store=tmp_path)
-    assert {row.recipe.pretrain.epochs for row in equal.rows} == {8}
-    plan = plan_study(write_study(study + "budget: flops\n", SCALED), store=tmp_path)
-    settings = [row.recipe.pretrain for row in plan.rows]
-    lengths = [(s.epochs, s.steps_per_epoch, s.warmup_epochs) for s in settings]
-    assert lengths == [(3, None, 0.375), (5, 3, 0.625), (8, None, 1), (25, 2, 3.125)]
-    assert plan.rows[2].is_baseline
-    ratios = [training_ratio(row.recipe, plan.study.baseline, plan.data) for row in plan.rows]
-    assert ratios == pytest.approx([1, 1, 1, 1], abs=EQUAL)
-    said = summary(plan, 2)
-    assert "budget: the FLOPs of the baseline's 8 epochs of 4 steps" in said
-    assert "5 epochs of 3 steps x 2.10 of the baseline's FLOPs per image = 0.99 of its" in said
-    table = table_frame(plan, results_frame(plan))
-    assert table["training"][:4].tolist() == pytest.approx(ratios)
-    assert not table["note"].str.contains("FLOPs").any()
-
-
-def test_flops_that_cannot_be_equal_are_said(write_study, tmp_path):
-    """Two steps in all, and mask tokens cost three times as much: one step is too much."""
-    study = "recipe: toy\nbudget: flops\nfactors:\n  encoder_mask_tokens: [false, true]\n"
-    usual, short = "epochs: 8, warmup_epochs: 1, batch_size: 50", "epochs: 1, warmup_epochs: 0, "
-    recipe = SCALED.replace(usual, short + "batch_size: 100")
-    plan = plan_study(write_study(study, recipe), store=tmp_path)
-    ratio = training_ratio(plan.rows[1].recipe, plan.study.baseline, plan.data)
-    assert plan.rows[1].recipe.pretrain.steps_per_epoch == 1 and ratio > 1.02
-    said = f"= {ratio:.2f} of its training: not equal, the training has too few steps for that"
-    assert said in summary(plan, 2)
-    notes = table_frame(plan, results_frame(plan))["note"]
-    assert f"{ratio:.2f} times the baseline's FLOPs" in notes[1]
-
-
-def test_the_shipped_studies_at_equal_flops_are_equal():
-    for name in ("mask_ratio_flops", "mask_token_flops"):
-        for recipe in (None, "cifar10", "imagenet", "imagenet100"):
-            plan = planned(STUDIES / f"{name}.yaml", recipe)
-            base = plan.study.baseline
-            ratios = [training_ratio(row.recipe, base, plan.data) for row in plan.rows]
-            assert ratios == pytest.approx([1] * len(ratios), abs=EQUAL), (name, recipe)
-
-
-def test_a_level_s_own_warm_up_keeps_its_share(write_study, tmp_path):
-    study = "recipe: toy\nbudget: flops\nfactors:\n  how:\n"
-    study += "    long: {mask_ratio: 0.1, pretrain.warmup_epochs: 4}\n"
-    plan = plan_study(write_study(study, SCALED), store=tmp_path)
-    level = plan.rows[1].recipe.pretrain
-    assert (level.epochs, level.warmup_epochs) == (3, 1.5)
 
 
 def test_mask_tokens_cost_what_the_reference_counts():

@@ -391,6 +391,33 @@ def load_with(planned, study, changes):
     return planned(study, changes=changes).study.factors[0].levels[0].recipe
 
 
+BIG = ["data.name=imagenet", "data.image_size=220", "data.train_images=null"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice", "remedy"),
+    [
+        (["mask_sampling=grid", "mask_ratio=0.5"], "mask_ratio must be 0.75", "mask_ratio=0.75"),
+        (["class_token=false"], "pooling cls needs a class token: take mean", "pooling=mean"),
+        (["data.reading=stream"], "is read as a whole: take cache", "data.reading=cache"),
+        (BIG, "take data.reading=stream", "data.reading=stream"),
+        (["image_size=22000", "patch_size=50"], "take a smaller data.image_size", "image_size=100"),
+        (["patch_size=30"], "take a smaller patch", "patch_size=15"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_advice_that_is_followed_helps(planned, changes, advice, remedy):
+    def whole(change):
+        name, value = change.split("=")
+        section = {"pooling": "linear_probe", "image_size": "data"}.get(name)
+        return f"{section}.{name}={value}" if section else change
+
+    study = "recipe: toy\nfactors:\n  decoder_depth: [1]\n"
+    with pytest.raises(UserError, match=advice):
+        planned(study, changes=list(map(whole, changes)))
+    assert planned(study, changes=list(map(whole, [*changes, remedy])))
+
+
 def test_an_image_of_one_patch_cannot_be_masked(planned):
     with pytest.raises(UserError, match="patch_size 30 makes one patch of an image of 30 px"):
         planned(changes=["patch_size=30"])

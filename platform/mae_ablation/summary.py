@@ -129,8 +129,9 @@ def budget_lines(plan: Plan) -> list[str]:
         each = pretrain_flops(row.recipe, plan.data.channels)
         ratio = training_ratio(row.recipe, base, plan.data)
         steps = steps_per_epoch(row.recipe, training_images(row.recipe, plan.data))
+        epochs = counted(row.recipe.pretrain.epochs, "epoch")
         lines.append(
-            f"  {row.label:<24} {counted(row.recipe.pretrain.epochs, 'epoch'):>11} of {steps} steps x "
+            f"  {row.label:<24} {epochs:>11} of {counted(steps, 'step')} x "
             f"{each / cost:.2f} of the baseline's FLOPs per image = {ratio:.2f} of its training"
         )
         if abs(ratio - 1) > EQUAL:

@@ -103,15 +103,21 @@ def _compose(text: str, where: str, *, lines: bool = True) -> yaml.Node | None:
     try:
         return yaml.compose(text, Loader=yaml.BaseLoader)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        remedy = ": indent with spaces" if "\\t" in str(error.problem) else ""
-        place = f"{where}:{line}" if lines else where
-        raise UserError(f"not valid YAML: {error.problem}{remedy}", place) from None
+        raise invalid(error, where, lines=lines) from None
     except yaml.YAMLError:
         raise UserError("not valid YAML: forbidden characters", where) from None
     except RecursionError:
         raise UserError("not valid YAML: nested too deeply", where) from None
+
+
+def invalid(error: yaml.MarkedYAMLError, where: str, *, lines: bool = True) -> UserError:
+    """What to say of a text that YAML refuses. `where`: its file, `lines`: which has lines."""
+    mark = error.problem_mark or error.context_mark
+    line = mark.line + 1 if mark else 1
+    remedy = ": indent with spaces" if "\\t" in str(error.problem) else ""
+    return UserError(
+        f"not valid YAML: {error.problem}{remedy}", f"{where}:{line}" if lines else where
+    )
 
 
 def _not_there(path: Path) -> str:

@@ -22,6 +22,9 @@
 Without `design` each level changes one factor of the baseline; the others keep the baseline's
 value. In a study of a table of the paper, levels are the paper's, and the recipe says what they are
 at its scale.
+
+A value is what its field's type says (values.py): 1e-3, .001 and 0.0010 are one level, a folder may
+be called 2024 and a level `no`, and `null` leaves an optional field unset.
 """
 
 import re
