@@ -175,7 +175,7 @@ def test_files_from_windows_are_read(tmp_path, start, end):
 
     (tmp_path / "x.yaml").write_bytes(start + b"title: a" + end + b"factors: {b: [1]}" + end)
     document = read(tmp_path / "x.yaml")
-    assert document.data == {"title": "a", "factors": {"b": [1]}}
+    assert document.data == {"title": "a", "factors": {"b": ["1"]}}
     assert document.place("factors") == f"{tmp_path}/x.yaml:2"
 
 

@@ -222,6 +222,8 @@ def test_a_file_to_be_copied_that_is_missing_stops(write, tmp_path, monkeypatch)
         ("- a\n", "not a Ray cluster file: expected `cluster_name` and `provider`"),
         ("cluster_name: a\n", ":1: not a Ray cluster file: provider.type is missing"),
         ("a: 1\nb: [\n", ":3: not valid YAML"),
+        ("a: &x {b: 1}\nc: {<<: *x}\nd: 2024-99-99\n", "not valid YAML: month must be in 1..12"),
+        ("a: &x {b: 1}\nc: {<<: *x}\nd: !no 3\n", ":3: not valid YAML: could not determine"),
         (template("kubernetes"), ":1: a Kubernetes manifest, not a file for `ray up`"),
     ],
 )

@@ -115,6 +115,19 @@ def test_a_suite_ships_its_studies_and_a_named_recipe_file_itself(clone):
     ]
 
 
+def test_a_recipe_file_is_shipped_to_where_the_study_looks_for_it(clone):
+    study = clone / "studies" / "x.yaml"
+    for name, inside in (("mine.yaml", "studies/mine.yaml"), ("../up.yaml", "up.yaml")):
+        study.write_text(STUDY.replace("recipe: toy", f"recipe: {name}"))
+        (study.parent / name).write_text(TOY_RECIPE)
+        folder = clone / inside.replace("/", "-").removesuffix(".yaml")
+        found, files = staged(folder, "studies/x.yaml")
+        assert found == (["studies/x.yaml"], None) and inside in files
+    study.write_text(STUDY.replace("recipe: toy", f"recipe: {clone}/up.yaml"))
+    with pytest.raises(UserError, match=r"up.yaml cannot be shipped: put it beside the study"):
+        staged(clone / "away", "studies/x.yaml")
+
+
 def test_files_from_elsewhere_have_a_folder_of_their_own(clone, monkeypatch):
     (clone / "empty").mkdir()
     monkeypatch.chdir(clone / "empty")

@@ -18,7 +18,7 @@ from mae_ablation.commands import plan_studies, plan_study
 from mae_ablation.report import pictures
 from mae_ablation.report.cells import trials_behind
 from mae_ablation.report.curves import curve_of, curves_svg, mean_curve, thinned
-from mae_ablation.report.figure import draw, half_widths
+from mae_ablation.report.figure import draw, half_widths, panel
 from mae_ablation.report.heatmap import crossed, heatmap
 from mae_ablation.report.html import emphasised, safe_address
 from mae_ablation.report.latex import escaped, latex
@@ -190,6 +190,30 @@ def test_thirty_levels_of_a_single_seed_have_a_figure(write_study, tmp_path):
     files = draw(plan, table_frame(plan, results), results, tmp_path)
     assert [f.name for f in files] == ["figure.png", "figure.svg", "figure.pdf"]
     assert b"CreationDate" not in files[2].read_bytes()
+
+
+RATES = "recipe: toy\nfactors:\n  pretrain.base_lr: [1e-3, 2e-3, 4e-3, 8e-3]\n"
+
+
+def test_geometric_levels_are_drawn_on_a_logarithmic_axis(write_study, tmp_path):
+    import matplotlib.pyplot as plt
+
+    plan = plan_study(write_study(RATES), store=tmp_path / "store")
+    finish(plan)
+    results = results_frame(plan)
+    table = table_frame(plan, results)
+    figure, axis = plt.subplots()
+    panel(plan.study.factors[0], "linear_probe_acc1", axis, table, results)
+    assert axis.get_xscale() == "log"
+    assert axis.get_xticks().tolist() == [0.001, 0.002, 0.004, 0.008]
+    assert [label.get_text() for label in axis.get_xticklabels()] == [
+        "0.001",
+        "0.002",
+        "0.004",
+        "0.008",
+    ]
+    plt.close(figure)
+    assert draw(plan, table, results, tmp_path)
 
 
 GRID = """\

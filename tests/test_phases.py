@@ -151,6 +151,21 @@ def test_result_says_how_it_was_made(toy, folder):
     assert result["versions"]["torch"] == torch.__version__.split("+")[0]
 
 
+def test_epochs_may_be_shorter_than_the_images_would_allow(toy, tmp_path):
+    """As `budget: flops` asks: 3 epochs of 2 of 4 steps are 6 steps, resumed or not."""
+    fewer = dataclasses.replace(toy.pretrain, steps_per_epoch=2)
+    short = dataclasses.replace(toy, pretrain=fewer)
+    whole, cut = (a_folder(tmp_path, name) for name in ("whole", "cut"))
+    result = pretrain(short, 0, PhaseRun(folder=whole))
+    assert [step for step, _ in curve(whole)] == [2, 4, 6]
+    assert result["images_per_s"] == pytest.approx(3 * 2 * 50 / result["seconds"])
+    with pytest.raises(Killed):
+        pretrain(short, 0, PhaseRun(folder=cut, report=kill_after(2)))
+    pretrain(short, 0, PhaseRun(folder=cut))
+    assert losses(cut, "pretrain") == losses(whole, "pretrain")
+    same_state(cut, whole)
+
+
 def test_training_learns(toy, folder):
     longer = dataclasses.replace(toy.pretrain, epochs=15, base_lr=1e-2, augmentation="none")
     pretrain(dataclasses.replace(toy, pretrain=longer), 0, PhaseRun(folder=folder))

@@ -124,12 +124,15 @@ BAD = [
     ("tune: {linear_probe.base_lr: [a]}", "x.yaml:4: linear_probe.base_lr must be a number, not"),
     (
         "tune: {linear_probe.base_lr: [1, 1]}",
-        "x.yaml:4: value 1.0 of linear_probe.base_lr is given",
+        "x.yaml:4: value 1 of linear_probe.base_lr is given",
     ),
     ("tune: {linear_probe.base_lr: [0, 1]}", "x.yaml:4: base_lr is 0.0, must be above 0"),
     ("tune: {linear_probe.base_lr: [1]}", "x.yaml:4: tune needs two combinations or more"),
     ("tune: {linear_probe.base_lr: [1, 2], tries: 1}", "x.yaml:4: tune needs two combinations"),
-    ("tune: {linear_probe.base_lr: [1, 2], tries: 3}", "x.yaml:4: 3 tries of 2 combinations"),
+    (
+        "tune: {linear_probe.base_lr: [1, 2], tries: 3}",
+        "x.yaml:4: tries is 3, but there are only 2 combinations: use 2 or fewer",
+    ),
     ("tune: {linear_probe.base_lr: [1, 2], tries: no}", "tries must be a whole number from 1"),
     (
         "tune: {linear_probe.base_lr: [1, 2], scheduler: ahsa}",

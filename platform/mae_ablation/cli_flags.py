@@ -28,7 +28,7 @@ def add_study(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="FIELD=VALUE",
         dest="changes",
-        help="change a field of the recipe; may be given several times",
+        help="change a field of the recipe, text as it stands; may be given several times",
     )
     parser.add_argument("--seeds", type=positive, metavar="N", help="seeds 0 to N-1")
     parser.add_argument(

@@ -57,11 +57,12 @@ def plan_study(study: Path, **arguments: object) -> Plan:
 
 
 def _plan(study: Study, store: Store) -> Plan:
-    require_fit(study.baseline, f"{study.path}, recipe {study.recipe_name}")
+    said_by = ", ".join([f"recipe {study.recipe_name}", *(f"--set {c}" for c in study.changed)])
+    require_fit(study.baseline, f"{study.path}, {said_by}")
     for factor in study.factors:
         for level in factor.levels:
             require_fit(level.recipe, f"{study.path}, {factor.name} {level.label}")
-    study = with_budget(study, facts(study.baseline.data).channels)
+    study = with_budget(study, facts)
     return make_plan(study.with_recipes(with_absolute_paths), store, facts)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mae_ablation.price import cost_lines
+from mae_ablation.study.budget import EQUAL, training_ratio
 from mae_ablation.study.cost import pretrain_flops
 from mae_ablation.study.design import design_line
 from mae_ablation.study.estimate import Estimate, estimate
@@ -18,7 +19,9 @@ from mae_ablation.study.evaluations import (
 from mae_ablation.study.plan import Plan, missing, trials_of, unfinished
 from mae_ablation.study.presets import difference, size_of
 from mae_ablation.study.recipe import Recipe
+from mae_ablation.study.recipe_file import PHASES
 from mae_ablation.study.suite import suite_lines
+from mae_ablation.study.trial import steps_per_epoch, training_images
 from mae_ablation.study.tune import tune_line
 
 
@@ -101,9 +104,10 @@ def describe(plan: Plan) -> str:
     if study.budget == "flops":
         lines += budget_lines(plan)
     if study.skipped:
+        every = ",".join(p for p in PHASES if p in (*study.phases, *study.skipped))
         lines.append(
-            f"note: recipe {study.recipe_name} leaves out {', '.join(study.skipped)}; "
-            f"--phases {','.join((*study.phases, *study.skipped))} runs it too"
+            f"note: {study.skipped_by} leaves out {', '.join(study.skipped)}; "
+            f"--phases {every} runs {'it' if len(study.skipped) == 1 else 'them'} too"
         )
     lines.append(
         f"trials: ({len(plan.rows)} levels + {len(plan.references)} references) x "
@@ -122,18 +126,22 @@ def describe(plan: Plan) -> str:
 
 
 def budget_lines(plan: Plan) -> list[str]:
-    """Epochs of every level at equal FLOPs, and what the whole training comes to."""
-    base = plan.study.baseline
+    """Steps of every level at equal FLOPs, and what the whole training comes to."""
+    base, images = plan.study.baseline, training_images(plan.study.baseline, plan.data)
     cost = pretrain_flops(base, plan.data.channels)
-    total = cost * base.pretrain.epochs
-    lines = [f"budget: the FLOPs of the baseline's {base.pretrain.epochs} epochs, in whole epochs"]
+    steps = f"{base.pretrain.epochs} epochs of {steps_per_epoch(base, images)} steps"
+    lines = [f"budget: the FLOPs of the baseline's {steps}"]
     for row in plan.rows:
         each = pretrain_flops(row.recipe, plan.data.channels)
-        epochs = row.recipe.pretrain.epochs
+        ratio = training_ratio(row.recipe, base, plan.data)
+        steps = steps_per_epoch(row.recipe, training_images(row.recipe, plan.data))
+        epochs = counted(row.recipe.pretrain.epochs, "epoch")
         lines.append(
-            f"  {row.label:<24} {epochs:>5} epochs x {each / cost:.2f} of the baseline's FLOPs per "
-            f"image = {epochs * each / total:.2f} of its training"
+            f"  {row.label:<24} {epochs:>11} of {counted(steps, 'step')} x "
+            f"{each / cost:.2f} of the baseline's FLOPs per image = {ratio:.2f} of its training"
         )
+        if abs(ratio - 1) > EQUAL:
+            lines[-1] += ": not equal, the training has too few steps for that"
     return lines
 
 

@@ -57,7 +57,7 @@ def asked(folder: Path) -> list[Asked]:
     """Of every recipe of a folder."""
     ceiling, found = ceiling_flops_per_s("cpu", "float32", 1), []
     for path in sorted(folder.glob("*.yaml")):
-        recipe = resolve(read_recipe(path.stem, folder, "bench").settings)
+        recipe = resolve(read_recipe(path).settings)
         flops = pretrain_flops(recipe, SETS[recipe.data.name].channels)
         rate = ceiling / flops
         found.append(Asked(recipe=path.stem, flops=flops, ceiling_images_per_s=rate))

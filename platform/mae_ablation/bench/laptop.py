@@ -22,7 +22,7 @@ RECIPES = Path(__file__).parents[3] / "studies" / "recipes"
 
 def laptop() -> Recipe:
     """studies/recipes/laptop.yaml, as in a clone of the repository."""
-    return resolve(read_recipe("laptop", RECIPES, "bench").settings)
+    return resolve(read_recipe(RECIPES / "laptop.yaml").settings)
 
 
 class Training:

@@ -71,9 +71,13 @@ def read_document(path: Path) -> Document:
         text = path.read_text(encoding="utf-8")
         data = yaml.safe_load(text)  # as Ray does; Document's own reader knows no merge keys
         _note_lines(yaml.compose(text, Loader=yaml.SafeLoader), (), lines)
+    except yaml.MarkedYAMLError as error:
+        raise yaml_document.invalid(error, str(path)) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError):
         yaml_document.read(path)  # says what is wrong, and where
         raise
+    except ValueError as error:  # a date that is none
+        raise UserError(f"not valid YAML: {error}", str(path)) from None
     if not isinstance(data, dict):
         raise UserError("not a Ray cluster file: expected `cluster_name` and `provider`", str(path))
     document = Document(path, data, lines)

@@ -74,16 +74,30 @@ def stage(
     Returns the paths of `given` and the name of `recipe` in there.
     """
     inside = [_put(folder, file) for file in given]
+    files = list(dict.fromkeys(study.recipe_path.absolute() for study in studies))
+    named = files if recipe and is_file_name(recipe) and len(files) == 1 else []
     for study in studies:
-        beside = (folder / _put(folder, study.path)).parent / "recipes"
-        beside.mkdir(exist_ok=True)
+        beside = (folder / _put(folder, study.path)).parent
+        (beside / "recipes").mkdir(exist_ok=True)
         for file in sorted((study.path.parent / "recipes").glob("*.yaml")):
-            shutil.copyfile(file, beside / file.name)
-        if is_file_name(study.recipe_name):
-            _put(folder, Path(study.recipe_name))
-    if recipe and is_file_name(recipe):
-        recipe = _put(folder, Path(recipe))
-    return inside, recipe
+            shutil.copyfile(file, beside / "recipes" / file.name)
+        if is_file_name(study.recipe_name) and study.recipe_path.absolute() not in named:
+            _put_beside(folder, beside, study)
+    return inside, _put(folder, named[0]) if named else recipe
+
+
+def _put_beside(folder: Path, beside: Path, study: Study) -> None:
+    """Ship a study's recipe file to where the study looks for it first, beside itself.
+
+    Raises:
+        UserError: its name leads out of what is shipped.
+    """
+    target = Path(os.path.normpath(beside / study.recipe_name))
+    if not target.is_relative_to(folder):
+        message = f"recipe {study.recipe_name} cannot be shipped: put it beside the study"
+        raise UserError(message, str(study.path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(study.recipe_path, target)
 
 
 def _put(folder: Path, file: Path) -> str:

@@ -112,9 +112,11 @@ def _check_sizes(data: Data, place: str) -> int:
         _check_classes(data, place)
     size = (known.train_images + known.test_images) * known.channels * data.image_size**2
     if data.reading == "cache" and size > CACHE_BYTES:
+        files = SETS[data.name].kind == "folder"
+        remedy = "take data.reading=stream" if files else "take a smaller data.image_size"
         raise UserError(
             f"{data.name} at {data.image_size} px is {size / 1e9:,.0f} GB in memory, more than "
-            f"{CACHE_BYTES / 1e9:.0f}: take data.reading=stream",
+            f"{CACHE_BYTES / 1e9:.0f}: {remedy}",
             place,
         )
     return wanted

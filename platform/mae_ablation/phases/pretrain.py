@@ -23,6 +23,7 @@ from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.study.batch import images_at_once
 from mae_ablation.study.cost import pretrain_flops
 from mae_ablation.study.recipe import Recipe
+from mae_ablation.study.trial import steps_per_epoch
 
 
 def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | None = None) -> dict:
@@ -42,7 +43,7 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
     # data
     data = load(recipe.data)
     batch_size = settings.batch_size
-    steps = len(data.train) // batch_size  # the last incomplete batch is dropped
+    steps = steps_per_epoch(recipe, len(data.train))
     if steps == 0:
         raise ValueError(
             f"pretrain.batch_size {batch_size} is above the {len(data.train)} training images"

@@ -1,6 +1,7 @@
 """Two reports side by side: what differs between them, and their levels, paired by seed."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -13,13 +14,14 @@ from mae_ablation.report.results import HOURS
 from mae_ablation.report.saved import SavedReport
 from mae_ablation.report.statistics import LEVELS, spearman
 from mae_ablation.report.verdict import SEEDS
+from mae_ablation.study.factors import canonical
 from mae_ablation.summary import counted, some
 
 SCALE = re.compile(r" \((?:here |stand-in).*\)$")
 """ends the label of a level: what a recipe's scale made of it"""
 
 Place = tuple[str, str]
-"""factor and level, without its scale"""
+"""factor and level, in one spelling and without its scale"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,15 +126,15 @@ def other_data(a: dict, b: dict) -> bool:
 def cells(report: SavedReport, metric: str) -> Cells:
     """What a report has of a metric."""
     values, labels, trainings, kinds = {}, {}, {}, {}
-    for trial in report.trials:
-        if trial["metric"] != metric:
-            continue
-        place = trial["factor"], SCALE.sub("", trial["level"])
+    mine = [trial for trial in report.trials if trial["metric"] == metric]
+    places = places_of(mine)
+    for trial in mine:
+        place = places[trial["factor"], trial["level"]]
         labels[place], kinds[place] = trial["level"], trial["kind"]
-        mine = values.setdefault(place, {})
+        by_seed = values.setdefault(place, {})
         trainings.setdefault(place, {})[int(trial["seed"])] = trial["trial_id"]
         if trial["value"]:
-            mine[int(trial["seed"])] = float(trial["value"])
+            by_seed[int(trial["seed"])] = float(trial["value"])
     return Cells(
         values=values,
         labels=labels,
@@ -140,6 +142,18 @@ def cells(report: SavedReport, metric: str) -> Cells:
         baseline=next((place for place, kind in kinds.items() if kind == "baseline"), None),
         references=frozenset(place for place, kind in kinds.items() if kind == "reference"),
     )
+
+
+def places_of(trials: Sequence[dict[str, str]]) -> dict[tuple[str, str], Place]:
+    """The place of each factor and label: levels of one value are one, however it is spelled.
+
+    Names that would fall together with another label of the same report stay as they are.
+    """
+    plain = {(t["factor"], t["level"]): SCALE.sub("", t["level"]) for t in trials}
+    found = {key: (key[0], canonical(key[0], level)) for key, level in plain.items()}
+    meant = Counter((found[key], level) for key, level in plain.items())
+    several = Counter(place for place, _ in meant)
+    return {k: place if several[place] == 1 else (k[0], plain[k]) for k, place in found.items()}
 
 
 def against_baseline(mine: Cells) -> Cells:

@@ -17,6 +17,7 @@ from mae_ablation.report.heatmap import crossed, heatmap
 from mae_ablation.report.results import HOURS, LOSS, metrics_of
 from mae_ablation.study.factors import Factor
 from mae_ablation.study.plan import Plan
+from mae_ablation.study.values import format_value
 from mae_ablation.summary import some
 
 OURS, PAPER, REFERENCE = sns.color_palette("colorblind")[0], "0.35", "0.45"
@@ -34,6 +35,8 @@ TITLE_WIDTH = 55  # characters of the title over one panel
 LABEL_WIDTH = 14  # characters of a named level in a line
 SIDE_BY_SIDE = 12  # named levels; the names of more stand upright
 INCHES_PER_SIGN = 0.09  # of a small upright name
+WIDE = 4  # times the lowest level: less is as clear on a linear axis
+EVEN = 1.35  # the largest step between neighbours over the smallest, of levels that are geometric
 LINES = 3  # of a name beneath its level; longer names stand upright, too
 NAMED = 30  # named levels a panel has room for
 MARKED = 100  # levels on a line that are worth a marker each
@@ -113,8 +116,11 @@ def panel(factor: Factor, metric: str, axis, table: pd.DataFrame, results: pd.Da
         axis.axvline(x[label], color=OURS, linewidth=1, linestyle=":", label="baseline")
     axis.set(xlabel=axis_label(factor, ordered) + left_out, ylabel=AXES[metric])
     axis.yaxis.label.set_color(OURS)
-    air = 0.05 * (max(x.values()) - min(x.values()) or 1) if ordered else 0.6
-    axis.set_xlim(min(x.values()) - air, max(x.values()) + air)
+    if ordered and is_geometric(list(x.values())):
+        logarithmic(axis, factor, x)
+    else:
+        air = 0.05 * (max(x.values()) - min(x.values()) or 1) if ordered else 0.6
+        axis.set_xlim(min(x.values()) - air, max(x.values()) + air)
     known = table[table["kind"] == "reference"].dropna(subset=["mean"])
     limits(axis, [*values, *rows["mean"].dropna(), *known["mean"]], rows["mean"], half)
     right = paper(axis, rows, x, ordered, metric)
@@ -154,7 +160,7 @@ def axis_label(factor: Factor, ordered: bool) -> str:
     if crossing := factor.levels[0].coordinates:
         return ", ".join(factor_name.replace("_", " ") for factor_name, _ in crossing)
     if ordered and any(level.here for level in factor.levels):
-        here = some([level.here or str(level.value) for level in factor.levels])
+        here = some([level.here or format_value(level.value) for level in factor.levels])
         return f"{name} (the paper's; here {here})"
     return name
 
@@ -179,6 +185,27 @@ def positions(factor: Factor) -> tuple[dict[str, float], bool]:
     return {level.label: p for level, p in zip(factor.levels, places, strict=True)}, numbers
 
 
+def is_geometric(values: Sequence[float]) -> bool:
+    """Whether levels grow by about the same factor, and far: 1e-3, 3e-3, 1e-2 and 3e-2 stand
+    evenly on a logarithmic axis, and crowded at one end of a linear one."""
+    values = sorted(values)
+    if len(values) < 3 or values[0] <= 0 or values[-1] < WIDE * values[0]:
+        return False
+    steps = [b / a for a, b in zip(values, values[1:], strict=False)]
+    return max(steps) <= EVEN * min(steps)
+
+
+def logarithmic(axis, factor: Factor, x: dict[str, float]) -> None:
+    """A logarithmic axis whose ticks are the levels."""
+    low, high = min(x.values()), max(x.values())
+    air = (high / low) ** 0.05
+    axis.set_xscale("log")
+    axis.set_xlim(low / air, high * air)
+    axis.minorticks_off()
+    if len(x) <= SIDE_BY_SIDE:
+        axis.set_xticks(list(x.values()), [format_value(level.value) for level in factor.levels])
+
+
 def name_levels(axis, factor: Factor, x: dict[str, float]) -> None:
     """Names beneath the levels, over several lines; upright where they are many or long."""
     names = [short_names(factor)[label] for label in x]
@@ -191,7 +218,7 @@ def name_levels(axis, factor: Factor, x: dict[str, float]) -> None:
 def short_names(factor: Factor) -> dict[str, str]:
     """By label what stands at the axis: of crossed factors, which the axis names, the values."""
     return {
-        level.label: ", ".join(str(value) for _, value in level.coordinates) or level.label
+        level.label: ", ".join(format_value(v) for _, v in level.coordinates) or level.label
         for level in factor.levels
     }
 

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.patches import Rectangle
 
 from mae_ablation.study.study import Study
+from mae_ablation.study.values import format_value
 
 COLOURS = "cividis"  # its lightness alone tells the order: for colour blindness and grey print
 DARK = 0.55  # of the colour's range: numbers on darker cells are white
@@ -70,8 +71,8 @@ def heatmap(grid: Grid, axis, table: pd.DataFrame, quantity: str) -> None:
             corner = grid.across.index(across) - 0.47, grid.down.index(down) - 0.47
             axis.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, edgecolor="white", lw=4))
             axis.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, edgecolor="black", lw=1.5))
-    axis.set_xticks(range(len(grid.across)), map(str, grid.across))
-    axis.set_yticks(range(len(grid.down)), map(str, grid.down))
+    axis.set_xticks(range(len(grid.across)), map(format_value, grid.across))
+    axis.set_yticks(range(len(grid.down)), map(format_value, grid.down))
     axis.set(xlabel=spaced(grid.names[0]), ylabel=spaced(grid.names[1]))
     axis.set_title("means (framed: baseline)" if framed else "means", fontsize="small")
     axis.tick_params(length=0)

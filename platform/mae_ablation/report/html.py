@@ -161,7 +161,7 @@ def remarks(plan: Plan, finished: Sequence[dict]) -> list[str]:
             said.append(f"Levels of the paper without a counterpart at this scale: {left}.")
     if study.skipped:
         skipped = ", ".join(study.skipped)
-        said.append(f"Not run at this scale (recipe {study.recipe_name}): {skipped}.")
+        said.append(f"Not run, left out by {study.skipped_by}: {skipped}.")
     if again := sum(result.get("attempts", 1) > 1 for result in finished):
         said.append(f"{counted(again, 'training')} needed more than one attempt.")
     return said

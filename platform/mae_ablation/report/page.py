@@ -52,7 +52,7 @@ def markdown(
             lines += [f"Levels of the paper without a counterpart at this scale: {left}.", ""]
     if study.skipped:
         skipped = ", ".join(study.skipped)
-        lines += [f"Not run at this scale (recipe {study.recipe_name}): {skipped}.", ""]
+        lines += [f"Not run, left out by {study.skipped_by}: {skipped}.", ""]
     if again := sum(result.get("attempts", 1) > 1 for result in finished):
         lines += [f"{counted(again, 'training')} needed more than one attempt.", ""]
     lines += [f"![{study.title}](figure.png)", ""]
@@ -166,9 +166,9 @@ def columns_explained(plan: Plan, table: pd.DataFrame) -> str:
         )
     if plan.study.budget == "flops":
         words.append(
-            "Levels are compared at equal FLOPs, in whole epochs, each with a schedule of its "
-            "own; *training*: FLOPs of the whole pre-training over the baseline's. The paper "
-            "compares at equal epochs."
+            "Levels are compared at equal FLOPs: within 2 %, or the note says how many; each has "
+            "a schedule of its own, whose epochs may be shorter by some steps. *training*: FLOPs "
+            "of the whole pre-training over the baseline's. The paper compares at equal epochs."
         )
     if any(level.here for factor in plan.study.factors for level in factor.levels):
         words.append("*(here ...)*: the paper's level, and what it is at this recipe's scale.")

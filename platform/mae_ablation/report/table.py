@@ -11,6 +11,7 @@ from mae_ablation.report.choice import UNFINISHED
 from mae_ablation.report.paired import Compared, bootstrap, compared
 from mae_ablation.report.results import HOURS, LOSS, column_of, metrics_of
 from mae_ablation.report.verdict import Evidence, Interval, seeds_to_decide, verdict
+from mae_ablation.study.budget import EQUAL, training_ratio
 from mae_ablation.study.cost import nominal_flops, pretrain_flops
 from mae_ablation.study.paper import paper_row, paper_value
 from mae_ablation.study.plan import Plan, Row
@@ -122,7 +123,7 @@ def line(
         "kept_patches": None if reference else agreed(r.kept_patches for r in recipes),
         "epochs": None if reference else agreed(r.pretrain.epochs for r in recipes),
         "flops": None if reference else agreed(ratios(plan, flops, recipes, base_recipes)),
-        "training": None if reference else agreed(ratios(plan, training, recipes, base_recipes)),
+        "training": None if reference else agreed(trainings(plan, recipes, base_recipes)),
         "mean": values.mean(),
         "sd": values.std(),
         "seeds": int(values.notna().sum()),
@@ -200,11 +201,6 @@ def flops(recipe: Recipe, channels: int) -> float:
     return pretrain_flops(recipe, channels)
 
 
-def training(recipe: Recipe, channels: int) -> float:
-    """FLOPs of the whole pre-training, of as many images an epoch for every level."""
-    return recipe.pretrain.epochs * pretrain_flops(recipe, channels)
-
-
 def ratios(
     plan: Plan,
     quantity: Callable[[Recipe, int], float],
@@ -214,6 +210,11 @@ def ratios(
     """A quantity of a row over the baseline's; several while a search is not finished."""
     channels = plan.data.channels
     return [quantity(a, channels) / quantity(b, channels) for a in recipes for b in base_recipes]
+
+
+def trainings(plan: Plan, recipes: Sequence[Recipe], base_recipes: Sequence[Recipe]) -> list[float]:
+    """FLOPs of a row's whole pre-training over the baseline's; several as in `ratios`."""
+    return [training_ratio(a, b, plan.data) for a in recipes for b in base_recipes]
 
 
 def conditions(mine: pd.DataFrame) -> str:
@@ -243,12 +244,21 @@ def notes_of(plan: Plan, recipe: Recipe) -> list[str]:
     return notes
 
 
+def unequal(ratio: float | None) -> list[str]:
+    """The FLOPs of a row that were to equal the baseline's and do not."""
+    if ratio is None or abs(ratio - 1) <= EQUAL:
+        return []
+    return [f"{ratio:.2f} times the baseline's FLOPs"]
+
+
 def note(plan: Plan, row: Row, mine: pd.DataFrame, recipes: Sequence[Recipe]) -> str:
     """What a reader has to know of a row. `recipes`: of its pre-training, if it has one; what
     only some of them have is not said."""
     notes = ["baseline"] if row.is_baseline else [] if recipes else ["no pre-training"]
     said = [notes_of(plan, recipe) for recipe in recipes]
     notes += [text for text in (said[0] if said else []) if all(text in each for each in said)]
+    if recipes and plan.study.budget == "flops":
+        notes += unequal(agreed(trainings(plan, recipes, [plan.study.baseline])))
     if row.same_as:
         notes.append(f"same training as {row.same_as}{row.why_same()}")
     printed = paper_row(plan.study.paper, row.factor.field, row.level.value) if row.level else {}

@@ -20,7 +20,8 @@ from typing import Any
 from mae_ablation.study.document import Document
 from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.recipe import Recipe
-from mae_ablation.study.settings import Setting, resolve
+from mae_ablation.study.settings import Setting, read_setting, resolve
+from mae_ablation.study.values import format_value
 
 ONE_FACTOR = "one_factor"
 DESIGNS = (ONE_FACTOR, "grid", "zip")
@@ -32,6 +33,7 @@ class Said:
     """A level as a study's file says it."""
 
     value: Any
+    """in its field's type, or a level's name"""
     settings: tuple[Setting, ...] | None
     """what it is at the recipe's scale; None: it has no counterpart there"""
     here: str = ""
@@ -55,7 +57,8 @@ class Varied:
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        return tuple(str(level.value) for level in self.levels if level.settings is None)
+        left = [level.value for level in self.levels if level.settings is None]
+        return tuple(map(format_value, left))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,15 +137,19 @@ def _pattern(document: Document, factors: Sequence[Varied], i: int, pattern: Any
         place = document.place("exclude", i, name)
         if name not in places:
             raise UserError(unknown("factor", name, [f.key for f in factors]), place)
-        known = [level.value for level in factors[places[name]].levels]
+        factor = factors[places[name]]
+        if factor.field:
+            value = read_setting(factor.field, value, place).value
+        known = [level.value for level in factor.levels]
         if value not in known:
-            raise UserError(unknown(f"level of {name}", value, map(str, known)), place)
+            what = f"level of {name}"
+            raise UserError(unknown(what, format_value(value), map(format_value, known)), place)
         wanted[places[name]] = value
     return wanted
 
 
 def _words(pattern: dict) -> str:
-    return ", ".join(f"{name}={value}" for name, value in pattern.items())
+    return ", ".join(f"{name}={format_value(value)}" for name, value in pattern.items())
 
 
 def size_of(

@@ -1,6 +1,11 @@
-"""YAML files whose every value knows its line."""
+"""YAML files whose every value is the text as written, and knows its line.
+
+YAML would guess a type from a word's looks: a number of 1:30, a date, a boolean of `no`. Here a
+scalar stays its own text, and the type of its field decides what it means (values.py).
+"""
 
 import difflib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +14,28 @@ import yaml
 from mae_ablation.study.errors import UserError
 
 Key = tuple[str | int, ...]
+TAGS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))
+COMMENT = re.compile(r"[ \t]+#[^\s#][^\n]*")
+"""right behind a word, without a space after its sign: perhaps it was meant as text"""
+MOST_VALUES = 100_000  # of a file, aliases expanded
+
+
+class Text(str):
+    """A scalar as it is written."""
+
+    quoted: bool
+    cut: str
+    """what stands behind it and looks like text, but is a comment to YAML: "#2" """
+
+    def __new__(cls, text: str, *, quoted: bool = False, cut: str = "") -> "Text":
+        self = super().__new__(cls, text)
+        self.quoted, self.cut = quoted, cut
+        return self
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Plain data of a YAML file, and the line of each key, counted from 1."""
+    """Data of a YAML file, every scalar a Text, and the line of each key, counted from 1."""
 
     path: Path
     data: dict
@@ -29,7 +51,7 @@ class Document:
 def read(path: Path) -> Document:
     """Raises UserError for a file that cannot be read, is not YAML, or is not a mapping."""
     try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        node = _compose(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         raise UserError(f"cannot read it: {_not_there(path)}", str(path)) from None
     except IsADirectoryError:
@@ -38,21 +60,64 @@ def read(path: Path) -> Document:
         raise UserError(f"cannot read it: {error.strerror}", str(path)) from None
     except UnicodeDecodeError:
         raise UserError("cannot read it: not a text file in UTF-8", str(path)) from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        remedy = ": indent with spaces" if "\\t" in str(error.problem) else ""
-        raise UserError(f"not valid YAML: {error.problem}{remedy}", f"{path}:{line}") from None
-    except yaml.YAMLError:
-        raise UserError("not valid YAML: forbidden characters", str(path)) from None
     if not isinstance(node, yaml.MappingNode):
         empty = "nothing in it; " if node is None else ""
         raise UserError(f"{empty}expected keys and values, `key: value`", f"{path}:1")
     lines: dict[Key, int] = {}
     try:
-        return Document(path, _plain(node, (), path, lines), lines)
+        return Document(path, _plain(node, (), str(path), lines), lines)
     except RecursionError:
         raise UserError("an alias that contains itself", str(path)) from None
+
+
+def read_list(text: str, place: str) -> list | Text:
+    """A list in YAML's words, such as "[3, 6]", from an argument; any other text as it is.
+
+    Raises:
+        UserError: it begins like a list and is none.
+    """
+    if not text.lstrip().startswith("["):
+        return Text(text)
+    node = _compose(text, place, lines=False)
+    return _plain(node, (), place, {}, in_file=False)
+
+
+def text_at(value: object, what: str, place: str) -> str:
+    """A value as the text that is meant.
+
+    Raises:
+        UserError: it is a list or a mapping, or YAML would leave some of it off.
+    """
+    if not isinstance(value, str):
+        kind = "a list" if isinstance(value, list) else "a mapping"
+        raise UserError(f"{what} must be text, not {kind}", place)
+    if cut := getattr(value, "cut", ""):
+        message = f'{what} is "{value}" without "{cut}", a comment to YAML'
+        remedy = f'write "{value} {cut}" in quotes, or a space behind the #'
+        raise UserError(f"{message}: {remedy}", place)
+    return str(value)
+
+
+def _compose(text: str, where: str, *, lines: bool = True) -> yaml.Node | None:
+    """The nodes of a YAML text, none of them resolved to a type. `where`: its file, for errors."""
+    try:
+        return yaml.compose(text, Loader=yaml.BaseLoader)
+    except yaml.MarkedYAMLError as error:
+        raise invalid(error, where, lines=lines) from None
+    except yaml.YAMLError:
+        raise UserError("not valid YAML: forbidden characters", where) from None
+    except RecursionError:
+        raise UserError("not valid YAML: nested too deeply", where) from None
+
+
+def invalid(error: yaml.MarkedYAMLError, where: str, *, lines: bool = True) -> UserError:
+    """What to say of a text that YAML refuses. `where`: its file, `lines`: which has lines."""
+    mark = error.problem_mark or error.context_mark
+    line = mark.line + 1 if mark else 1
+    remedy = ": indent with spaces" if "\\t" in str(error.problem) else ""
+    return UserError(
+        f"not valid YAML: {error.problem}{remedy}", f"{where}:{line}" if lines else where
+    )
 
 
 def _not_there(path: Path) -> str:
@@ -64,39 +129,44 @@ def _not_there(path: Path) -> str:
     return f"No such file or directory{hint}"
 
 
-def _plain(node: yaml.Node, key: Key, path: Path, lines: dict[Key, int]):
+def _plain(node: yaml.Node, key: Key, where: str, lines: dict[Key, int], *, in_file: bool = True):
+    """A node's lists, mappings and texts; notes the line of each."""
+    place = f"{where}:{node.start_mark.line + 1}" if in_file else where
+    if len(lines) >= MOST_VALUES:
+        raise UserError(f"more than {MOST_VALUES:,} values", place)
+    if node.tag not in TAGS:
+        tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+        message = f"tag {tag} is not read, the field says what a value is: remove the tag"
+        raise UserError(message, place)
     lines.setdefault(key, node.start_mark.line + 1)
     if isinstance(node, yaml.SequenceNode):
-        return [_plain(item, (*key, i), path, lines) for i, item in enumerate(node.value)]
+        items = enumerate(node.value)
+        return [_plain(item, (*key, i), where, lines, in_file=in_file) for i, item in items]
     if isinstance(node, yaml.MappingNode):
-        return _mapping(node, key, path, lines)
-    try:
-        return _scalar(node)
-    except (yaml.YAMLError, ValueError):
-        place = f"{path}:{node.start_mark.line + 1}"
-        raise UserError(f'cannot read the value "{node.value}"', place) from None
+        return _mapping(node, key, where, lines)
+    return _text(node)
 
 
-def _mapping(node: yaml.MappingNode, key: Key, path: Path, lines: dict[Key, int]) -> dict:
+def _mapping(node: yaml.MappingNode, key: Key, where: str, lines: dict[Key, int]) -> dict:
     out = {}
     for name_node, value_node in node.value:
-        place = f"{path}:{name_node.start_mark.line + 1}"
-        if not isinstance(name_node, yaml.ScalarNode):
+        place = f"{where}:{name_node.start_mark.line + 1}"
+        if not isinstance(name_node, yaml.ScalarNode) or not name_node.value:
             raise UserError("a key must be a plain word", place)
-        try:
-            name = _scalar(name_node)
-        except (yaml.YAMLError, ValueError):
-            raise UserError(f'cannot read the key "{name_node.value}"', place) from None
+        if name_node.value == "<<" and name_node.style is None:
+            message = 'merge key "<<" is not read: write the lines out that it stands for'
+            raise UserError(message, place)
+        name = str(_plain(name_node, (*key, name_node.value), where, lines))
         if name in out:
             raise UserError(f'key "{name}" is given twice', place)
         lines[(*key, name)] = name_node.start_mark.line + 1
-        out[name] = _plain(value_node, (*key, name), path, lines)
+        out[name] = _plain(value_node, (*key, name), where, lines)
     return out
 
 
-def _scalar(node: yaml.ScalarNode):
-    constructor = yaml.SafeLoader("")
-    try:
-        return constructor.construct_object(node)
-    finally:
-        constructor.dispose()
+def _text(node: yaml.ScalarNode) -> Text:
+    if node.style is not None:
+        return Text(node.value, quoted=True)
+    end = node.end_mark
+    behind = COMMENT.match(end.buffer or "", end.pointer)
+    return Text(node.value, cut=behind.group().strip() if behind else "")

@@ -2,20 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from mae_ablation.study.design import Combination, Said, Varied
-from mae_ablation.study.document import Document
+from mae_ablation.study.document import Document, Text
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.recipe import Recipe
 from mae_ablation.study.recipe_file import RecipeFile
 from mae_ablation.study.settings import (
     Setting,
     field_name,
+    read_setting,
     recipe_fields,
     resolve,
     settings_in,
 )
+from mae_ablation.study.values import format_given, format_value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +26,7 @@ class Level:
     """One value of a factor, and the baseline changed to it."""
 
     value: Any
-    """as the study says it: a field's value, or a level's name"""
+    """in its field's type, or a level's name as it is written"""
     recipe: Recipe
     here: str = ""
     """what the recipe's scale made of it, where that is another value"""
@@ -33,13 +36,15 @@ class Level:
     @property
     def name(self) -> str:
         """The study's word for it, and whether it stands in for what the paper used."""
-        return f"{self.value} (stand-in, in-domain)" if self.recipe.stand_in else str(self.value)
+        said = format_value(self.value)
+        return f"{said} (stand-in, in-domain)" if self.recipe.stand_in else said
 
     @property
     def label(self) -> str:
         notes = [f"here {self.here}"] if self.here else []
         notes += ["stand-in, in-domain"] if self.recipe.stand_in else []
-        return f"{self.value} ({'; '.join(notes)})" if notes else str(self.value)
+        said = format_value(self.value)
+        return f"{said} ({'; '.join(notes)})" if notes else said
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,20 +82,27 @@ def _one_varied(document: Document, name: str, file: RecipeFile | None) -> Varie
     field = None if named else field_name(name, place, "factor")
     if not isinstance(values, dict | list) or not values:
         raise UserError(f"{name} needs a list of levels, such as [1, 2]", place)
-    levels = []
-    for i, value in enumerate(values):
-        key = ("factors", name, value if named else i)
+    levels: dict[Any, Said] = {}
+    for i, given in enumerate(values):
+        key = ("factors", name, given if named else i)
         place = document.place(*key)
-        if str(value) in map(str, list(values)[:i]):
-            raise UserError(f"level {value} of {name} is given twice", place)
-        said = settings_in(document, *key) if named else [Setting(field, value, place)]
-        levels.append(_at_scale(value, said, file, named))
+        said = settings_in(document, *key) if named else [read_setting(field, given, place)]
+        value = given if named else said[0].value
+        if value in levels:
+            raise UserError(_twice(value, given, name), place)
+        levels[value] = _at_scale(value, said, file, named)
     return Varied(
-        key=str(name),
+        key=name,
         field=field,
-        name=str(name) if named else short(field),
-        levels=tuple(levels),
+        name=name if named else short(field),
+        levels=tuple(levels.values()),
     )
+
+
+def _twice(value: Any, given: object, name: str) -> str:
+    """What to say of a level that is there already, perhaps in another spelling."""
+    spelling = "" if str(given) == format_value(value) else f", here as {format_given(given)}"
+    return f"level {format_value(value)} of {name} is given twice{spelling}"
 
 
 def _at_scale(value: Any, said: list[Setting], file: RecipeFile | None, named: bool) -> Said:
@@ -99,7 +111,9 @@ def _at_scale(value: Any, said: list[Setting], file: RecipeFile | None, named: b
     if None in here:
         return Said(value=value, settings=None)
     changed = "; ".join(
-        f"{short(a.field)} {a.value} is {b.value}" if named else str(b.value)
+        f"{short(a.field)} {format_value(a.value)} is {format_value(b.value)}"
+        if named
+        else format_value(b.value)
         for a, b in zip(said, here, strict=True)
         if a.value != b.value
     )
@@ -141,11 +155,38 @@ def _combined(names: list[str], combination: Combination, settings: list[Setting
     coordinates = tuple((name, said.value) for name, said in zip(names, combination, strict=True))
     scaled = zip(names, combination, strict=True)
     return Level(
-        value=", ".join(f"{name}={value}" for name, value in coordinates),
+        value=", ".join(f"{name}={format_value(value)}" for name, value in coordinates),
         recipe=resolve([*settings, *(s for said in combination for s in said.settings)]),
         here="; ".join(f"{name} {said.here}" for name, said in scaled if said.here),
         coordinates=coordinates,
     )
+
+
+def canonical(factor: str, level: str) -> str:
+    """A level's label in the one spelling of its field's type: 1e-3 is 0.001. Names stay.
+
+    Args:
+        factor: name as tables show it, of crossed ones too.
+        level: label without its scale; an earlier report has it as its study wrote it.
+    """
+    names, parts = factor.split(" x "), level.split(", ")
+    if len(names) == len(parts) > 1:
+        both = zip(names, parts, strict=True)
+        pairs = [(name, part.removeprefix(f"{name}=")) for name, part in both]
+        return ", ".join(f"{name}={canonical(name, part)}" for name, part in pairs)
+    field = _fields_by_name().get(factor)
+    if field is None:
+        return level
+    try:
+        return format_value(read_setting(field, Text(level), "").value)
+    except UserError:
+        return level
+
+
+@lru_cache(maxsize=1)
+def _fields_by_name() -> dict[str, str]:
+    """Recipe fields by their names in tables."""
+    return {short(field): field for field in recipe_fields()}
 
 
 def short(field: str) -> str:

@@ -11,6 +11,7 @@ from mae_ablation.study.recipe import Data, Recipe
 from mae_ablation.study.study import Study
 from mae_ablation.study.trial import DataFacts, Phase, Trial, evaluations, make_trial, merge
 from mae_ablation.study.tries import Try, combinations_of, labelled, searched, settled
+from mae_ablation.study.values import format_value
 
 REFERENCES = {"random": "random encoder", "pixels": "raw pixels", "scratch": "from scratch"}
 """Reference rows under every table: the evaluations without any pre-training."""
@@ -92,7 +93,7 @@ class Plan:
         A stand-in says so.
         """
         names = self._level_names[factor.name]
-        base = names.get(None) or str(_value(self.study.baseline, factor.field))
+        base = names.get(None) or format_value(_value(self.study.baseline, factor.field))
         return names.get(trial.result_id, base)
 
     def tuned(self, trial: Trial) -> tuple[tuple[str, Any], ...]:

@@ -16,6 +16,7 @@ from mae_ablation.study.evaluations import (
     Partial,
     Precision,
     Scratch,
+    added_later,
 )
 
 
@@ -97,6 +98,9 @@ class Pretrain:
     """Masked pre-training (paper Table 8; what the paper leaves open as in the official code)."""
 
     epochs: int = 800
+    steps_per_epoch: int | None = added_later(None)
+    """null: as many whole batches as there are images for; only `budget: flops` says fewer, each
+    epoch then sees another part of the images"""
     warmup_epochs: float = 40
     batch_size: int = 4096
     """images per optimiser step over all devices"""
@@ -132,7 +136,7 @@ class Pretrain:
     """pictures of fixed test images drawn along the training; 0: none"""
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "epochs", "batch_size", "pca_components")
+        at_least(self, 1, "epochs", "steps_per_epoch", "batch_size", "pca_components")
         at_least(self, 0, "warmup_epochs", "weight_decay", "checkpoint_every_s", "reconstructions")
         above(self, 0, "base_lr", "crop_min_area")
         check(
@@ -177,6 +181,22 @@ class Tokenizer:
             check(self.sha256 is not None, "source dalle needs sha256: HASH", "source")
 
 
+def kept_of(patches: int, mask_ratio: float) -> int:
+    """Patches that a ratio keeps, truncated as in the official code."""
+    return int(patches * (1 - mask_ratio))
+
+
+def largest_ratio(patches: int) -> float:
+    """The largest ratio of four digits that keeps a patch, of two patches or more.
+
+    Rounding of floats decides: 0.9975 keeps none of 400.
+    """
+    ratio = 9999
+    while kept_of(patches, ratio / 10_000) < 1:
+        ratio -= 1
+    return ratio / 10_000
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """One complete training: data, model, pre-training, evaluations."""
@@ -201,11 +221,20 @@ class Recipe:
                 "model.patch_size",
             )
         check(
+            self.patches > 1,
+            f"patch_size {patch} makes one patch of an image of {size} px, which cannot be masked: "
+            "take a smaller patch",
+            "data.image_size",
+            "model.patch_size",
+        )
+        check(
             self.kept_patches >= 1,
             f"mask_ratio {self.pretrain.mask_ratio} keeps none of the {self.patches} patches "
             f"({self.grid} x {self.grid}); the largest ratio that keeps one is "
-            f"{int(10_000 * (1 - 1 / self.patches)) / 10_000:g}",
+            f"{largest_ratio(self.patches):g}",
             "pretrain.mask_ratio",
+            "data.image_size",
+            "model.patch_size",
         )
         self._check_grid_sampling()
         for section in ("linear_probe", "finetune", "partial", "scratch"):
@@ -264,7 +293,7 @@ class Recipe:
     @property
     def kept_patches(self) -> int:
         """Patches that stay visible in pre-training, truncated as in the official code."""
-        return int(self.patches * (1 - self.pretrain.mask_ratio))
+        return kept_of(self.patches, self.pretrain.mask_ratio)
 
     @property
     def stand_in(self) -> bool:

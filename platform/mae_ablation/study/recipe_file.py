@@ -13,18 +13,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mae_ablation.study.document import Document, read
+from mae_ablation.study.document import Document, Text, read
 from mae_ablation.study.errors import UserError, unknown
-from mae_ablation.study.settings import Setting, field_name, section_settings
+from mae_ablation.study.settings import Setting, field_name, read_setting, section_settings
+from mae_ablation.study.values import format_value, is_null
 
 EVALUATIONS = ("linear_probe", "knn", "finetune", "partial", "scratch")
 PHASES = ("pretrain", *EVALUATIONS)
+COMMAND_LINE = "--recipe"
+"""the place of a recipe that the command line names"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecipeFile:
     """What a recipe file says."""
 
+    path: Path
     settings: tuple[Setting, ...]
     levels: dict[str, dict[Any, Setting]]
     """by field, then by the paper's value: the value here"""
@@ -34,26 +38,52 @@ class RecipeFile:
     def here(self, setting: Setting) -> Setting | None:
         """A setting in the paper's terms as it is at this scale; None if it has no counterpart."""
         pairs = self.levels.get(setting.field, {})
-        scaled = next((here for paper, here in pairs.items() if paper == setting.value), None)
+        scaled = pairs.get(setting.value)
         if scaled is None:
             return setting
         return None if scaled.value is None else replace(setting, value=scaled.value)
 
 
-def read_recipe(name: str, folder: Path, place: str) -> RecipeFile:
-    """`folder`/NAME.yaml, or the file NAME if it ends in .yaml.
+def find_recipe(name: str, folder: Path, place: str) -> Path:
+    """The file of a recipe.
+
+    A name is NAME.yaml in `folder`/recipes. A file name is looked for beside the study, which is in
+    `folder`, then in `folder`/recipes, then from the working directory; one from the command line
+    is looked for in the working directory first.
 
     Raises:
-        UserError: no such recipe, or a line of it that cannot be.
+        UserError: it is nowhere; the message says where it was looked for.
     """
-    file = Path(name) if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
-    if not file.is_file():
-        known = [path.stem for path in folder.glob("*.yaml")]
-        message = unknown("recipe", name, known) if known else f"there are no recipes in {folder}"
+    recipes = folder / "recipes"
+    if not name.endswith((".yaml", ".yml")):
+        file = recipes / f"{name}.yaml"
+        if file.is_file():
+            return file
+        known = [path.stem for path in recipes.glob("*.yaml")]
+        if (folder / f"{name}.yaml").is_file():
+            known.append(f"{name}.yaml")  # a file beside the study is named with its ending
+        message = unknown("recipe", name, known) if known else f"there are no recipes in {recipes}"
         raise UserError(message, place)
+    beside, here = [folder / name, recipes / name], [Path(name).expanduser()]
+    places = list(dict.fromkeys([*here, *beside] if place == COMMAND_LINE else [*beside, *here]))
+    for file in places:
+        if file.is_file():
+            return file
+    looked = ", ".join(map(str, dict.fromkeys(file.absolute().parent for file in places)))
+    near = [path.name for path in sorted([*folder.glob("*.yaml"), *recipes.glob("*.yaml")])]
+    raise UserError(f"{unknown('recipe', name, near)}; looked in {looked}", place)
+
+
+def read_recipe(file: Path) -> RecipeFile:
+    """What a recipe's file says.
+
+    Raises:
+        UserError: a line of it that cannot be.
+    """
     document = read(file)
     sections = [key for key in document.data if key not in ("levels", "skip")]
     return RecipeFile(
+        path=file,
         settings=tuple(s for section in sections for s in section_settings(document, section)),
         levels=_levels(document),
         skip=names_of(document, "skip", EVALUATIONS, ()),
@@ -70,10 +100,15 @@ def _levels(document: Document) -> dict[str, dict[Any, Setting]]:
         field = field_name(name, place, "levels key")
         if not isinstance(pairs, dict):
             raise UserError(f"{name} needs pairs, such as {{512: 64}}", place)
-        out[field] = {
-            paper: Setting(field, here, document.place("levels", name, paper))
-            for paper, here in pairs.items()
-        }
+        out[field] = {}
+        for paper, here in pairs.items():
+            place = document.place("levels", name, paper)
+            level = read_setting(field, Text(paper), place).value
+            if level in out[field]:
+                raise UserError(f"level {format_value(level)} of {name} is given twice", place)
+            absent = is_null(here, text=False)
+            scaled = Setting(field, None, place) if absent else read_setting(field, here, place)
+            out[field][level] = scaled
     return out
 
 

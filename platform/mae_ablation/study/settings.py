@@ -13,11 +13,21 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from mae_ablation.study import presets
 from mae_ablation.study.checks import Invalid
-from mae_ablation.study.document import Document
+from mae_ablation.study.document import Document, Text, read_list, text_at
 from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.recipe import Model, Recipe
+from mae_ablation.study.values import (
+    Unreadable,
+    format_given,
+    format_value,
+    is_null,
+    to_number,
+    to_truth,
+    to_whole,
+)
 
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+READ = {int: to_whole, float: to_number, bool: to_truth}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +36,35 @@ class Setting:
 
     field: str
     value: Any
+    """of the field's type, or the text as written"""
     place: str
+
+
+def read_setting(field: str, value: Any, place: str) -> Setting:
+    """A setting whose value, as a file has it, is taken as the field's type.
+
+    Raises:
+        UserError: it is of another type.
+    """
+    return Setting(field, typed(value, recipe_fields()[field], Setting(field, value, place)), place)
+
+
+def read_change(text: str) -> Setting:
+    """The setting of an argument `field=value` (`--set`).
+
+    A text field takes all behind the sign as it is, "/d/exp #2" too; `null` leaves an optional one
+    unset. YAML is asked only where a list is wanted, as in epochs_tried=[3, 6].
+
+    Raises:
+        UserError: no such field, or a value of another type.
+    """
+    place = f"--set {text}"
+    name, equals, value = text.partition("=")
+    if not equals or not value:
+        raise UserError("expected field=value, such as pretrain.epochs=20", place)
+    field = field_name(name.strip(), place)
+    is_list = get_origin(recipe_fields()[field]) is tuple
+    return read_setting(field, read_list(value, place) if is_list else Text(value), place)
 
 
 @lru_cache(maxsize=1)
@@ -39,6 +77,7 @@ def recipe_fields() -> dict[str, Any]:
         for name, hint in get_type_hints(cls).items()
     }
     del found["partial.epochs"]  # each of partial.epochs_tried in turn
+    del found["pretrain.steps_per_epoch"]  # follows from `budget: flops`
     return {**found, **presets.FIELDS}
 
 
@@ -67,10 +106,11 @@ def settings_in(document: Document, *key: str | int) -> list[Setting]:
         values = values[part]
     if not isinstance(values, dict):
         raise UserError("expected `field: value` lines", document.place(*key))
-    return [
-        Setting(field_name(name, document.place(*key, name)), value, document.place(*key, name))
-        for name, value in values.items()
-    ]
+    out = []
+    for name, value in values.items():
+        place = document.place(*key, name)
+        out.append(read_setting(field_name(name, place), value, place))
+    return out
 
 
 def section_settings(document: Document, section: str) -> list[Setting]:
@@ -91,7 +131,7 @@ def section_settings(document: Document, section: str) -> list[Setting]:
         place = document.place(section, name)
         if name not in known:
             raise UserError(unknown(f"{section} key", name, known), place)
-        out.append(Setting(f"{section}.{name}", value, place))
+        out.append(read_setting(f"{section}.{name}", value, place))
     return out
 
 
@@ -155,38 +195,44 @@ def _build(cls: type, values: dict[str, Any], settings: dict[str, Setting]) -> A
 
 
 def typed(value: Any, hint: Any, setting: Setting) -> Any:
-    """`value` as the field's type; numbers like 2e-3, which YAML reads as text, are taken too.
+    """`value` as the field's type, from text as it is written or from Python's own values.
 
     Raises:
-        UserError: it is of another type.
+        UserError: it is of another type, with the spelling that was meant where that is known.
     """
-    name = setting.field
+    if isinstance(hint, types.UnionType):
+        hint = next(h for h in get_args(hint) if h is not types.NoneType)
+        if is_null(value, text=hint is str):
+            return None
+    name, place = setting.field, setting.place
     if get_origin(hint) is Literal:
         choices = get_args(hint)
         if value not in choices:
-            raise UserError(unknown(name, value, choices), setting.place)
-        return value
-    if isinstance(hint, types.UnionType):
-        if value is None:
-            return None
-        hint = next(h for h in get_args(hint) if h is not types.NoneType)
+            said = value if isinstance(value, str) else format_value(value)
+            raise UserError(unknown(name, said, choices), place)
+        return str(value)
     if get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
-            raise UserError(f"{name} must be a list, not {value!r}", setting.place)
+            raise UserError(f"{name} must be a list, not {format_given(value)}", place)
         return tuple(typed(item, get_args(hint)[0], setting) for item in value)
-    if hint is float and isinstance(value, str):
-        value = _number(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = _number(str(value))
+    if hint is str:
+        return text_at(value, name, place)
+    return _scalar(value, hint, name, place)
+
+
+def _scalar(value: Any, hint: type, name: str, place: str) -> int | float | bool:
+    """A value as a number or a truth value."""
+    remedy = ""
+    if isinstance(value, str):
+        try:
+            return READ[hint](value)
+        except Unreadable as error:
+            remedy = str(error)
+    if hint is float and type(value) is int:
+        value = float(value)
     if type(value) is not hint:
-        raise UserError(f"{name} must be {KINDS[hint]}, not {value!r}", setting.place)
+        message = f"{name} must be {KINDS[hint]}, not {format_given(value)}"
+        raise UserError(f"{message}: {remedy}" if remedy else message, place)
     if hint is float and not abs(value) < float("inf"):
-        raise UserError(f"{name} must be finite, not {value}", setting.place)
+        raise UserError(f"{name} must be finite, not {value}", place)
     return value
-
-
-def _number(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from mae_ablation.study.cost import embed_flops, encoder_flops, pretrain_flops, training_flops
-from mae_ablation.study.trial import DataFacts, Phase, training_images
+from mae_ablation.study.trial import DataFacts, Phase, pretraining_images, training_images
 
 TRAININGS = ("pretrain", "finetune", "partial", "scratch")
 PREPARATIONS = {"pca": 0.02, "tokenizer": 2.6}
@@ -46,7 +46,7 @@ def work_of(phase: Phase, source: str, data: DataFacts) -> Work:
     images = labels or training_images(recipe, data)
     if kind == "pretrain":
         flops = pretrain_flops(recipe, data.channels)
-        return Work(kind=kind, images=recipe.pretrain.epochs * images, flops=flops)
+        return Work(kind=kind, images=pretraining_images(recipe, data), flops=flops)
     section = getattr(recipe, kind, None)
     patches = recipe.patches_at(getattr(section, "image_size", None))
     encode = encoder_flops(recipe, data.channels, patches)

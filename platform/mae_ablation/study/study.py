@@ -22,6 +22,9 @@
 Without `design` each level changes one factor of the baseline; the others keep the baseline's
 value. In a study of a table of the paper, levels are the paper's, and the recipe says what they are
 at its scale.
+
+A value is what its field's type says (values.py): 1e-3, .001 and 0.0010 are one level, a folder may
+be called 2024 and a level `no`, and `null` leaves an optional field unset.
 """
 
 import re
@@ -30,17 +33,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from mae_ablation.study.design import DESIGNS, ONE_FACTOR, Size, combinations, size_of
-from mae_ablation.study.document import Document, read
+from mae_ablation.study.document import Document, read, text_at
 from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.factors import Factor, alone, crossed, read_factors
 from mae_ablation.study.paper import paper_tables
 from mae_ablation.study.recipe import Recipe
-from mae_ablation.study.recipe_file import EVALUATIONS, PHASES, RecipeFile, names_of, read_recipe
-from mae_ablation.study.settings import Setting, field_name, resolve, settings_in
+from mae_ablation.study.recipe_file import (
+    COMMAND_LINE,
+    EVALUATIONS,
+    PHASES,
+    RecipeFile,
+    find_recipe,
+    names_of,
+    read_recipe,
+)
+from mae_ablation.study.settings import Setting, read_change, resolve, settings_in
 from mae_ablation.study.tune import Tune, applied, read_tune
+from mae_ablation.study.values import Unreadable, format_given, format_value, is_null, to_whole
 
 KEYS = (
     "title",
@@ -57,6 +67,8 @@ KEYS = (
     "phases",
 )
 
+MOST_SEEDS = 10_000  # a slip, such as 1e9, is said before it is planned
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Study:
@@ -69,6 +81,7 @@ class Study:
     paper: str | None
     """table or figure of the paper it reproduces, a key of paper_numbers.yaml"""
     recipe_name: str
+    recipe_path: Path
     changed: tuple[str, ...]
     """`--set` arguments, in their own words: they belong into every table"""
     experiment: str
@@ -86,7 +99,9 @@ class Study:
     tune: Tune | None
     """what every level gets to search; None: nothing"""
     skipped: tuple[str, ...]
-    """evaluations of the study that the recipe leaves out"""
+    """evaluations of the study that are not run"""
+    skipped_by: str
+    """what leaves them out: "--phases", or the recipe"""
     asked_phases: tuple[str, ...] = ()
     """`--phases`, if it was given: it belongs into every table, too"""
 
@@ -114,6 +129,7 @@ def load(
     path: Path,
     *,
     recipe: str | None = None,
+    recipe_place: str = COMMAND_LINE,
     changes: Sequence[str] = (),
     seeds: int | Sequence[int] | None = None,
     phases: Sequence[str] = (),
@@ -122,6 +138,7 @@ def load(
 
     Args:
         recipe: another recipe than the file's (`--recipe`).
+        recipe_place: where that was said, for errors.
         changes: `field=value` over the recipe and the study's baseline (`--set`).
         seeds: number of seeds, or the seeds, instead of the file's (`--seeds`).
         phases: instead of the file's (`--phases`); nothing of them is skipped.
@@ -134,12 +151,12 @@ def load(
         if key not in KEYS:
             raise UserError(unknown("key", key, KEYS), document.place(key))
     name = recipe or text_of(document, "recipe")
-    place = "--recipe" if recipe else document.place("recipe")
+    place = recipe_place if recipe else document.place("recipe")
     if name is None:
         raise UserError("which recipe? Add `recipe: NAME`", document.place())
-    file = read_recipe(name, path.parent / "recipes", place)
+    file = read_recipe(find_recipe(name, path.parent, place))
     paper = _paper(document)
-    settings = [*file.settings, *_baseline(document, file, paper), *map(_change, changes)]
+    settings = [*file.settings, *_baseline(document, file, paper), *map(read_change, changes)]
     wanted = _phases(document)
     kept = tuple(phases) or tuple(phase for phase in wanted if phase not in file.skip)
     kept = tuple(phase for phase in PHASES if phase in kept or phase == "pretrain")
@@ -155,7 +172,8 @@ def load(
     else:
         combined = combinations(document, design, varied)
         factors = (crossed(varied, combined, settings),)
-    tune = read_tune(document, settings, varied, kept, wanted)
+    skipped_by = "--phases" if phases else f"recipe {name}"
+    tune = read_tune(document, settings, varied, kept, wanted, skipped_by)
     for recipe_of in [baseline, *(level.recipe for f in factors for level in f.levels)]:
         for values in tune.combinations if tune else ():
             applied(recipe_of, values)
@@ -165,6 +183,7 @@ def load(
         title=text_of(document, "title") or path.stem,
         paper=paper,
         recipe_name=name,
+        recipe_path=file.path,
         changed=tuple(changes),
         experiment=_experiment(path.stem, name, document.data.get("recipe"), changes, phases),
         baseline=baseline,
@@ -179,6 +198,7 @@ def load(
         else seeds_of(seeds if isinstance(seeds, int) else list(seeds), "--seeds"),
         phases=kept,
         skipped=tuple(phase for phase in wanted if phase not in kept),
+        skipped_by=skipped_by,
         asked_phases=tuple(phases),
     )
 
@@ -212,29 +232,18 @@ def _experiment(
     return re.sub(r"[^\w.=+-]+", "-", "-".join([study, *other, *changes]))
 
 
-def _change(text: str) -> Setting:
-    place = f"--set {text}"
-    name, equals, value = text.partition("=")
-    if not equals or not value:
-        raise UserError("expected field=value, such as pretrain.epochs=20", place)
-    try:
-        return Setting(field_name(name.strip(), place), yaml.safe_load(value), place)
-    except (yaml.YAMLError, ValueError):
-        raise UserError(f'cannot read the value "{value}"', place) from None
-
-
 def text_of(document: Document, key: str) -> str | None:
+    """A key's text as it is written; None where the key is absent, empty or null."""
     value = document.data.get(key)
-    if value is not None and not isinstance(value, str):
-        raise UserError(f"{key} must be text, not {value!r}", document.place(key))
-    return value
+    return None if is_null(value) else text_at(value, key, document.place(key))
 
 
 def _choice(document: Document, key: str, known: tuple[str, ...]) -> str:
     value = document.data.get(key, known[0])
     if value not in known:
-        raise UserError(unknown(key, value, known), document.place(key))
-    return value
+        said = value if isinstance(value, str) else format_given(value)
+        raise UserError(unknown(key, said, known), document.place(key))
+    return str(value)
 
 
 def _paper(document: Document) -> str | None:
@@ -251,25 +260,43 @@ def _baseline(document: Document, file: RecipeFile, paper: str | None) -> list[S
     here = [file.here(setting) if paper else setting for setting in given]
     for setting, scaled in zip(given, here, strict=True):
         if scaled is None:
-            message = f"{setting.field} {setting.value} has no counterpart in this recipe"
+            value = format_value(setting.value)
+            message = f"{setting.field} {value} has no counterpart in this recipe"
             raise UserError(message, setting.place)
     return here
 
 
 def seeds_of(value: Any, place: str) -> tuple[int, ...]:
-    """Seeds 0 to n - 1 of a number, or those of a list."""
-    if type(value) is int and value >= 1:
-        return tuple(range(value))
-    whole = isinstance(value, list) and value and all(type(s) is int and s >= 0 for s in value)
-    if not whole:
-        raise UserError(f"seeds must be a number from 1 or a list of numbers, not {value!r}", place)
-    if len(set(value)) < len(value):
-        raise UserError(f"a seed is given twice: {value}", place)
-    return tuple(value)
+    """Seeds 0 to n - 1 of a number, or those of a list; of Python's numbers or of text.
+
+    Raises:
+        UserError: another value, a seed that is given twice, or more seeds than MOST_SEEDS.
+    """
+    found = [_seed(each) for each in (value if isinstance(value, list) else [value])]
+    if None in found or not found or (not isinstance(value, list) and found[0] < 1):
+        message = f"seeds must be a number from 1 or a list of numbers, not {format_given(value)}"
+        raise UserError(message, place)
+    if not isinstance(value, list):
+        found = range(found[0]) if found[0] <= MOST_SEEDS else ()
+    if not 0 < len(found) <= MOST_SEEDS:
+        message = f"seeds {format_given(value)} are too many: use {MOST_SEEDS:,} or fewer"
+        raise UserError(message, place)
+    if len(set(found)) < len(found):
+        raise UserError(f"a seed is given twice: {format_value(value)}", place)
+    return tuple(found)
+
+
+def _seed(value: Any) -> int | None:
+    """A whole number from 0; None for any other value."""
+    try:
+        number = to_whole(value) if isinstance(value, str) else value
+    except Unreadable:
+        return None
+    return number if type(number) is int and number >= 0 else None
 
 
 def _phases(document: Document) -> tuple[str, ...]:
-    if document.data.get("phases", True) in ([], None):
+    if document.data.get("phases") == [] or is_null(document.data.get("phases", "")):
         raise UserError(
             f"phases must be a list out of {', '.join(PHASES)}", document.place("phases")
         )

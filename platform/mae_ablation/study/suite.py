@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mae_ablation.study.document import Document, read
+from mae_ablation.study.document import Document, read, text_at
 from mae_ablation.study.errors import UserError, unknown
+from mae_ablation.study.recipe_file import COMMAND_LINE
 from mae_ablation.study.study import Study, load, seeds_of, text_of
 
 KEYS = ("title", "studies", "recipe", "seeds")
@@ -39,8 +40,16 @@ def load_all(
             wanted = [(path, recipe, seeds)]
         else:
             wanted = _members(document, recipe, seeds)
+        suite_s = recipe is None and "studies" in document.data
         for member, its_recipe, its_seeds in wanted:
-            study = load(member, recipe=its_recipe, changes=changes, seeds=its_seeds, phases=phases)
+            study = load(
+                member,
+                recipe=its_recipe,
+                recipe_place=document.place("recipe") if suite_s else COMMAND_LINE,
+                changes=changes,
+                seeds=its_seeds,
+                phases=phases,
+            )
             if found.setdefault(member, study) != study:
                 message = f"{path} asks for it with another recipe or other seeds: name one of them"
                 raise UserError(message, str(member))
@@ -102,9 +111,12 @@ def _members(document: Document, recipe: str | None, seeds: Seeds) -> list[Wante
     if seeds is None and "seeds" in document.data:
         seeds = seeds_of(document.data["seeds"], document.place("seeds"))
     recipe = recipe or text_of(document, "recipe")
-    folder = document.path.parent
+    folder, members = document.path.parent, []
     for i, name in enumerate(names):
+        place = document.place("studies", i)
+        name = text_at(name, "a study's name", place)
         if not (folder / f"{name}.yaml").is_file():
             known = [path.stem for path in folder.glob("*.yaml")]
-            raise UserError(unknown("study", name, known), document.place("studies", i))
-    return [(folder / f"{name}.yaml", recipe, seeds) for name in names]
+            raise UserError(unknown("study", name, known), place)
+        members.append(folder / f"{name}.yaml")
+    return [(member, recipe, seeds) for member in members]

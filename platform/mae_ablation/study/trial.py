@@ -133,7 +133,7 @@ def make_trial(
         timed = study.measure == "hours"
         phases.append(pretrain_phase(recipe, seed, facts, needs, timed))
         upstream = phases[0].identity
-        images = recipe.pretrain.epochs * training_images(recipe, facts)
+        images = pretraining_images(recipe, facts)
         flops = images * pretrain_flops(recipe, facts.channels)
     for column in evaluations(study, source):
         phases += evaluation_phases(column, recipe, seed, facts, source, upstream)
@@ -229,6 +229,18 @@ def _describe(kind: str, recipe: Recipe) -> str:
         return f"{recipe.knn.neighbours}nn"
     blocks = f"{recipe.partial.blocks:g}blocks-" if kind == "partial" else ""
     return f"{blocks}{getattr(recipe, kind).epochs}ep"
+
+
+def steps_per_epoch(recipe: Recipe, images: int) -> int:
+    """Optimiser steps of an epoch of pre-training; an incomplete last batch is dropped."""
+    whole = images // recipe.pretrain.batch_size
+    return min(recipe.pretrain.steps_per_epoch or whole, whole)
+
+
+def pretraining_images(recipe: Recipe, facts: DataFacts) -> int:
+    """Images that a whole pre-training sees, each as often as it comes."""
+    steps = steps_per_epoch(recipe, training_images(recipe, facts))
+    return recipe.pretrain.epochs * steps * recipe.pretrain.batch_size
 
 
 def training_images(recipe: Recipe, facts: DataFacts) -> int:

@@ -23,7 +23,8 @@ from mae_ablation.study.document import Document
 from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.presets import FIELDS as PRESETS
 from mae_ablation.study.recipe import Recipe
-from mae_ablation.study.settings import Setting, field_name, recipe_fields, typed
+from mae_ablation.study.settings import Setting, field_name, read_setting
+from mae_ablation.study.values import Unreadable, format_given, format_value, to_whole
 
 SCHEDULERS = ("none", "asha")
 BY_EPOCH = ("linear_probe", "finetune", "scratch")
@@ -81,12 +82,14 @@ def read_tune(
     varied: Sequence[Varied],
     kept: Sequence[str],
     wanted: Sequence[str],
+    skipped_by: str,
 ) -> Tune | None:
     """The study's `tune`; None where it has none, or none of a phase that is run.
 
     Args:
         said: settings of the recipe, the study and the command line.
-        kept: phases that are run; fields of `wanted` ones that the recipe leaves out are left out.
+        kept: phases that are run; fields of `wanted` ones that `skipped_by` leaves out go with
+            them.
 
     Raises:
         UserError: a field that is a factor, or in no phase of the study, or a value it cannot have.
@@ -110,6 +113,10 @@ def read_tune(
         )
     if not found:
         return None
+    left_out = [phase for phase in wanted if phase not in kept]
+    if len(kept) < 2 and left_out:
+        message = f"tune chooses by validation accuracy, and {skipped_by} leaves no evaluation"
+        raise UserError(f"{message}: add {left_out[0]} to --phases", document.place("tune"))
     _require_choice(document, found, kept, scheduler)
     tried = _sample(document, list(product(*found)))
     if len(tried) < 2:
@@ -131,11 +138,11 @@ def _values(document: Document, name: Any, phases: Sequence[str]) -> list[Settin
         raise UserError(f"{name} needs a list of values, such as [0.1, 0.2]", place)
     out: list[Setting] = []
     for i, value in enumerate(values):
-        setting = Setting(field, value, document.place("tune", name, i))
-        value = typed(value, recipe_fields()[field], setting)
-        if value in [other.value for other in out]:
-            raise UserError(f"value {value} of {name} is given twice", setting.place)
-        out.append(replace(setting, value=value))
+        setting = read_setting(field, value, document.place("tune", name, i))
+        if setting.value in [other.value for other in out]:
+            message = f"value {format_value(setting.value)} of {name} is given twice"
+            raise UserError(message, setting.place)
+        out.append(setting)
     return out
 
 
@@ -172,10 +179,18 @@ def _require_choice(
 
 def _sample(document: Document, every: list[Values]) -> list[Values]:
     """All combinations, or so many of them as `tries` says, in their order."""
-    tries, place = document.data["tune"].get("tries", len(every)), document.place("tune", "tries")
-    if type(tries) is not int or tries < 1:
-        raise UserError(f"tries must be a whole number from 1, not {tries!r}", place)
+    given, place = document.data["tune"].get("tries"), document.place("tune", "tries")
+    if given is None:
+        return every
+    try:
+        tries = to_whole(given) if isinstance(given, str) else 0
+    except Unreadable:
+        tries = 0
+    if tries < 1:
+        message = f"tries must be a whole number from 1, not {format_given(given)}"
+        raise UserError(message, place)
     if tries > len(every):
-        raise UserError(f"{tries} tries of {len(every)} combinations", place)
+        message = f"tries is {tries}, but there are only {len(every)} combinations"
+        raise UserError(f"{message}: use {len(every)} or fewer", place)
     chosen = random.Random(SAMPLE_SEED).sample(range(len(every)), tries)
     return [every[i] for i in sorted(chosen)]

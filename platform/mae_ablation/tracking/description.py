@@ -8,6 +8,7 @@ from mlflow.entities import Metric, Param
 from mae_ablation.study.plan import Plan, best
 from mae_ablation.study.study import Study
 from mae_ablation.study.trial import Trial
+from mae_ablation.study.values import Unreadable, to_number
 from mae_ablation.tracking.colours import COLOUR
 from mae_ablation.tracking.uploader import PICTURES, PICTURES_LENT
 
@@ -55,25 +56,34 @@ def params_of(plan: Plan, trial: Trial) -> list[Param]:
     ]
 
 
-def factor_metrics(params: list[Param], places: dict[str, dict[str, int]]) -> list[Metric]:
+def factor_metrics(params: list[Param], places: dict[str, dict[str, float]]) -> list[Metric]:
     """Levels as numbers, since MLflow sorts params as text: their value, or their place in the
     study (`places`, by factor and name) where they are names."""
     found = [(param.key, sort_key(param.value, places.get(param.key))) for param in params]
     return [Metric(f"factor_{name}", key, 0, 0) for name, key in found if key is not None]
 
 
-def places_of(study: Study) -> dict[str, dict[str, int]]:
-    return {f.name: {level.name: i for i, level in enumerate(f.levels)} for f in study.factors}
+def places_of(study: Study) -> dict[str, dict[str, float]]:
+    """Each level's number, or its place in the study where it is a name, such as "nan"."""
+    return {
+        factor.name: {
+            level.name: float(level.value if type(level.value) in (int, float) else i)
+            for i, level in enumerate(factor.levels)
+        }
+        for factor in study.factors
+    }
 
 
-def sort_key(value: str, places: dict[str, int] | None) -> float | None:
-    """A level's number or place; None: neither, or no level at all."""
+def sort_key(value: str, places: dict[str, float] | None) -> float | None:
+    """A level's number or place, or a baseline's number; None: neither, or no level at all."""
     if places is None:
         return None
+    if value in places:
+        return places[value]
     try:
-        return float(value)
-    except ValueError:
-        return float(places[value]) if value in places else None
+        return to_number(value)
+    except Unreadable:
+        return None
 
 
 def settings_of(trial: Trial) -> str:

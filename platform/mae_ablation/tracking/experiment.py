@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.study.plan import Plan, unfinished
-from mae_ablation.study.trial import Phase, Trial, training_images
+from mae_ablation.study.trial import Phase, Trial, steps_per_epoch, training_images
 from mae_ablation.study.tries import stopped_by
 from mae_ablation.tracking.address import run_url
 from mae_ablation.tracking.colours import COLOUR, colours
@@ -265,7 +265,7 @@ class Experiment:
     def _save_views(self, experiment_id: str) -> None:
         study = self._plan.study
         recipe = study.baseline
-        steps = training_images(recipe, self._plan.data) // recipe.pretrain.batch_size
+        steps = steps_per_epoch(recipe, training_images(recipe, self._plan.data))
         trained = [trial for trial in self._plan.cells if trial.source == "pretrain"]
         varied = [self._varied(trial) for trial in trained]
         names = list(dict.fromkeys(name for each in varied for name in each))
