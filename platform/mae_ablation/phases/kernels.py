@@ -26,6 +26,7 @@ from mae_ablation.phases.ceiling import ceiling_flops_per_s
 from mae_ablation.phases.facts import processor
 from mae_ablation.phases.precision import Precision
 from mae_ablation.store.atomic import replacing, to_json
+from mae_ablation.study.errors import one_line
 
 SHORT_S = 600.0
 """a training that would take less is not worth the test"""
@@ -154,7 +155,7 @@ def measure(
             compiled_s = median(step_s(compiled) for _ in range(STEPS))
         except Exception as error:  # of many types; the training can do without
             compiling_s = time.perf_counter() - began
-            failure = f"{type(error).__name__}: {error}".splitlines()[0]
+            failure = one_line(error)
     bfloat16_s = None
     if precision.name == "float32" and promises_more(device):
         half = Precision("bfloat16", device)
