@@ -12,6 +12,7 @@ from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.store.folder import PhaseFolder, Store
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.identity import VERSIONS, identity
+from mae_ablation.study.lookup import find_phase
 from mae_ablation.study.plan import Plan, trials_of
 
 WITH_CHECKPOINTS = ("pretrain", "tokenizer", "pca")
@@ -35,26 +36,9 @@ def listing(store: Path | str) -> Iterator[str]:
         yield f"{megabytes:9.1f} MB  {state_of(folder):<12}  {folder.name}"
 
 
-def find(store: Path | str, identity: str) -> PhaseFolder:
-    """The phase whose identity begins so.
-
-    Raises:
-        UserError: none or several.
-    """
-    folders = Store(store).folders()
-    found = [folder for folder in folders if folder.identity.startswith(identity)]
-    if not found:
-        message = f"no phase {identity!r} among {len(folders)}: `store ls` lists them"
-        raise UserError(message, str(store))
-    if len(found) > 1:
-        names = ", ".join(folder.name for folder in found[:3])
-        raise UserError(f"{identity!r} is the beginning of several: {names}", str(store))
-    return found[0]
-
-
 def show(store: Path | str, identity: str) -> Iterator[str]:
     """Everything that is known of a phase."""
-    folder = find(store, identity)
+    folder = find_phase(Store(store), identity)
     yield f"{folder.name}: {state_of(folder)}"
     points = folder.journal.read()
     if points:
@@ -140,7 +124,7 @@ def verify(
     Raises:
         UserError: no phase has one of the identities.
     """
-    folders = [find(store, one) for one in identities] or Store(store).folders()
+    folders = [find_phase(Store(store), one) for one in identities] or Store(store).folders()
     lines, left, alone = [], 0, 0
     for folder in folders:
         wrong = list(faults(folder))
