@@ -315,20 +315,20 @@ def test_what_is_not_taken_is_counted_and_named(images):
     (images / "val" / ".cache").mkdir()
     (images / "test").mkdir()
     folder.forget()
-    assert list(map(str, listing(images).left_out)) == [
-        "1 hidden file (train/cat/.hidden.jpg)",
-        "1 file without suffix (train/cat/README)",
+    assert sorted(map(str, listing(images).left_out)) == [
         "1 broken link (train/cat/gone.png)",
-        "4 files in folders inside a class folder (train/cat/more/0.jpg, ...)",
+        "1 file beside the class folders (val/loose.jpg)",
         "1 file of suffix .avif (train/cat/new.avif)",
         "1 file of suffix .heic (train/dog/sound.HEIC)",
+        "1 file without suffix (train/cat/README)",
         "1 folder beside train/ and val/ (test/)",
-        "1 file beside the class folders (val/loose.jpg)",
+        "1 hidden file (train/cat/.hidden.jpg)",
         "1 hidden folder (val/.cache)",
+        "4 files in folders inside a class folder (train/cat/more/0.jpg, ...)",
     ]
     known = facts(a_folder(images))
     assert known.train_images == 12
-    assert known.left_out.startswith("1 hidden file (train/cat/.hidden.jpg), 1 file without suffix")
+    assert known.left_out == ", ".join(map(str, listing(images).left_out))
 
 
 def test_a_class_of_nothing_but_what_is_not_taken_says_what_is_there(images):
@@ -368,11 +368,9 @@ def test_a_checked_folder_says_what_it_holds(images):
         "every one of the 18 images taken can be read",
     ]
     theirs = datasets.ImageFolder(str(images / "val"))
-    stored = next(
-        image for path, image in zip(theirs.imgs, theirs, strict=True) if "phone" in path[0]
-    )
-    ours = decode(images / "val" / "cat" / "phone.jpg")
-    assert torch.equal(ours, TF.pil_to_tensor(stored[0]))
+    phone = images / "val" / "cat" / "phone.jpg"
+    number = [name for name, _ in theirs.imgs].index(str(phone))
+    assert torch.equal(decode(phone), TF.pil_to_tensor(theirs[number][0]))
 
 
 def test_several_pictures_in_one_file_are_named_by_the_check_and_by_a_training(images):

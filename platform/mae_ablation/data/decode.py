@@ -96,7 +96,7 @@ def decode(path: Path) -> torch.Tensor:
     """Reads one picture of any format in folder.EXTENSIONS as (3, h, w) uint8.
 
     Grey, palette and CMYK are converted, 16 bits keep the upper 8, transparency is left out, and
-    the pixels lie as they are stored: PIL and ImageFolder do not turn them by EXIF either.
+    the pixels lie as PIL and ImageFolder have them: not turned by EXIF data, but in TIFF files.
     The one place that decodes: every check of a picture stands here, so that `data`, a training
     and a reconstruction refuse the same files in the same words.
 
@@ -160,9 +160,11 @@ TURNS = {
 
 
 def orientation(path: Path) -> int:
-    """Reads how a camera says a picture is to be turned: EXIF's 1 (as stored) to 8."""
+    """Reads how a picture, as `decode` gives it, is to be turned: EXIF's 1 (not at all) to 8."""
     try:
         with Image.open(path) as picture:
+            if picture.format == "TIFF":  # PIL turns these itself, ImageFolder's too
+                return 1
             found = picture.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # EXIF that cannot be read turns nothing, in a browser either
         return 1

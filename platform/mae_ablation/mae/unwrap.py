@@ -74,7 +74,8 @@ def _unwrapped(content: object) -> tuple[dict[str, torch.Tensor], list[str]]:
         content = content[name]
     notes = []
     if beside:
-        notes.append(f"weights under {'.'.join(path) or 'no key'}, not {', '.join(beside)}")
+        where = f"under {'.'.join(path)}" if path else "at the top of the file"
+        notes.append(f"the weights {where} are taken, not those under {', '.join(beside)}")
     return _tensors(content), notes
 
 
