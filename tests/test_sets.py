@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import TOY_RECIPE
 from PIL import ExifTags, Image
 from torchvision import datasets
 from torchvision.io import decode_image, write_jpeg, write_png
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
+from mae_ablation.commands import plan_study
 from mae_ablation.data import archives, dataset, folder
 from mae_ablation.data.archives import channels_first
 from mae_ablation.data.augment import View
@@ -28,6 +30,7 @@ from mae_ablation.data.sets import SETS, location
 from mae_ablation.phases.optim import generator
 from mae_ablation.study.errors import UserError, one_line
 from mae_ablation.study.recipe import Data, Model, Pretrain, Recipe, Tokenizer
+from mae_ablation.summary import describe
 
 ANY = {"image_size": 16, "validation_images": 2, "workers": 0}
 
@@ -329,6 +332,23 @@ def test_what_is_not_taken_is_counted_and_named(images):
     known = facts(a_folder(images))
     assert known.train_images == 12
     assert known.left_out == ", ".join(map(str, listing(images).left_out))
+
+
+def test_a_plan_says_what_is_not_taken(images, write_study, tmp_path):
+    (images / "train" / "cat" / "more").mkdir()
+    a_picture(images / "train" / "cat" / "more" / "1.jpg", "JPEG")
+    folder.forget()
+    recipe = TOY_RECIPE.replace(
+        "data: {image_size: 30, train_images: 200, validation_images: 100}",
+        f"data: {{name: image_folder, folder: '{images}', image_size: 30, validation_images: 2}}",
+    ).replace("batch_size: 50", "batch_size: 4")
+    study = write_study("recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\n", recipe)
+    lines = describe(plan_study(study, store=tmp_path / "store")).splitlines()
+    assert (
+        f"note: not taken of {images}: 1 file in folders inside a class folder "
+        "(train/cat/more/1.jpg), 1 folder beside train/ and val/ (studies/); "
+        f"`python -m platform data {images}` checks the rest"
+    ) in lines
 
 
 def test_a_class_of_nothing_but_what_is_not_taken_says_what_is_there(images):

@@ -1,6 +1,7 @@
 """The commands about the store, from ls to import. Functions as in commands.py."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,12 +185,12 @@ class Unneeded:
     size: int
 
 
-def unneeded(store: Path | str, studies: Sequence[Path]) -> list[Unneeded]:
+def unneeded(store: Path | str, studies: Sequence[Path]) -> tuple[list[Unneeded], list[str]]:
     """What no study needs, with any of the recipes beside it and any seed that the store has; and
     what killed processes left behind.
 
-    Left out are phases that another process is at work on, and those on data sets that are not on
-    this machine: their identities cannot be told here.
+    Returns also the lines that say what was left alone: phases that another process is at work on,
+    and those on data sets that are not on this machine, whose identities cannot be told here.
 
     Raises:
         UserError: there is no study, or one cannot be read. Nothing is called unneeded on a
@@ -200,14 +201,17 @@ def unneeded(store: Path | str, studies: Sequence[Path]) -> list[Unneeded]:
     place = Store(store)
     folders = place.folders()
     needed, absent = _needed(place, studies, _seeds(folders))
-    found = []
+    found, at_work, elsewhere = [], 0, Counter()
     for folder in folders:
         document = folder.document() or {}
-        if document.get("data", {}).get("name") in absent:
+        data = document.get("data", {}).get("name")
+        if data in absent:
+            elsewhere[data] += 1
             continue
         if folder.identity not in needed:
             claim = folder.claim("gc")
             if claim is None:
+                at_work += 1
                 continue
             claim.release()
             size = folder.files.size(folder.name)
@@ -225,7 +229,13 @@ def unneeded(store: Path | str, studies: Sequence[Path]) -> list[Unneeded]:
             for name in folder.files.names(folder.name)
             if name.endswith(PART)
         ]
-    return found
+    alone = [
+        f"{count} phases on {name} left alone: its images are not on this machine, so it cannot "
+        "be told which are needed"
+        for name, count in sorted(elsewhere.items())
+    ]
+    alone += [f"{at_work} phases left alone: other runs are at work on them"] if at_work else []
+    return found, alone
 
 
 def _seeds(folders: Sequence[PhaseFolder]) -> int:
@@ -262,13 +272,13 @@ def collect(store: Path | str, studies: Sequence[Path], *, yes: bool = False) ->
     Raises:
         UserError: see `unneeded`.
     """
-    found = unneeded(store, studies)
+    found, alone = unneeded(store, studies)
     if yes:
         found = [one for one in found if _removed(one)]
     lines = [f"{one.size / 1e6:9.1f} MB  {one.name}  ({one.why})" for one in found]
     total = sum(one.size for one in found) / 1e6
     fate = "deleted" if yes else "could go: --yes deletes them"
-    return [*lines, f"{len(found)} things of {total:.1f} MB {fate}"]
+    return [*lines, *alone, f"{len(found)} things of {total:.1f} MB {fate}"]
 
 
 def _removed(one: Unneeded) -> bool:
