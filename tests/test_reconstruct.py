@@ -3,6 +3,8 @@
 import dataclasses
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -194,6 +196,23 @@ def test_a_place_that_cannot_be_written_is_one_line_before_anything_is_read(
             ["compare", "a", "b"],
         ):
             assert refused(capsys, *words, "--out", place) == f"{place}: {said}\n"
+
+
+def test_what_the_user_can_mend_is_said_before_torch_is_imported(tmp_path):
+    code = (
+        "import sys, mae_ablation.cli as c\n"
+        "for words in (['export', '--checkpoint', 'none.pth', '--out', 'a.pth'],\n"
+        "              ['export', '--checkpoint', 'a.pth', '--out', 'a.onnx'],\n"
+        "              ['reconstruct', '--checkpoint', 'abc', '--image', 'a.png'],\n"
+        "              ['masks', '--out', '/']):\n"
+        "    assert c.main(words) == 2\n"
+        "heavy = {'torch', 'torchvision', 'matplotlib', 'pandas'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("\n") == 4
 
 
 def test_a_full_disk_under_a_picture_is_one_line(tmp_path, monkeypatch, capsys):

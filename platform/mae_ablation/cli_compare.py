@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mae_ablation.cli_store import say
 from mae_ablation.report.saved import open_report
-from mae_ablation.study.output import require_place, written
+from mae_ablation.study.places import require_place, written
 
 EXAMPLES = """examples:
   %(prog)s mask_ratio mask_ratio-pretrain.epochs-14     two reports in ./reports

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mae_ablation.phases.inspect import Inspected, open_model, read_image, reconstruction
-from mae_ablation.report.panels import draw_masks, draw_panels
 from mae_ablation.store.folder import Store
-from mae_ablation.study.output import require_place
+from mae_ablation.study.lookup import find_checkpoint
+from mae_ablation.study.places import require_file, require_place, require_suffix
 
 
 def reconstruct(
@@ -36,8 +35,16 @@ def reconstruct(
         UserError: not a checkpoint, an encoder without its decoder, not an image, a mask that the
             grid does not allow.
     """
+    # what the user can mend is said before torch is imported
     require_place(out)
-    model: Inspected = open_model(checkpoint, Store(store), target, heads=heads)
+    find_checkpoint(checkpoint, Store(store))
+    for path in images:
+        require_file(path, "the path of an image")
+
+    from mae_ablation.phases.inspect import open_model, read_image, reconstruction
+    from mae_ablation.report.panels import draw_panels
+
+    model = open_model(checkpoint, Store(store), target, heads=heads)
     pixels = [read_image(path, model) for path in images]
     drawn = reconstruction(model, pixels, mask_ratio, sampling, seed)
     draw_panels(drawn.panels, [path.name for path in images], drawn.caption, out)
@@ -60,10 +67,14 @@ def export(
     Raises:
         UserError: not a checkpoint, or a place or suffix that cannot be written.
     """
-    from mae_ablation.mae.checkpoints import export_official, export_timm, require_suffix
-
+    # what the user can mend is said before torch is imported
     require_suffix(out)
     require_place(out)
+    find_checkpoint(checkpoint, Store(store))
+
+    from mae_ablation.mae.checkpoints import export_official, export_timm
+    from mae_ablation.phases.inspect import open_model
+
     official = format == "official"
     found = open_model(checkpoint, Store(store), None, heads=heads, decoder=official)
     (export_timm if format == "timm" else export_official)(found.model, out)
@@ -73,8 +84,10 @@ def export(
 
 def masks(*, out: Path, seed: int = 0) -> str:
     """Write a picture of the samplings of the paper's Figure 6 on a bundled image."""
-    from mae_ablation.phases.inspect import sampling_pictures
-
     require_place(out)
+
+    from mae_ablation.phases.inspect import sampling_pictures
+    from mae_ablation.report.panels import draw_masks
+
     draw_masks(sampling_pictures(seed), out)
     return f"{out}: random, block-wise and grid sampling"

@@ -17,7 +17,7 @@ from mae_ablation.mae.model import MaskedAutoencoder
 from mae_ablation.mae.positions import position_table
 from mae_ablation.mae.unwrap import find_weights
 from mae_ablation.study.errors import UserError
-from mae_ablation.study.output import written
+from mae_ablation.study.places import require_file, require_suffix, written
 
 State = Mapping[str, torch.Tensor]
 DESCRIPTION = "mae_ablation"
@@ -50,9 +50,7 @@ def open_checkpoint(path: Path | str, *, convert: str = '["model"]') -> Opened:
         UserError: no such file; not a checkpoint; other classes in it; no tensors; NaN.
     """
     path = Path(path)
-    if not path.is_file():
-        fault = "is a folder" if path.is_dir() else "no such file"
-        raise UserError(f"{fault}: give the path of a checkpoint", str(path))
+    require_file(path, "the path of a checkpoint")
     if path.suffix.lower() == ".safetensors":
         content, description = _safetensors(path)
     else:
@@ -313,19 +311,6 @@ def timm_state(model: MaskedAutoencoder) -> dict[str, torch.Tensor]:
 def _plain(state: State) -> dict[str, torch.Tensor]:
     """On the CPU, without the module's version metadata."""
     return {name: value.detach().cpu() for name, value in state.items()}
-
-
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
-
-
-def require_suffix(path: Path) -> None:
-    """Raise a UserError if a file's suffix names none of the formats that are written."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise UserError(
-            f"the suffix decides on the format, and {path.suffix or 'none'} is not one of "
-            f"{' '.join(SUFFIXES)}: take {path.stem}.safetensors, or {path.stem}.pth for torch's",
-            str(path),
-        )
 
 
 def _write(state: State, path: Path | str, description: dict | None = None) -> None:

@@ -2,7 +2,6 @@
 
 import atexit
 import os
-import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,11 +28,10 @@ from mae_ablation.phases.optim import generator
 from mae_ablation.store.files import LocalFiles
 from mae_ablation.store.folder import PhaseFolder, Store
 from mae_ablation.study.errors import UserError
-from mae_ablation.study.lookup import find_phase
+from mae_ablation.study.lookup import find_checkpoint
+from mae_ablation.study.places import require_file
 from mae_ablation.study.recipe import Data
 
-IDENTITY = re.compile(r"[0-9a-fA-F]{1,12}")
-"""all of a pre-training's identity, or its beginning"""
 MASKS_SIDE, MASKS_GRID = 28, 14  # patches of two pixels: the paper's 14 x 14
 MASKS_IMAGE = 870  # of the bundled test images: one that fills the frame
 MASKS = (
@@ -128,10 +126,10 @@ def open_model(
 
 def _file(checkpoint: str, store: Store) -> tuple[Path, PhaseFolder]:
     """The checkpoint's file and the folder it lies in, fetched if the store is elsewhere."""
-    path = Path(checkpoint)
-    if path.exists() or not IDENTITY.fullmatch(checkpoint):
-        return path, PhaseFolder.at(path.parent)
-    folder = find_phase(store, checkpoint, "pretrain")
+    found = find_checkpoint(checkpoint, store)
+    if isinstance(found, Path):
+        return found, PhaseFolder.at(found.parent)
+    folder = found
     sound = folder.sound_checkpoint()
     if sound is None:
         raise UserError(f"pre-training {checkpoint} has no checkpoint yet", "--checkpoint")
@@ -206,8 +204,7 @@ def read_image(path: Path, inspected: Inspected) -> torch.Tensor:
 
     model = inspected.model
     height, width = (side * model.patch_size for side in model.grid)
-    if not path.is_file():
-        raise UserError("no such file", str(path))
+    require_file(path, "the path of an image")
     try:
         image = upright(decode(path), orientation(path))
     except CannotDecode as error:

@@ -11,7 +11,7 @@ matplotlib.use("Agg")  # no screen is needed
 import matplotlib.pyplot as plt
 import numpy as np
 
-from mae_ablation.study.output import written
+from mae_ablation.study.places import written
 
 PANEL = 2.2  # inches
 

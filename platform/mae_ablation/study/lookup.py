@@ -1,9 +1,28 @@
 """A phase of the store by its identity, or by as much of it as tells it from the others."""
 
+import re
+from pathlib import Path
+
 from mae_ablation.store.folder import PhaseFolder, Store
 from mae_ablation.study.errors import UserError
+from mae_ablation.study.places import require_file
 
 LISTED = 10
+IDENTITY = re.compile(r"[0-9a-fA-F]{1,12}")
+"""all of an identity, or its beginning"""
+
+
+def find_checkpoint(checkpoint: str, store: Store) -> Path | PhaseFolder:
+    """A checkpoint's file, or the pre-training in the store whose identity begins so.
+
+    Raises:
+        UserError: neither is there.
+    """
+    path = Path(checkpoint)
+    if path.exists() or not IDENTITY.fullmatch(checkpoint):
+        require_file(path, "the path of a checkpoint, or the identity of a pre-training")
+        return path
+    return find_phase(store, checkpoint, "pretrain")
 
 
 def find_phase(store: Store, identity: str, kind: str | None = None) -> PhaseFolder:

@@ -1,4 +1,4 @@
-"""Files that the user names for a command to write (`--out`)."""
+"""Files that the user names, to be read or written: checked before anything heavy is imported."""
 
 import os
 from collections.abc import Iterator
@@ -8,6 +8,26 @@ from typing import BinaryIO
 
 from mae_ablation.store.atomic import replacing
 from mae_ablation.study.errors import UserError
+
+
+def require_file(path: Path, wanted: str) -> None:
+    """Raise a UserError if there is no file to read; `wanted` says what to give instead."""
+    if not path.is_file():
+        fault = "is a folder" if path.is_dir() else "no such file"
+        raise UserError(f"{fault}: give {wanted}", str(path))
+
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+
+
+def require_suffix(path: Path) -> None:
+    """Raise a UserError if a file's suffix names none of the formats that are written."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(
+            f"the suffix decides on the format, and {path.suffix or 'none'} is not one of "
+            f"{' '.join(SUFFIXES)}: take {path.stem}.safetensors, or {path.stem}.pth for torch's",
+            str(path),
+        )
 
 
 def require_place(path: Path) -> None:
