@@ -55,6 +55,31 @@ def toy():
 
 
 @pytest.fixture
+def images(tmp_path):
+    """Two classes, six training and two validation images each, JPEG and PNG, of many shapes."""
+    import torch
+    from torchvision.io import write_jpeg, write_png
+
+    from mae_ablation.data import folder
+    from mae_ablation.phases.optim import generator
+
+    rng = generator(0, "images")
+    for split, count in (("train", 6), ("val", 2)):
+        for name in ("cat", "dog"):
+            inside = tmp_path / split / name
+            inside.mkdir(parents=True)
+            for i in range(count):
+                size = (3, 24 + 4 * i, 40 - 3 * i)
+                picture = torch.randint(0, 256, size, dtype=torch.uint8, generator=rng)
+                if i % 2:
+                    write_jpeg(picture, str(inside / f"{i}.JPEG"))
+                else:
+                    write_png(picture, str(inside / f"{i}.png"))
+    folder.forget()
+    return tmp_path
+
+
+@pytest.fixture
 def folder(tmp_path):
     from mae_ablation.store.folder import PhaseFolder
 

@@ -6,7 +6,8 @@ from functools import partial
 import pytest
 import torch
 from conftest import small_model as small
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
@@ -15,6 +16,7 @@ from mae_ablation.mae.checkpoints import (
     export_official,
     export_timm,
     load_into,
+    open_checkpoint,
     read_checkpoint,
     require_decoder,
     shape_of,
@@ -38,6 +40,137 @@ def refusal(call, *args, **kwargs) -> str:
         call(*args, **kwargs)
     assert "\n" not in str(error.value)
     return str(error.value)
+
+
+EVERY = (".safetensors", ".SafeTensors", ".pth", ".pt", ".bin")
+
+
+@pytest.mark.parametrize("suffix", EVERY)
+def test_the_suffix_decides_on_writing_as_on_reading(tmp_path, suffix):
+    model, whole, encoder = small(), tmp_path / f"mae{suffix}", tmp_path / f"vit{suffix}"
+    export_official(model, whole)
+    export_timm(model, encoder)
+    read = load_file if suffix.lower() == ".safetensors" else partial(torch.load, weights_only=True)
+    assert same(dict(sorted(read(encoder).items())), dict(sorted(encoder_state(model).items())))
+    opened = open_checkpoint(whole)
+    assert opened.state.keys() == model.state_dict().keys() and opened.notes == ()
+    assert opened.description == {"encoder_heads": 4, "decoder_heads": 2, "target": "pixel"}
+    assert shape_of(read_checkpoint(encoder)).encoder_depth == 2
+
+
+def test_a_safetensors_file_says_what_library_it_is_for(tmp_path):
+    export_timm(small(), tmp_path / "vit.safetensors")
+    with safe_open(tmp_path / "vit.safetensors", framework="pt") as file:
+        assert file.metadata() == {"format": "pt"}  # transformers refuses files without it
+
+
+def test_another_suffix_is_refused_with_the_ones_there_are(tmp_path):
+    for name, said in (("vit.onnx", ".onnx"), ("vit", "none")):
+        assert refusal(export_timm, small(), tmp_path / name) == (
+            f"{tmp_path}/{name}: the suffix decides on the format, and {said} is not one of "
+            ".safetensors .pth .pt .bin: take vit.safetensors, or vit.pth for torch's"
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_under_the_other_format_s_suffix_says_how_to_call_it(tmp_path):
+    torch.save(small().state_dict(), tmp_path / "a.safetensors")
+    save_file(dict(small().state_dict()), tmp_path / "b.pth")
+    for name, said in (("a.safetensors", "torch's own; call it .pth"), ("b.pth", ".safetensors")):
+        assert refusal(read_checkpoint, tmp_path / name).endswith(said)
+
+
+def test_an_encoder_without_class_token_comes_back_from_timm_s_layout(tmp_path):
+    model, other = small(class_token=False), small(seed=5, class_token=False)
+    export_timm(model, tmp_path / "vit.pth")
+    state = read_checkpoint(tmp_path / "vit.pth")
+    assert state["pos_embed"].shape[1] == 24 and shape_of(state).grid == (4, 6)
+    load_into(other, state, encoder_only=True, place="vit.pth")
+    assert same(encoder_state(other), encoder_state(model))
+
+
+def renamed(state, before="", inside=""):
+    """Weights as a parallel or compiled model names them."""
+    within = f"blocks.0.{inside}"
+    return {before + name.replace("blocks.0.", within): v for name, v in state.items()}
+
+
+@pytest.mark.parametrize("before", ["module.", "_orig_mod.", "module._orig_mod.", "model.module."])
+@pytest.mark.parametrize("wrapper", ["", "model", "state_dict", "ema", "teacher", "weights"])
+def test_names_with_a_prefix_are_the_model_s(tmp_path, before, wrapper):
+    state = small().state_dict()
+    content = renamed(state, before, "_orig_mod.")
+    content = {wrapper: content, "epoch": 3} if wrapper else content
+    torch.save(content, tmp_path / "a.pth")
+    opened = open_checkpoint(tmp_path / "a.pth")
+    assert same(opened.state, state) and opened.notes == opened.others == ()
+    require_decoder(opened.state, "a.pth")
+
+
+def test_weights_are_found_two_wrappers_deep_and_under_a_key_of_one_s_own(tmp_path):
+    state = small().state_dict()
+    for content in ({"state_dict": {"model": state}}, {"mine": {"epoch": 3, "student": state}}):
+        torch.save(content, tmp_path / "a.pth")
+        assert same(read_checkpoint(tmp_path / "a.pth"), state)
+
+
+def test_the_model_is_taken_before_its_average_and_that_is_said(tmp_path):
+    state, average = small().state_dict(), small(seed=5).state_dict()
+    optimiser = {"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": []}
+    flat = {**state, **renamed(average, "ema.")}
+    cases = [
+        (
+            {"model_ema": average, "model": state, "optimizer": optimiser},
+            "the weights under model are taken, not those under model_ema",
+        ),
+        (
+            {**state, "ema": average, "optimizer": optimiser},
+            "the weights at the top of the file are taken, not those under ema",
+        ),
+        (
+            {"student": average, "teacher": state},
+            "the weights under teacher are taken, not those under student",
+        ),
+        (flat, "left out of the file: ema.cls_token, "),
+        (renamed(flat, "module."), "left out of the file: ema.cls_token, "),
+    ]
+    for content, expected in cases:
+        torch.save(content, tmp_path / "a.pth")
+        opened = open_checkpoint(tmp_path / "a.pth")
+        assert same(opened.state, state)
+        assert len(opened.notes) == 1 and expected in opened.notes[0]
+    torch.save({"epoch": 1, "optimizer": optimiser}, tmp_path / "a.pth")
+    assert "holds no weights" in refusal(read_checkpoint, tmp_path / "a.pth")
+
+
+def test_one_weight_under_two_names_is_refused(tmp_path):
+    state = small().state_dict()
+    torch.save({**state, "module.cls_token": state["cls_token"]}, tmp_path / "a.pth")
+    assert "holds cls_token twice, as module.cls_token too" in refusal(
+        read_checkpoint, tmp_path / "a.pth"
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_as_float32(tmp_path, dtype):
+    half = {name: value.to(dtype) for name, value in small().state_dict().items()}
+    torch.save({"model": half}, tmp_path / "a.pth")
+    opened = open_checkpoint(tmp_path / "a.pth")
+    assert {value.dtype for value in opened.state.values()} == {torch.float32}
+    assert torch.equal(opened.state["cls_token"], half["cls_token"].float())
+    assert opened.notes == (f"saved as {str(dtype)[6:]}, computed as float32",)
+    assert shape_of(opened.state).grid == (4, 6)  # read from sines that half precision has rounded
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, number):
+    state = small().state_dict()
+    state["norm.bias"][3] = number
+    torch.save(state, tmp_path / "a.pth")
+    assert refusal(read_checkpoint, tmp_path / "a.pth") == (
+        f"{tmp_path}/a.pth: holds NaN or infinite numbers in 1 of {len(state)} weights "
+        "(norm.bias): its training diverged; take an earlier checkpoint"
+    )
 
 
 @pytest.mark.parametrize("changes", [{}, {"encoder_mask_tokens": True}, {"class_token": False}])
@@ -156,11 +289,19 @@ def test_the_target_s_own_numbers_stay_out_of_an_encoder():
     load_into(small(), state, encoder_only=True, place="a.pth")
 
 
-def test_a_reconstruction_needs_the_decoder():
+def test_a_reconstruction_needs_the_decoder(tmp_path):
     require_decoder(small().state_dict(), "a.pth")
     message = refusal(require_decoder, encoder_state(small()), "a.pth")
     assert message.startswith("a.pth: holds the encoder only")
     assert "_full" in message and "mae_visualize" in message
+    foreign = {f"encoder.{name}": value for name, value in encoder_state(small()).items()}
+    foreign["decoder.blocks.0.norm1.weight"] = torch.ones(8)
+    torch.save(foreign, tmp_path / "a.pth")
+    opened = open_checkpoint(tmp_path / "a.pth")
+    assert refusal(require_decoder, opened.state, "a.pth", opened.others) == (
+        "a.pth: its decoder has other names than the published ones: no decoder_pred.weight, but "
+        "decoder.blocks.0.norm1.weight; rename them"
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ import pytest
 
 from mae_ablation.commands import plan_study, record_failures
 from mae_ablation.outcome import conclude
-from mae_ablation.report.figure import positions, those_with_room
+from mae_ablation.report.figure import panel, positions, those_with_room
+from mae_ablation.report.index import write_index
 from mae_ablation.report.report import write_report
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.table import table_frame
@@ -27,6 +28,10 @@ ACCURACY = {  # by level and seed
     "random encoder": [60.0, 60.0, 60.0],
     "raw pixels": [65.0, 65.0, 65.0],
 }
+
+
+RESULT = {"test_acc1": 80.0, "validation_acc1": 80.0}
+RESULT |= {"train_loss": 0.5, "seconds": 1.0, "commit": "abc"}
 
 
 @pytest.fixture
@@ -200,6 +205,29 @@ def test_a_store_that_cannot_be_read_is_one_line(plan, tmp_path, monkeypatch):
     monkeypatch.setattr(LocalFiles, "read", gone)
     with pytest.raises(UserError, match="report not written: .*Stale file handle"):
         write_report(plan, tmp_path / "reports")
+
+
+def test_a_figure_names_the_levels_that_it_cannot_draw(write_study, tmp_path):
+    import matplotlib.pyplot as plt
+
+    plan = plan_study(write_study(STUDY), store=tmp_path / "store")
+    for trial in plan.rows[1].trials.values():
+        for phase in trial.phases:
+            phase.folder(plan.store).finish(RESULT)
+    results = results_frame(plan)
+    table, metric = table_frame(plan, results), "linear_probe_acc1"
+    figure, axis = plt.subplots()
+    panel(plan.study.factors[0], metric, axis, table, results)
+    assert axis.get_xlabel() == "mask ratio\nwithout a result, so not drawn: 0.5, 0.9"
+    plt.close(figure)
+
+
+def test_the_index_names_the_reports_that_it_cannot_read(tmp_path):
+    for name, text in (("cut short", '{"kind": "stu'), ("of another tool", "[1]")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.json").write_text(text)
+    text = write_index(tmp_path).read_text()
+    assert "Not listed, since report.json there is damaged: cut short, of another tool." in text
 
 
 def test_a_figure_says_which_of_many_named_levels_it_shows(write_study, tmp_path):

@@ -63,7 +63,8 @@ def test_ls_and_show(place, capsys):
     assert status == 0 and said.startswith(f"{folder.name}: finished\njournal: 2 points")
     assert '"kept_patches"' in said
     status, said = store(capsys, "show", "zz")
-    assert status == 2 and said == "store: no phase 'zz' among 6: `store ls` lists them\n"
+    assert status == 2
+    assert said == "store: no phase 'zz' among 6: `python -m platform store ls` lists them\n"
 
 
 def test_a_damaged_last_checkpoint_is_found_and_its_phase_finished_again(place, capsys):
@@ -141,11 +142,24 @@ def test_gc_leaves_what_another_process_is_at_work_on(place, capsys):
     folder.begin({"seed": 0})
     other, _ = another_process(place)
     try:
-        assert folder.identity not in store(capsys, "gc")[1]
+        said = store(capsys, "gc")[1]
+        assert folder.identity not in said
+        assert "1 phases left alone: other runs are at work on them\n" in said
     finally:
         other.kill()
         other.wait()
     assert folder.identity in store(capsys, "gc")[1]
+
+
+def test_gc_says_what_it_cannot_judge(place, capsys):
+    """Without a set's files the identities on it are not known, so none is called unneeded."""
+    far = TOY_RECIPE.replace("data: {", "data: {name: stl10, ")
+    (place / "studies" / "recipes" / "far.yaml").write_text(far)
+    (place / "studies" / "far.yaml").write_text(STUDY.replace("recipe: toy", "recipe: far"))
+    Store(place / "store").phase("knn", "x", "0" * 12).begin({"data": {"name": "stl10"}})
+    said = store(capsys, "gc")[1]
+    assert "1 phases on stl10 left alone: its images are not on this machine" in said
+    assert "0 things of" in said
 
 
 def test_a_place_without_a_store_is_said(tmp_path, monkeypatch, capsys):

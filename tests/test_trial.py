@@ -1,17 +1,24 @@
 """A trial: phases are claimed, a full disk is a reason, and stopping is none."""
 
+import dataclasses
 import errno
+import traceback
 
 import pytest
 import torch
+from PIL import Image
 from test_evaluations import AStudy, change, facts_of
 from test_resume import AfterStep
+from torch._utils import ExceptionWrapper
 
+from mae_ablation.data.catalog import facts
 from mae_ablation.phases import trial as trials
 from mae_ablation.phases.run import Busy, Stopped
 from mae_ablation.phases.trial import reason_of, run_trial
 from mae_ablation.store.files import LocalFiles
 from mae_ablation.store.folder import Store
+from mae_ablation.study.errors import UserError
+from mae_ablation.study.recipe import Data
 from mae_ablation.study.trial import make_trial
 
 torch.set_num_threads(1)
@@ -79,6 +86,52 @@ def test_a_mount_that_is_gone_is_a_reason(trial, tmp_path, monkeypatch, name):
 def test_a_place_that_lets_nobody_claim_is_a_reason(trial, tmp_path):
     (tmp_path / ".claims").write_text("")  # not a folder
     assert run_trial(trial, tmp_path).startswith("pretrain: FileExistsError")
+
+
+def test_a_reason_keeps_its_words_and_its_file_through_a_process():
+    """torch hands over a worker's traceback, Ray an error around the actor's own."""
+    from ray.exceptions import RayTaskError
+
+    fault = UserError("cannot decode cat.jpg: two pictures\nand more", "/images")
+    try:
+        raise fault from KeyError("an earlier: one")
+    except UserError:
+        handed_over = ExceptionWrapper(where="in DataLoader worker process 0")
+        from_an_actor = RayTaskError("ask", traceback.format_exc(), fault)
+    with pytest.raises(UserError, match="Caught UserError in DataLoader worker process 0") as error:
+        handed_over.reraise()
+    expected = "pretrain: UserError: /images: cannot decode cat.jpg: two pictures"
+    assert reason_of("pretrain", error.value) == expected
+    assert reason_of("pretrain", from_an_actor.as_instanceof_cause()) == expected
+    assert reason_of("pretrain", fault) == expected
+    assert reason_of("pretrain", ValueError()) == "pretrain: ValueError"
+
+
+def test_an_animation_among_the_images_fails_a_streamed_trial_with_its_name(toy, tmp_path):
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            (tmp_path / "set" / split / name).mkdir(parents=True)
+            for i in range(4):
+                frames = [Image.new("RGB", (30, 30), (60 * i, 0, 0)) for _ in range(2)]
+                path = tmp_path / "set" / split / name / f"{i}.jpg"
+                frames[0].save(path, format="JPEG")
+    moving = tmp_path / "set" / "train" / "dog" / "1.jpg"
+    frames[1].save(moving, format="GIF", save_all=True, append_images=[Image.new("RGB", (30, 30))])
+    data = Data(
+        name="image_folder",
+        folder=str(tmp_path / "set"),
+        image_size=30,
+        reading="stream",
+        validation_images=2,
+        workers=1,
+    )
+    toy = change(toy, "pretrain", epochs=1, warmup_epochs=0, batch_size=2, pictures=0)
+    recipe = dataclasses.replace(toy, data=data)
+    trial = make_trial(AStudy, recipe, 0, "pretrain", "a", facts(data))
+    assert run_trial(trial, tmp_path / "store") == (
+        f"pretrain: UserError: {tmp_path}/set: cannot decode train/dog/1.jpg: holds 2 pictures "
+        "(an animation or pages), and one is needed; replace or remove it"
+    )
 
 
 def test_asked_to_stop_a_trial_leaves_a_checkpoint_and_no_failure(trial, tmp_path):

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from mae_ablation.cli_store import say
 from mae_ablation.report.saved import open_report
-from mae_ablation.store import atomic
-from mae_ablation.study.errors import UserError
+from mae_ablation.study.places import require_place, written
 
 EXAMPLES = """examples:
   %(prog)s mask_ratio mask_ratio-pretrain.epochs-14     two reports in ./reports
@@ -26,6 +25,8 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
 
 
 def do_compare(arguments: argparse.Namespace) -> int:
+    if arguments.out:
+        require_place(arguments.out)
     one, two = (open_report(name, arguments.reports) for name in (arguments.a, arguments.b))
 
     from mae_ablation.report.compare import compare
@@ -34,9 +35,7 @@ def do_compare(arguments: argparse.Namespace) -> int:
     found = compare(one, two)
     say(as_text(found, shutil.get_terminal_size((100, 24)).columns).splitlines())
     if arguments.out:
-        try:
-            atomic.write_text(arguments.out, as_markdown(found))
-        except OSError as error:
-            raise UserError(f"cannot write there: {error}", str(arguments.out)) from None
+        with written(arguments.out) as file:
+            file.write(as_markdown(found).encode())
         say([arguments.out])
     return 0

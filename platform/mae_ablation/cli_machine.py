@@ -30,13 +30,19 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def do_data(arguments: argparse.Namespace) -> int:
-    from mae_ablation.data.folder import check_layout, unreadable
+    from mae_ablation.data.folder import check_layout, listing
 
-    check_layout(arguments.folder, arguments.classes, str(arguments.folder))
-    broken = unreadable(arguments.folder, arguments.workers)
-    for name in broken:
-        print(f"{arguments.folder / name}: cannot be read as an image")
-    print(f"{len(broken)} unreadable images" if broken else "every image can be read")
+    folder = arguments.folder
+    check_layout(folder, arguments.classes, str(folder))
+
+    from mae_ablation.data.examine import examine, told
+
+    seen = list(examine(folder, arguments.workers))
+    broken = [each for each in seen if each.reason]
+    for each in broken:
+        print(f"{folder / each.name}: cannot be read as an image: {each.reason}")
+    for line in told(listing(folder), seen):
+        print(line)
     return USER_ERROR if broken else 0
 
 

@@ -31,7 +31,8 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         required=True,
         metavar="FILE_OR_TRIAL",
-        help="a checkpoint, official ones too, or the identity of a pre-training in the store",
+        help="a checkpoint, official ones too, or the identity of a pre-training in the store, of "
+        "which the beginning is enough",
     )
     parser.add_argument(
         "--heads",
@@ -84,7 +85,13 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=("timm", "official"), default="timm", help="default: timm"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="its suffix decides: .safetensors; .pth, .pt or .bin for torch's own format",
+    )
     parser.set_defaults(command=do_export)
 
 

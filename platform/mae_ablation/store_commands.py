@@ -1,6 +1,7 @@
 """The commands about the store, from ls to import. Functions as in commands.py."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from mae_ablation.store.folder import PhaseFolder, Store
 from mae_ablation.store.predictions import predictions_of
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.identity import VERSIONS, identity
+from mae_ablation.study.lookup import find_phase
 from mae_ablation.study.plan import Plan, trials_of
 
 WITH_CHECKPOINTS = ("pretrain", "tokenizer", "pca")
@@ -36,26 +38,9 @@ def listing(store: Path | str) -> Iterator[str]:
         yield f"{megabytes:9.1f} MB  {state_of(folder):<12}  {folder.name}"
 
 
-def find(store: Path | str, identity: str) -> PhaseFolder:
-    """The phase whose identity begins so.
-
-    Raises:
-        UserError: none or several.
-    """
-    folders = Store(store).folders()
-    found = [folder for folder in folders if folder.identity.startswith(identity)]
-    if not found:
-        message = f"no phase {identity!r} among {len(folders)}: `store ls` lists them"
-        raise UserError(message, str(store))
-    if len(found) > 1:
-        names = ", ".join(folder.name for folder in found[:3])
-        raise UserError(f"{identity!r} is the beginning of several: {names}", str(store))
-    return found[0]
-
-
 def show(store: Path | str, identity: str) -> Iterator[str]:
     """Everything that is known of a phase."""
-    folder = find(store, identity)
+    folder = find_phase(Store(store), identity)
     yield f"{folder.name}: {state_of(folder)}"
     points = folder.journal.read()
     if points:
@@ -152,7 +137,7 @@ def verify(
     Raises:
         UserError: no phase has one of the identities.
     """
-    folders = [find(store, one) for one in identities] or Store(store).folders()
+    folders = [find_phase(Store(store), one) for one in identities] or Store(store).folders()
     lines, left, alone = [], 0, 0
     for folder in folders:
         wrong = list(faults(folder))
@@ -214,12 +199,12 @@ class Unneeded:
     size: int
 
 
-def unneeded(store: Path | str, studies: Sequence[Path]) -> list[Unneeded]:
+def unneeded(store: Path | str, studies: Sequence[Path]) -> tuple[list[Unneeded], list[str]]:
     """What no study needs, with any of the recipes beside it and any seed that the store has; and
     what killed processes left behind.
 
-    Left out are phases that another process is at work on, and those on data sets that are not on
-    this machine: their identities cannot be told here.
+    Returns also the lines that say what was left alone: phases that another process is at work on,
+    and those on data sets that are not on this machine, whose identities cannot be told here.
 
     Raises:
         UserError: there is no study, or one cannot be read. Nothing is called unneeded on a
@@ -230,14 +215,17 @@ def unneeded(store: Path | str, studies: Sequence[Path]) -> list[Unneeded]:
     place = Store(store)
     folders = place.folders()
     needed, absent = _needed(place, studies, _seeds(folders))
-    found = []
+    found, at_work, elsewhere = [], 0, Counter()
     for folder in folders:
         document = folder.document() or {}
-        if document.get("data", {}).get("name") in absent:
+        data = document.get("data", {}).get("name")
+        if data in absent:
+            elsewhere[data] += 1
             continue
         if folder.identity not in needed:
             claim = folder.claim("gc")
             if claim is None:
+                at_work += 1
                 continue
             claim.release()
             size = folder.files.size(folder.name)
@@ -255,7 +243,13 @@ def unneeded(store: Path | str, studies: Sequence[Path]) -> list[Unneeded]:
             for name in folder.files.names(folder.name)
             if name.endswith(PART)
         ]
-    return found
+    alone = [
+        f"{count} phases on {name} left alone: its images are not on this machine, so it cannot "
+        "be told which are needed"
+        for name, count in sorted(elsewhere.items())
+    ]
+    alone += [f"{at_work} phases left alone: other runs are at work on them"] if at_work else []
+    return found, alone
 
 
 def _seeds(folders: Sequence[PhaseFolder]) -> int:
@@ -292,13 +286,13 @@ def collect(store: Path | str, studies: Sequence[Path], *, yes: bool = False) ->
     Raises:
         UserError: see `unneeded`.
     """
-    found = unneeded(store, studies)
+    found, alone = unneeded(store, studies)
     if yes:
         found = [one for one in found if _removed(one)]
     lines = [f"{one.size / 1e6:9.1f} MB  {one.name}  ({one.why})" for one in found]
     total = sum(one.size for one in found) / 1e6
     fate = "deleted" if yes else "could go: --yes deletes them"
-    return [*lines, f"{len(found)} things of {total:.1f} MB {fate}"]
+    return [*lines, *alone, f"{len(found)} things of {total:.1f} MB {fate}"]
 
 
 def _removed(one: Unneeded) -> bool:

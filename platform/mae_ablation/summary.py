@@ -1,5 +1,6 @@
 """What a person is told: a plan before it is run, and where the results lie afterwards."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -94,6 +95,7 @@ def describe(plan: Plan) -> str:
     ]
     if plan.data.missing:
         lines.append(f"note: {plan.data.missing}")
+    lines += left_out_lines(plan)
     for factor in study.factors:
         lines.append(f"{factor.name}: " + some([level.label for level in factor.levels]))
         if factor.left_out:
@@ -123,6 +125,16 @@ def describe(plan: Plan) -> str:
                 + row.why_same()
             )
     return "\n".join(lines)
+
+
+def left_out_lines(plan: Plan) -> list[str]:
+    """What lies in the folders of images and is not trained on, a line per folder."""
+    found = {(t.recipe.data.folder, t.data.left_out): None for t in plan.trials if t.data.left_out}
+    return [
+        f"note: not taken of {folder}: {left_out}; `python -m platform data {shlex.quote(folder)}` "
+        "checks the rest"
+        for folder, left_out in found
+    ]
 
 
 def budget_lines(plan: Plan) -> list[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 import mae_ablation
-from mae_ablation.study.errors import UserError
+from mae_ablation.study.errors import UserError, one_line
 from mae_ablation.study.study import Study
 
 PYTHON = '"$(command -v python || command -v python3)"'
@@ -178,7 +178,7 @@ def follow(connect: Callable[[], Client], job: str, write: Callable[[str], None]
             if details.status.is_terminal():
                 return ended(details, output.began)
         except Exception as error:  # whatever ssh, HTTP or a web socket may raise
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            reason = one_line(error)
         else:
             reason = "the connection closed"
         tries = 0 if output.seen > seen else tries

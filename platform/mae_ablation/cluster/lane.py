@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mae_ablation.cluster.queue import AGAIN, WAIT, Outcome, Task
+from mae_ablation.study.errors import one_line
 
 BEAT_S = 0.5
 WAIT_S = 0.3  # until the queue is asked again by a lane whose trials wait for another lane's
@@ -94,7 +95,7 @@ def run_task(task: Task, config: dict, device: str, team: Any, beat: "Beat") -> 
     except Exception as error:
         if team.size > 1:
             raise
-        return Outcome(task.number, f"{type(error).__name__}: {error}".splitlines()[0])
+        return Outcome(task.number, one_line(error))
 
 
 class Beat(threading.Thread):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mae_ablation.cluster.lanes import Lanes
+from mae_ablation.study.errors import one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def end_of(error: BaseException) -> End:
             return reason
     first = next(iter(deaths), cause or error)
     first = getattr(first, "_base_exc", first)  # else its words are those of a traceback
-    return End(f"{type(first).__name__}: {first}".strip().splitlines()[0])
+    return End(one_line(first))
 
 
 def is_preempted(death: BaseException) -> bool:

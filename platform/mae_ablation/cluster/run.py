@@ -22,7 +22,7 @@ from mae_ablation.cluster.session import RayDied, cores, ray_session, require_al
 from mae_ablation.cluster.shelf import Shelf
 from mae_ablation.cluster.tally import Tally
 from mae_ablation.store.files import files_at
-from mae_ablation.study.errors import UserError
+from mae_ablation.study.errors import UserError, one_line
 from mae_ablation.study.trial import Trial
 from mae_ablation.study.work import Searched
 
@@ -221,5 +221,4 @@ def as_ray_died(error: Exception) -> RayDied:
         require_alive()
     except RayDied as died:
         return died
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return RayDied(f"Ray does not answer: {lines[0]}")
+    return RayDied(f"Ray does not answer: {one_line(error)}")

@@ -21,6 +21,7 @@ from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from mae_ablation.store.folder import Store
+from mae_ablation.study.errors import one_line
 from mae_ablation.study.tries import stopped
 from mae_ablation.study.work import Searched
 
@@ -65,7 +66,7 @@ class Search(threading.Thread):
         try:
             self._tuner().fit()
         except BaseException as error:  # the main thread goes on without a search
-            self._trouble = f"{type(error).__name__}: {error}".splitlines()[0]
+            self._trouble = one_line(error)
 
     def look(self, say: Callable[[str], None]) -> None:
         """Hand out what is left, if the search is over: it may have missed some, or have died."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from mae_ablation.machine import cores
-from mae_ablation.study.errors import UserError
+from mae_ablation.study.errors import UserError, one_line
 
 STARTS = 5  # Ray itself waits 30 s for its processes: too little on a busy machine
 VITAL = ("gcs_server", "raylet")
@@ -78,7 +78,7 @@ def start_ray(address: str) -> None:
         except Exception as error:  # of many types: what fails is one of several processes
             ray.shutdown()
             if tried == STARTS:
-                reason = f"{type(error).__name__}: {error}".splitlines()[0]
+                reason = one_line(error)
                 raise RayDied(f"Ray does not start on this machine: {reason}") from None
             print(f"Ray did not start ({type(error).__name__}): trying again", file=sys.stderr)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mae_ablation.data import folder
 from mae_ablation.data.sets import SETS, location, missing
-from mae_ablation.study.errors import UserError
+from mae_ablation.study.errors import UserError, one_line
 from mae_ablation.study.recipe import Data
 
 if TYPE_CHECKING:
@@ -79,10 +79,9 @@ def opened(data: Data, *, train: bool):
             "cifar100": datasets.CIFAR100,
         }
         return kinds[data.name](root, train=train, **download)
-    except (RuntimeError, OSError, EOFError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except Exception as error:  # whatever the bytes lead to: torchvision asserts and unpickles
         raise UserError(
-            f"cannot read {data.name} in {root}: {reason}; remove what is there and fetch it again "
-            "with --set data.download=true",
+            f"cannot read {data.name} in {root}: {one_line(error)}; remove what is there and fetch "
+            "it again with --set data.download=true",
             "data.folder",
         ) from error

@@ -45,6 +45,7 @@ def _folder_facts(data: Data, place: str) -> DataFacts:
         train_images=len(found.train.names),
         test_images=len(found.val.names),
         classes=len(found.classes),
+        left_out=", ".join(map(str, found.left_out)),
     )
 
 

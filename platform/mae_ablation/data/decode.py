@@ -18,14 +18,16 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from PIL import ExifTags, Image, UnidentifiedImageError
 from torch.utils.data import DataLoader
 from torchvision.io import decode_image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from mae_ablation.data.augment import View, boxes_for
-from mae_ablation.study.errors import UserError
+from mae_ablation.study.errors import UserError, one_line
 
 Show = Callable[[torch.Tensor, int], torch.Tensor]
 """Maps a decoded image and its seed to what is wanted of it, in the worker."""
@@ -75,23 +77,107 @@ def cached(image: torch.Tensor, seed: int, *, side: int) -> torch.Tensor:
     return square(short_side(image, side), side, None)
 
 
-def nothing(image: torch.Tensor, seed: int) -> torch.Tensor:
-    """Of an image that could be decoded."""
-    return image.new_empty(0)
-
-
 def short_side(image: torch.Tensor, side: int) -> torch.Tensor:
     """Resized, larger or smaller, until the short side has `side` pixels."""
     return F.resize(image, [side], InterpolationMode.BICUBIC, antialias=True)
 
 
-def decode(path: Path) -> torch.Tensor:
-    """(3, h, w) uint8 of a JPEG, PNG or WebP file, grey and CMYK converted; RuntimeError if not.
+class CannotDecode(ValueError):
+    """A file is not one picture that can be read; the text says why, in one line."""
 
-    The one place that decodes: torchvision 0.29 announces that TorchCodec will take this over.
+
+OF_TORCHVISION = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF")
+"""first bytes of JPEG, PNG, GIF and WebP: whatever a file is called, its content decides"""
+OF_PIL = ("BMP", "DIB", "TIFF", "JPEG2000", "PPM")
+"""formats that torchvision has no decoder for"""
+SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+"""PIL's names of grey pixels of 16 bits"""
+
+
+def decode(path: Path) -> torch.Tensor:
+    """Reads one picture of any format in folder.EXTENSIONS as (3, h, w) uint8.
+
+    Grey, palette and CMYK are converted, 16 bits keep the upper 8, transparency is left out, and
+    the pixels lie as PIL and ImageFolder have them: not turned by EXIF data, but in TIFF files.
+    The one place that decodes: every check of a picture stands here, so that `data`, a training
+    and a reconstruction refuse the same files in the same words.
+
+    Raises:
+        CannotDecode: not a picture, cut short, out of reach, or several pictures.
     """
-    image = decode_image(str(path), mode="RGB")
-    return image if image.dtype == torch.uint8 else (image.int() >> 8).byte()  # PNG of 16 bits
+    try:
+        with open(path, "rb") as file:
+            begins = file.read(4)
+        if not begins:
+            raise CannotDecode("the file is empty")
+        known = begins.startswith(OF_TORCHVISION)
+        image = decode_image(str(path), mode="RGB") if known else _decode_by_pil(path)
+    except CannotDecode:
+        raise
+    except Exception as error:  # whatever the bytes lead to: OSError, RuntimeError, SyntaxError
+        raise CannotDecode(_reason(error)) from error
+    if image.ndim != 3:
+        raise CannotDecode(_several(len(image)))
+    # a PNG of 16 bits stays so
+    return image if image.dtype == torch.uint8 else (image.int() >> 8).byte()
+
+
+def _decode_by_pil(path: Path) -> torch.Tensor:
+    with Image.open(path, formats=OF_PIL) as picture:
+        if (pictures := getattr(picture, "n_frames", 1)) > 1:
+            raise CannotDecode(_several(pictures))
+        if picture.mode in SIXTEEN_BITS:
+            grey = torch.from_numpy(np.asarray(picture).astype(np.int32) >> 8).byte()
+            return grey.expand(3, -1, -1).contiguous()
+        if picture.mode in ("I", "F"):  # their range is not known, and PIL would cut at 255
+            raise CannotDecode(f"pixels of PIL's mode {picture.mode}, of 8 or 16 bits are needed")
+        pixels = np.asarray(picture.convert("RGB"))
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()
+
+
+def _several(pictures: int) -> str:
+    return f"holds {pictures} pictures (an animation or pages), and one is needed"
+
+
+def _reason(error: Exception) -> str:
+    """The error's first line, without the place in torchvision's sources."""
+    if isinstance(error, UnidentifiedImageError):
+        return "not a picture of a known format"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = next(iter(str(error).splitlines()), "") or type(error).__name__
+    return re.sub(r"^.*\.cpp:\d+, ", "", text)
+
+
+TURNS = {
+    2: (0, True),
+    3: (2, False),
+    4: (2, True),
+    5: (3, True),
+    6: (3, False),
+    7: (1, True),
+    8: (1, False),
+}
+"""by EXIF orientation: quarter turns to the left, then whether to mirror left and right"""
+
+
+def orientation(path: Path) -> int:
+    """Reads how a picture, as `decode` gives it, is to be turned: EXIF's 1 (not at all) to 8."""
+    try:
+        with Image.open(path) as picture:
+            if picture.format == "TIFF":  # PIL turns these itself, ImageFolder's too
+                return 1
+            found = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # EXIF that cannot be read turns nothing, in a browser either
+        return 1
+    return found if found in TURNS else 1
+
+
+def upright(image: torch.Tensor, orientation: int) -> torch.Tensor:
+    """Turns a picture (3, h, w) as a person sees it: PIL's ImageOps.exif_transpose."""
+    quarters, mirrored = TURNS.get(orientation, (0, False))
+    image = torch.rot90(image, quarters, (1, 2))
+    return image.flip(2) if mirrored else image
 
 
 class Broken(NamedTuple):
@@ -111,12 +197,15 @@ class Pictures:
 
     def __getitem__(self, item: tuple[int, int]) -> torch.Tensor | Broken:
         index, seed = item
+        path = Path(self.root) / self.names[index]
         try:
-            image = decode(Path(self.root) / self.names[index])
-        except (RuntimeError, OSError) as error:
-            reason = re.sub(r"^.*\.cpp:\d+, ", "", str(error).splitlines()[0])
-            return Broken(self.names[index], reason)
-        return self.show(image, seed)
+            image = decode(path)
+        except CannotDecode as error:
+            return Broken(self.names[index], str(error))
+        try:
+            return self.show(image, seed)
+        except Exception as error:  # a fault of ours: with the file that brings it out
+            raise RuntimeError(f"{path}: {one_line(error)}") from error
 
 
 def collate(items: list[torch.Tensor | Broken]) -> torch.Tensor | list[Broken]:
@@ -173,7 +262,7 @@ class Reader:
         """What is shown of each batch (indices (n,), seeds (n,)): (n, 3, s, s) uint8.
 
         Raises:
-            UserError: a file cannot be decoded.
+            UserError: a file cannot be decoded, with its name and the reason.
         """
         self.agenda.batches = batches
         for batch in self.loader:
@@ -185,12 +274,6 @@ class Reader:
     def all(self, size: int) -> Iterator[torch.Tensor]:
         """Every file in order, `size` at a time; errors as `batches`."""
         return self.batches(in_order(len(self.names), size))
-
-    def tried(self, size: int) -> Iterator[list[Broken]]:
-        """What of every batch of `size` files is broken."""
-        self.agenda.batches = in_order(len(self.names), size)
-        for batch in self.loader:
-            yield batch if isinstance(batch, list) else []
 
 
 def in_order(n: int, size: int) -> list[tuple[torch.Tensor, torch.Tensor]]:

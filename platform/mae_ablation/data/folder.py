@@ -1,19 +1,23 @@
 """Folders of images: train/CLASS/*.jpg and val/CLASS/*.jpg, as torchvision's ImageFolder has them.
 
-Sorted class names give the labels 0, 1, ... Everything but `unreadable` is file names alone: no
-image is opened and nothing heavy imported.
+Sorted class names give the labels 0, 1, ... This is file names alone: no image is opened
+(examine.py does that) and nothing heavy imported. Whatever lies there and is not taken is counted.
 """
 
 import hashlib
 import os
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from mae_ablation.study.errors import UserError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
-"""in either case; what torchvision decodes"""
+EXTENSIONS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif"),
+    *(".bmp", ".dib", ".tif", ".tiff", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm"),
+)
+"""in either case; what torchvision and PIL decode with nothing further installed"""
 LAYOUT = "train/CLASS/*.jpg and val/CLASS/*.jpg"
 
 
@@ -37,6 +41,41 @@ class Listing:
     val: Images
     fingerprint: str
     """sha256 over sorted relative names and sizes: cheap, and enough to tell sets apart"""
+    left_out: tuple["LeftOut", ...]
+    """what else lies there, by kind"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeftOut:
+    """Files or folders of one kind that lie in the set's folder and are not taken."""
+
+    kind: str
+    """such as "hidden file{s}" """
+    count: int
+    example: str
+    """the first one's name, relative to the set's folder"""
+
+    def __str__(self) -> str:
+        """ "2 hidden files (train/cat/.a.jpg, ...)"."""
+        kind = self.kind.replace("{s}", "s" * (self.count != 1))
+        return f"{self.count} {kind} ({self.example}{', ...' * (self.count > 1)})"
+
+
+DEEPER = "file{s} in folders inside a class folder"
+BESIDE = "file{s} beside the class folders"
+NO_SPLIT = "folder{s} beside train/ and val/"
+HIDDEN, HIDDEN_FOLDER = "hidden file{s}", "hidden folder{s}"
+LINK = "broken link{s}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inside:
+    """What lies in one class folder."""
+
+    images: tuple[tuple[str, int], ...]
+    """sorted names and sizes in bytes"""
+    left_out: tuple[tuple[str, str], ...]
+    """kind and name of everything else"""
 
 
 def check_layout(folder: Path, classes: int | None = None, place: str = "") -> None:
@@ -54,10 +93,13 @@ def check_layout(folder: Path, classes: int | None = None, place: str = "") -> N
             raise UserError(f"{folder / split} has no class folders: expected {LAYOUT}", place)
     _check_classes(folder, classes, place)
     for split in ("train", "val"):
-        empty = [name for name in class_names(folder / split) if not files(folder / split / name)]
+        names = class_names(folder / split)
+        empty = [name for name in names if not files(folder / split / name).images]
         if empty:
             known = " ".join(EXTENSIONS)
-            raise UserError(f"{folder / split}: no image ({known}) in {first(empty)}", place)
+            other = "; ".join(map(str, _left_in(folder, split, empty)))
+            there = f"; what is there is not taken: {other}" if other else ""
+            raise UserError(f"{folder / split}: no image ({known}) in {first(empty)}{there}", place)
 
 
 def _check_classes(folder: Path, classes: int | None, place: str) -> None:
@@ -66,7 +108,9 @@ def _check_classes(folder: Path, classes: int | None, place: str) -> None:
         only = sorted(set(here) - set(there))
         if only:
             raise UserError(
-                f"{folder}: class folders in {split}/ but not in {other}/: {first(only)}", place
+                f"{folder}: class folders in {split}/ but not in {other}/: {first(only)}; every "
+                "class needs images in both",
+                place,
             )
     if classes is not None and len(train) != classes:
         raise UserError(f"{folder} has {len(train)} class folders, expected {classes}", place)
@@ -80,20 +124,55 @@ def first(names: list[str]) -> str:
 
 def class_names(split: Path) -> list[str]:
     """Sorted names of the folders in a split's folder; hidden ones are not classes."""
-    with os.scandir(split) as entries:
-        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+    return sorted(e.name for e in entries(split) if e.is_dir() and not e.name.startswith("."))
+
+
+def entries(folder: Path) -> list[os.DirEntry]:
+    """Everything directly in a folder.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with os.scandir(folder) as found:
+            return list(found)
+    except OSError as error:
+        raise UserError(f"cannot read the folder: {error.strerror}", str(folder)) from None
 
 
 @lru_cache(maxsize=4096)  # ImageNet has 2,000 folders: checked, then listed, read from disk once
-def files(folder: Path) -> tuple[tuple[str, int], ...]:
-    """Sorted names and sizes in bytes of the images in a folder."""
-    with os.scandir(folder) as entries:
-        return tuple(sorted((e.name, e.stat().st_size) for e in entries if is_image(e)))
+def files(folder: Path) -> Inside:
+    """Lists a class folder: images with their sizes, and what is not taken."""
+    images, others = [], []
+    for entry in entries(folder):
+        if kind := _why_not(entry):
+            others.append((kind, entry.name))
+        elif entry.is_dir():
+            others += [(DEEPER, f"{entry.name}/{name}") for name in _below(Path(entry.path))]
+        else:
+            images.append((entry.name, entry.stat().st_size))
+    return Inside(images=tuple(sorted(images)), left_out=tuple(sorted(others)))
 
 
-def is_image(entry: os.DirEntry) -> bool:
-    name = entry.name
-    return name.lower().endswith(EXTENSIONS) and not name.startswith(".") and entry.is_file()
+def _why_not(entry: os.DirEntry) -> str:
+    """The kind of a file that is not taken; "" of images and folders."""
+    if entry.name.startswith("."):
+        return HIDDEN_FOLDER if entry.is_dir() else HIDDEN
+    if entry.is_dir():
+        return ""
+    if not entry.is_file():
+        return LINK if entry.is_symlink() else "special file{s}"
+    suffix = os.path.splitext(entry.name)[1].lower()
+    if suffix in EXTENSIONS:
+        return ""
+    return f"file{{s}} of suffix {suffix}" if suffix else "file{s} without suffix"
+
+
+def _below(folder: Path) -> Iterator[str]:
+    """Files anywhere below a folder, relative to it. Links to folders are not followed."""
+    for path, _, names in os.walk(folder):
+        for name in sorted(names):
+            yield (Path(path) / name).relative_to(folder).as_posix()
 
 
 @lru_cache(maxsize=4)
@@ -101,11 +180,58 @@ def listing(folder: Path) -> Listing:
     """What lies in a folder that passes `check_layout`, read once per process."""
     names = tuple(class_names(folder / "train"))
     train, val = (_images(folder, split, names) for split in ("train", "val"))
-    return Listing(classes=names, train=train, val=val, fingerprint=_fingerprint(train, val))
+    left_out = [
+        *_left_in(folder, "train", names),
+        *_left_in(folder, "val", names),
+        *_by_kind(_beside(folder)),
+    ]
+    return Listing(
+        classes=names,
+        train=train,
+        val=val,
+        fingerprint=_fingerprint(train, val),
+        left_out=tuple(_together(left_out)),
+    )
+
+
+def _beside(folder: Path) -> Iterator[tuple[str, str]]:
+    """Kind and name of what lies beside the splits and beside the class folders."""
+    for entry in entries(folder):
+        if entry.is_dir() and entry.name not in ("train", "val"):
+            yield (_why_not(entry) or NO_SPLIT), f"{entry.name}/"
+    for split in ("train", "val"):
+        for entry in entries(folder / split):
+            kind = _why_not(entry)
+            if kind or not entry.is_dir():
+                named = kind in (HIDDEN, HIDDEN_FOLDER, LINK)
+                yield (kind if named else BESIDE), f"{split}/{entry.name}"
+
+
+def _left_in(folder: Path, split: str, classes: Iterable[str]) -> list[LeftOut]:
+    """What of some classes' folders is not taken."""
+    return _by_kind(
+        (kind, f"{split}/{name}/{file}")
+        for name in classes
+        for kind, file in files(folder / split / name).left_out
+    )
+
+
+def _by_kind(found: Iterable[tuple[str, str]]) -> list[LeftOut]:
+    """Counts kinds and names, with the first name of each kind."""
+    return _together(LeftOut(kind=kind, count=1, example=name) for kind, name in found)
+
+
+def _together(parts: Iterable[LeftOut]) -> list[LeftOut]:
+    """Adds up the parts of each kind."""
+    known: dict[str, LeftOut] = {}
+    for part in parts:
+        first = known.get(part.kind)
+        known[part.kind] = replace(first, count=first.count + part.count) if first else part
+    return list(known.values())
 
 
 def _images(folder: Path, split: str, classes: tuple[str, ...]) -> Images:
-    found = [(name, files(folder / split / name)) for name in classes]
+    found = [(name, files(folder / split / name).images) for name in classes]
     return Images(
         names=tuple(f"{split}/{name}/{file}" for name, inside in found for file, _ in inside),
         counts=tuple(len(inside) for _, inside in found),
@@ -123,20 +249,3 @@ def forget() -> None:
     """What was read of folders is read again: after a download, say."""
     files.cache_clear()
     listing.cache_clear()
-
-
-def unreadable(folder: Path, workers: int = 4) -> list[str]:
-    """Relative names of images that cannot be decoded, every image of both splits tried.
-
-    Some 100 images per second and core at ImageNet's sizes.
-
-    Raises:
-        UserError: as `check_layout`.
-    """
-    from mae_ablation.data.decode import Reader, nothing
-
-    check_layout(folder)
-    found = listing(folder)
-    names = found.train.names + found.val.names
-    reader = Reader(str(folder), names, nothing, workers)
-    return [file.name for batch in reader.tried(64) for file in batch]

@@ -4,9 +4,10 @@ Nothing in a file is executed: what is not plain data or tensors is refused.
 """
 
 import argparse
+import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,16 +15,30 @@ import torch
 
 from mae_ablation.mae.model import MaskedAutoencoder
 from mae_ablation.mae.positions import position_table
-from mae_ablation.store.atomic import replacing
+from mae_ablation.mae.unwrap import find_weights
 from mae_ablation.study.errors import UserError
+from mae_ablation.study.places import require_file, require_suffix, written
 
 State = Mapping[str, torch.Tensor]
 DESCRIPTION = "mae_ablation"
 """key beside "model" in files of this project"""
 
 
-def read_checkpoint(path: Path | str, *, convert: str = '["model"]') -> dict[str, torch.Tensor]:
-    """Weights of a .pth, .pt or .safetensors file, on the CPU: its "model", or all of it.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Opened:
+    """A checkpoint file's weights, and what is known beside them."""
+
+    state: dict[str, torch.Tensor]
+    description: dict
+    """what `export_official` wrote: heads and target; empty in files from elsewhere"""
+    notes: tuple[str, ...]
+    """what was taken of the file and what was not, for the user"""
+    others: tuple[str, ...]
+    """names of weights in the file that are not the model's"""
+
+
+def open_checkpoint(path: Path | str, *, convert: str = '["model"]') -> Opened:
+    """Reads the weights of a .pth, .pt, .bin or .safetensors file, on the CPU (unwrap.py).
 
     The published files also hold the command's arguments, an `argparse.Namespace`: the only class
     that is let in.
@@ -32,43 +47,39 @@ def read_checkpoint(path: Path | str, *, convert: str = '["model"]') -> dict[str
         convert: what gives the weights of an object that is refused, for the error's remedy.
 
     Raises:
-        UserError: no such file; not a checkpoint; other classes in it; no tensors.
+        UserError: no such file; not a checkpoint; other classes in it; no tensors; NaN.
     """
-    content = _content(Path(path), convert)
-    weights = content.get("model", content) if isinstance(content, dict) else content
-    items = weights.items() if isinstance(weights, dict) else ()
-    state = {name: value for name, value in items if isinstance(value, torch.Tensor)}
-    if not state:
-        raise UserError(
-            'holds no weights: a checkpoint has names and tensors, or those under "model"',
-            str(path),
-        )
-    return state
+    path = Path(path)
+    require_file(path, "the path of a checkpoint")
+    if path.suffix.lower() == ".safetensors":
+        content, description = _safetensors(path)
+    else:
+        content = _pickled(path, convert)
+        description = content.get(DESCRIPTION) if isinstance(content, dict) else None
+    found = find_weights(content, str(path))
+    return Opened(
+        state=found.state,
+        description=description if isinstance(description, dict) else {},
+        notes=found.notes,
+        others=found.others,
+    )
 
 
-def read_description(path: Path | str) -> dict:
-    """What `export_official` wrote beside the weights: heads and target; empty elsewhere.
-
-    Raises as `read_checkpoint`.
-    """
-    content = _content(Path(path), "")
-    found = content.get(DESCRIPTION) if isinstance(content, dict) else None
-    return found if isinstance(found, dict) else {}
+def read_checkpoint(path: Path | str, *, convert: str = '["model"]') -> dict[str, torch.Tensor]:
+    """The weights of `open_checkpoint` alone. Raises as it does."""
+    return open_checkpoint(path, convert=convert).state
 
 
-def _content(path: Path, convert: str) -> object:
-    if not path.is_file():
-        raise UserError("no such file: give the path of a checkpoint", str(path))
-    return _safetensors(path) if path.suffix == ".safetensors" else _pickled(path, convert)
-
-
-def _safetensors(path: Path) -> dict:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file  # comes with timm
+def _safetensors(path: Path) -> tuple[dict, dict | None]:
+    """Tensors, and the description in the file's metadata."""
+    from safetensors import SafetensorError, safe_open  # comes with timm
 
     try:
-        return load_file(path)
-    except SafetensorError as error:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return content, json.loads(metadata.get(DESCRIPTION, "null"))
+    except (SafetensorError, ValueError) as error:
         raise _damaged(path) from error
 
 
@@ -89,6 +100,13 @@ def _pickled(path: Path, convert: str) -> object:
 
 
 def _damaged(path: Path) -> UserError:
+    """The error of a file that is no checkpoint, or one under the other format's suffix."""
+    with open(path, "rb") as file:
+        begins = file.read(9)
+    named = path.suffix.lower() == ".safetensors"
+    if begins.startswith(b"PK") if named else begins[8:] == b"{":
+        other = "torch's own; call it .pth" if named else "safetensors; call it .safetensors"
+        return UserError(f"not a checkpoint of this suffix: its format is {other}", str(path))
     size = path.stat().st_size
     return UserError(
         f"not a checkpoint, or cut short ({size:,} bytes): fetch or write it again", str(path)
@@ -129,7 +147,7 @@ def shape_of(state: State, place: str = "") -> Shape:
     decoder = "decoder_pred.weight" in state
     prediction_width, decoder_width = state["decoder_pred.weight"].shape if decoder else (None,) * 2
     return Shape(
-        grid=_grid_of(state["pos_embed"], place),
+        grid=_grid_of(with_class_row(state)["pos_embed"], place),
         patch_size=patch_size,
         channels=channels,
         encoder_width=width,
@@ -143,6 +161,20 @@ def shape_of(state: State, place: str = "") -> Shape:
     )
 
 
+def with_class_row(state: State) -> State:
+    """Positions with a first row for the class token, which timm leaves out where there is none.
+
+    That row is zero, the row of a patch never is.
+    """
+    table = state["pos_embed"]
+    if "cls_token" in state or not table[:, 0].any():
+        return state
+    return {**state, "pos_embed": torch.cat([torch.zeros_like(table[:, :1]), table], dim=1)}
+
+
+GRID_ATOL = 5e-3  # sines and cosines in bfloat16 are off by up to 1/512
+
+
 def _depth(state: State, blocks: str) -> int:
     numbers = (re.fullmatch(rf"{blocks}\.(\d+)\.norm1\.weight", name) for name in state)
     return 1 + max((int(number[1]) for number in numbers if number), default=-1)
@@ -153,7 +185,7 @@ def _grid_of(table: torch.Tensor, place: str) -> tuple[int, int]:
     patches, width = table.shape[1] - 1, table.shape[2]
     grids = [(rows, patches // rows) for rows in range(1, patches + 1) if patches % rows == 0]
     for grid in grids:
-        if torch.allclose(position_table(width, grid), table.float().cpu(), atol=1e-3):
+        if torch.allclose(position_table(width, grid), table.float().cpu(), atol=GRID_ATOL):
             return grid
     side = math.isqrt(patches)
     if side * side != patches:
@@ -177,6 +209,8 @@ def load_into(
         UserError: one line with what is missing, unexpected or of another shape.
     """
     expected = model.state_dict()
+    if "pos_embed" in state:
+        state = with_class_row(state)
     if encoder_only:
         expected, state = encoder_part(expected), encoder_part(state)
     check_fit(expected, state, place)
@@ -216,27 +250,43 @@ def some(names: Iterable[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
-def require_decoder(state: State, place: str) -> None:
-    """Raise a UserError if a reconstruction is wanted from a file without a decoder."""
-    if "decoder_pred.weight" not in state:
+def require_decoder(state: State, place: str, others: Sequence[str] = ()) -> None:
+    """Checks that a file holds what a reconstruction needs.
+
+    Args:
+        others: names of weights in the file that were not taken for the model's.
+
+    Raises:
+        UserError: it has no decoder, or one under other names.
+    """
+    if "decoder_pred.weight" in state:
+        return
+    decoder = [name for name in (*state, *others) if "decoder" in name]
+    if decoder:
         raise UserError(
-            "holds the encoder only: a reconstruction needs the decoder too; take a file with "
-            "both (the official ones end in _full or begin with mae_visualize)",
+            f"its decoder has other names than the published ones: no decoder_pred.weight, but "
+            f"{some(decoder)}; rename them",
             place,
         )
+    raise UserError(
+        "holds the encoder only: a reconstruction needs the decoder too; take a file with "
+        "both (the official ones end in _full or begin with mae_visualize)",
+        place,
+    )
 
 
 def export_official(model: MaskedAutoencoder, path: Path | str) -> None:
     """Write {"model": weights} as in the published files; extensions are additional names.
 
-    Heads and target, which leave no trace in weights, stand beside them as plain values.
+    Heads and target, which leave no trace in weights, stand beside them as plain values; in a
+    .safetensors file, which holds nothing but tensors and text, as JSON in its metadata.
     """
     description = {
         "encoder_heads": model.blocks[0].attn.num_heads,
         "decoder_heads": model.decoder_blocks[0].attn.num_heads,
         "target": "pixel_norm" if getattr(model.target, "per_patch", False) else "pixel",
     }
-    _write({"model": _plain(model.state_dict()), DESCRIPTION: description}, path)
+    _write(_plain(model.state_dict()), path, description)
 
 
 def export_timm(model: MaskedAutoencoder, path: Path | str) -> None:
@@ -263,6 +313,16 @@ def _plain(state: State) -> dict[str, torch.Tensor]:
     return {name: value.detach().cpu() for name, value in state.items()}
 
 
-def _write(content: dict, path: Path | str) -> None:
-    with replacing(Path(path)) as file:
-        torch.save(content, file)
+def _write(state: State, path: Path | str, description: dict | None = None) -> None:
+    """Write weights in the suffix's format, under "model" where a description goes with them."""
+    path = Path(path)
+    require_suffix(path)
+    with written(path) as file:
+        if path.suffix.lower() == ".safetensors":
+            from safetensors.torch import save  # comes with timm
+
+            metadata = {DESCRIPTION: json.dumps(description)} if description else {}
+            plain = {name: value.clone().contiguous() for name, value in state.items()}
+            file.write(save(plain, {"format": "pt", **metadata}))
+        else:
+            torch.save({"model": state, DESCRIPTION: description} if description else state, file)

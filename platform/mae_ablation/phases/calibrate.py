@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from mae_ablation.study.errors import UserError
+from mae_ablation.study.errors import UserError, one_line
 from mae_ablation.study.speed import TRAININGS, Machine, Measured, work_of
 from mae_ablation.study.trial import Phase, Trial
 
@@ -182,7 +182,7 @@ def main(threads: str, device: str) -> None:
         try:
             said: dict[str, Any] = {"images_per_s": images_per_s(probe, device)}
         except Exception as error:
-            said = {"failure": f"{probe.phase.kind}: {type(error).__name__}: {error}"}
+            said = {"failure": f"{probe.phase.kind}: {one_line(error)}"}
         print(json.dumps(said), flush=True)
 
 

@@ -2,7 +2,6 @@
 
 import atexit
 import os
-import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +16,7 @@ from mae_ablation.mae.checkpoints import (
     USUAL_HEADS,
     Shape,
     load_into,
-    read_checkpoint,
-    read_description,
+    open_checkpoint,
     require_decoder,
     shape_of,
 )
@@ -30,9 +28,10 @@ from mae_ablation.phases.optim import generator
 from mae_ablation.store.files import LocalFiles
 from mae_ablation.store.folder import PhaseFolder, Store
 from mae_ablation.study.errors import UserError
+from mae_ablation.study.lookup import find_checkpoint
+from mae_ablation.study.places import require_file
 from mae_ablation.study.recipe import Data
 
-IDENTITY = re.compile(r"[0-9a-f]{12}")
 MASKS_SIDE, MASKS_GRID = 28, 14  # patches of two pixels: the paper's 14 x 14
 MASKS_IMAGE = 870  # of the bundled test images: one that fills the frame
 MASKS = (
@@ -56,6 +55,8 @@ class Inspected:
     keep: int
     """visible patches in training; a quarter where that is not known"""
     sampling: str
+    notes: tuple[str, ...] = ()
+    """what was taken of its file and what was not, for the user"""
 
     def caption(self, keep: int, sampling: str) -> str:
         """What a picture of it shows, and what it borrows."""
@@ -85,7 +86,8 @@ def open_model(
     heads: tuple[int, int] | None = None,
     decoder: bool = True,
 ) -> Inspected:
-    """The model of a checkpoint file, or of a pre-training's identity in the store.
+    """The model of a checkpoint file, or of a pre-training in the store by its identity, of which
+    as much is enough as no other begins with.
 
     Args:
         target: "pixel" or "pixel_norm" where the file does not say; None: pixel.
@@ -97,11 +99,12 @@ def open_model(
     """
     file, folder = _file(checkpoint, store)
     document = folder.document()  # None: a file from elsewhere
-    state = read_checkpoint(file)
+    opened = open_checkpoint(file)
+    state = opened.state
     if decoder:
-        require_decoder(state, str(file))
+        require_decoder(state, str(file), opened.others)
     shape = shape_of(state, str(file))
-    known = document["model"] if document else read_description(file)
+    known = document["model"] if document else opened.description
     trained = document["pretrain"] if document else known
     given = zip(("encoder_heads", "decoder_heads"), heads or (), strict=False)
     model = _build(
@@ -117,17 +120,16 @@ def open_model(
         std=std,
         keep=trained.get("kept_patches", patches // 4),
         sampling=trained.get("mask_sampling", "random"),
+        notes=() if document else opened.notes,
     )
 
 
 def _file(checkpoint: str, store: Store) -> tuple[Path, PhaseFolder]:
     """The checkpoint's file and the folder it lies in, fetched if the store is elsewhere."""
-    path = Path(checkpoint)
-    if path.exists() or not IDENTITY.fullmatch(checkpoint):
-        return path, PhaseFolder.at(path.parent)
-    folder = store.find("pretrain", checkpoint)
-    if folder is None:
-        raise UserError(f"no pre-training {checkpoint} in {store.root}", "--checkpoint")
+    found = find_checkpoint(checkpoint, store)
+    if isinstance(found, Path):
+        return found, PhaseFolder.at(found.parent)
+    folder = found
     sound = folder.sound_checkpoint()
     if sound is None:
         raise UserError(f"pre-training {checkpoint} has no checkpoint yet", "--checkpoint")
@@ -190,25 +192,23 @@ def _statistics(document: dict | None, channels: int) -> tuple[tuple[float, ...]
 
 
 def read_image(path: Path, inspected: Inspected) -> torch.Tensor:
-    """Pixels (1, c, h, w) in [0, 1] at the model's size: resized to cover it, centre cropped.
+    """Pixels (1, c, h, w) in [0, 1] at the model's size: turned as a person sees the picture, which
+    a training does not do, resized to cover the size, centre cropped.
 
     Raises:
-        UserError: not an image.
+        UserError: not an image, with the reason.
     """
     from torchvision.transforms.v2 import functional as F
 
-    from mae_ablation.data.decode import decode
+    from mae_ablation.data.decode import CannotDecode, decode, orientation, upright
 
     model = inspected.model
     height, width = (side * model.patch_size for side in model.grid)
-    if not path.is_file():
-        raise UserError("no such file", str(path))
+    require_file(path, "the path of an image")
     try:
-        image = decode(path)
-    except RuntimeError:
-        raise UserError("not an image (JPEG, PNG or WebP)", str(path)) from None
-    if image.ndim != 3:
-        raise UserError("holds several pictures: give one", str(path))
+        image = upright(decode(path), orientation(path))
+    except CannotDecode as error:
+        raise UserError(f"not an image that can be read: {error}", str(path)) from None
     if len(inspected.mean) == 1:
         image = F.rgb_to_grayscale(image)
     cover = max(height / image.shape[1], width / image.shape[2])

@@ -20,6 +20,7 @@ from mae_ablation.phases.team import Team
 from mae_ablation.phases.tokenizer import tokenizer
 from mae_ablation.store.claim import Claim
 from mae_ablation.store.folder import PhaseFolder, Store
+from mae_ablation.study.errors import one_line
 from mae_ablation.study.trial import Phase, Trial
 
 PREPARATIONS = {"pca": pca, "tokenizer": tokenizer}
@@ -163,7 +164,7 @@ def run_phase(
 
 def reason_of(kind: str, error: Exception) -> str:
     """Why a phase failed, in one line."""
-    text = (f"{type(error).__name__}: {error}".splitlines() or [""])[0]
+    text = one_line(error)
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         where = "GPU" if isinstance(error, torch.OutOfMemoryError) else "main"
         text = f"out of {where} memory; fewer images per worker at a time need less ({text})"

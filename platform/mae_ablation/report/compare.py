@@ -250,8 +250,11 @@ def verdicts(found: Compared, lines: list[list[str]], relative: bool) -> str:
 
 
 def no_pairs(one: Cells, two: Cells, seeds: Sequence[int]) -> list[str]:
+    """Seeds that only one report has: they are in its means, and in no difference."""
+    sides = (("A", seeds_of(one) - {*seeds}), ("B", seeds_of(two) - {*seeds}))
+    apart = [f"{some([*map(str, sorted(left))])} in {name} only" for name, left in sides if left]
     if seeds:
-        return []
+        return [f"Seeds without a partner, in no difference: {'; '.join(apart)}."] if apart else []
     return ["No seed in common: nothing is paired."] if seeds_of(one) and seeds_of(two) else []
 
 

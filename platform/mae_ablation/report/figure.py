@@ -97,6 +97,8 @@ def panel(factor: Factor, metric: str, axis, table: pd.DataFrame, results: pd.Da
         rows = rows[rows["level"].isin(x)]
     mine = results[(results["factor"] == factor.name) & results["level"].isin(x)]
     mine = mine.dropna(subset=["value"])
+    if waiting := [*rows.loc[rows["mean"].isna(), "level"]]:
+        left_out += f"\nwithout a result, so not drawn: {some(waiting, 5)}"
     at, half = places(rows, x), half_widths(rows)
     few = len(rows) <= MARKED
     style = {"color": OURS, "marker": "o" if few else "", "ls": "-" if ordered else ""}

@@ -41,7 +41,7 @@ def write_index(reports: Path) -> Path:
     """
     from mae_ablation.report.html import templates
 
-    found = reports_in(reports)
+    found, damaged = reports_in(reports)
     text = (
         templates()
         .get_template("index.html")
@@ -49,6 +49,7 @@ def write_index(reports: Path) -> Path:
             title="Ablation studies",
             suites=[with_details(r) for r in found if r["kind"] == "suite"],
             studies=[r for r in found if r["kind"] == "study"],
+            damaged=damaged,
         )
     )
     try:
@@ -59,17 +60,19 @@ def write_index(reports: Path) -> Path:
     return reports / "index.html"
 
 
-def reports_in(reports: Path) -> list[dict]:
-    """The report.json of every folder, with the folder's name; what is none is passed over."""
-    found = []
+def reports_in(reports: Path) -> tuple[list[dict], list[str]]:
+    """The report.json of every folder, with the folder's name; and the folders where it is none."""
+    found, damaged = [], []
     for path in sorted(reports.glob("*/report.json")):
         try:
             report = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            continue
+            report = None
         if isinstance(report, dict) and report.keys() >= NEEDED:
             found.append({"data": "", **report, "folder": path.parent.name})
-    return found
+        else:
+            damaged.append(path.parent.name)
+    return found, damaged
 
 
 def with_details(report: dict) -> dict:

@@ -11,7 +11,7 @@ matplotlib.use("Agg")  # no screen is needed
 import matplotlib.pyplot as plt
 import numpy as np
 
-from mae_ablation.store import atomic
+from mae_ablation.study.places import written
 
 PANEL = 2.2  # inches
 
@@ -60,5 +60,5 @@ def save(figure, out: Path) -> None:
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=150)
     plt.close(figure)
-    with atomic.replacing(out) as file:
+    with written(out) as file:
         file.write(buffer.getvalue())

@@ -208,11 +208,6 @@ class Store:
         known = _index(files, kind).get(identity)
         return PhaseFolder(files, f"{kind}/{known}" if known else expected)
 
-    def find(self, kind: str, identity: str) -> PhaseFolder | None:
-        """The phase's folder if the store has one."""
-        known = _index(self.files, kind).get(identity)
-        return PhaseFolder(self.files, f"{kind}/{known}") if known else None
-
     def folders(self, kind: str | None = None) -> list[PhaseFolder]:
         """Every phase's folder, of one kind or of all, sorted by name."""
         kinds = [kind] if kind else [k for k in self.files.names("") if not k.startswith(".")]

@@ -28,6 +28,8 @@ class DataFacts:
     classes: int
     missing: str = ""
     """what is not on this machine, and how to get it; empty if the images are there"""
+    left_out: str = ""
+    """what lies in the folder and is not taken, counted, in one line; empty: nothing"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

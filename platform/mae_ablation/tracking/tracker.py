@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from mae_ablation.study.errors import one_line
 from mae_ablation.study.plan import Plan
 
 EVERY_S = 1.0
@@ -79,7 +80,7 @@ class Tracker(threading.Thread):
         try:
             action()
         except Exception as error:  # whatever MLflow, its database or the network may raise
-            line = f"{type(error).__name__}: {error}".splitlines()[0]
+            line = one_line(error)
             self.trouble = line if len(line) <= LINE else line[:LINE] + "..."
             self._answers = False
             return False

@@ -1,0 +1,102 @@
+"""Every image of a folder opened once: what cannot be read, how small it is, whether it is turned.
+
+Some 100 images per second and core at ImageNet's sizes. Importing torchvision costs seconds: import
+this module where it is needed.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from torch.utils.data import DataLoader
+
+from mae_ablation.data.decode import CannotDecode, decode, fork_server, orientation
+from mae_ablation.data.folder import Listing, check_layout, listing
+
+AT_A_TIME = 64  # files a worker looks at before it answers
+
+
+class Seen(NamedTuple):
+    """An image file that was opened."""
+
+    name: str
+    """relative to the set's folder"""
+    reason: str = ""
+    """why it cannot be read; "" if it can"""
+    short_side: int = 0
+    """in pixels"""
+    turned: bool = False
+    """its EXIF data asks for a turn"""
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """What workers hold: files by number."""
+
+    root: str
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Seen:
+        name = self.names[index]
+        path = Path(self.root) / name
+        try:
+            image = decode(path)
+        except CannotDecode as error:
+            return Seen(name, str(error))
+        return Seen(name, "", min(image.shape[1:]), orientation(path) != 1)
+
+
+def examine(folder: Path, workers: int = 2) -> Iterator[Seen]:
+    """Opens every image that a training would take, of both splits, in the listing's order.
+
+    Args:
+        workers: processes that open files; 0: in this process.
+
+    Raises:
+        UserError: as `check_layout`.
+    """
+    check_layout(folder)
+    found = listing(folder)
+    loader = DataLoader(
+        Looks(str(folder), found.train.names + found.val.names),
+        batch_size=AT_A_TIME,
+        num_workers=workers,
+        collate_fn=list,
+        multiprocessing_context=fork_server() if workers else None,
+    )
+    for batch in loader:
+        yield from batch
+
+
+def told(found: Listing, seen: list[Seen]) -> list[str]:
+    """The lines that say what a folder holds, what is not taken of it, and what is odd."""
+    train, val = len(found.train.names), len(found.val.names)
+    lines = [f"{train} training and {val} validation images of {len(found.classes)} classes"]
+    lines += [f"not taken: {part}" for part in found.left_out]
+
+    # images that are taken, and may not be what one thinks
+    turned = [each.name for each in seen if each.turned]
+    if turned:
+        lines.append(
+            f"{len(turned)} images ask in their EXIF data to be turned ({turned[0]}"
+            f"{', ...' * (len(turned) > 1)}): training takes the pixels as they are stored, as "
+            "torchvision's ImageFolder does; `reconstruct` turns them"
+        )
+    sound = [each for each in seen if not each.reason]
+    if sound:
+        least = min(sound, key=lambda each: each.short_side)
+        lines.append(
+            f"smallest image: {least.short_side} px on the short side ({least.name}); what is "
+            "below a recipe's data.image_size is enlarged"
+        )
+
+    # the verdict, over what is taken and no more
+    broken, left = len(seen) - len(sound), sum(part.count for part in found.left_out)
+    aside = f"; {left} more things lie there and are not taken" if left else ""
+    if broken:
+        return [*lines, f"{broken} of {len(seen)} images cannot be read{aside}"]
+    return [*lines, f"every one of the {len(seen)} images taken can be read{aside}"]

@@ -1,0 +1,64 @@
+"""Files that the user names, to be read or written: checked before anything heavy is imported."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from mae_ablation.store.atomic import replacing
+from mae_ablation.study.errors import UserError
+
+
+def require_file(path: Path, wanted: str) -> None:
+    """Raise a UserError if there is no file to read; `wanted` says what to give instead."""
+    if not path.is_file():
+        fault = "is a folder" if path.is_dir() else "no such file"
+        raise UserError(f"{fault}: give {wanted}", str(path))
+
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+
+
+def require_suffix(path: Path) -> None:
+    """Raise a UserError if a file's suffix names none of the formats that are written."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(
+            f"the suffix decides on the format, and {path.suffix or 'none'} is not one of "
+            f"{' '.join(SUFFIXES)}: take {path.stem}.safetensors, or {path.stem}.pth for torch's",
+            str(path),
+        )
+
+
+def require_place(path: Path) -> None:
+    """Checks that a file can be written, before anything is computed for it.
+
+    Folders that are not there are made when it is written.
+
+    Raises:
+        UserError: it is a folder, below something that is none, or in a folder that is closed.
+    """
+    if path.is_dir():
+        raise UserError("is a folder: give the file's name, too", str(path))
+    folder = path.absolute().parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise UserError(f"cannot be written: {folder} is not a folder", str(path))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"cannot be written: no permission in {folder}", str(path))
+
+
+@contextmanager
+def written(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that is in place, whole, when the block ends without an exception.
+
+    Raises:
+        UserError: it cannot be written, for whatever reason of the system's.
+    """
+    require_place(path)
+    try:
+        with replacing(path) as file:
+            yield file
+    except OSError as error:
+        raise UserError(f"cannot be written: {error.strerror or error}", str(path)) from None

@@ -1,0 +1,197 @@
+"""Folders of images as people have them: every format, what is not taken, what cannot be read."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from conftest import TOY_RECIPE
+from PIL import ExifTags, Image
+from torchvision import datasets
+from torchvision.transforms.v2 import functional as TF
+
+from mae_ablation.commands import plan_study
+from mae_ablation.data import folder
+from mae_ablation.data.catalog import facts
+from mae_ablation.data.dataset import load
+from mae_ablation.data.decode import CannotDecode, Reader, decode
+from mae_ablation.data.examine import examine, told
+from mae_ablation.data.feed import plain
+from mae_ablation.data.folder import EXTENSIONS, check_layout, listing
+from mae_ablation.study.errors import UserError, one_line
+from mae_ablation.study.recipe import Data
+from mae_ablation.summary import describe
+
+
+def a_folder(images, **more):
+    settings = {"image_size": 16, "validation_images": 2, "workers": 0, **more}
+    return Data(name="image_folder", folder=str(images), **settings)
+
+
+def message(call, *arguments):
+    with pytest.raises(UserError) as error:
+        call(*arguments)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+FORMATS = {"bmp": "BMP", "tif": "TIFF", "TIFF": "TIFF", "jfif": "JPEG", "gif": "GIF"}
+FORMATS |= {"jp2": "JPEG2000", "ppm": "PPM", "JPG": "JPEG", "webp": "WEBP"}
+
+
+def a_picture(path, format, mode="RGB", size=(30, 20), **more):
+    """A file of random pixels, in whatever format its suffix does not say."""
+    pixels = torch.randint(0, 256, (size[1], size[0], 3), dtype=torch.uint8)
+    Image.fromarray(pixels.numpy()).convert(mode).save(path, format=format, **more)
+    return path
+
+
+def an_animation(path, format):
+    return a_picture(path, format, save_all=True, append_images=[Image.new("RGB", (30, 20))])
+
+
+def test_every_format_that_is_taken_has_the_pixels_that_pil_reads(tmp_path):
+    for suffix, format in FORMATS.items():
+        assert f".{suffix.lower()}" in EXTENSIONS
+        for mode in ("RGB", "L"):
+            path = a_picture(tmp_path / f"a.{suffix}", format, mode)
+            with Image.open(path) as picture:
+                theirs = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+            assert torch.equal(decode(path), theirs), (suffix, mode)
+
+
+def test_the_upper_bits_of_sixteen_are_kept(tmp_path):
+    grey = np.array([[0, 255, 256, 65535]], np.uint16)
+    for suffix in ("png", "tif"):
+        Image.fromarray(grey).save(tmp_path / f"a.{suffix}")
+        assert decode(tmp_path / f"a.{suffix}")[0].tolist() == [[0, 0, 1, 255]]
+    Image.fromarray(grey.astype(np.float32)).save(tmp_path / "f.tif")
+    with pytest.raises(CannotDecode, match="PIL's mode F, of 8 or 16 bits are needed"):
+        decode(tmp_path / "f.tif")
+
+
+def test_what_is_not_taken_is_counted_and_named(images):
+    """Twelve of a class's images in a sub-folder, and whatever else people have in folders."""
+    cat = images / "train" / "cat"
+    for name in ("more", "more/still more"):
+        (cat / name).mkdir()
+        for i in range(2):
+            a_picture(cat / name / f"{i}.jpg", "JPEG")
+    a_picture(cat / "new.avif", "PNG")
+    a_picture(cat / ".hidden.jpg", "JPEG")
+    (cat / "README").touch()
+    (cat / "gone.png").symlink_to(images / "nowhere.png")
+    (images / "train" / "dog" / "sound.HEIC").touch()
+    a_picture(images / "val" / "loose.jpg", "JPEG")
+    (images / "val" / ".cache").mkdir()
+    (images / "test").mkdir()
+    folder.forget()
+    assert sorted(map(str, listing(images).left_out)) == [
+        "1 broken link (train/cat/gone.png)",
+        "1 file beside the class folders (val/loose.jpg)",
+        "1 file of suffix .avif (train/cat/new.avif)",
+        "1 file of suffix .heic (train/dog/sound.HEIC)",
+        "1 file without suffix (train/cat/README)",
+        "1 folder beside train/ and val/ (test/)",
+        "1 hidden file (train/cat/.hidden.jpg)",
+        "1 hidden folder (val/.cache)",
+        "4 files in folders inside a class folder (train/cat/more/0.jpg, ...)",
+    ]
+    known = facts(a_folder(images))
+    assert known.train_images == 12
+    assert known.left_out == ", ".join(map(str, listing(images).left_out))
+
+
+def test_a_plan_says_what_is_not_taken(images, write_study, tmp_path):
+    (images / "train" / "cat" / "more").mkdir()
+    a_picture(images / "train" / "cat" / "more" / "1.jpg", "JPEG")
+    folder.forget()
+    recipe = TOY_RECIPE.replace(
+        "data: {image_size: 30, train_images: 200, validation_images: 100}",
+        f"data: {{name: image_folder, folder: '{images}', image_size: 30, validation_images: 2}}",
+    ).replace("batch_size: 50", "batch_size: 4")
+    study = write_study("recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\n", recipe)
+    lines = describe(plan_study(study, store=tmp_path / "store")).splitlines()
+    assert (
+        f"note: not taken of {images}: 1 file in folders inside a class folder "
+        "(train/cat/more/1.jpg), 1 folder beside train/ and val/ (studies/); "
+        f"`python -m platform data {images}` checks the rest"
+    ) in lines
+
+
+def test_a_class_of_nothing_but_what_is_not_taken_says_what_is_there(images):
+    (images / "train" / "cat" / "all").mkdir()
+    for path in (images / "train" / "cat").glob("*.*"):
+        path.rename(path.parent / "all" / path.name)
+    folder.forget()
+    assert message(check_layout, images).endswith(
+        "in cat; what is there is not taken: 6 files in folders inside a class folder "
+        "(train/cat/all/0.png, ...)"
+    )
+
+
+def test_a_folder_that_is_closed_is_one_line(images, monkeypatch):
+    def closed(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(folder.os, "scandir", closed)
+    assert message(listing, images / "other") == (
+        f"{images}/other/train: cannot read the folder: Permission denied"
+    )
+
+
+def test_a_checked_folder_says_what_it_holds(images):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    a_picture(images / "val" / "cat" / "phone.jpg", "JPEG", exif=exif)
+    a_picture(images / "val" / "cat" / "tiny.bmp", "BMP", size=(3, 2))
+    folder.forget()
+    seen = list(examine(images, workers=0))
+    assert told(listing(images), seen) == [
+        "12 training and 6 validation images of 2 classes",
+        "1 images ask in their EXIF data to be turned (val/cat/phone.jpg): training takes the "
+        "pixels as they are stored, as torchvision's ImageFolder does; `reconstruct` turns them",
+        "smallest image: 2 px on the short side (val/cat/tiny.bmp); what is below a recipe's "
+        "data.image_size is enlarged",
+        "every one of the 18 images taken can be read",
+    ]
+    theirs = datasets.ImageFolder(str(images / "val"))
+    phone = images / "val" / "cat" / "phone.jpg"
+    number = [name for name, _ in theirs.imgs].index(str(phone))
+    assert torch.equal(decode(phone), TF.pil_to_tensor(theirs[number][0]))
+
+
+def test_several_pictures_in_one_file_are_named_by_the_check_and_by_a_training(images):
+    """Animations under the name of a photograph, and a scan of two pages."""
+    for name, format in (("a.jpg", "GIF"), ("b.webp", "WEBP"), ("c.tif", "TIFF")):
+        an_animation(images / "train" / "cat" / name, format)
+    folder.forget()
+    reasons = {each.name: each.reason for each in examine(images, workers=0) if each.reason}
+    assert reasons == {
+        "train/cat/a.jpg": "holds 2 pictures (an animation or pages), and one is needed",
+        "train/cat/b.webp": "Animated webp files are not supported.",
+        "train/cat/c.tif": "holds 2 pictures (an animation or pages), and one is needed",
+    }
+    expected = f"{images}: cannot decode train/cat/a.jpg: holds 2 pictures"
+    assert message(load, a_folder(images)).startswith(expected)
+    streamed = load(a_folder(images, reading="stream")).train
+    for workers in (0, 1):
+        assert message(list, plain(streamed, workers=workers)).startswith(expected)
+
+
+@dataclasses.dataclass(frozen=True)
+class Clumsy:
+    """What is done with every image, with a fault in it."""
+
+    def __call__(self, image, seed):
+        raise IndexError("too many\ndimensions")
+
+
+def test_a_fault_of_ours_in_a_worker_keeps_its_words_and_the_file(images):
+    names = listing(images).train.names
+    for workers in (0, 1):
+        with pytest.raises(RuntimeError) as error:
+            list(Reader(str(images), names, Clumsy(), workers).all(4))
+        assert one_line(error.value) == (
+            f"RuntimeError: {images}/train/cat/0.png: IndexError: too many"
+        )
