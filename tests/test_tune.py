@@ -12,7 +12,8 @@ from mae_ablation.cluster.tally import Tally
 from mae_ablation.commands import plan_study
 from mae_ablation.report.html import cost
 from mae_ablation.report.measured import measured
-from mae_ablation.report.results import Readings, results_frame
+from mae_ablation.report.readings import Readings
+from mae_ablation.report.results import results_frame
 from mae_ablation.report.table import table_frame
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.plan import missing, trials_of

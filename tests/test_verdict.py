@@ -6,6 +6,7 @@ import pytest
 from mae_ablation.report.paired import MOST_SEEDS, compared
 from mae_ablation.report.table import evidence
 from mae_ablation.report.verdict import (
+    MARGINS,
     RULE,
     Evidence,
     Interval,
@@ -81,25 +82,54 @@ def test_seeds_that_would_decide():
 
 
 def test_a_verdict_in_words():
-    row = {"verdict": "inconclusive", "seeds_needed": 12}
+    row = {"verdict": "inconclusive", "seeds_needed": 12, "difference": 0.7, "test_error": 0.4}
     assert worded(row) == "inconclusive (about 12 seeds)"
     assert worded({**row, "seeds_needed": MOST_SEEDS + 1}) == "inconclusive (more than 100 seeds)"
     assert worded({**row, "seeds_needed": pd.NA}) == "inconclusive"
-    assert worded({"verdict": "reproduced", "seeds_needed": None}) == "reproduced"
+    assert worded({**row, "verdict": "incomplete", "seeds_needed": None}) == "incomplete"
 
 
-def rows(verdicts, seeds):
-    return pd.DataFrame({"verdict": verdicts, "seeds_asked": seeds})
+def test_seeds_are_not_promised_where_the_test_images_limit():
+    row = {"verdict": "inconclusive", "seeds_needed": 44, "difference": -0.3, "test_error": 0.93}
+    assert worded(row) == "inconclusive (smaller than the test split's own error, ±0.93)"
+
+
+def test_a_verdict_shows_ours_over_theirs():
+    row = {"verdict": "reproduced", "difference": -0.07, "paper_difference": -10.0}
+    row |= {"metric": "linear_probe_acc1"}
+    assert worded(row) == "reproduced: -0.07 against the paper's -10.0"
+    near = {**row, "paper_difference": -0.4}
+    assert worded(near) == ("reproduced: -0.07 against the paper's -0.4, a difference within 0.6")
+
+
+def test_each_metric_has_a_margin_of_its_own():
+    ours = of(-1.4, -1.5, -1.6)
+    assert verdict(ours, -0.4, **FINE, margin=MARGINS["finetune_acc1"]) == "reproduced"
+    assert verdict(ours, -0.4, **FINE, margin=MARGINS["linear_probe_acc1"]) == "contradicted"
+    level = {"alpha": 0.05, "strict": 0.05}
+    assert seeds_to_decide(0.5, 0.9, 0.5, **level) == 10
+    assert seeds_to_decide(0.5, 0.9, 0.5, **level, margin=0.6) == 24
+
+
+def rows(verdicts, seeds, paper=-9.6, metric="linear_probe_acc1"):
+    about = {"paper_difference": paper, "metric": metric}
+    return pd.DataFrame({"verdict": verdicts, "seeds_asked": seeds, **about})
 
 
 def test_the_headline_counts():
     text = headline(rows(["", "reproduced", "inconclusive", "reproduced"], 3))
     assert text == (
-        "Against the paper, of 3 differences to the baseline: 2 reproduced, 1 inconclusive."
+        "Against the paper, of 3 differences to the baseline: 2 reproduced, 1 inconclusive; "
+        "directions are compared, not sizes."
     )
     alone = headline(rows(["inconclusive"], 1))
     assert alone.endswith("1 inconclusive (fewer than 3 seeds decide nothing).")
     assert headline(rows([""], 3)) == ""
+
+
+def test_directions_are_not_said_to_be_compared_where_none_is():
+    assert "directions" not in headline(rows(["reproduced"], 3, paper=-0.2))
+    assert "directions" not in headline(rows(["inconclusive"], 3))
 
 
 def test_the_rule_names_every_verdict():

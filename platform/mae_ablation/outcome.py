@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mae_ablation.report.choice import edge_lines
+from mae_ablation.report.readings import Readings
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.plan import Plan, missing, trials_of
 from mae_ablation.study.suite import Suite
@@ -25,6 +27,9 @@ def conclude(
     console.print(overviews(suites, plans, reports))
     left = missing(trials_of(plans), plans[0].store)
     unfinished = sum(trial.source != "prepare" for trial in left)
+    for plan in plans:
+        for line in edge_lines(plan, Readings(plan.store)):
+            console.print(line)
     console.print(ending(plans, tracker, files, unfinished, time.monotonic() - began))
     return unfinished or len(plans) - len(files)
 
@@ -62,24 +67,44 @@ def overviews(suites: Sequence[Suite], plans: Sequence[Plan], reports: Path) -> 
 
 def report_studies(
     plans: Sequence[Plan], suites: Sequence[Suite], reports: Path, *, source: str = "store"
-) -> list[Path]:
-    """Write the reports of some plans again, and the pages above them; returns all files.
+) -> tuple[list[Path], list[str]]:
+    """Write the reports of some plans again, and the pages above them.
+
+    A study of which nothing is finished gets none, and none takes the place of a fuller one.
 
     Args:
         source: "store", or "mlflow": the tracking server's numbers instead of the store's.
+
+    Returns all files, and a line for every study that lacks results, with the command that runs it.
 
     Raises:
         UserError: a file cannot be written, or MLflow does not answer or not know a study.
     """
     from mae_ablation.report.index import write_overviews
+    from mae_ablation.report.kept import Emptier
+    from mae_ablation.report.page import command
     from mae_ablation.report.report import write_report
+    from mae_ablation.report.results import results_frame
 
-    files, readings = [], {}
+    files, lacking, readings = [], [], {}
     for plan in plans:
         name, where = plan.study.experiment, _origin(source, plan)
-        files += write_report(plan, reports / name, **where)
-        readings[name] = where.get("readings")
-    return [*files, *write_overviews(suites, plans, reports, readings=readings)]
+        readings[name] = where.get("readings") or Readings(plan.store)
+        asked = results_frame(plan, readings[name])
+        finished = int((asked["status"] == "finished").sum())
+        if finished < len(asked):
+            lacks = f"{name}: {finished} of {len(asked)} results are there"
+            lacking.append(f"{lacks}; the rest comes with: {command(plan)}")
+        try:
+            if finished:
+                files += write_report(plan, reports / name, **{**where, "readings": readings[name]})
+        except Emptier as error:
+            lacking.append(str(error))
+    try:
+        files += write_overviews(suites, plans, reports, readings=readings) if files else []
+    except Emptier as error:
+        lacking.append(str(error))
+    return files, lacking
 
 
 def _origin(source: str, plan: Plan) -> dict[str, object]:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mae_ablation.price import cost_lines
+from mae_ablation.report.choice import edge_lines
+from mae_ablation.report.readings import Readings
 from mae_ablation.study.cost import pretrain_flops
 from mae_ablation.study.design import design_line
 from mae_ablation.study.estimate import Estimate, estimate
@@ -92,6 +94,7 @@ def describe(plan: Plan) -> str:
     lines += design_line(study.design, study.size, len(study.seeds), study.tries)
     if study.tune:
         lines.append(tune_line(study.tune))
+        lines += edge_lines(plan, Readings(plan.store))
     if study.budget == "flops":
         lines += budget_lines(plan)
     if study.skipped:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from mae_ablation.report import page
+from mae_ablation.report.headline import headline
 from mae_ablation.report.results import HOURS, metrics_of
-from mae_ablation.report.verdict import headline
 from mae_ablation.study.plan import Plan
 
 SPECIAL = {
@@ -52,8 +52,11 @@ REMARK = 12  # characters behind a level's name; longer ones stand beneath the t
 MARKS = "abcdefghijklmnopqrstuvwxyz"
 
 
-def latex(plan: Plan, table: pd.DataFrame, results: pd.DataFrame) -> str:
-    """A table environment: caption, a tabular per measured quantity, notes; the baseline bold."""
+def latex(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, *, grown: str = "") -> str:
+    """A table environment: caption, a tabular per measured quantity, notes; the baseline bold.
+
+    `grown`: that seeds were added after results had been seen, or "".
+    """
     study = plan.study
     parts = [
         f"% {one_line(page.command(plan))}",
@@ -65,8 +68,9 @@ def latex(plan: Plan, table: pd.DataFrame, results: pd.DataFrame) -> str:
     ]
     for metric in metrics_of(plan):
         rows = table[table["metric"] == metric]
-        parts += ["\\medskip", *tabular(metric, rows, headline(rows))]
-    parts += [f"\\par\\smallskip\\raggedright {explained(table)}", "\\end{table}"]
+        parts += ["\\medskip", *tabular(metric, rows, headline(plan, metric, table, results))]
+    beneath = " ".join(filter(None, [explained(table), escaped(grown)]))
+    parts += [f"\\par\\smallskip\\raggedright {beneath}", "\\end{table}"]
     return "\n".join(parts) + "\n"
 
 

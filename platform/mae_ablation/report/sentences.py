@@ -1,0 +1,76 @@
+"""The findings beneath a table, of the rows that can be compared with each other."""
+
+import numpy as np
+import pandas as pd
+
+from mae_ablation.report.choice import EDGE
+from mae_ablation.report.results import HOURS, LOSS
+from mae_ablation.report.statistics import findings
+from mae_ablation.report.steps import step_by_step
+from mae_ablation.report.verdict import MARGINS
+from mae_ablation.study.plan import Plan
+from mae_ablation.summary import some
+
+
+def sentences(plan: Plan, metric: str, results: pd.DataFrame, table: pd.DataFrame) -> list[str]:
+    """What a table says of its levels' order and optimum, step by step, and what it could see.
+
+    A level that lacks a seed, or has one that lies apart, is left out of comparisons of means: over
+    other seeds, the highest mean is no finding. Nothing is said where the baseline lies apart.
+    """
+    rows = table[table["metric"] == metric]
+    if (rows.loc[rows["kind"] == "baseline", "apart"] != "").any():
+        return []
+    left_out = rows[
+        (rows["kind"] != "reference")
+        & ((rows["seeds"] < rows["seeds_asked"]) | (rows["apart"] != ""))
+    ]
+    compared, frame = without(left_out, table, results)
+    if metric in MARGINS:  # what is within the margin is no difference that seeds could find
+        within = compared["paper_difference"].abs() <= MARGINS[metric]
+        compared.loc[within & (compared["metric"] == metric), "paper_difference"] = np.nan
+    said = findings(plan, metric, frame, compared)
+    for factor in plan.study.factors:
+        about = f"{factor.name}: " if len(plan.study.factors) > 1 else ""
+        said += [about + text for text in step_by_step(factor, metric, table, results)]
+    if said and len(left_out):
+        names = some(left_out["level"].tolist())
+        said.insert(0, f"Left out of what follows, as a seed is missing or lies apart: {names}.")
+    return said + at_the_edge(rows) + test_images(plan, metric, rows)
+
+
+def at_the_edge(rows: pd.DataFrame) -> list[str]:
+    """Which rows were tuned to a value beyond which nothing was tried."""
+    if "tuned" not in rows:
+        return []
+    names = rows.loc[rows["tuned"].str.contains(EDGE), "level"].tolist()
+    if not names:
+        return []
+    return [
+        f"Tuned to the edge of what was tried, beyond which a better value may lie: {some(names)}."
+    ]
+
+
+def without(
+    left_out: pd.DataFrame, table: pd.DataFrame, results: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Table and results with some of the table's rows emptied; the tests keep their number."""
+    table, results = table.copy(), results.copy()
+    table.loc[left_out.index, "mean"] = np.nan
+    for metric, factor, level in left_out[["metric", "factor", "level"]].itertuples(index=False):
+        mine = (results["metric"] == metric) & (results["level"] == level)
+        same = results["factor"].isna() if pd.isna(factor) else results["factor"] == factor
+        results.loc[mine & same, "value"] = np.nan
+    return table, results
+
+
+def test_images(plan: Plan, metric: str, rows: pd.DataFrame) -> list[str]:
+    """What the test split adds to every mean, however many seeds there are."""
+    errors = rows.loc[rows["kind"] != "reference", "test_error"].dropna()
+    if metric in (LOSS, HOURS) or errors.empty:
+        return []
+    return [
+        f"The {plan.data.test_images} test images alone leave a binomial standard error of "
+        f"{errors.max():.2f} points in a mean; more seeds do not take it away, though levels on "
+        f"the same images share part of it."
+    ]
