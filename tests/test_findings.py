@@ -10,7 +10,7 @@ from mae_ablation.report.latex import latex
 from mae_ablation.report.markdown import markdown
 from mae_ablation.report.page import table_lines
 from mae_ablation.report.results import results_frame
-from mae_ablation.report.sentences import sentences
+from mae_ablation.report.sentences import could_see, sentences
 from mae_ablation.report.table import table_frame
 
 STUDY = """\
@@ -80,7 +80,8 @@ def test_equal_differences_get_no_p_and_say_so(report):
 
 def test_what_stands_beneath_a_table(report):
     plan, results, table = report(RISING)
-    order, best, seen, needed, steps, images = sentences(plan, "linear_probe_acc1", results, table)
+    order, best, steps = sentences(plan, "linear_probe_acc1", results, table)
+    seen, needed, images = could_see(plan, "linear_probe_acc1", results, table)
     assert order == (
         "Rank correlation (Spearman) with the paper over 3 levels: 0.50 of the means; 0.50 on "
         "average over 5 single seeds, equal in each: no interval."
@@ -117,7 +118,8 @@ def test_noisy_levels_are_not_told_apart(report):
 
 def test_one_seed_says_what_it_cannot(report):
     plan, results, table = report(RISING, seeds=1)
-    order, best, seen, steps, _ = sentences(plan, "linear_probe_acc1", results, table)
+    order, best, steps = sentences(plan, "linear_probe_acc1", results, table)
+    seen, _ = could_see(plan, "linear_probe_acc1", results, table)
     assert order.endswith("0.50 of the means; no interval, which takes two seeds that have every "
                           "level.")  # fmt: skip
     assert best == "Highest mean at 0.75. The paper's highest is at 0.75."
@@ -133,6 +135,7 @@ def test_levels_at_equal_flops_are_not_ranked_against_the_paper(report):
     plan, results, table = report(RISING, STUDY + "budget: flops\n")
     assert set(table["verdict"]) == {"", "not comparable"}
     order, *others = sentences(plan, "linear_probe_acc1", results, table)
+    others += could_see(plan, "linear_probe_acc1", results, table)
     assert order == "Fewer than 3 levels to compare with the paper: no rank correlation."
     assert not any("the truth here" in sentence for sentence in others)
 
@@ -140,8 +143,9 @@ def test_levels_at_equal_flops_are_not_ranked_against_the_paper(report):
 def test_a_study_without_the_paper_is_tested_all_the_same(report):
     plan, results, table = report(RISING, STUDY.replace("paper: figure_5\n", ""))
     assert table["p_holm"].notna().sum() == 4 and set(table["verdict"]) == {""}
-    best, seen, steps, images = sentences(plan, "linear_probe_acc1", results, table)
-    assert "paper" not in best + seen + steps + images
+    said = sentences(plan, "linear_probe_acc1", results, table)
+    said += could_see(plan, "linear_probe_acc1", results, table)
+    assert len(said) == 4 and "paper" not in " ".join(said)
     head = table_lines(table)[0]
     assert "p (Holm)" in head and "paper" not in head and "verdict" not in head
 

@@ -266,7 +266,9 @@ def test_cells_lead_to_the_chosen_try(write_study, tmp_path):
     write_report(plan, tmp_path / "reports" / "x")
     text = (tmp_path / "reports" / "x" / "index.html").read_text()
     assert behind[0].phases[1].folder(plan.store).name in text
-    assert "base_lr 0.1 (tuned, 2 tries each)" in text
+    assert (
+        "base_lr 0.1 (tuned, 2 tries each; at the edge: base_lr 0.1 is the highest tried)" in text
+    )
 
 
 @pytest.fixture

@@ -107,7 +107,7 @@ def test_each_metric_has_a_margin_of_its_own():
     assert verdict(ours, -0.4, **FINE, margin=MARGINS["finetune_acc1"]) == "reproduced"
     assert verdict(ours, -0.4, **FINE, margin=MARGINS["linear_probe_acc1"]) == "contradicted"
     level = {"alpha": 0.05, "strict": 0.05}
-    assert seeds_to_decide(0.5, 0.9, 0.5, **level) == 10
+    assert seeds_to_decide(0.5, 0.9, 0.5, **level) == 5
     assert seeds_to_decide(0.5, 0.9, 0.5, **level, margin=0.6) == 24
 
 

@@ -33,6 +33,9 @@ def do_compare(arguments: argparse.Namespace) -> int:
 
     found = compare(one, two)
     say(as_text(found, shutil.get_terminal_size((100, 24)).columns).splitlines())
+    if not any(len(part.table) > 1 for part in found.sections):
+        message = "no level of one is in the other: there is nothing to compare"
+        raise UserError(message, f"{one.folder} and {two.folder}")
     if arguments.out:
         try:
             atomic.write_text(arguments.out, as_markdown(found))

@@ -18,14 +18,15 @@ ERRORS = 3
 """binomial standard errors above chance that still count as chance"""
 
 
-def apart(values: pd.Series, data: DataFacts) -> str:
+def apart(values: pd.Series, data: DataFacts | None) -> str:
     """The seeds of a row that lie far from its others or at chance, in words; "" where none do.
 
     Args:
         values: accuracies in per cent by seed; NaN where one is missing.
+        data: whose classes say what chance is; None: unknown.
     """
     found = values.dropna()
-    chance = found[found <= chance_accuracy(data)]
+    chance = found[found <= chance_accuracy(data)] if data else found.iloc[:0]
     far = far_off(found).drop(chance.index, errors="ignore")
     said = []
     if len(far):

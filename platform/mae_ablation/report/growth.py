@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from mae_ablation.report.novelty import cells_of, last
+from mae_ablation.report.novelty import Cells, cells_of, last
+from mae_ablation.study.plan import REFERENCES
 
 
 def first_seeds(results: pd.DataFrame, folder: Path, seeds: Sequence[int]) -> list[int]:
@@ -18,16 +19,20 @@ def first_seeds(results: pd.DataFrame, folder: Path, seeds: Sequence[int]) -> li
 
     Those of now where the folder has none, one without results, or one of other trainings.
     """
-    before, _ = last(folder)
-    seen = {identity for cell in before.values() for identity in cell.values()}
-    now = {identity for cell in cells_of(results).values() for identity in cell.values()}
-    if seen.isdisjoint(now):
+    before, now = trainings(last(folder)[0]), trainings(cells_of(results))
+    if before.keys().isdisjoint(now):
         return list(seeds)
     try:
         saved = json.loads((folder / "report.json").read_text(encoding="utf-8"))
         return [int(seed) for seed in saved.get("first_seeds", saved["seeds"])]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return sorted({seed for cell in before.values() for seed in cell})
+        return sorted(set(before.values()))
+
+
+def trainings(cells: Cells) -> dict[str, int]:
+    """The seed of each training that is of a level: references are the same in every study."""
+    levels = {key: cell for key, cell in cells.items() if key[2] not in REFERENCES.values()}
+    return {identity: seed for cell in levels.values() for seed, identity in cell.items()}
 
 
 def grown(results: pd.DataFrame, first: Sequence[int]) -> str:

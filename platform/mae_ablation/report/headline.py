@@ -70,7 +70,7 @@ def seeds_apart(rows: pd.DataFrame) -> str:
     if rows.empty:
         return ""
     each = some([f"{row['level']}: {row['apart']}" for row in rows.to_dict("records")], NAMES)
-    every = " Every difference rests on the baseline." * (rows["kind"] == "baseline").any()
+    every = " Every difference rests on the baseline." if "baseline" in set(rows["kind"]) else ""
     return f"seeds lie apart ({each}).{every}"
 
 

@@ -19,7 +19,7 @@ from mae_ablation.report.markdown import in_short, remarks
 from mae_ablation.report.measured import measured, where
 from mae_ablation.report.readings import Readings
 from mae_ablation.report.results import HOURS, LOSS, column_of, metrics_of
-from mae_ablation.report.sentences import sentences
+from mae_ablation.report.sentences import COULD_SEE, could_see, sentences
 from mae_ablation.report.vector import inline
 from mae_ablation.report.verdict import RULE
 from mae_ablation.study.plan import Plan
@@ -83,6 +83,7 @@ def study_page(
             preamble=preamble(plan, grown),
             caption=page.caption(plan, results),
             metrics=[metric_of(plan, m, table, results, runs or {}) for m in metrics_of(plan)],
+            could_see_title=COULD_SEE,
             in_short=in_short(plan, table),
             rule=RULE if (table["verdict"] != "").any() else "",
             how_to_read=f"../{HOW_TO_READ}",
@@ -126,6 +127,7 @@ def metric_of(
         "title": page.TITLES[metric],
         "headline": headline(plan, metric, table, results),
         "findings": sentences(plan, metric, results, table),
+        "could_see": could_see(plan, metric, results, table),
         "columns": columns,
         "words": WORDS,
         "means": MEANS,

@@ -12,7 +12,7 @@ from mae_ablation.report.how_to_read import HOW_TO_READ
 from mae_ablation.report.measured import measured, where
 from mae_ablation.report.page import TITLES, caption, command, spent, table_lines
 from mae_ablation.report.results import HOURS
-from mae_ablation.report.sentences import sentences
+from mae_ablation.report.sentences import COULD_SEE, could_see, sentences
 from mae_ablation.study.plan import Plan
 from mae_ablation.summary import counted
 
@@ -40,6 +40,9 @@ def markdown(
         lines += [*table_lines(rows), ""]
         if found := sentences(plan, metric, results, table):
             lines += [*(f"- {sentence}" for sentence in found), ""]
+        if seen := could_see(plan, metric, results, table):
+            lines += [f"<details><summary>{COULD_SEE}</summary>", ""]
+            lines += [*(f"- {sentence}" for sentence in seen), "", "</details>", ""]
         lines += [measured(plan, metric), ""]
         if metric == HOURS:
             lines += [where(rows), ""]
