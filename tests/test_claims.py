@@ -356,7 +356,8 @@ def test_explanations_at_hand_are_short_and_of_the_columns_that_are_there(made):
     plan, table, _ = found
     assert in_short(plan, table) == (
         "*vs baseline*: paired by seed; *p (Holm)*: corrected for the table's 4 tests; *kept*: "
-        "visible patches, of 36; *paper*: ViT-L/16 on ImageNet-1K; compare shapes, not heights."
+        "visible patches, of 36; *paper*: ViT-L/16 on ImageNet-1K; compare shapes, not heights; "
+        "100 training images are held out for choices."
     )
     plan, table, _ = made(CLEAR, RATIO.replace("paper: figure_5\n", ""), seeds=1)
     assert "paper" not in in_short(plan, table) and "Holm" not in in_short(plan, table)

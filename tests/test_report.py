@@ -2,7 +2,9 @@
 
 import pandas as pd
 import pytest
+from stores import give_accuracies
 
+from mae_ablation.cli import main
 from mae_ablation.commands import plan_study, record_failures
 from mae_ablation.outcome import conclude
 from mae_ablation.report.figure import positions, those_with_room
@@ -32,16 +34,7 @@ ACCURACY = {  # by level and seed
 @pytest.fixture
 def plan(write_study, tmp_path):
     plan = plan_study(write_study(STUDY), store=tmp_path / "store")
-    for row in (*plan.rows, *plan.references):
-        for seed, accuracy in enumerate(ACCURACY[row.label]):
-            for phase in row.trials[seed].phases:
-                folder = phase.folder(plan.store)
-                folder.begin(phase.document)
-                if accuracy is None:
-                    folder.fail("pretrain: Diverged: loss is nan", "traceback")
-                    continue
-                numbers = {"train_loss": 0.5, "seconds": 1.0, "commit": "abc"}
-                folder.finish({"test_acc1": accuracy, "validation_acc1": accuracy, **numbers})
+    give_accuracies(plan, ACCURACY)
     return plan
 
 
@@ -241,3 +234,69 @@ def test_a_run_ends_well_without_its_report(plan, tmp_path, capsys):
     assert left == 1 and tracker.files == {}
     assert "reports/x: report not written: [Errno 20] Not a directory" in said
     assert "14 of 15 trials finished" in said and "report: " not in said.splitlines()[-1]
+
+
+# what is good is never replaced by what is emptier ------------------------------------------------
+
+
+def contents_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_report_of_nothing_is_not_written_and_says_what_to_type(
+    write_study, tmp_path, monkeypatch, capsys
+):
+    write_study(STUDY)
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", "studies/x.yaml"]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and said.err == (
+        "x: 0 of 15 results are there; the rest comes with: python -m platform.run studies/x.yaml "
+        "--recipe toy --seeds 3\n"
+    )
+    assert not (tmp_path / "reports" / "x").exists()
+
+
+def test_a_report_that_lacks_seeds_is_written_and_is_not_all_done(plan, tmp_path, capsys):
+    words = ["report", str(plan.study.path), "--store", str(plan.store.root)]
+    assert main([*words, "--reports", str(tmp_path / "reports")]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith("x: 14 of 15 results are there; the rest comes with: ")
+    assert (tmp_path / "reports" / "x" / "table.md").is_file() and "table.md" in said.out
+
+
+def test_a_good_table_stays_where_another_store_has_less(plan, tmp_path, capsys):
+    give_accuracies(plan, {label: [70.0, 71.0, 72.5] for label in ACCURACY})
+    write_report(plan, tmp_path / "reports" / "x")
+    good = contents_of(tmp_path / "reports" / "x")
+    other = plan_study(plan.study.path, store=tmp_path / "other")
+    give_accuracies(other, {label: [70.0] for label in ACCURACY})
+    words = ["report", str(plan.study.path), "--store", str(tmp_path / "other")]
+    assert main([*words, "--reports", str(tmp_path / "reports")]) == 1
+    assert (
+        "reports/x: kept: it shows 15 results, and of this study only 5 of 15 are finished; "
+        "--reports DIR writes elsewhere\n"
+    ) in capsys.readouterr().err
+    assert contents_of(tmp_path / "reports" / "x") == good
+
+
+def test_a_complete_table_of_fewer_seeds_is_what_was_asked_for(plan, tmp_path):
+    give_accuracies(plan, {label: [70.0, 71.0, 72.5] for label in ACCURACY})
+    write_report(plan, tmp_path / "x")
+    write_report(plan_study(plan.study.path, store=plan.store.root, seeds=1), tmp_path / "x")
+    assert "seeds 0, commit" in (tmp_path / "x" / "table.md").read_text()
+
+
+def test_a_good_page_of_a_suite_stays_too(plan, tmp_path, capsys):
+    give_accuracies(plan, {label: [70.0, 71.0, 72.5] for label in ACCURACY})
+    suite = plan.study.path.with_name("all.yaml")
+    suite.write_text("title: All\nstudies: [x]\n")
+    words = ["report", str(suite), "--reports", str(tmp_path / "reports")]
+    assert main([*words, "--store", str(plan.store.root)]) == 0
+    good = contents_of(tmp_path / "reports" / "all")
+    other = plan_study(plan.study.path, store=tmp_path / "other")
+    give_accuracies(other, {label: [70.0] for label in ACCURACY})
+    (tmp_path / "reports" / "x" / "report.json").unlink()
+    assert main([*words, "--store", str(tmp_path / "other")]) == 1
+    assert "reports/all: kept: it shows 15 results" in capsys.readouterr().err
+    assert contents_of(tmp_path / "reports" / "all") == good

@@ -82,6 +82,8 @@ def in_short(plan: Plan, table: pd.DataFrame) -> str:
         words.append("*paper*: ViT-L/16 on ImageNet-1K; compare shapes, not heights")
     if any(level.here for factor in plan.study.factors for level in factor.levels):
         words.append("*(here ...)*: the paper's level, and what it is at this recipe's scale")
+    if recipe.data.validation_images:
+        words.append(f"{recipe.data.validation_images:,} training images are held out for choices")
     said = f"{'; '.join(words)}." if words else ""
     if plan.study.budget == "flops":
         said += " Levels are compared at equal FLOPs, in whole epochs; the paper's at equal epochs."
