@@ -119,7 +119,7 @@ def test_named_levels_have_no_steps(made):
 
 def test_what_lies_below_a_reference_is_said(made):
     text = above(*made(DIP, SCHEDULE))
-    assert "Below random encoder (74.70): 100, 200, 400." in text
+    assert "Below a random encoder (74.70): 100, 200, 400." in text
     assert "Below raw pixels (83.10): every level." in text
 
 
@@ -129,7 +129,7 @@ def test_nothing_is_said_of_references_that_all_levels_beat(made):
 
 def test_a_level_that_lacks_a_seed_is_not_set_below_a_reference(made):
     text = above(*made({**DIP, "400": [72.5, None, 72.7]}, SCHEDULE))
-    assert "Below random encoder (74.70): 100, 200." in text
+    assert "Below a random encoder (74.70): 100, 200." in text
     assert "Below raw pixels (83.10): 100, 200, 800, 1600." in text
 
 

@@ -20,6 +20,9 @@ from mae_ablation.summary import some
 NAMES = 6
 """levels that a sentence lists"""
 
+WITHOUT = {"random encoder": "a random encoder", "from scratch": "training from scratch"}
+"""references in a sentence, where their label is none"""
+
 
 def preamble(plan: Plan, grown: str = "") -> str:
     """What a reader has to know before the first table; "" where nothing.
@@ -43,10 +46,12 @@ def too_few(plan: Plan) -> str:
 def headline(plan: Plan, metric: str, table: pd.DataFrame, results: pd.DataFrame) -> str:
     """The sentences above a quantity's table; "" where there is nothing to say."""
     rows = table[table["metric"] == metric]
-    if withheld := seeds_apart(rows):
-        return f"No headline: {withheld}"
-    said = [verdicts_counted(rows), *cautions(plan, metric, table, results)]
-    return " ".join(filter(None, said))
+    return " ".join(filter(None, [verdicts_or_why(rows), *cautions(plan, metric, table, results)]))
+
+
+def verdicts_or_why(rows: pd.DataFrame) -> str:
+    """The counted verdicts of one quantity's rows, or that seeds that lie apart withhold them."""
+    return "No headline:" if seeds_apart(rows) else verdicts_counted(rows)
 
 
 def headlines(plan: Plan, table: pd.DataFrame, results: pd.DataFrame) -> dict[str, str]:
@@ -86,7 +91,6 @@ def below_references(metric: str, rows: pd.DataFrame) -> list[str]:
         below = levels.loc[levels["mean"] < mean, "level"].tolist()
         every = len(below) == (rows["kind"] != "reference").sum() > 1
         if below:
-            said.append(
-                f"Below {label} ({mean:.2f}): {'every level' if every else some(below, NAMES)}."
-            )
+            who = "every level" if every else some(below, NAMES)
+            said.append(f"Below {WITHOUT.get(label, label)} ({mean:.2f}): {who}.")
     return said

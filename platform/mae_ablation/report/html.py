@@ -13,7 +13,7 @@ from mae_ablation.report.captions import curves_caption, figure_caption
 from mae_ablation.report.cells import trials_behind
 from mae_ablation.report.choice import phases_behind
 from mae_ablation.report.curves import SHOWN, curves_svg, shown
-from mae_ablation.report.headline import headline, preamble
+from mae_ablation.report.headline import cautions, preamble, verdicts_or_why
 from mae_ablation.report.how_to_read import HOW_TO_READ
 from mae_ablation.report.markdown import in_short, remarks
 from mae_ablation.report.measured import measured, where
@@ -125,7 +125,8 @@ def metric_of(
     return {
         "key": metric,
         "title": page.TITLES[metric],
-        "headline": headline(plan, metric, table, results),
+        "headline": verdicts_or_why(lines),
+        "cautions": cautions(plan, metric, table, results),
         "findings": sentences(plan, metric, results, table),
         "could_see": could_see(plan, metric, results, table),
         "columns": columns,

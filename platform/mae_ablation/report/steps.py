@@ -106,8 +106,9 @@ def against_the_paper(
                 for s in other[:NAMED]
             )
             more = f"; and {len(other) - NAMED} more" if len(other) > NAMED else ""
+            go = "goes" if len(other) == 1 else "go"
             found.append(
-                f"But {len(other)} of {len(known)} steps between neighbouring levels go the other "
-                f"way than the paper's ({each}{more})."
+                f"But {len(other)} of {len(known)} steps between neighbouring levels {go} the "
+                f"other way than the paper's ({each}{more})."
             )
     return found

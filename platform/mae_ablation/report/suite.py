@@ -15,7 +15,7 @@ from mae_ablation.report.kept import require_no_emptier
 from mae_ablation.report.readings import Readings
 from mae_ablation.report.results import HOURS, LOSS, metrics_of, results_frame
 from mae_ablation.report.table import paper_of, table_frame
-from mae_ablation.report.verdict import RULE, SEEDS, worded
+from mae_ablation.report.verdict import RULE, SEEDS, by_sign, worded
 from mae_ablation.store import atomic
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.plan import Plan, Row
@@ -138,6 +138,9 @@ def _write(suite: Suite, members: Sequence[Member], folder: Path) -> list[Path]:
 def headline_of(members: Sequence[Member], reports: Path) -> str:
     """The verdicts of all studies, and what takes from them."""
     said = [in_one_sentence([v for m in members for v in m.table["verdict"] if v])]
+    said += (
+        ["Directions are compared, not sizes."] if any(by_sign(m.table) for m in members) else []
+    )
     few = [m for m in members if len(m.plan.study.seeds) < SEEDS]
     said += [f"Fewer than {SEEDS} seeds decide nothing."] if few else []
     grown = [m.plan.study.name for m in members if descriptive(m, reports)]

@@ -171,8 +171,12 @@ def headline(rows: pd.DataFrame) -> str:
     words = ", ".join(f"{n} {v}" for v, n in counts.items())
     alone = rows["seeds_asked"].max() < SEEDS
     why = f" (fewer than {SEEDS} seeds decide nothing)" if alone else ""
-    decided = rows[rows["verdict"].isin(("reproduced", "contradicted"))].to_dict("records")
-    by_sign = any(abs(row["paper_difference"]) > MARGINS[row["metric"]] for row in decided)
-    signs = "; directions are compared, not sizes" if by_sign else ""
+    signs = "; directions are compared, not sizes" if by_sign(rows) else ""
     differences = "1 difference" if len(given) == 1 else f"{len(given)} differences"
     return f"Against the paper, of {differences} to the baseline: {words}{why}{signs}."
+
+
+def by_sign(rows: pd.DataFrame) -> bool:
+    """Whether some row is decided by the direction of its difference, rather than by a margin."""
+    decided = rows[rows["verdict"].isin(("reproduced", "contradicted"))].to_dict("records")
+    return any(abs(row["paper_difference"]) > MARGINS[row["metric"]] for row in decided)
