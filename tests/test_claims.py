@@ -226,6 +226,11 @@ def test_one_seed_decides_nothing_and_says_what_to_type_in_the_first_line(made):
     assert preamble(made(CLEAR)[0]) == ""
 
 
+def test_the_note_of_one_seed_begins_with_that(made, tmp_path):
+    plan, _, _ = made(CLEAR, RATIO.replace("seeds: 3", "seeds: 1"))
+    assert first_line(plan, tmp_path).startswith("**One seed decides nothing; for 3 seeds: python ")
+
+
 def test_seeds_added_after_a_report_make_it_descriptive(write_study, tmp_path):
     study, folder = write_study(RATIO), tmp_path / "reports" / "x"
     more = {level: [*values, *values[:2]] for level, values in CLEAR.items()}

@@ -95,6 +95,16 @@ def test_a_damaged_result_is_one_that_is_not_there(place, capsys):
     assert main(["report", "studies/x.yaml", "studies/y.yaml"]) == 1
 
 
+def test_a_good_export_is_not_replaced_by_one_of_less(place, capsys):
+    assert main(["store", "export", "results.zip", "studies/x.yaml"]) == 0
+    good = (place / "results.zip").read_bytes()
+    for result in list((place / "store").rglob("result.json"))[1:]:
+        result.unlink()
+    assert main(["store", "export", "results.zip", "studies/x.yaml"]) == 1
+    assert "results.zip: kept: it holds 12 phases, and only 1 of 12 are" in capsys.readouterr().err
+    assert (place / "results.zip").read_bytes() == good
+
+
 @pytest.mark.parametrize(("left", "status"), [(0, 0), (2, 1)])
 def test_a_run_s_status_is_whether_a_trial_has_no_result(place, monkeypatch, left, status):
     monkeypatch.setattr("mae_ablation.cli_study.run_studies", lambda **asked: left)

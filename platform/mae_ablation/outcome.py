@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mae_ablation.report.choice import edge_lines
 from mae_ablation.report.readings import Readings
-from mae_ablation.study.errors import UserError
+from mae_ablation.study.errors import Emptier, UserError
 from mae_ablation.study.plan import Plan, missing, trials_of
 from mae_ablation.study.suite import Suite
 from mae_ablation.summary import ending
@@ -81,7 +81,6 @@ def report_studies(
         UserError: a file cannot be written, or MLflow does not answer or not know a study.
     """
     from mae_ablation.report.index import write_overviews
-    from mae_ablation.report.kept import Emptier
     from mae_ablation.report.page import command
     from mae_ablation.report.report import write_report
     from mae_ablation.report.results import results_frame

@@ -27,7 +27,7 @@ def contents(
         first_seeds: what the first report of these results was asked for.
         grown: that seeds were added to them after results had been seen, or "".
     """
-    study, said = plan.study, headlines(plan, table, results)
+    study, said, first = plan.study, headlines(plan, table, results), preamble(plan, grown)
     return {
         "kind": "study",
         "title": study.title,
@@ -47,7 +47,8 @@ def contents(
         "commits": sorted(set(results["commit"].dropna())),
         "metrics": metrics_of(plan),
         "headlines": said,
-        "headline": " ".join(filter(None, [preamble(plan, grown), in_one(said)])),
+        "preamble": first,
+        "headline": " ".join(filter(None, [first, in_one(said)])),
         "trials": len(plan.trials),
         "finished": int((results["status"] == "finished").sum()),
         "asked": len(results),

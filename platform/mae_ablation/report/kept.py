@@ -3,11 +3,7 @@
 import json
 from pathlib import Path
 
-from mae_ablation.study.errors import UserError
-
-
-class Emptier(UserError):
-    """A report was not written, because the one in its folder shows more."""
+from mae_ablation.study.errors import Emptier
 
 
 def require_no_emptier(folder: Path, finished: int, asked: int) -> None:

@@ -28,7 +28,7 @@ the paper's best: 0.75, 73.5 – 21/21 trials done**
     rows, trials = lines_of(folder / "table.csv"), lines_of(folder / "trials.csv")
     about = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
-    parts = [about.get("descriptive", ""), verdicts(rows)]
+    parts = [about["preamble"], verdicts(rows)]
     for metric in metrics:
         mine = [[line for line in lines if line["metric"] == metric] for lines in (rows, trials)]
         parts.append(may_be_best(metric, *mine))
