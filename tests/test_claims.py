@@ -11,14 +11,14 @@ from stores import give_accuracies
 from mae_ablation.commands import plan_study
 from mae_ablation.report.apart import apart
 from mae_ablation.report.captions import curves_caption, figure_caption
-from mae_ablation.report.headline import headline, preamble
+from mae_ablation.report.headline import preamble, table_headline
 from mae_ablation.report.markdown import in_short, markdown
 from mae_ablation.report.note import note
 from mae_ablation.report.page import table_lines
 from mae_ablation.report.report import write_report
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.sentences import could_see, sentences
-from mae_ablation.report.suite import card, headline_of, member
+from mae_ablation.report.suite import card, member, suite_headline
 from mae_ablation.report.table import table_frame
 
 PROBE = "linear_probe_acc1"
@@ -70,7 +70,7 @@ def made(write_study, tmp_path):
 
 
 def above(plan, table, results):
-    return headline(plan, PROBE, table, results)
+    return table_headline(plan, PROBE, table, results)
 
 
 def below(plan, table, results):
@@ -137,7 +137,9 @@ def test_pixels_may_win_under_nearest_neighbours_too(made):
     plan, table, results = made(
         {**CLEAR, "raw pixels": [90.0] * 3}, RATIO + "phases: [pretrain, knn]\n"
     )
-    assert "Below raw pixels (90.00): every level." in headline(plan, "knn_acc1", table, results)
+    assert "Below raw pixels (90.00): every level." in table_headline(
+        plan, "knn_acc1", table, results
+    )
 
 
 def test_references_say_how_many_values_their_classifier_sees(made):
@@ -380,13 +382,17 @@ def test_a_suite_says_what_takes_from_its_verdicts(made, tmp_path):
     assert (
         aside.startswith("But 2 of 4 steps") and "Below raw pixels (83.10): every level." in aside
     )
-    assert "decide nothing" not in headline_of([one], tmp_path)
+    assert "decide nothing" not in suite_headline([one], tmp_path)
     few, _, _ = made(DIP, SCHEDULE, seeds=1)
-    assert headline_of([member(few, None)], tmp_path).endswith("Fewer than 3 seeds decide nothing.")
+    assert suite_headline([member(few, None)], tmp_path).endswith(
+        "Fewer than 3 seeds decide nothing."
+    )
     folder = tmp_path / "x"
     folder.mkdir()
     about = {"seeds": [0, 1, 2], "descriptive": "This table is descriptive."}
     (folder / "report.json").write_text(json.dumps(about))
-    assert headline_of([one], tmp_path).endswith("seeds were added after results had been seen: x.")
+    assert suite_headline([one], tmp_path).endswith(
+        "seeds were added after results had been seen: x."
+    )
     (folder / "report.json").write_text(json.dumps({**about, "seeds": [0, 1, 2, 3]}))
-    assert "Descriptive" not in headline_of([one], tmp_path)
+    assert "Descriptive" not in suite_headline([one], tmp_path)

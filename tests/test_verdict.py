@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+import yaml
 
 from mae_ablation.report.paired import MOST_SEEDS, compared
 from mae_ablation.report.table import evidence
@@ -15,6 +16,7 @@ from mae_ablation.report.verdict import (
     verdict,
     worded,
 )
+from mae_ablation.study.paper import FILE
 
 FINE = {"complete": True, "comparable": True}
 
@@ -109,6 +111,14 @@ def test_each_metric_has_a_margin_of_its_own():
     level = {"alpha": 0.05, "strict": 0.05}
     assert seeds_to_decide(0.5, 0.9, 0.5, **level) == 5
     assert seeds_to_decide(0.5, 0.9, 0.5, **level, margin=0.6) == 24
+
+
+def test_margins_are_what_training_again_did_to_published_models():
+    noise = yaml.safe_load(FILE.read_text(encoding="utf-8"))["noise"]
+    gaps = [abs(each["official"] - each["paper"]) for each in noise["official_repo_probes"]]
+    assert MARGINS["linear_probe_acc1"] == noise["probe_gap_treated_as_noise"]
+    assert noise["probe_gap_treated_as_noise"] == pytest.approx(max(gaps))
+    assert MARGINS["finetune_acc1"] == noise["finetune_gap_treated_as_noise"]
 
 
 def rows(verdicts, seeds, paper=-9.6, metric="linear_probe_acc1"):

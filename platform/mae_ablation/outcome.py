@@ -85,6 +85,7 @@ def report_studies(
     from mae_ablation.report.report import write_report
     from mae_ablation.report.results import results_frame
 
+    # every study's own report, where it has results and shows no fewer than the one that is there
     files, lacking, readings = [], [], {}
     for plan in plans:
         name, where = plan.study.experiment, _origin(source, plan)
@@ -99,6 +100,8 @@ def report_studies(
                 files += write_report(plan, reports / name, **{**where, "readings": readings[name]})
         except Emptier as error:
             lacking.append(str(error))
+
+    # the pages above them
     try:
         files += write_overviews(suites, plans, reports, readings=readings) if files else []
     except Emptier as error:

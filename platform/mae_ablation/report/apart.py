@@ -8,7 +8,7 @@ from mae_ablation.study.trial import DataFacts
 FAR = 6
 """median absolute deviations from the row's median, beyond which a seed lies apart"""
 
-POINTS = 5
+POINTS_OFF = 5
 """that it has to lie off besides: three seeds agree closely by chance now and then"""
 
 AT_LEAST = 3
@@ -37,11 +37,11 @@ def apart(values: pd.Series, data: DataFacts | None) -> str:
 
 
 def far_off(values: pd.Series) -> pd.Series:
-    """Values, by seed, that lie more than FAR deviations and POINTS points from the median."""
+    """Values, by seed, that lie more than FAR deviations and POINTS_OFF points from the median."""
     if len(values) < AT_LEAST:
         return values.iloc[:0]
     off = (values - values.median()).abs()
-    return values[(off > FAR * off.median()) & (off > POINTS)]
+    return values[(off > FAR * off.median()) & (off > POINTS_OFF)]
 
 
 def chance_accuracy(data: DataFacts) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from mae_ablation.report.headline import headlines, preamble
+from mae_ablation.report.headline import preamble, table_headlines
 from mae_ablation.report.novelty import RowKey, cells_of, saved
 from mae_ablation.report.page import TITLES, command
 from mae_ablation.report.results import metrics_of
@@ -27,7 +27,7 @@ def contents(
         first_seeds: what the first report of these results was asked for.
         grown: that seeds were added to them after results had been seen, or "".
     """
-    study, said, first = plan.study, headlines(plan, table, results), preamble(plan, grown)
+    study, said, first = plan.study, table_headlines(plan, table, results), preamble(plan, grown)
     return {
         "kind": "study",
         "title": study.title,

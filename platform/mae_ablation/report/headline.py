@@ -17,10 +17,10 @@ from mae_ablation.report.verdict import headline as verdicts_counted
 from mae_ablation.study.plan import Plan
 from mae_ablation.summary import some
 
-NAMES = 6
+NAMED_LEVELS = 6
 """levels that a sentence lists"""
 
-WITHOUT = {"random encoder": "a random encoder", "from scratch": "training from scratch"}
+REFERENCE_WORDS = {"random encoder": "a random encoder", "from scratch": "training from scratch"}
 """references in a sentence, where their label is none"""
 
 
@@ -43,7 +43,7 @@ def too_few(plan: Plan) -> str:
     return f"{who} nothing; for {SEEDS} seeds: {command(enough)}"
 
 
-def headline(plan: Plan, metric: str, table: pd.DataFrame, results: pd.DataFrame) -> str:
+def table_headline(plan: Plan, metric: str, table: pd.DataFrame, results: pd.DataFrame) -> str:
     """The sentences above a quantity's table; "" where there is nothing to say."""
     rows = table[table["metric"] == metric]
     return " ".join(filter(None, [verdicts_or_why(rows), *cautions(plan, metric, table, results)]))
@@ -54,10 +54,11 @@ def verdicts_or_why(rows: pd.DataFrame) -> str:
     return "No headline:" if seeds_apart(rows) else verdicts_counted(rows)
 
 
-def headlines(plan: Plan, table: pd.DataFrame, results: pd.DataFrame) -> dict[str, str]:
+def table_headlines(plan: Plan, table: pd.DataFrame, results: pd.DataFrame) -> dict[str, str]:
     """The headline of every quantity, in the order of the tables."""
     return {
-        metric: headline(plan, metric, table, results) for metric in dict.fromkeys(table["metric"])
+        metric: table_headline(plan, metric, table, results)
+        for metric in dict.fromkeys(table["metric"])
     }
 
 
@@ -74,7 +75,9 @@ def seeds_apart(rows: pd.DataFrame) -> str:
     rows = rows[(rows["kind"] != "reference") & (rows["apart"] != "")]
     if rows.empty:
         return ""
-    each = some([f"{row['level']}: {row['apart']}" for row in rows.to_dict("records")], NAMES)
+    each = some(
+        [f"{row['level']}: {row['apart']}" for row in rows.to_dict("records")], NAMED_LEVELS
+    )
     every = " Every difference rests on the baseline." if "baseline" in set(rows["kind"]) else ""
     return f"seeds lie apart ({each}).{every}"
 
@@ -91,6 +94,6 @@ def below_references(metric: str, rows: pd.DataFrame) -> list[str]:
         below = levels.loc[levels["mean"] < mean, "level"].tolist()
         every = len(below) == (rows["kind"] != "reference").sum() > 1
         if below:
-            who = "every level" if every else some(below, NAMES)
-            said.append(f"Below {WITHOUT.get(label, label)} ({mean:.2f}): {who}.")
+            who = "every level" if every else some(below, NAMED_LEVELS)
+            said.append(f"Below {REFERENCE_WORDS.get(label, label)} ({mean:.2f}): {who}.")
     return said

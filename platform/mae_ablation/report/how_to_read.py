@@ -3,15 +3,20 @@
 It is the same for all studies, so it stands once beside their folders, and tables link to it.
 """
 
+import re
 from pathlib import Path
 
-from mae_ablation.report.apart import FAR, POINTS
+from mae_ablation.report.apart import FAR, POINTS_OFF
 from mae_ablation.report.paired import BOOTSTRAP_FROM, RESAMPLES
 from mae_ablation.report.verdict import RULE, SEEDS
 from mae_ablation.store import atomic
 
 HOW_TO_READ = "how_to_read.md"
 """name of the page, beside the reports' folders"""
+
+VERDICT = re.compile(r" (\*[a-z ]+\*: )")
+NEW_PARAGRAPH = r"\n\n\1"
+"""VERDICT and NEW_PARAGRAPH: each verdict of the rule begins a paragraph"""
 
 COLUMNS = {
     "level": "what is varied; *(here ...)* is what the paper's level is at this recipe's scale. A "
@@ -46,8 +51,8 @@ SENTENCES = f"""\
 - **Highest mean**: over levels that have every seed. The highest of several means is too high by
   luck; the levels that may be best are those that a one-sided test does not rule out.
 - **A seed lies apart** where it is more than {FAR} median absolute deviations and more than
-  {POINTS} points from its row's median, or at chance. Nothing is dropped: the row names the seed,
-  its verdict and the headline are withheld.
+  {POINTS_OFF} points from its row's median, or at chance. Nothing is dropped: the row names the
+  seed, its verdict and the headline are withheld.
 - **Descriptive** is a table whose seeds were added after a report of its results had been written:
   error rates hold for a number of seeds that was fixed beforehand.
 - **Test images** limit what seeds can decide: intervals are over seeds, on one test split.
@@ -63,7 +68,7 @@ def how_to_read() -> str:
         "Images that are held out of training make every choice; the test split makes none.\n\n"
         f"| column | what it is |\n|---|---|\n{columns}\n\n"
         f"## Sentences\n\n{SENTENCES}\n"
-        f"## Verdicts\n\n{RULE}\n"
+        f"## Verdicts\n\n{VERDICT.sub(NEW_PARAGRAPH, RULE)}\n"
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from mae_ablation.report import page
-from mae_ablation.report.headline import headline
+from mae_ablation.report.headline import table_headline
 from mae_ablation.report.results import HOURS, metrics_of
 from mae_ablation.study.plan import Plan
 
@@ -71,7 +71,7 @@ def latex(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, *, grown: str 
     ]
     for metric in metrics_of(plan):
         rows = table[table["metric"] == metric]
-        parts += ["\\medskip", *tabular(metric, rows, headline(plan, metric, table, results))]
+        parts += ["\\medskip", *tabular(metric, rows, table_headline(plan, metric, table, results))]
     with_p = any(P_COLUMN.search(line) for line in parts)
     beneath = " ".join(filter(None, [explained(table, with_p=with_p), escaped(grown)]))
     parts += [f"\\par\\smallskip\\raggedright {beneath}", "\\end{table}"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from mae_ablation.report.headline import headlines, preamble
+from mae_ablation.report.headline import preamble, table_headlines
 from mae_ablation.report.how_to_read import HOW_TO_READ
 from mae_ablation.report.measured import measured, where
 from mae_ablation.report.page import TITLES, caption, command, spent, table_lines
@@ -31,10 +31,13 @@ def markdown(
         finished: the result of every training behind it, each once.
         grown: that seeds were added after results had been seen, or "".
     """
+    # what a reader has to know first, then what the numbers are of
     study, first = plan.study, preamble(plan, grown)
     lines = [f"# {study.title}", ""] + ([f"**{first}**", ""] if first else [])
     lines += [caption(plan, results), ""]
-    for metric, headline in headlines(plan, table, results).items():
+
+    # a table for each quantity, with what it bears at hand and what it could bear folded away
+    for metric, headline in table_headlines(plan, table, results).items():
         rows = table[table["metric"] == metric]
         lines += [f"**{TITLES[metric]}.** {headline}".rstrip(), ""]
         lines += [*table_lines(rows), ""]
@@ -46,6 +49,8 @@ def markdown(
         lines += [measured(plan, metric), ""]
         if metric == HOURS:
             lines += [where(rows), ""]
+
+    # what is the same for all of them, and how to make them again
     lines += [f"{in_short(plan, table)} [How to read this table](../{HOW_TO_READ}).", ""]
     lines += [line for remark in remarks(plan, finished) for line in (remark, "")]
     lines += [f"![{study.title}](figure.png)", ""]

@@ -50,6 +50,7 @@ def may_be_best(
     Only levels that have every seed, none of them apart, are candidates, and only where there are
     enough of both for a test. What has the highest mean is no finding by itself.
     """
+    # candidates: whole rows, and enough of them
     levels = [
         row
         for row in rows
@@ -57,6 +58,8 @@ def may_be_best(
     ]
     if metric in (LOSS, HOURS) or len(levels) < LEVELS or int(levels[0]["seeds"]) < SEEDS:
         return ""
+
+    # their values by level and seed, and those that no test rules out
     values = {(t["factor"], t["level"], t["seed"]): t["value"] for t in trials}
     seeds = list(dict.fromkeys(t["seed"] for t in trials))
     matrix = [[float(values[row["factor"], row["level"], s]) for s in seeds] for row in levels]
@@ -64,11 +67,11 @@ def may_be_best(
     title = TITLES[metric][0].lower() + TITLES[metric][1:]
     if len(best) == len(levels):
         return f"{title}: any level may be best{papers_best(rows)}"
-    names = ", ".join(told(levels[i]) for i in best)
+    names = ", ".join(format_level(levels[i]) for i in best)
     return f"{title} may be best: {names} (± sd of {len(seeds)} seeds){papers_best(rows)}"
 
 
-def told(row: dict[str, str]) -> str:
+def format_level(row: dict[str, str]) -> str:
     """ "0.75, 84.93 ± 0.11"; that a level is a stand-in stands in its name or is added."""
     stand_in = " (stand-in)" if "stand-in" in row["note"] and "stand-in" not in row["level"] else ""
     return f"{row['level']}{stand_in} {float(row['mean']):.2f} ± {float(row['sd']):.2f}"

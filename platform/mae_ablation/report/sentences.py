@@ -24,9 +24,13 @@ def sentences(plan: Plan, metric: str, results: pd.DataFrame, table: pd.DataFram
     rows = table[table["metric"] == metric]
     if baseline_apart(rows):
         return []
+
+    # findings over whole levels; what could have been seen is folded away
     left_out, whole, frame = comparable(metric, results, table)
     folded = visible(whole[whole["metric"] == metric], len(plan.study.seeds))
     said = [text for text in findings(plan, metric, frame, whole) if text not in folded]
+
+    # steps beside them, and what they leave out
     for factor in plan.study.factors:
         about = f"{factor.name}: " if len(plan.study.factors) > 1 else ""
         said += [about + text for text in step_by_step(factor, metric, table, results)]
@@ -58,14 +62,14 @@ def comparable(
     those emptied."""
     rows = table[(table["metric"] == metric) & (table["kind"] != "reference")]
     left_out = rows[(rows["seeds"] < rows["seeds_asked"]) | (rows["apart"] != "")]
-    whole, frame = without(left_out, table, results)
+    whole, frame = emptied(left_out, table, results)
     if metric in MARGINS:  # what is within the margin is no difference that seeds could find
         within = whole["paper_difference"].abs() <= MARGINS[metric]
         whole.loc[within & (whole["metric"] == metric), "paper_difference"] = np.nan
     return left_out["level"].tolist(), whole, frame
 
 
-def without(
+def emptied(
     left_out: pd.DataFrame, table: pd.DataFrame, results: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Table and results with some of the table's rows emptied; the tests keep their number."""

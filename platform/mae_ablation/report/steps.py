@@ -15,7 +15,7 @@ from mae_ablation.report.verdict import MARGINS
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.study import Factor
 
-NAMED = 3
+NAMED_STEPS = 3
 """steps that a headline lists"""
 
 
@@ -74,11 +74,11 @@ def step_by_step(
         return []
     tested = sum(np.isfinite(step.p) for step in steps)
     how = f", with Holm's p over {tested} t tests" if tested else ""
-    each = "; ".join(f"{step.low} to {step.high} {said(step)}" for step in steps)
+    each = "; ".join(f"{step.low} to {step.high} {format_step(step)}" for step in steps)
     return [f"Steps between neighbouring levels, paired by seed{how}: {each}."]
 
 
-def said(step: Step) -> str:
+def format_step(step: Step) -> str:
     """ "-0.13 (p 0.81, paper +7.1)"."""
     chance = f"p {'<0.001' if step.p < 0.001 else format(step.p, '.3f')}"
     paper = f"paper {step.paper:+.1f}" if step.paper is not None else ""
@@ -103,9 +103,9 @@ def against_the_paper(
         if other:
             each = "; ".join(
                 f"{s.low} to {s.high} {s.difference:+.2f}, there {s.paper:+.1f}"
-                for s in other[:NAMED]
+                for s in other[:NAMED_STEPS]
             )
-            more = f"; and {len(other) - NAMED} more" if len(other) > NAMED else ""
+            more = f"; and {len(other) - NAMED_STEPS} more" if len(other) > NAMED_STEPS else ""
             go = "goes" if len(other) == 1 else "go"
             found.append(
                 f"But {len(other)} of {len(known)} steps between neighbouring levels {go} the "

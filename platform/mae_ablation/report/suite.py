@@ -101,7 +101,7 @@ def _write(suite: Suite, members: Sequence[Member], folder: Path) -> list[Path]:
     finished = sum(int((m.results["status"] == "finished").sum()) for m in members)
     asked = sum(len(m.results) for m in members)
     require_no_emptier(folder, finished, asked)
-    headline = headline_of(members, folder.parent)
+    headline = suite_headline(members, folder.parent)
     html, report = folder / "index.html", folder / "report.json"
     text = (
         templates()
@@ -135,7 +135,7 @@ def _write(suite: Suite, members: Sequence[Member], folder: Path) -> list[Path]:
     return [html, report]
 
 
-def headline_of(members: Sequence[Member], reports: Path) -> str:
+def suite_headline(members: Sequence[Member], reports: Path) -> str:
     """The verdicts of all studies, and what takes from them."""
     said = [in_one_sentence([v for m in members for v in m.table["verdict"] if v])]
     said += (

@@ -209,7 +209,7 @@ def features(plan: Plan, metric: str, row: Row) -> int | None:
 def test_error(plan: Plan, mean: float) -> float | None:
     """Binomial standard error of an accuracy from the number of test images; both in points."""
     images, share = plan.data.test_images, mean / 100
-    return 100 * (share * (1 - share) / images) ** 0.5 if images else None
+    return 100 * (max(share * (1 - share), 0) / images) ** 0.5 if images else None
 
 
 def paper_of(plan: Plan, metric: str, row: Row) -> float | None:
