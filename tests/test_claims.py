@@ -13,7 +13,7 @@ from mae_ablation.report.apart import apart
 from mae_ablation.report.captions import curves_caption, figure_caption
 from mae_ablation.report.headline import preamble, table_headline
 from mae_ablation.report.markdown import in_short, markdown
-from mae_ablation.report.note import note
+from mae_ablation.report.note import format_level, note
 from mae_ablation.report.page import table_lines
 from mae_ablation.report.report import write_report
 from mae_ablation.report.results import results_frame
@@ -305,6 +305,14 @@ def test_levels_that_cannot_be_told_apart_have_no_best(made, tmp_path):
     assert "linear probe: any level may be best; the paper's best here: 0.75" in (
         first_line(plan, tmp_path)
     )
+
+
+def test_a_stand_in_that_may_be_best_is_named_as_one():
+    row = {"level": "dvae_token", "mean": "80.123", "sd": "0.5"}
+    assert format_level({**row, "note": "stand-in tokeniser, in-domain"}) == (
+        "dvae_token (stand-in) 80.12 ± 0.50"
+    )
+    assert format_level({**row, "note": ""}) == "dvae_token 80.12 ± 0.50"
 
 
 def test_losses_of_levels_have_no_best(made, tmp_path):

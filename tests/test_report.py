@@ -209,22 +209,25 @@ def test_a_figure_says_which_of_many_named_levels_it_shows(write_study, tmp_path
     assert told == "\n31 of 40 levels: highest and lowest means, baseline; all: table.md"
 
 
+class Told:
+    """A tracker that is told of the reports."""
+
+    trouble = None
+
+    def finish(self):
+        pass
+
+    def links(self, experiment):
+        return {}
+
+    def close(self, files, notes):
+        self.files = files
+
+    def experiment_ids(self):
+        return []
+
+
 def test_a_run_ends_well_without_its_report(plan, tmp_path, capsys):
-    class Told:
-        trouble = None
-
-        def finish(self):
-            pass
-
-        def links(self, experiment):
-            return {}
-
-        def close(self, files, notes):
-            self.files = files
-
-        def experiment_ids(self):
-            return []
-
     from rich.console import Console
 
     (tmp_path / "reports").write_text("a file")
@@ -300,3 +303,16 @@ def test_a_good_page_of_a_suite_stays_too(plan, tmp_path, capsys):
     assert main([*words, "--store", str(tmp_path / "other")]) == 1
     assert "reports/all: kept: it shows 15 results" in capsys.readouterr().err
     assert contents_of(tmp_path / "reports" / "all") == good
+
+
+def test_a_run_that_ends_with_less_leaves_the_good_table(plan, tmp_path, capsys):
+    from rich.console import Console
+
+    give_accuracies(plan, {label: [70.0, 71.0, 72.5] for label in ACCURACY})
+    write_report(plan, tmp_path / "reports" / "x")
+    good, tracker = contents_of(tmp_path / "reports" / "x"), Told()
+    other = plan_study(plan.study.path, store=tmp_path / "other")
+    give_accuracies(other, {label: [70.0, None, None] for label in ACCURACY})
+    assert conclude(Console(soft_wrap=True), [other], tracker, tmp_path / "reports", 0.0) == 10
+    assert "reports/x: kept: it shows 15 results" in capsys.readouterr().out
+    assert contents_of(tmp_path / "reports" / "x") == good and tracker.files == {}

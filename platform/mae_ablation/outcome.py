@@ -1,8 +1,10 @@
 """What comes of the store: reports, the pages above them, MLflow's last word."""
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mae_ablation.report.choice import edge_lines
 from mae_ablation.report.readings import Readings
@@ -10,6 +12,9 @@ from mae_ablation.study.errors import Emptier, UserError
 from mae_ablation.study.plan import Plan, missing, trials_of
 from mae_ablation.study.suite import Suite
 from mae_ablation.summary import ending
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def conclude(
@@ -81,7 +86,6 @@ def report_studies(
         UserError: a file cannot be written, or MLflow does not answer or not know a study.
     """
     from mae_ablation.report.index import write_overviews
-    from mae_ablation.report.page import command
     from mae_ablation.report.report import write_report
     from mae_ablation.report.results import results_frame
 
@@ -93,8 +97,10 @@ def report_studies(
         asked = results_frame(plan, readings[name])
         finished = int((asked["status"] == "finished").sum())
         if finished < len(asked):
-            lacks = f"{name}: {finished} of {len(asked)} results are there"
-            lacking.append(f"{lacks}; the rest comes with: {command(plan)}")
+            lacking.append(
+                f"{name}: {finished} of {len(asked)} results are there; the rest comes "
+                f"with: {remedy(plan, asked)}"
+            )
         try:
             if finished:
                 files += write_report(plan, reports / name, **{**where, "readings": readings[name]})
@@ -107,6 +113,16 @@ def report_studies(
     except Emptier as error:
         lacking.append(str(error))
     return files, lacking
+
+
+def remedy(plan: Plan, results: "pd.DataFrame") -> str:
+    """The commands that give a study the results it lacks; damaged ones have to be mended first."""
+    from mae_ablation.report.page import command
+
+    place = "" if plan.store.root == "store" else f" --store {shlex.quote(plan.store.root)}"
+    damaged = any("is damaged" in reason for reason in results["reason"].dropna())
+    first = f"python -m platform store verify --mend{place}, then: " if damaged else ""
+    return f"{first}{command(plan)}{place}"
 
 
 def _origin(source: str, plan: Plan) -> dict[str, object]:
