@@ -103,6 +103,12 @@ def test_a_step_within_the_papers_noise_goes_no_other_way(made):
     assert "reproduced" in text and "But" not in text
 
 
+def test_levels_on_both_sides_of_one_that_lacks_a_seed_are_no_neighbours(made):
+    text = below(*made({**RISE, "200": [71.0, None, 71.2]}, SCHEDULE))
+    assert "paired by seed, with Holm's p over 2 t tests: 400 to 800 +2.13" in text
+    assert "100 to 400" not in text and "100 to 200" not in text
+
+
 def test_named_levels_have_no_steps(made):
     study = RATIO.replace("figure_5", "table_1f")
     study = study.replace(
@@ -391,6 +397,8 @@ def test_a_suite_says_what_takes_from_its_verdicts(made, tmp_path):
         aside.startswith("But 2 of 4 steps") and "Below raw pixels (83.10): every level." in aside
     )
     assert "decide nothing" not in suite_headline([one], tmp_path)
+    plan, _, _ = made({**DIP, "100": [10.0, 74.5, 74.6]}, SCHEDULE)
+    assert card(member(plan, None), tmp_path)["aside"].startswith("Seeds lie apart (100: seed 0")
     few, _, _ = made(DIP, SCHEDULE, seeds=1)
     assert suite_headline([member(few, None)], tmp_path).endswith(
         "Fewer than 3 seeds decide nothing."

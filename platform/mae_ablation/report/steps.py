@@ -14,6 +14,7 @@ from mae_ablation.report.statistics import LEVELS
 from mae_ablation.report.verdict import MARGINS
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.study import Factor
+from mae_ablation.summary import counted
 
 NAMED_STEPS = 3
 """steps that a headline lists"""
@@ -26,7 +27,6 @@ class Step:
     low: str
     high: str
     difference: float
-    sd: float
     p: float
     """by Holm's method over the factor's steps; NaN without spread"""
     paper: float | None
@@ -35,33 +35,33 @@ class Step:
 def steps_of(factor: Factor, metric: str, table: pd.DataFrame, results: pd.DataFrame) -> list[Step]:
     """A factor's steps in the order of its values; empty where levels are names or too few.
 
-    Levels that lack a seed, or have one that lies apart, are passed over.
+    There is none to or from a level that lacks a seed, or has one that lies apart.
     """
     values = {level.label: level.value for level in factor.levels}
     numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values.values())
     if metric in (LOSS, HOURS) or not numbers:
         return []
     rows = table[(table["metric"] == metric) & (table["factor"] == factor.name)]
-    rows = rows[(rows["seeds"] == rows["seeds_asked"]) & (rows["apart"] == "")]
     rows = rows.sort_values("level", key=lambda labels: labels.map(values), kind="stable")
-    if len(rows) < LEVELS:
+    whole = ((rows["seeds"] == rows["seeds_asked"]) & (rows["apart"] == "")).tolist()
+    pairs = [i for i in range(len(rows) - 1) if whole[i] and whole[i + 1]]
+    if sum(whole) < LEVELS or not pairs:
         return []
 
     # every level's seeds in a row, and what they rise by from each to the next
     mine = results[(results["metric"] == metric) & (results["factor"] == factor.name)]
     seeds = mine.pivot(index="level", columns="seed", values="value").astype(float)
-    found = compared(np.diff(seeds.loc[rows["level"]].to_numpy(), axis=0))
+    found = compared(np.diff(seeds.loc[rows["level"]].to_numpy(), axis=0)[pairs])
     names, paper = rows["level"].tolist(), rows["paper"].tolist()
     return [
         Step(
             low=names[i],
             high=names[i + 1],
-            difference=float(found.mean[i]),
-            sd=float(found.sd[i]),
-            p=float(found.p_holm[i]),
+            difference=float(found.mean[k]),
+            p=float(found.p_holm[k]),
             paper=None if pd.isna(rise := paper[i + 1] - paper[i]) else round(rise, 1),
         )
-        for i in range(len(names) - 1)
+        for k, i in enumerate(pairs)
     ]
 
 
@@ -73,7 +73,7 @@ def step_by_step(
     if not steps:
         return []
     tested = sum(np.isfinite(step.p) for step in steps)
-    how = f", with Holm's p over {tested} t tests" if tested else ""
+    how = f", with Holm's p over {counted(tested, 't test')}" if tested else ""
     each = "; ".join(f"{step.low} to {step.high} {format_step(step)}" for step in steps)
     return [f"Steps between neighbouring levels, paired by seed{how}: {each}."]
 

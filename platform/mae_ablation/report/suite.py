@@ -242,9 +242,9 @@ def card(m: Member, reports: Path) -> dict:
                 None,
                 [
                     *(
-                        c
+                        f"{text[0].upper()}{text[1:]}"
                         for metric in metrics
-                        for c in cautions(m.plan, metric, m.table, m.results)
+                        for text in cautions(m.plan, metric, m.table, m.results)
                     ),
                     descriptive(m, reports),
                     too_few(m.plan),
