@@ -177,10 +177,36 @@ def test_hours_of_another_machine_are_marked(write, capsys, tmp_path):
 def test_reports_of_different_quantities(write, capsys, tmp_path):
     write("a", A)
     write("b", B, metric="finetune_acc1")
-    status, out, _ = said(capsys, tmp_path, "a", "b")
-    assert status == 0
+    page = tmp_path / "both.md"
+    page.write_text("an earlier comparison")
+    status, out, err = said(capsys, tmp_path, "a", "b", "--out", str(page))
+    assert status == 2 and err.endswith("there is nothing to compare\n")
     assert "Only in A: Linear probe.\nOnly in B: Fine-tuning.\n" in out
-    assert "They measure nothing alike: there is nothing to compare.\n" in out
+    assert page.read_text() == "an earlier comparison"
+
+
+def test_a_seed_that_lies_apart_takes_the_counts(write, capsys, tmp_path):
+    write("a", {**A, "0.75": [79.0, 10.0, 79.8]})
+    write("b", B)
+    _, out, _ = said(capsys, tmp_path, "a", "b")
+    assert (
+        "Seeds of A lie apart (0.75: seed 1 (10.00) far off (the row's median is 79.00)): no "
+        "levels are counted.\n"
+    ) in out
+    assert "tested" not in out and "Rank correlation" not in out
+
+
+def test_levels_with_fewer_seeds_are_in_no_rank_correlation(write, capsys, tmp_path):
+    write("a", {**A, "0.9": [70.0, None, 72.0]})
+    write("b", B)
+    assert "Rank correlation" not in said(capsys, tmp_path, "a", "b")[1]
+
+
+def test_a_descriptive_report_is_said_to_be_one(write, capsys, tmp_path):
+    write("a", A)
+    write("b", B, descriptive="This table is descriptive: seeds were added.")
+    out = said(capsys, tmp_path, "a", "b")[1]
+    assert "B: This table is descriptive: seeds were added.\n" in out and "A: This" not in out
 
 
 @pytest.mark.parametrize(

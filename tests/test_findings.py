@@ -3,12 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+from stores import give_accuracies
 
 from mae_ablation.commands import plan_study
 from mae_ablation.report.latex import latex
-from mae_ablation.report.page import markdown, table_lines
+from mae_ablation.report.markdown import markdown
+from mae_ablation.report.page import table_lines
 from mae_ablation.report.results import results_frame
-from mae_ablation.report.statistics import findings
+from mae_ablation.report.sentences import could_see, sentences
 from mae_ablation.report.table import table_frame
 
 STUDY = """\
@@ -29,13 +31,7 @@ def report(write_study, tmp_path):
     def make(accuracy, study=STUDY, seeds=5):
         path = write_study(study.format(seeds=seeds))
         plan = plan_study(path, store=tmp_path / "store")
-        for row in (*plan.rows, *plan.references):
-            for trial in row.trials.values():
-                for phase in trial.phases:
-                    value = accuracy[row.label][trial.seed]
-                    numbers = {"train_loss": 0.5, "seconds": 1.0, "commit": "abc"}
-                    result = {"test_acc1": value, "validation_acc1": value, **numbers}
-                    phase.folder(plan.store).finish(result)
+        give_accuracies(plan, accuracy)
         results = results_frame(plan)
         return plan, results, table_frame(plan, results)
 
@@ -84,7 +80,8 @@ def test_equal_differences_get_no_p_and_say_so(report):
 
 def test_what_stands_beneath_a_table(report):
     plan, results, table = report(RISING)
-    order, best, seen, needed = findings(plan, "linear_probe_acc1", results, table)
+    order, best, steps = sentences(plan, "linear_probe_acc1", results, table)
+    seen, needed, images = could_see(plan, "linear_probe_acc1", results, table)
     assert order == (
         "Rank correlation (Spearman) with the paper over 3 levels: 0.50 of the means; 0.50 on "
         "average over 5 single seeds, equal in each: no interval."
@@ -99,13 +96,21 @@ def test_what_stands_beneath_a_table(report):
     assert needed.startswith("Were the paper's differences the truth here") and "0.5: 3" in needed
     page = markdown(plan, table, results, [])
     assert all(f"\n- {sentence}\n" in page for sentence in (order, best, seen, needed))
+    assert steps.startswith(
+        "Steps between neighbouring levels, paired by seed, with Holm's p over 2"
+    )
+    assert (
+        "0.5 to 0.75 +9.86 (p <0.001, paper +3.6); 0.75 to 0.9 -5.44 (p <0.001, paper -7.4)"
+        in steps
+    )
+    assert images.startswith("The 2000 test images alone leave a binomial standard error of 1.02")
 
 
 def test_noisy_levels_are_not_told_apart(report):
     rng = np.random.default_rng(0)
     noise = {label: (70 + rng.normal(0, 1, 5)).round(1).tolist() for label in RISING}
     plan, results, table = report(noise)
-    order, best, *_ = findings(plan, "linear_probe_acc1", results, table)
+    order, best, *_ = sentences(plan, "linear_probe_acc1", results, table)
     assert "95 % t interval [" in order
     assert "No level can be ruled out as the best" in best and "single seeds: " in best
     assert set(table["verdict"]) == {"", "inconclusive"}
@@ -113,18 +118,24 @@ def test_noisy_levels_are_not_told_apart(report):
 
 def test_one_seed_says_what_it_cannot(report):
     plan, results, table = report(RISING, seeds=1)
-    order, best, seen = findings(plan, "linear_probe_acc1", results, table)
+    order, best, steps = sentences(plan, "linear_probe_acc1", results, table)
+    seen, _ = could_see(plan, "linear_probe_acc1", results, table)
     assert order.endswith("0.50 of the means; no interval, which takes two seeds that have every "
                           "level.")  # fmt: skip
     assert best == "Highest mean at 0.75. The paper's highest is at 0.75."
     assert seen == "Without a spread over seeds there is no interval and no p value."
+    assert steps == (
+        "Steps between neighbouring levels, paired by seed: 0.5 to 0.75 +10.00 (paper +3.6); 0.75 "
+        "to 0.9 -5.00 (paper -7.4)."
+    )
     assert "95 %" not in table_lines(table)[0] and "p (Holm)" not in table_lines(table)[0]
 
 
 def test_levels_at_equal_flops_are_not_ranked_against_the_paper(report):
     plan, results, table = report(RISING, STUDY + "budget: flops\n")
     assert set(table["verdict"]) == {"", "not comparable"}
-    order, *others = findings(plan, "linear_probe_acc1", results, table)
+    order, *others = sentences(plan, "linear_probe_acc1", results, table)
+    others += could_see(plan, "linear_probe_acc1", results, table)
     assert order == "Fewer than 3 levels to compare with the paper: no rank correlation."
     assert not any("the truth here" in sentence for sentence in others)
 
@@ -132,8 +143,9 @@ def test_levels_at_equal_flops_are_not_ranked_against_the_paper(report):
 def test_a_study_without_the_paper_is_tested_all_the_same(report):
     plan, results, table = report(RISING, STUDY.replace("paper: figure_5\n", ""))
     assert table["p_holm"].notna().sum() == 4 and set(table["verdict"]) == {""}
-    best, seen = findings(plan, "linear_probe_acc1", results, table)
-    assert "paper" not in best + seen
+    said = sentences(plan, "linear_probe_acc1", results, table)
+    said += could_see(plan, "linear_probe_acc1", results, table)
+    assert len(said) == 4 and "paper" not in " ".join(said)
     head = table_lines(table)[0]
     assert "p (Holm)" in head and "paper" not in head and "verdict" not in head
 
@@ -141,7 +153,7 @@ def test_a_study_without_the_paper_is_tested_all_the_same(report):
 def test_losses_have_tests_and_no_optimum(report):
     study = STUDY + "phases: [pretrain]\n"
     plan, results, table = report(RISING, study)
-    assert findings(plan, "pretrain_loss", results, table) == []
+    assert sentences(plan, "pretrain_loss", results, table) == []
 
 
 def test_differences_of_losses_have_four_digits(report):

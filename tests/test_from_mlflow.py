@@ -12,8 +12,9 @@ from test_tracking import RESULT, folder_of, journals, kill, serve, train
 from mae_ablation.cli import main
 from mae_ablation.commands import plan_study
 from mae_ablation.phases.trial import run_trial
+from mae_ablation.report.readings import Readings
 from mae_ablation.report.report import csv, write_report
-from mae_ablation.report.results import Readings, results_frame
+from mae_ablation.report.results import results_frame
 from mae_ablation.report.table import table_frame
 from mae_ablation.study.errors import UserError
 from mae_ablation.tracking import runs as runs_module

@@ -2,7 +2,9 @@
 
 import pandas as pd
 import pytest
+from stores import give_accuracies
 
+from mae_ablation.cli import main
 from mae_ablation.commands import plan_study, record_failures
 from mae_ablation.outcome import conclude
 from mae_ablation.report.figure import panel, positions, those_with_room
@@ -37,16 +39,7 @@ RESULT |= {"train_loss": 0.5, "seconds": 1.0, "commit": "abc"}
 @pytest.fixture
 def plan(write_study, tmp_path):
     plan = plan_study(write_study(STUDY), store=tmp_path / "store")
-    for row in (*plan.rows, *plan.references):
-        for seed, accuracy in enumerate(ACCURACY[row.label]):
-            for phase in row.trials[seed].phases:
-                folder = phase.folder(plan.store)
-                folder.begin(phase.document)
-                if accuracy is None:
-                    folder.fail("pretrain: Diverged: loss is nan", "traceback")
-                    continue
-                numbers = {"train_loss": 0.5, "seconds": 1.0, "commit": "abc"}
-                folder.finish({"test_acc1": accuracy, "validation_acc1": accuracy, **numbers})
+    give_accuracies(plan, ACCURACY)
     return plan
 
 
@@ -89,7 +82,8 @@ def test_the_report_names_its_data_recipe_epochs_seeds_and_commit(plan, tmp_path
         "| **0.75** | 9 | 1.00x | 81.17 | 2.02 | 3/3 | – | – | – | 73.5 | – |  | baseline |" in page
     )
     half = (
-        "+0.83 ± 1.26 | [-2.29, +3.96] | 0.370 | 69.9 | -3.6 | inconclusive (about 25 seeds) |  |"
+        "+0.83 ± 1.26 | [-2.29, +3.96] | 0.370 | 69.9 | -3.6 | inconclusive (smaller than the test "
+        "split's own error, ±0.86) |  |"
     )
     assert f"| 0.5 | 18 | 1.40x | 82.00 | 2.65 | 3/3 | {half}" in page
     assert "of 2 differences to the baseline: 1 inconclusive, 1 incomplete." in page
@@ -243,22 +237,25 @@ def test_a_figure_says_which_of_many_named_levels_it_shows(write_study, tmp_path
     assert told == "\n31 of 40 levels: highest and lowest means, baseline; all: table.md"
 
 
+class Told:
+    """A tracker that is told of the reports."""
+
+    trouble = None
+
+    def finish(self):
+        pass
+
+    def links(self, experiment):
+        return {}
+
+    def close(self, files, notes):
+        self.files = files
+
+    def experiment_ids(self):
+        return []
+
+
 def test_a_run_ends_well_without_its_report(plan, tmp_path, capsys):
-    class Told:
-        trouble = None
-
-        def finish(self):
-            pass
-
-        def links(self, experiment):
-            return {}
-
-        def close(self, files, notes):
-            self.files = files
-
-        def experiment_ids(self):
-            return []
-
     from rich.console import Console
 
     (tmp_path / "reports").write_text("a file")
@@ -279,3 +276,82 @@ def test_the_paper_s_flops_ratio_stands_beside_ours_counted_its_way(write_study,
     plan = plan_study(write_study(study), store=tmp_path / "none")
     page = write_report(plan, tmp_path / "reports")[0].read_text()
     assert "paper: 3.3x the FLOPs, 2.19x here if counted its way" in page
+
+
+# what is good is never replaced by what is emptier ------------------------------------------------
+
+
+def contents_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_report_of_nothing_is_not_written_and_says_what_to_type(
+    write_study, tmp_path, monkeypatch, capsys
+):
+    write_study(STUDY)
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", "studies/x.yaml"]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and said.err == (
+        "x: 0 of 15 results are there; the rest comes with: python -m platform.run studies/x.yaml "
+        "--recipe toy --seeds 3\n"
+    )
+    assert not (tmp_path / "reports" / "x").exists()
+
+
+def test_a_report_that_lacks_seeds_is_written_and_is_not_all_done(plan, tmp_path, capsys):
+    words = ["report", str(plan.study.path), "--store", str(plan.store.root)]
+    assert main([*words, "--reports", str(tmp_path / "reports")]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith("x: 14 of 15 results are there; the rest comes with: ")
+    assert (tmp_path / "reports" / "x" / "table.md").is_file() and "table.md" in said.out
+
+
+def test_a_good_table_stays_where_another_store_has_less(plan, tmp_path, capsys):
+    give_accuracies(plan, {label: [70.0, 71.0, 72.5] for label in ACCURACY})
+    write_report(plan, tmp_path / "reports" / "x")
+    good = contents_of(tmp_path / "reports" / "x")
+    other = plan_study(plan.study.path, store=tmp_path / "other")
+    give_accuracies(other, {label: [70.0] for label in ACCURACY})
+    words = ["report", str(plan.study.path), "--store", str(tmp_path / "other")]
+    assert main([*words, "--reports", str(tmp_path / "reports")]) == 1
+    assert (
+        "reports/x: kept: it shows 15 results, and of this study only 5 of 15 are finished; "
+        "--reports DIR writes elsewhere\n"
+    ) in capsys.readouterr().err
+    assert contents_of(tmp_path / "reports" / "x") == good
+
+
+def test_a_complete_table_of_fewer_seeds_is_what_was_asked_for(plan, tmp_path):
+    give_accuracies(plan, {label: [70.0, 71.0, 72.5] for label in ACCURACY})
+    write_report(plan, tmp_path / "x")
+    write_report(plan_study(plan.study.path, store=plan.store.root, seeds=1), tmp_path / "x")
+    assert "seeds 0, commit" in (tmp_path / "x" / "table.md").read_text()
+
+
+def test_a_good_page_of_a_suite_stays_too(plan, tmp_path, capsys):
+    give_accuracies(plan, {label: [70.0, 71.0, 72.5] for label in ACCURACY})
+    suite = plan.study.path.with_name("all.yaml")
+    suite.write_text("title: All\nstudies: [x]\n")
+    words = ["report", str(suite), "--reports", str(tmp_path / "reports")]
+    assert main([*words, "--store", str(plan.store.root)]) == 0
+    good = contents_of(tmp_path / "reports" / "all")
+    other = plan_study(plan.study.path, store=tmp_path / "other")
+    give_accuracies(other, {label: [70.0] for label in ACCURACY})
+    (tmp_path / "reports" / "x" / "report.json").unlink()
+    assert main([*words, "--store", str(tmp_path / "other")]) == 1
+    assert "reports/all: kept: it shows 15 results" in capsys.readouterr().err
+    assert contents_of(tmp_path / "reports" / "all") == good
+
+
+def test_a_run_that_ends_with_less_leaves_the_good_table(plan, tmp_path, capsys):
+    from rich.console import Console
+
+    give_accuracies(plan, {label: [70.0, 71.0, 72.5] for label in ACCURACY})
+    write_report(plan, tmp_path / "reports" / "x")
+    good, tracker = contents_of(tmp_path / "reports" / "x"), Told()
+    other = plan_study(plan.study.path, store=tmp_path / "other")
+    give_accuracies(other, {label: [70.0, None, None] for label in ACCURACY})
+    assert conclude(Console(soft_wrap=True), [other], tracker, tmp_path / "reports", 0.0) == 10
+    assert "reports/x: kept: it shows 15 results" in capsys.readouterr().out
+    assert contents_of(tmp_path / "reports" / "x") == good and tracker.files == {}

@@ -19,6 +19,7 @@ from mae_ablation.data.archives import channels_first
 from mae_ablation.data.augment import View
 from mae_ablation.data.catalog import facts, require_fit, require_present
 from mae_ablation.data.dataset import Files, Split, fits_in_memory, fitted, load
+from mae_ablation.data.decode import streamed
 from mae_ablation.data.draws import hold_out
 from mae_ablation.data.examine import examine
 from mae_ablation.data.feed import Feed, plain

@@ -112,8 +112,8 @@ def test_results_without_weights_are_no_fault_and_trained_again_only_when_named(
 def test_a_damaged_result_is_a_failure_in_the_table_and_mended(place, capsys):
     folder = pretrainings(place)[0]
     (place / "store" / folder.name / "result.json").write_text('{"train_lo')
-    assert cli.main(["report", "studies/x.yaml"]) == 0
-    capsys.readouterr()
+    assert cli.main(["report", "studies/x.yaml"]) == 1
+    assert "with: python -m platform store verify --mend, then: python" in capsys.readouterr().err
     assert "1 failed" in (place / "reports" / "x" / "table.md").read_text()
     assert "result.json is damaged" in (place / "reports" / "x" / "trials.csv").read_text()
     status, said = store(capsys, "verify")

@@ -12,7 +12,8 @@ from mae_ablation.cluster.tally import Tally
 from mae_ablation.commands import plan_study
 from mae_ablation.report.html import cost
 from mae_ablation.report.measured import measured
-from mae_ablation.report.results import Readings, results_frame
+from mae_ablation.report.readings import Readings
+from mae_ablation.report.results import results_frame
 from mae_ablation.report.table import table_frame
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.plan import missing, trials_of
@@ -245,7 +246,10 @@ def test_what_the_search_stopped_is_told_and_not_chosen(planned):
         phase.folder(plan.store).stop(phase.document, why)
     assert plan.missing() == [], "it is not tried again"
     table = table_frame(plan, results_frame(plan)).set_index("level")
-    assert table.loc["0.5", "tuned"] == "base_lr 0.2 (tuned, 3 tries each, 1 stopped early)"
+    assert table.loc["0.5", "tuned"] == (
+        "base_lr 0.2 (tuned, 3 tries each, 1 stopped early; at the edge: base_lr 0.2 is the "
+        "highest tried)"
+    )
     assert table.loc["0.75", "tuned"] == "base_lr 0.1 (tuned, 3 tries each)"
     other = planned(STUDY.replace("0.2]", "0.3]").replace("seeds:", "  scheduler: asha\nseeds:"))
     assert mine[0].identity in {p.identity for t in other.missing() for p in t.phases}

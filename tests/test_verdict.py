@@ -2,10 +2,12 @@
 
 import pandas as pd
 import pytest
+import yaml
 
 from mae_ablation.report.paired import MOST_SEEDS, compared
 from mae_ablation.report.table import evidence
 from mae_ablation.report.verdict import (
+    MARGINS,
     RULE,
     Evidence,
     Interval,
@@ -14,6 +16,7 @@ from mae_ablation.report.verdict import (
     verdict,
     worded,
 )
+from mae_ablation.study.paper import FILE
 
 FINE = {"complete": True, "comparable": True}
 
@@ -81,25 +84,62 @@ def test_seeds_that_would_decide():
 
 
 def test_a_verdict_in_words():
-    row = {"verdict": "inconclusive", "seeds_needed": 12}
+    row = {"verdict": "inconclusive", "seeds_needed": 12, "difference": 0.7, "test_error": 0.4}
     assert worded(row) == "inconclusive (about 12 seeds)"
     assert worded({**row, "seeds_needed": MOST_SEEDS + 1}) == "inconclusive (more than 100 seeds)"
     assert worded({**row, "seeds_needed": pd.NA}) == "inconclusive"
-    assert worded({"verdict": "reproduced", "seeds_needed": None}) == "reproduced"
+    assert worded({**row, "verdict": "incomplete", "seeds_needed": None}) == "incomplete"
 
 
-def rows(verdicts, seeds):
-    return pd.DataFrame({"verdict": verdicts, "seeds_asked": seeds})
+def test_seeds_are_not_promised_where_the_test_images_limit():
+    row = {"verdict": "inconclusive", "seeds_needed": 44, "difference": -0.3, "test_error": 0.93}
+    assert worded(row) == "inconclusive (smaller than the test split's own error, ±0.93)"
+
+
+def test_a_verdict_shows_ours_over_theirs():
+    row = {"verdict": "reproduced", "difference": -0.07, "paper_difference": -10.0}
+    row |= {"metric": "linear_probe_acc1"}
+    assert worded(row) == "reproduced: -0.07 against the paper's -10.0"
+    near = {**row, "paper_difference": -0.4}
+    assert worded(near) == ("reproduced: -0.07 against the paper's -0.4, a difference within 0.6")
+
+
+def test_each_metric_has_a_margin_of_its_own():
+    ours = of(-1.4, -1.5, -1.6)
+    assert verdict(ours, -0.4, **FINE, margin=MARGINS["finetune_acc1"]) == "reproduced"
+    assert verdict(ours, -0.4, **FINE, margin=MARGINS["linear_probe_acc1"]) == "contradicted"
+    level = {"alpha": 0.05, "strict": 0.05}
+    assert seeds_to_decide(0.5, 0.9, 0.5, **level) == 5
+    assert seeds_to_decide(0.5, 0.9, 0.5, **level, margin=0.6) == 24
+
+
+def test_margins_are_what_training_again_did_to_published_models():
+    noise = yaml.safe_load(FILE.read_text(encoding="utf-8"))["noise"]
+    gaps = [abs(each["official"] - each["paper"]) for each in noise["official_repo_probes"]]
+    assert MARGINS["linear_probe_acc1"] == noise["probe_gap_treated_as_noise"]
+    assert noise["probe_gap_treated_as_noise"] == pytest.approx(max(gaps))
+    assert MARGINS["finetune_acc1"] == noise["finetune_gap_treated_as_noise"]
+
+
+def rows(verdicts, seeds, paper=-9.6, metric="linear_probe_acc1"):
+    about = {"paper_difference": paper, "metric": metric}
+    return pd.DataFrame({"verdict": verdicts, "seeds_asked": seeds, **about})
 
 
 def test_the_headline_counts():
     text = headline(rows(["", "reproduced", "inconclusive", "reproduced"], 3))
     assert text == (
-        "Against the paper, of 3 differences to the baseline: 2 reproduced, 1 inconclusive."
+        "Against the paper, of 3 differences to the baseline: 2 reproduced, 1 inconclusive; "
+        "directions are compared, not sizes."
     )
     alone = headline(rows(["inconclusive"], 1))
     assert alone.endswith("1 inconclusive (fewer than 3 seeds decide nothing).")
     assert headline(rows([""], 3)) == ""
+
+
+def test_directions_are_not_said_to_be_compared_where_none_is():
+    assert "directions" not in headline(rows(["reproduced"], 3, paper=-0.2))
+    assert "directions" not in headline(rows(["inconclusive"], 3))
 
 
 def test_the_rule_names_every_verdict():

@@ -93,13 +93,14 @@ def test_a_study_that_grew_is_coloured_anew(planned):
     }
 
 
-def test_the_note_says_the_best_level_first(planned, tmp_path):
+def test_the_note_says_first_what_is_done(planned, tmp_path):
     plan = planned(STUDY)
     for trial, loss in zip(plan.cells[:3], (0.5, 0.6, 0.25), strict=False):
         train(plan, trial, 1, finish=True, train_loss=loss)
     write_report(plan, tmp_path / "x")
     first, *rest = note(tmp_path / "x").splitlines()
-    assert first == "**Lowest pre-training loss: 0.75, 0.2500 – 3/4 trials done**"
+    assert first.startswith("**2 seeds decide nothing; for 3 seeds: python -m platform.run ")
+    assert first.endswith(" --seeds 3 – 3/4 trials done**")
     assert any(line.startswith("| 0.5&emsp; |") for line in rest)
     assert not any(line.startswith(("![", "# ")) for line in rest)
 

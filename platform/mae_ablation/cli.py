@@ -28,9 +28,9 @@ from mae_ablation.cli_parser import Parser
 from mae_ablation.cli_store import add_store_commands
 from mae_ablation.cli_study import add_plan, add_report, add_run
 from mae_ablation.store.checkpoint import Damaged
-from mae_ablation.study.errors import UserError
+from mae_ablation.study.errors import Emptier, UserError
 
-USER_ERROR, INTERRUPTED = 2, 130
+NO_RESULT, USER_ERROR, INTERRUPTED = 1, 2, 130
 EXAMPLES = """examples:
   %(prog)s doctor
   %(prog)s plan studies/mask_ratio.yaml
@@ -85,6 +85,9 @@ def call(top: Parser, argv: Sequence[str] | None) -> int:
         status = arguments.command(arguments)
         sys.stdout.flush()
         return status
+    except Emptier as error:
+        print(error, file=sys.stderr)
+        return NO_RESULT
     except (UserError, Damaged) as error:
         print(error, file=sys.stderr)
         return USER_ERROR

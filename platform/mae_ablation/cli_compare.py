@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mae_ablation.cli_store import say
 from mae_ablation.report.saved import open_report
+from mae_ablation.study.errors import UserError
 from mae_ablation.study.places import require_place, written
 
 EXAMPLES = """examples:
@@ -34,6 +35,9 @@ def do_compare(arguments: argparse.Namespace) -> int:
 
     found = compare(one, two)
     say(as_text(found, shutil.get_terminal_size((100, 24)).columns).splitlines())
+    if not any(len(part.table) > 1 for part in found.sections):
+        message = "no level of one is in the other: there is nothing to compare"
+        raise UserError(message, f"{one.folder} and {two.folder}")
     if arguments.out:
         with written(arguments.out) as file:
             file.write(as_markdown(found).encode())

@@ -15,8 +15,9 @@ EXAMPLES = """examples:
   %(prog)s verify --store s3://bucket/store
   what no file in studies/ needs; --yes deletes it:
   %(prog)s gc
-  results for somebody else, without checkpoints; and into another store:
-  %(prog)s export results.zip studies/mask_ratio.yaml
+  results for somebody else, and into another store:
+  %(prog)s export results.zip \\
+      studies/mask_ratio.yaml
   %(prog)s import results.zip
 """
 

@@ -1,6 +1,7 @@
 """Command line of studies: run, plan, report."""
 
 import argparse
+import sys
 
 from mae_ablation.cli_flags import (
     LANES,
@@ -149,6 +150,9 @@ def require_local(arguments: argparse.Namespace, local: bool) -> None:
 def do_report(arguments: argparse.Namespace) -> int:
     require_writable(arguments.reports)
     plans, suites = plan_studies(**named(arguments, STUDY)), suites_of(arguments.studies)
-    files = report_studies(plans, suites, arguments.reports, source=arguments.source)
-    print("\n".join(map(str, files)))
-    return 0
+    files, lacking = report_studies(plans, suites, arguments.reports, source=arguments.source)
+    for file in files:
+        print(file)
+    for line in lacking:
+        print(line, file=sys.stderr)
+    return 1 if lacking else 0

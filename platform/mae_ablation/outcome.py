@@ -1,13 +1,20 @@
 """What comes of the store: reports, the pages above them, MLflow's last word."""
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mae_ablation.study.errors import UserError
+from mae_ablation.report.choice import edge_lines
+from mae_ablation.report.readings import Readings
+from mae_ablation.study.errors import Emptier, UserError
 from mae_ablation.study.plan import Plan, missing, trials_of
 from mae_ablation.study.suite import Suite
 from mae_ablation.summary import ending
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def conclude(
@@ -25,6 +32,9 @@ def conclude(
     console.print(overviews(suites, plans, reports))
     left = missing(trials_of(plans), plans[0].store)
     unfinished = sum(trial.source != "prepare" for trial in left)
+    for plan in plans:
+        for line in edge_lines(plan, Readings(plan.store)):
+            console.print(line)
     console.print(ending(plans, tracker, files, unfinished, time.monotonic() - began))
     return unfinished or len(plans) - len(files)
 
@@ -62,24 +72,57 @@ def overviews(suites: Sequence[Suite], plans: Sequence[Plan], reports: Path) -> 
 
 def report_studies(
     plans: Sequence[Plan], suites: Sequence[Suite], reports: Path, *, source: str = "store"
-) -> list[Path]:
-    """Write the reports of some plans again, and the pages above them; returns all files.
+) -> tuple[list[Path], list[str]]:
+    """Write the reports of some plans again, and the pages above them.
+
+    A study of which nothing is finished gets none, and none takes the place of a fuller one.
 
     Args:
         source: "store", or "mlflow": the tracking server's numbers instead of the store's.
+
+    Returns all files, and a line for every study that lacks results, with the command that runs it.
 
     Raises:
         UserError: a file cannot be written, or MLflow does not answer or not know a study.
     """
     from mae_ablation.report.index import write_overviews
     from mae_ablation.report.report import write_report
+    from mae_ablation.report.results import results_frame
 
-    files, readings = [], {}
+    # every study's own report, where it has results and shows no fewer than the one that is there
+    files, lacking, readings = [], [], {}
     for plan in plans:
         name, where = plan.study.experiment, _origin(source, plan)
-        files += write_report(plan, reports / name, **where)
-        readings[name] = where.get("readings")
-    return [*files, *write_overviews(suites, plans, reports, readings=readings)]
+        readings[name] = where.get("readings") or Readings(plan.store)
+        asked = results_frame(plan, readings[name])
+        finished = int((asked["status"] == "finished").sum())
+        if finished < len(asked):
+            lacking.append(
+                f"{name}: {finished} of {len(asked)} results are there; the rest comes "
+                f"with: {remedy(plan, asked)}"
+            )
+        try:
+            if finished:
+                files += write_report(plan, reports / name, **{**where, "readings": readings[name]})
+        except Emptier as error:
+            lacking.append(str(error))
+
+    # the pages above them
+    try:
+        files += write_overviews(suites, plans, reports, readings=readings) if files else []
+    except Emptier as error:
+        lacking.append(str(error))
+    return files, lacking
+
+
+def remedy(plan: Plan, results: "pd.DataFrame") -> str:
+    """The commands that give a study the results it lacks; damaged ones have to be mended first."""
+    from mae_ablation.report.page import command
+
+    place = "" if plan.store.root == "store" else f" --store {shlex.quote(plan.store.root)}"
+    damaged = any("is damaged" in reason for reason in results["reason"].dropna())
+    first = f"python -m platform store verify --mend{place}, then: " if damaged else ""
+    return f"{first}{command(plan)}{place}"
 
 
 def _origin(source: str, plan: Plan) -> dict[str, object]:

@@ -12,7 +12,7 @@ from mae_ablation.store.atomic import PART
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.store.folder import PhaseFolder, Store
 from mae_ablation.store.predictions import predictions_of
-from mae_ablation.study.errors import UserError
+from mae_ablation.study.errors import Emptier, UserError
 from mae_ablation.study.identity import VERSIONS, identity
 from mae_ablation.study.lookup import find_phase
 from mae_ablation.study.plan import Plan, trials_of
@@ -313,6 +313,7 @@ def export_results(plans: Sequence[Plan], path: Path) -> list[str]:
     Results, journals and predictions go in; checkpoints and pictures stay.
 
     Raises:
+        Emptier: the file is an export of more phases than are finished here.
         UserError: nothing is finished yet, or the file cannot be written.
     """
     if path.suffix != ".zip":
@@ -326,6 +327,8 @@ def export_results(plans: Sequence[Plan], path: Path) -> list[str]:
     if not finished:
         names = ", ".join(plan.study.name for plan in plans)
         raise UserError(f"no phase of {names} is finished: there is nothing to export", store.root)
+    if len(finished) < len(folders):
+        require_no_fuller_export(path, len(finished), len(folders))
     try:
         size = archive.pack(path, finished, {})
     except OSError as error:
@@ -334,6 +337,24 @@ def export_results(plans: Sequence[Plan], path: Path) -> list[str]:
         f"{path}: {len(finished)} of {len(folders)} phases are finished and exported, "
         f"{size / 1e6:.1f} MB without checkpoints"
     ]
+
+
+def require_no_fuller_export(path: Path, finished: int, wanted: int) -> None:
+    """Refuses to put an incomplete export in the place of one that holds more phases.
+
+    Raises:
+        Emptier: the file holds more.
+    """
+    try:
+        there = len(archive.read(path).phases)
+    except (OSError, archive.BadArchive):  # none there, or something else
+        return
+    if there > finished:
+        message = (
+            f"kept: it holds {there} phases, and only {finished} of {wanted} are finished here; "
+            f"name another file"
+        )
+        raise Emptier(message, str(path))
 
 
 def import_results(path: Path, store: Path | str) -> list[str]:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mae_ablation.price import cost_lines
+from mae_ablation.report.choice import edge_lines
+from mae_ablation.report.readings import Readings
 from mae_ablation.study.budget import EQUAL, training_ratio
 from mae_ablation.study.cost import pretrain_flops
 from mae_ablation.study.design import design_line
@@ -103,6 +105,7 @@ def describe(plan: Plan) -> str:
     lines += design_line(study.design, study.size, len(study.seeds), study.tries)
     if study.tune:
         lines.append(tune_line(study.tune))
+        lines += edge_lines(plan, Readings(plan.store))
     if study.budget == "flops":
         lines += budget_lines(plan)
     if study.skipped:

@@ -14,6 +14,8 @@ from mae_ablation.study.trial import Phase, Trial
 from mae_ablation.study.tries import Try, words
 
 UNFINISHED = "search not finished"
+EDGE = "at the edge"
+"""marks a value beyond which nothing was tried"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +30,8 @@ class Choice:
     """of them, stopped early by the search"""
     values: tuple[tuple[str, Any], ...] = ()
     """of the best try, those that make a difference"""
+    edges: tuple[str, ...] = ()
+    """of `values`, those beyond which nothing was tried: "base_lr 0.2 is the highest tried" """
     unfinished: str = ""
     """why nothing is chosen"""
 
@@ -41,13 +45,17 @@ class Choice:
 
     @property
     def told(self) -> str:
-        """ "base_lr 0.1 (tuned, 3 tries each)", as a table has it; "" where nothing is searched."""
+        """ "base_lr 0.1 (tuned, 3 tries each)", as a table has it; "" where nothing is searched.
+
+        A value at the edge of what was tried says so.
+        """
         if self.tries < 2:
             return ""
         if self.unfinished:
             return f"{self.unfinished} ({self.tries} tries each)"
         early = f", {self.stopped} stopped early" if self.stopped else ""
-        return f"{words(self.values)} (tuned, {self.tries} tries each{early})"
+        edge = f"; {EDGE}: {', '.join(self.edges)}" if self.edges else ""
+        return f"{words(self.values)} (tuned, {self.tries} tries each{early}{edge})"
 
 
 def phases_behind(trial: Trial, column: str) -> list[Phase]:
@@ -71,7 +79,42 @@ def choose(plan: Plan, row: Row, column: str, readings: Any) -> Choice:
             best=row.tries[0], unfinished=why_unfinished(live, column, readings), **counts
         )
     chosen = max(zip(scores, reversed(range(len(live))), live, strict=True), key=lambda s: s[:2])[2]
-    return Choice(best=chosen, values=differing(row.tries, tries, chosen, column), **counts)
+    values = differing(row.tries, tries, chosen, column)
+    return Choice(best=chosen, values=values, edges=edges_of(values, tries), **counts)
+
+
+def edges_of(values: Sequence[tuple[str, Any]], tries: Sequence[Try]) -> tuple[str, ...]:
+    """The numbers among the chosen values that are the lowest or the highest tried."""
+    found = []
+    for name, value in values:
+        tried = [dict(each.values)[name] for each in tries]
+        if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in tried):
+            continue
+        for end, word in ((min(tried), "lowest"), (max(tried), "highest")):
+            if value == end and min(tried) < max(tried):
+                found.append(f"{name} {value} is the {word} tried")
+    return tuple(found)
+
+
+def edge_lines(plan: Plan, readings: Any) -> list[str]:
+    """What a plan and a run say of choices at the edge of what was tried, by evaluation.
+
+    `readings`: as `results_frame` takes them.
+    """
+    if plan.study.tune is None:
+        return []
+    lines = []
+    for column in plan.study.columns:
+        rows: dict[str, list[str]] = {}
+        for row in (*plan.rows, *plan.references):
+            for edge in choose(plan, row, column, readings).edges:
+                rows.setdefault(edge, []).append(row.label)
+        lines += [
+            f"note: {column}: {edge}, and was chosen for {', '.join(labels)}: a better value may "
+            f"lie beyond, add some to `tune` in {plan.study.path}"
+            for edge, labels in rows.items()
+        ]
+    return lines
 
 
 def different(tries: Sequence[Try], column: str) -> list[Try]:

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from mae_ablation.report.apart import apart
 from mae_ablation.report.page import TITLES, bounds, chance, digits_of, number, signed
 from mae_ablation.report.paired import ALPHA, Compared, compared, summed
-from mae_ablation.report.results import HOURS
+from mae_ablation.report.results import HOURS, LOSS
 from mae_ablation.report.saved import SavedReport
 from mae_ablation.report.statistics import LEVELS, spearman
 from mae_ablation.report.verdict import SEEDS
@@ -74,7 +76,11 @@ def compare(a: SavedReport, b: SavedReport) -> Comparison:
         for metric in mine
         if metric not in both
     ]
-    notes += [] if both else ["They measure nothing alike: there is nothing to compare."]
+    notes += [
+        f"{name}: {report.about['descriptive']}"
+        for name, report in zip("AB", (a, b), strict=True)
+        if report.about.get("descriptive")
+    ]
     return Comparison(
         names=tuple(f"{r.about.get('title', r.folder.name)}, {r.folder}" for r in (a, b)),
         same=[f"{what} {one}" for what, one, two in facts if one == two and one],
@@ -191,7 +197,9 @@ def section(metric: str, a: SavedReport, b: SavedReport, *, relative: bool) -> S
         ]
         for i, place in enumerate(places)
     ]
-    said = [verdicts(found, lines, relative), *no_pairs(one, two, seeds), *orders(one, two, places)]
+    odd = [] if metric in (HOURS, LOSS) else [*seeds_apart("A", one), *seeds_apart("B", two)]
+    said = odd or [verdicts(found, lines, relative)]
+    said += [*no_pairs(one, two, seeds), *([] if odd else orders(one, two, places))]
     said += [under(metric, a, b), identical(alike), *alone(one, two)]
     return Section(
         title=TITLES.get(metric, metric), table=[head, *lines], sentences=list(filter(None, said))
@@ -249,6 +257,16 @@ def verdicts(found: Compared, lines: list[list[str]], relative: bool) -> str:
     )
 
 
+def seeds_apart(name: str, mine: Cells) -> list[str]:
+    """The levels of a report with a seed far from its others: nothing is counted over those."""
+    each = [
+        f"{mine.labels[place]}: {text}"
+        for place, values in mine.values.items()
+        if (text := apart(pd.Series(values, dtype=float), None))
+    ]
+    return [f"Seeds of {name} lie apart ({some(each)}): no levels are counted."] if each else []
+
+
 def no_pairs(one: Cells, two: Cells, seeds: Sequence[int]) -> list[str]:
     """Seeds that only one report has: they are in its means, and in no difference."""
     sides = (("A", seeds_of(one) - {*seeds}), ("B", seeds_of(two) - {*seeds}))
@@ -259,8 +277,13 @@ def no_pairs(one: Cells, two: Cells, seeds: Sequence[int]) -> list[str]:
 
 
 def orders(one: Cells, two: Cells, places: Sequence[Place]) -> list[str]:
-    """Whether both put the levels into the same order."""
-    levels = [place for place in places if place not in one.references | two.references]
+    """Whether both put the levels into the same order, of those that have every seed in both."""
+    levels = [
+        place
+        for place in places
+        if place not in one.references | two.references
+        and all(len(side.values[place]) == len(seeds_of(side)) for side in (one, two))
+    ]
     means = np.array(
         [
             [summed(np.array([*side.values[p].values()], float))[1] for p in levels]

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from mae_ablation.report.headline import preamble, table_headlines
 from mae_ablation.report.novelty import RowKey, cells_of, saved
 from mae_ablation.report.page import TITLES, command
 from mae_ablation.report.results import metrics_of
-from mae_ablation.report.verdict import headline
 from mae_ablation.study.plan import Plan
 
 
@@ -17,10 +17,17 @@ def contents(
     results: pd.DataFrame,
     new: dict[RowKey, str],
     files: Sequence[str],
+    *,
+    first_seeds: Sequence[int],
+    grown: str = "",
 ) -> dict:
-    """Plain data, without a date: the same report is the same file."""
-    study, metrics = plan.study, metrics_of(plan)
-    headlines = {m: headline(table[table["metric"] == m]) for m in metrics}
+    """Plain data, without a date: the same report is the same file.
+
+    Args:
+        first_seeds: what the first report of these results was asked for.
+        grown: that seeds were added to them after results had been seen, or "".
+    """
+    study, said, first = plan.study, table_headlines(plan, table, results), preamble(plan, grown)
     return {
         "kind": "study",
         "title": study.title,
@@ -34,11 +41,14 @@ def contents(
         "image_size": study.baseline.data.image_size,
         "epochs": study.baseline.pretrain.epochs,
         "seeds": list(study.seeds),
+        "first_seeds": list(first_seeds),
+        "descriptive": grown,
         "phases": list(study.phases),
         "commits": sorted(set(results["commit"].dropna())),
-        "metrics": metrics,
-        "headlines": headlines,
-        "headline": in_one(headlines),
+        "metrics": metrics_of(plan),
+        "headlines": said,
+        "preamble": first,
+        "headline": " ".join(filter(None, [first, in_one(said)])),
         "trials": len(plan.trials),
         "finished": int((results["status"] == "finished").sum()),
         "asked": len(results),

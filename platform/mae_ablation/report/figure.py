@@ -41,6 +41,7 @@ LINES = 3  # of a name beneath its level; longer names stand upright, too
 NAMED = 30  # named levels a panel has room for
 MARKED = 100  # levels on a line that are worth a marker each
 VECTORS = 2000  # dots; more are a picture within figure.svg
+AIR = 2  # points beyond 0 and 100 %, for what lies there
 BESIDE = 0.12  # of the room of a named level: its seeds stand beside its mean
 CLOSE = 0.08  # of the height: what a reference's name covers
 NAME_WEIGHT = 100  # points: another name is never written over
@@ -125,6 +126,9 @@ def panel(factor: Factor, metric: str, axis, table: pd.DataFrame, results: pd.Da
         axis.set_xlim(min(x.values()) - air, max(x.values()) + air)
     known = table[table["kind"] == "reference"].dropna(subset=["mean"])
     limits(axis, [*values, *rows["mean"].dropna(), *known["mean"]], rows["mean"], half)
+    if metric not in (LOSS, HOURS):  # an interval may be wider than accuracies go
+        bottom, top = axis.get_ylim()
+        axis.set_ylim(max(bottom, -AIR), min(top, 100 + AIR))
     right = paper(axis, rows, x, ordered, metric)
     references(axis, right, known)
     legend(axis, right)

@@ -9,17 +9,21 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from mae_ablation.report import page, pictures
+from mae_ablation.report.captions import curves_caption, figure_caption
 from mae_ablation.report.cells import trials_behind
 from mae_ablation.report.choice import phases_behind
 from mae_ablation.report.curves import SHOWN, curves_svg, shown
+from mae_ablation.report.headline import cautions, preamble, verdicts_or_why
+from mae_ablation.report.how_to_read import HOW_TO_READ
+from mae_ablation.report.markdown import in_short, remarks
 from mae_ablation.report.measured import measured, where
-from mae_ablation.report.results import HOURS, LOSS, Readings, column_of, metrics_of
-from mae_ablation.report.statistics import findings
+from mae_ablation.report.readings import Readings
+from mae_ablation.report.results import HOURS, LOSS, column_of, metrics_of
+from mae_ablation.report.sentences import COULD_SEE, could_see, sentences
 from mae_ablation.report.vector import inline
-from mae_ablation.report.verdict import headline
+from mae_ablation.report.verdict import RULE
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.trial import Trial
-from mae_ablation.summary import counted
 
 WORDS = ("level", "verdict", "tuned", "note")
 """columns of the table that are no numbers"""
@@ -60,8 +64,15 @@ def study_page(
     *,
     figure: str,
     runs: Runs | None = None,
+    grown: str = "",
 ) -> str:
-    """`figure`: the text of figure.svg."""
+    """The page of a study.
+
+    Args:
+        figure: the text of figure.svg.
+        runs: address of the MLflow run of each trial.
+        grown: that seeds were added after results had been seen, or "".
+    """
     study, finished = plan.study, readings.finished(plan)
     curves = curves_svg(plan, results)
     return (
@@ -69,12 +80,18 @@ def study_page(
         .get_template("study.html")
         .render(
             title=study.title,
+            preamble=preamble(plan, grown),
             caption=page.caption(plan, results),
             metrics=[metric_of(plan, m, table, results, runs or {}) for m in metrics_of(plan)],
-            explained=page.columns_explained(plan, table),
+            could_see_title=COULD_SEE,
+            in_short=in_short(plan, table),
+            rule=RULE if (table["verdict"] != "").any() else "",
+            how_to_read=f"../{HOW_TO_READ}",
             remarks=remarks(plan, finished),
             figure=inline(figure, "f"),
+            figure_caption=figure_caption(table),
             curves=inline(curves, "c") if curves else "",
+            curves_caption=curves_caption(plan),
             curves_left_out=left_out(plan),
             pictures=pictures.reconstructions(plan, results),
             pictures_left_out=pictures.left_out(plan),
@@ -108,8 +125,10 @@ def metric_of(
     return {
         "key": metric,
         "title": page.TITLES[metric],
-        "headline": headline(lines),
-        "findings": findings(plan, metric, results, table),
+        "headline": verdicts_or_why(lines),
+        "cautions": cautions(plan, metric, table, results),
+        "findings": sentences(plan, metric, results, table),
+        "could_see": could_see(plan, metric, results, table),
         "columns": columns,
         "words": WORDS,
         "means": MEANS,
@@ -150,21 +169,6 @@ def seeds_of(plan: Plan, metric: str, number: int, results: pd.DataFrame, runs: 
 def safe_address(address: str | None) -> str | None:
     """An address that leads to a page: others, such as of scripts, are left out."""
     return address if address and address.startswith(("http://", "https://")) else None
-
-
-def remarks(plan: Plan, finished: Sequence[dict]) -> list[str]:
-    """What else a reader has to know of a study."""
-    study, said = plan.study, []
-    for factor in study.factors:
-        if factor.left_out:
-            left = ", ".join(factor.left_out)
-            said.append(f"Levels of the paper without a counterpart at this scale: {left}.")
-    if study.skipped:
-        skipped = ", ".join(study.skipped)
-        said.append(f"Not run, left out by {study.skipped_by}: {skipped}.")
-    if again := sum(result.get("attempts", 1) > 1 for result in finished):
-        said.append(f"{counted(again, 'training')} needed more than one attempt.")
-    return said
 
 
 def left_out(plan: Plan) -> str:

@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mae_ablation.report.results import Readings
+from mae_ablation.report.readings import Readings
 from mae_ablation.store import atomic
-from mae_ablation.study.errors import UserError
+from mae_ablation.study.errors import Emptier, UserError
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.suite import Suite
 
@@ -25,20 +25,31 @@ def write_overviews(
     Arguments as in `write_suite_report`. Returns the pages.
 
     Raises:
+        Emptier: a suite's page shows more results than there are now; the others are written.
         UserError: the store cannot be read, or a folder cannot be written.
     """
     from mae_ablation.report.suite import write_suite_report
 
-    pages = [write_suite_report(suite, plans, reports, readings=readings)[0] for suite in suites]
-    return [*pages, write_index(reports)]
+    pages, kept = [], None
+    for suite in suites:
+        try:
+            pages.append(write_suite_report(suite, plans, reports, readings=readings)[0])
+        except Emptier as error:
+            kept = kept or error
+    pages.append(write_index(reports))
+    if kept:
+        raise kept
+    return pages
 
 
 def write_index(reports: Path) -> Path:
-    """Write `reports`/index.html anew, in the order of the folders' names.
+    """Write `reports`/index.html anew, in the order of the folders' names, and beside it the page
+    that explains all tables.
 
     Raises:
         UserError: it cannot be written.
     """
+    from mae_ablation.report.how_to_read import HOW_TO_READ, write_how_to_read
     from mae_ablation.report.html import templates
 
     found, damaged = reports_in(reports)
@@ -47,6 +58,7 @@ def write_index(reports: Path) -> Path:
         .get_template("index.html")
         .render(
             title="Ablation studies",
+            how_to_read=HOW_TO_READ,
             suites=[with_details(r) for r in found if r["kind"] == "suite"],
             studies=[r for r in found if r["kind"] == "study"],
             damaged=damaged,
@@ -54,6 +66,7 @@ def write_index(reports: Path) -> Path:
     )
     try:
         atomic.write_text(reports / "index.html", text)
+        write_how_to_read(reports)
     except OSError as error:
         lines = f"index not written: {error}".splitlines()
         raise UserError(lines[0], str(reports)) from None

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from mae_ablation.report import page
+from mae_ablation.report.headline import table_headline
 from mae_ablation.report.results import HOURS, metrics_of
-from mae_ablation.report.verdict import headline
 from mae_ablation.study.plan import Plan
 
 SPECIAL = {
@@ -36,6 +36,9 @@ SPECIAL = {
 LAST_LETTER = "\u017f"
 """Latin letters up to here are in LaTeX's usual fonts"""
 
+P_COLUMN = re.compile(r"& p (&|\\)")
+"""in a head line"""
+
 MINUS = re.compile(r"(?<![\w.-])-(?=[\d.])")
 LEFT_OUT = ("sd", "95 %", "paper vs baseline", "bootstrap 95 %", "tuned", "note")
 """columns of the page that stand in the one before them, beneath the table, or in no paper"""
@@ -52,8 +55,11 @@ REMARK = 12  # characters behind a level's name; longer ones stand beneath the t
 MARKS = "abcdefghijklmnopqrstuvwxyz"
 
 
-def latex(plan: Plan, table: pd.DataFrame, results: pd.DataFrame) -> str:
-    """A table environment: caption, a tabular per measured quantity, notes; the baseline bold."""
+def latex(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, *, grown: str = "") -> str:
+    """A table environment: caption, a tabular per measured quantity, notes; the baseline bold.
+
+    `grown`: that seeds were added after results had been seen, or "".
+    """
     study = plan.study
     parts = [
         f"% {one_line(page.command(plan))}",
@@ -65,8 +71,10 @@ def latex(plan: Plan, table: pd.DataFrame, results: pd.DataFrame) -> str:
     ]
     for metric in metrics_of(plan):
         rows = table[table["metric"] == metric]
-        parts += ["\\medskip", *tabular(metric, rows, headline(rows))]
-    parts += [f"\\par\\smallskip\\raggedright {explained(table)}", "\\end{table}"]
+        parts += ["\\medskip", *tabular(metric, rows, table_headline(plan, metric, table, results))]
+    with_p = any(P_COLUMN.search(line) for line in parts)
+    beneath = " ".join(filter(None, [explained(table, with_p=with_p), escaped(grown)]))
+    parts += [f"\\par\\smallskip\\raggedright {beneath}", "\\end{table}"]
     return "\n".join(parts) + "\n"
 
 
@@ -179,14 +187,17 @@ def mark(i: int) -> str:
     return (mark(i // len(MARKS) - 1) if i >= len(MARKS) else "") + MARKS[i % len(MARKS)]
 
 
-def explained(table: pd.DataFrame) -> str:
-    """What the columns are, in short: a paper has its own text."""
+def explained(table: pd.DataFrame, *, with_p: bool) -> str:
+    """What the columns are, in short: a paper has its own text.
+
+    `with_p`: the column of p values has not been left out for want of room.
+    """
     said = ["Bold: baseline", "mean $\\pm$ sd over seeds"]
     compared = table[table["metric"] != HOURS]
     if compared["difference"].notna().any():
         interval = ", with 95 \\% t interval" if compared["low"].notna().any() else ""
         said.append(f"$\\Delta$: to the baseline, paired by seed{interval}")
-    if compared["p_holm"].notna().any():
+    if with_p:
         said.append("p: paired t test, corrected by Holm")
     if table["paper"].notna().any():
         said.append("paper: ViT-L/16 on ImageNet-1K")

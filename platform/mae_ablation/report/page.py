@@ -1,15 +1,12 @@
-"""The report's page in Markdown: caption, tables, how it was measured, how to make it again."""
+"""A report's tables as text: captions, columns and cells, and the command that makes them again."""
 
 import shlex
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from mae_ablation.report.measured import measured, where
-from mae_ablation.report.paired import RESAMPLES
-from mae_ablation.report.results import HOURS, LOSS, metrics_of
-from mae_ablation.report.statistics import findings
-from mae_ablation.report.verdict import RULE, headline, worded
+from mae_ablation.report.results import HOURS, LOSS
+from mae_ablation.report.verdict import worded
 from mae_ablation.study.plan import Plan
 from mae_ablation.summary import counted
 
@@ -28,36 +25,6 @@ SHARES = {"kept": "kept_patches", "epochs": "epochs", "flops": "flops", "trainin
 NOTHING = ("", "–")
 SMALL = 0.001
 """p values below are given as "<0.001"."""
-
-
-def markdown(
-    plan: Plan, table: pd.DataFrame, results: pd.DataFrame, finished: Sequence[dict]
-) -> str:
-    """The page of a study. `finished`: the result of every training behind it, each once."""
-    study = plan.study
-    lines = [f"# {study.title}", "", caption(plan, results), ""]
-    for metric in metrics_of(plan):
-        rows = table[table["metric"] == metric]
-        lines += [f"**{TITLES[metric]}.** {headline(rows)}".rstrip(), ""]
-        lines += [*table_lines(rows), ""]
-        if found := findings(plan, metric, results, table):
-            lines += [*(f"- {sentence}" for sentence in found), ""]
-        lines += [measured(plan, metric), ""]
-        if metric == HOURS:
-            lines += [where(rows), ""]
-    lines += [columns_explained(plan, table), ""]
-    for factor in study.factors:
-        if factor.left_out:
-            left = ", ".join(factor.left_out)
-            lines += [f"Levels of the paper without a counterpart at this scale: {left}.", ""]
-    if study.skipped:
-        skipped = ", ".join(study.skipped)
-        lines += [f"Not run, left out by {study.skipped_by}: {skipped}.", ""]
-    if again := sum(result.get("attempts", 1) > 1 for result in finished):
-        lines += [f"{counted(again, 'training')} needed more than one attempt.", ""]
-    lines += [f"![{study.title}](figure.png)", ""]
-    lines += [f"Made by `{command(plan)}`; {spent(plan, finished)}."]
-    return "\n".join(lines) + "\n"
 
 
 def table_lines(rows: pd.DataFrame) -> list[str]:
@@ -99,8 +66,9 @@ def table_cells(rows: pd.DataFrame) -> tuple[list[str], list[dict[str, str]]]:
 
 def told(row: Mapping) -> dict[str, str]:
     """The columns of a row that say what was trained."""
+    seen = f", {row['features']} values" if there(row.get("features")) else ""
     return {
-        "level": row["level"],
+        "level": row["level"] + seen,
         "kept": number(row["kept_patches"], 0, ""),
         "epochs": number(row["epochs"], 0, ""),
         "flops": times(row["flops"]),
@@ -150,51 +118,6 @@ def caption(plan: Plan, results: pd.DataFrame) -> str:
     )
 
 
-def columns_explained(plan: Plan, table: pd.DataFrame) -> str:
-    """What the other columns mean, and what chose nothing."""
-    recipe = plan.study.baseline
-    words = [
-        f"*sd*: over *seeds* (finished/asked for); {comparison_explained(table)}*kept*: "
-        f"patches that stay visible, of {recipe.patches}. *paper*: ViT-L/16 on ImageNet-1K, 800 "
-        f"epochs unless the schedule is the factor; compare shapes, not heights. "
-        f"{recipe.data.validation_images:,} training images are held out for choices; the test "
-        "split chooses nothing."
-    ]
-    if table["flops"].dropna().nunique() > 1:
-        words.append(
-            "*flops*: executed for one pre-training image, over the baseline's, by arithmetic."
-        )
-    if plan.study.budget == "flops":
-        words.append(
-            "Levels are compared at equal FLOPs: within 2 %, or the note says how many; each has "
-            "a schedule of its own, whose epochs may be shorter by some steps. *training*: FLOPs "
-            "of the whole pre-training over the baseline's. The paper compares at equal epochs."
-        )
-    if any(level.here for factor in plan.study.factors for level in factor.levels):
-        words.append("*(here ...)*: the paper's level, and what it is at this recipe's scale.")
-    if (table["verdict"] != "").any():
-        words.append(RULE)
-    return " ".join(words)
-
-
-def comparison_explained(table: pd.DataFrame) -> str:
-    """What the columns of a comparison with the baseline mean, of those there are."""
-    table, words = table[table["metric"] != HOURS], ""
-    if table["difference"].notna().any():
-        words = "*vs baseline*: mean of the differences paired by seed, ± their sd"
-    if table["low"].notna().any():
-        words += ", with the 95 % t interval of that mean, not corrected"
-    if table["boot_low"].notna().any():
-        words += (
-            f", and a bootstrap interval (BCa, {RESAMPLES} resamples; of few seeds too narrow, it "
-            f"decides nothing)"
-        )
-    if table["p_holm"].notna().any():
-        tests = ", ".join(str(n) for n in table.groupby("metric", sort=False)["p"].count() if n)
-        words += f"; *p (Holm)*: of the two-sided t test, corrected for the table's {tests} tests"
-    return f"{words}; " if words else ""
-
-
 def command(plan: Plan) -> str:
     """The command that makes this table; seeds that are not 0, 1, ... stand in the study."""
     study = plan.study
@@ -211,8 +134,12 @@ def command(plan: Plan) -> str:
 def spent(plan: Plan, finished: Sequence[dict]) -> str:
     """Training time behind the table, each phase once, however many lanes shared it."""
     seconds = sum(result["seconds"] for result in finished)
+    there = counted(len(finished), "finished training")
     trials = counted(len(plan.trials), "trial")
-    return f"its {trials} took {seconds / 60:.0f} minutes of training, summed over the lanes"
+    return (
+        f"the {there} of its {trials} took {seconds / 60:.0f} minutes, summed over the lanes, "
+        f"evaluations included"
+    )
 
 
 def there(value: object) -> bool:

@@ -3,8 +3,10 @@
 import io
 from pathlib import Path
 
-from mae_ablation.report.page import markdown
-from mae_ablation.report.results import Readings, results_frame
+from mae_ablation.report.kept import require_no_emptier
+from mae_ablation.report.markdown import markdown
+from mae_ablation.report.readings import Readings
+from mae_ablation.report.results import results_frame
 from mae_ablation.report.table import table_frame
 from mae_ablation.store import atomic
 from mae_ablation.study.errors import UserError
@@ -28,6 +30,7 @@ def write_report(
     Returns the files. The same results give the same files.
 
     Raises:
+        Emptier: the folder's report shows more results than this one, which is incomplete.
         UserError: the store cannot be read, or the folder cannot be written.
     """
     try:
@@ -42,29 +45,35 @@ def _write_report(
 ) -> list[Path]:
     from mae_ablation.report.contents import contents
     from mae_ablation.report.figure import draw
+    from mae_ablation.report.growth import first_seeds, grown
     from mae_ablation.report.html import study_page
     from mae_ablation.report.latex import latex
     from mae_ablation.report.novelty import marked, marks
 
     results = results_frame(plan, readings)
+    require_no_emptier(folder, int((results["status"] == "finished").sum()), len(results))
     table = table_frame(plan, results)
+    first = first_seeds(results, folder, plan.study.seeds)
+    added = grown(results, first)
     new = marks(results, folder)
     told = marked(table, new)
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
-        folder / "table.md": markdown(plan, told, results, readings.finished(plan)),
+        folder / "table.md": markdown(plan, told, results, readings.finished(plan), grown=added),
         folder / "table.csv": csv(rounded(table)),
         folder / "trials.csv": csv(results.drop(columns="row").round(4)),
-        folder / "table.tex": latex(plan, table, results),
+        folder / "table.tex": latex(plan, table, results, grown=added),
     }
     for path, text in texts.items():
         atomic.write_text(path, text)
     figures = draw(plan, table, results, folder)
     svg = next(path for path in figures if path.suffix == ".svg").read_text(encoding="utf-8")
     page, report = folder / "index.html", folder / "report.json"
-    atomic.write_text(page, study_page(plan, told, results, readings, figure=svg, runs=runs))
+    text = study_page(plan, told, results, readings, figure=svg, runs=runs, grown=added)
+    atomic.write_text(page, text)
     files = [*texts, *figures, page, report]
-    said = contents(plan, table, results, new, [path.name for path in files])
+    names = [path.name for path in files]
+    said = contents(plan, table, results, new, names, first_seeds=first, grown=added)
     with atomic.replacing(report) as file:
         file.write(atomic.to_json(said))
     return files

@@ -8,10 +8,14 @@ from pathlib import Path
 import pandas as pd
 
 from mae_ablation.report import page
+from mae_ablation.report.headline import cautions, too_few
+from mae_ablation.report.how_to_read import HOW_TO_READ
 from mae_ablation.report.html import anchor, templates
-from mae_ablation.report.results import HOURS, LOSS, Readings, metrics_of, results_frame
+from mae_ablation.report.kept import require_no_emptier
+from mae_ablation.report.readings import Readings
+from mae_ablation.report.results import HOURS, LOSS, metrics_of, results_frame
 from mae_ablation.report.table import paper_of, table_frame
-from mae_ablation.report.verdict import RULE
+from mae_ablation.report.verdict import RULE, SEEDS, by_sign, worded
 from mae_ablation.store import atomic
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.plan import Plan, Row
@@ -75,6 +79,7 @@ def write_suite_report(
     Returns the files.
 
     Raises:
+        Emptier: the folder's page shows more results than this one, which is incomplete.
         UserError: the store cannot be read, or the folder cannot be written.
     """
     mine = [plan for plan in plans if plan.study.path in suite.members]
@@ -93,8 +98,10 @@ def member(plan: Plan, readings: Readings | None) -> Member:
 
 
 def _write(suite: Suite, members: Sequence[Member], folder: Path) -> list[Path]:
-    verdicts = [v for m in members for v in m.table["verdict"] if v]
-    headline = in_one_sentence(verdicts)
+    finished = sum(int((m.results["status"] == "finished").sum()) for m in members)
+    asked = sum(len(m.results) for m in members)
+    require_no_emptier(folder, finished, asked)
+    headline = suite_headline(members, folder.parent)
     html, report = folder / "index.html", folder / "report.json"
     text = (
         templates()
@@ -106,6 +113,7 @@ def _write(suite: Suite, members: Sequence[Member], folder: Path) -> list[Path]:
             groups=groups(members, folder.parent),
             legend=[{"sign": sign, "words": words} for words, sign in SIGNS.items()],
             rule=RULE,
+            how_to_read=f"../{HOW_TO_READ}",
             command=command(suite, members),
         )
     )
@@ -116,6 +124,8 @@ def _write(suite: Suite, members: Sequence[Member], folder: Path) -> list[Path]:
         "studies": [m.plan.study.experiment for m in members],
         "recipe": ", ".join(dict.fromkeys(m.plan.study.recipe_name for m in members)),
         "seeds": list(dict.fromkeys(seed for m in members for seed in m.plan.study.seeds)),
+        "finished": finished,
+        "asked": asked,
         "command": command(suite, members),
         "files": [html.name, report.name],
     }
@@ -123,6 +133,20 @@ def _write(suite: Suite, members: Sequence[Member], folder: Path) -> list[Path]:
     with atomic.replacing(report) as file:
         file.write(atomic.to_json(said))
     return [html, report]
+
+
+def suite_headline(members: Sequence[Member], reports: Path) -> str:
+    """The verdicts of all studies, and what takes from them."""
+    said = [in_one_sentence([v for m in members for v in m.table["verdict"] if v])]
+    said += (
+        ["Directions are compared, not sizes."] if any(by_sign(m.table) for m in members) else []
+    )
+    few = [m for m in members if len(m.plan.study.seeds) < SEEDS]
+    said += [f"Fewer than {SEEDS} seeds decide nothing."] if few else []
+    grown = [m.plan.study.name for m in members if descriptive(m, reports)]
+    if grown:
+        said.append(f"Descriptive, as seeds were added after results had been seen: {some(grown)}.")
+    return " ".join(said)
 
 
 def in_one_sentence(verdicts: Sequence[str]) -> str:
@@ -174,13 +198,26 @@ def letter(plan: Plan) -> str:
     return name.removeprefix("table_1") if name.startswith("table_1") else ""
 
 
+def own_report(m: Member, reports: Path) -> dict:
+    """What the report.json of a study's own page says; empty where there is none."""
+    try:
+        path = reports / m.plan.study.experiment / "report.json"
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def descriptive(m: Member, reports: Path) -> str:
+    """That seeds were added to a study after results had been seen; "" where they were not."""
+    own = own_report(m, reports)
+    return own.get("descriptive", "") if own.get("seeds") == list(m.plan.study.seeds) else ""
+
+
 def other_seeds(m: Member, reports: Path) -> str:
     """That a study's own page shows other seeds; "" where it shows these."""
-    path = reports / m.plan.study.experiment / "report.json"
-    if not path.is_file():
-        return ""
-    seeds = json.loads(path.read_text(encoding="utf-8")).get("seeds", [])
-    if seeds == list(m.plan.study.seeds):
+    seeds = own_report(m, reports).get("seeds")
+    if seeds is None or seeds == list(m.plan.study.seeds):
         return ""
     return f"Its own page has seeds {', '.join(map(str, seeds))}."
 
@@ -200,7 +237,21 @@ def card(m: Member, reports: Path) -> dict:
         "heads": [HEADS[metric] for metric in metrics],
         "has_paper": judged or any(text != "–" for row in rows for text in row["paper"]),
         "rows": rows,
-        "aside": other_seeds(m, reports),
+        "aside": " ".join(
+            filter(
+                None,
+                [
+                    *(
+                        f"{text[0].upper()}{text[1:]}"
+                        for metric in metrics
+                        for text in cautions(m.plan, metric, m.table, m.results)
+                    ),
+                    descriptive(m, reports),
+                    too_few(m.plan),
+                    other_seeds(m, reports),
+                ],
+            )
+        ),
         "headline": in_one_sentence([v for part in shown.values() for v in part["verdict"] if v])
         if judged
         else "",
@@ -218,7 +269,7 @@ def row_of(m: Member, number: int, row: Row) -> dict:
         paper.append(page.number(paper_of(m.plan, metric, row), 1))
         verdict = line["verdict"] if line is not None else ""
         if verdict:
-            marks.append({"sign": SIGNS[verdict], "words": f"{HEADS[metric]}: {verdict}"})
+            marks.append({"sign": SIGNS[verdict], "words": f"{HEADS[metric]}: {worded(line)}"})
     kind = "baseline" if row.is_baseline else "level"
     return {"kind": kind, "level": row.label, "ours": ours, "paper": paper, "marks": marks}
 

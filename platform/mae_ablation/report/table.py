@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mae_ablation.report.apart import apart
 from mae_ablation.report.cells import trials_behind
 from mae_ablation.report.choice import UNFINISHED
 from mae_ablation.report.paired import Compared, bootstrap, compared
 from mae_ablation.report.results import HOURS, LOSS, column_of, metrics_of
-from mae_ablation.report.verdict import Evidence, Interval, seeds_to_decide, verdict
+from mae_ablation.report.verdict import MARGINS, Evidence, Interval, seeds_to_decide, verdict
 from mae_ablation.study.budget import EQUAL, training_ratio
 from mae_ablation.study.cost import nominal_flops, pretrain_flops
 from mae_ablation.study.paper import paper_row, paper_value
@@ -40,8 +41,11 @@ def table_frame(plan: Plan, results: pd.DataFrame) -> pd.DataFrame:
 
     Columns: metric, factor, level, kind, kept_patches, epochs (of pre-training), flops (of a
     pre-training image, over the baseline's), training (FLOPs of the whole pre-training, likewise;
-    all four of the chosen try, and empty where tries differ and none is chosen),
-    mean, sd (n - 1; empty for one seed), seeds (finished), seeds_asked, failed, difference and
+    all four of the chosen try, and empty where tries differ and none is chosen), features (values
+    of an image that a reference's classifier sees),
+    mean, sd (n - 1; empty for one seed), test_error (binomial standard error of the mean from the
+    number of test images, in points), seeds (finished), seeds_asked, failed, apart (seeds that lie
+    far from the row's others, or at chance, in words), difference and
     difference_sd (paired by seed, to the baseline, over the seeds both have; hours: where both were
     measured alike), low and high (95 % t interval of the difference), p (two-sided), p_holm,
     corrected_low and corrected_high (interval at the row's Holm level), boot_low and boot_high (95
@@ -72,8 +76,8 @@ def table_frame(plan: Plan, results: pd.DataFrame) -> pd.DataFrame:
         ]
         judge(found, differences(by_row, baseline, found), judged=metric not in (LOSS, HOURS))
         lines += [{k: v for k, v in line.items() if k not in FOR_JUDGING} for line in found]
-    numbers = dict.fromkeys((*COMPARISON, "paper", "paper_difference"), float)
-    return pd.DataFrame(lines).astype({**numbers, "seeds_needed": "Int64"})
+    numbers = dict.fromkeys((*COMPARISON, "paper", "paper_difference", "test_error"), float)
+    return pd.DataFrame(lines).astype({**numbers, "seeds_needed": "Int64", "features": "Int64"})
 
 
 FOR_JUDGING = ("complete", "comparable", "alike")
@@ -115,6 +119,8 @@ def line(
     alike = metric != HOURS or conditions(mine) == conditions(theirs)
     timed = metric == HOURS and alike
     both_have = values.notna() & baseline.notna()  # by seed
+    accuracy = metric not in (LOSS, HOURS)
+    far, base_far = (apart(side, plan.data) if accuracy else "" for side in (values, baseline))
     return {
         "metric": metric,
         "factor": mine["factor"].iloc[0],
@@ -124,11 +130,14 @@ def line(
         "epochs": None if reference else agreed(r.pretrain.epochs for r in recipes),
         "flops": None if reference else agreed(ratios(plan, flops, recipes, base_recipes)),
         "training": None if reference else agreed(trainings(plan, recipes, base_recipes)),
+        "features": features(plan, metric, row) if reference else None,
         "mean": values.mean(),
         "sd": values.std(),
+        "test_error": test_error(plan, values.mean()) if accuracy else None,
         "seeds": int(values.notna().sum()),
         "seeds_asked": len(mine),
         "failed": int((mine["status"] == "failed").sum()),
+        "apart": far,
         **dict.fromkeys(COMPARISON),
         "conditions": conditions(mine) if metric == HOURS else "",
         "speedup": baseline[both_have].mean() / values[both_have].mean() if timed else None,
@@ -137,9 +146,9 @@ def line(
         "paper_difference": round(paper - paper_base, 1) if both else None,
         "verdict": "",
         "seeds_needed": None,
-        "note": note(plan, row, mine, [] if reference else recipes),
+        "note": "; ".join(filter(None, [note(plan, row, mine, [] if reference else recipes), far])),
         "complete": bool(values.notna().all() and baseline.notna().all()),
-        "comparable": plan.study.budget == "epochs" and not stand_in,
+        "comparable": plan.study.budget == "epochs" and not (stand_in or far or base_far),
         "alike": alike,
         **({"tuned": mine["tuned"].iloc[0]} if plan.study.tune else {}),
     }
@@ -167,12 +176,13 @@ def judge(lines: list[dict], paired: np.ndarray, *, judged: bool) -> None:
         numbers = (getattr(found, name)[i] for name in COMPARED.values())
         line |= dict(zip(COMPARED, numbers, strict=True))
         line |= {"boot_low": boot[0], "boot_high": boot[1]}
-        apart = line["paper_difference"] if judged else None
+        paper = line["paper_difference"] if judged else None
         how = {"complete": line["complete"], "comparable": line["comparable"]}
-        line["verdict"] = verdict(evidence(found, i), apart, **how)
+        margin = {"margin": MARGINS[line["metric"]]} if judged else {}
+        line["verdict"] = verdict(evidence(found, i), paper, **how, **margin)
         if line["verdict"] == "inconclusive":
-            levels = {"alpha": found.alpha[i], "strict": found.strict[i]}
-            line["seeds_needed"] = seeds_to_decide(apart, found.mean[i], found.sd[i], **levels)
+            levels = {"alpha": found.alpha[i], "strict": found.strict[i], **margin}
+            line["seeds_needed"] = seeds_to_decide(paper, found.mean[i], found.sd[i], **levels)
         if found.sd[i] == 0:
             line["note"] = "; ".join(filter(None, [line["note"], NO_SPREAD]))
 
@@ -186,6 +196,21 @@ def evidence(found: Compared, i: int) -> Evidence:
         corrected=Interval(low=found.corrected_low[i], high=found.corrected_high[i]),
         strict=Interval(low=found.strict_low[i], high=found.strict_high[i]),
     )
+
+
+def features(plan: Plan, metric: str, row: Row) -> int | None:
+    """Values of an image that the classifier of a reference row is given; None where the whole
+    network is trained."""
+    source, recipe = next(iter(row.trials.values())).source, row.recipe
+    if source == "pixels":
+        return recipe.patches * recipe.model.patch_size**2 * plan.data.channels
+    return recipe.model.encoder_width if source == "random" else None
+
+
+def test_error(plan: Plan, mean: float) -> float | None:
+    """Binomial standard error of an accuracy from the number of test images; both in points."""
+    images, share = plan.data.test_images, mean / 100
+    return 100 * (max(share * (1 - share), 0) / images) ** 0.5 if images else None
 
 
 def paper_of(plan: Plan, metric: str, row: Row) -> float | None:

@@ -12,6 +12,11 @@ class UserError(Exception):
         super().__init__(f"{place}: {message}" if place else message)
 
 
+class Emptier(UserError):
+    """Something was not written, because what lies in its place holds more results. Exit status 1,
+    as for any result that is missing."""
+
+
 def unknown(what: str, name: object, known: Iterable[str]) -> str:
     """`unknown key "mask_ration" (did you mean "mask_ratio"?)`, or the list of what is known."""
     known = sorted(known)

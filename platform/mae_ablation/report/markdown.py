@@ -1,0 +1,98 @@
+"""The report's page in Markdown: caption, tables, how it was measured, how to make it again.
+
+What the columns mean stands on one page for all studies, "How to read this table".
+"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from mae_ablation.report.headline import preamble, table_headlines
+from mae_ablation.report.how_to_read import HOW_TO_READ
+from mae_ablation.report.measured import measured, where
+from mae_ablation.report.page import TITLES, caption, command, spent, table_lines
+from mae_ablation.report.results import HOURS
+from mae_ablation.report.sentences import COULD_SEE, could_see, sentences
+from mae_ablation.study.plan import Plan
+from mae_ablation.summary import counted
+
+
+def markdown(
+    plan: Plan,
+    table: pd.DataFrame,
+    results: pd.DataFrame,
+    finished: Sequence[dict],
+    *,
+    grown: str = "",
+) -> str:
+    """The page of a study.
+
+    Args:
+        finished: the result of every training behind it, each once.
+        grown: that seeds were added after results had been seen, or "".
+    """
+    # what a reader has to know first, then what the numbers are of
+    study, first = plan.study, preamble(plan, grown)
+    lines = [f"# {study.title}", ""] + ([f"**{first}**", ""] if first else [])
+    lines += [caption(plan, results), ""]
+
+    # a table for each quantity, with what it bears at hand and what it could bear folded away
+    for metric, headline in table_headlines(plan, table, results).items():
+        rows = table[table["metric"] == metric]
+        lines += [f"**{TITLES[metric]}.** {headline}".rstrip(), ""]
+        lines += [*table_lines(rows), ""]
+        if found := sentences(plan, metric, results, table):
+            lines += [*(f"- {sentence}" for sentence in found), ""]
+        if seen := could_see(plan, metric, results, table):
+            lines += [f"<details><summary>{COULD_SEE}</summary>", ""]
+            lines += [*(f"- {sentence}" for sentence in seen), "", "</details>", ""]
+        lines += [measured(plan, metric), ""]
+        if metric == HOURS:
+            lines += [where(rows), ""]
+
+    # what is the same for all of them, and how to make them again
+    lines += [f"{in_short(plan, table)} [How to read this table](../{HOW_TO_READ}).", ""]
+    lines += [line for remark in remarks(plan, finished) for line in (remark, "")]
+    lines += [f"![{study.title}](figure.png)", ""]
+    lines += [f"Made by `{command(plan)}`; {spent(plan, finished)}."]
+    return "\n".join(lines) + "\n"
+
+
+def remarks(plan: Plan, finished: Sequence[dict]) -> list[str]:
+    """What else a reader has to know of a study."""
+    study, said = plan.study, []
+    for factor in study.factors:
+        if factor.left_out:
+            left = ", ".join(factor.left_out)
+            said.append(f"Levels of the paper without a counterpart at this scale: {left}.")
+    if study.skipped:
+        skipped = ", ".join(study.skipped)
+        said.append(f"Not run, left out by {study.skipped_by}: {skipped}.")
+    if again := sum(result.get("attempts", 1) > 1 for result in finished):
+        said.append(f"{counted(again, 'training')} needed more than one attempt.")
+    return said
+
+
+def in_short(plan: Plan, table: pd.DataFrame) -> str:
+    """What the numbers of this study's tables are, in two lines; the rest is the same for all."""
+    recipe = plan.study.baseline
+    tests = [n for n in table[table["metric"] != HOURS].groupby("metric", sort=False)["p"].count()]
+    words = ["*vs baseline*: paired by seed"] if table["difference"].notna().any() else []
+    if any(tests):
+        counts = ", ".join(str(n) for n in tests if n)
+        words.append(f"*p (Holm)*: corrected for the table's {counts} tests")
+    if (table["kept_patches"].dropna().nunique()) > 1:
+        words.append(f"*kept*: visible patches, of {recipe.patches}")
+    if table["paper"].notna().any() and plan.study.paper != "table_2":
+        words.append("*paper*: ViT-L/16 on ImageNet-1K; compare shapes, not heights")
+    if any(level.here for factor in plan.study.factors for level in factor.levels):
+        words.append("*(here ...)*: the paper's level, and what it is at this recipe's scale")
+    if recipe.data.validation_images:
+        words.append(f"{recipe.data.validation_images:,} training images are held out for choices")
+    said = f"{'; '.join(words)}." if words else ""
+    if plan.study.budget == "flops":
+        said += (
+            " Levels are compared at equal FLOPs, within 2 % or the note says how many; the "
+            "paper's at equal epochs."
+        )
+    return said.strip()
