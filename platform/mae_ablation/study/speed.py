@@ -76,7 +76,8 @@ def converged_flops(encode: float, width: int, classes: int) -> float:
     Args:
         encode: per training image, with what the images it is validated and tested on add.
     """
-    return encode + CONVERGED_PASSES * training_flops(2 * width * classes)
+    products = 2 * width * classes
+    return encode + CONVERGED_PASSES * training_flops(products, products)
 
 
 def probe_flops(encode: float, epochs: int, afresh: bool) -> float:
