@@ -46,8 +46,8 @@ def test_a_finished_run_is_read_and_not_made_again(plan):
     place = Path(plan.store.root)
     (place.parent / studies.WALL).write_text(json.dumps({"seconds": 60.0}))
     run = studies.run_of(place, [])
-    assert (run.wall_s, run.lanes, len(run.training_s)) == (60.0, 2, 22)
-    assert run.efficiency().values == pytest.approx((22 * 5 / 120,))
+    assert (run.wall_s, run.lanes, len(run.training_s)) == (60.0, 2, 34)
+    assert run.efficiency().values == pytest.approx((34 * 5 / 120,))
 
 
 def test_a_run_that_was_broken_off_is_not_gone_on_with_as_a_cold_start(tmp_path):
