@@ -103,7 +103,7 @@ def test_what_stands_beneath_a_table(report):
         "0.5 to 0.75 +9.86 (p <0.001, paper +3.6); 0.75 to 0.9 -5.44 (p <0.001, paper -7.4)"
         in steps
     )
-    assert images.startswith("The 2000 test images alone leave a binomial standard error of 1.02")
+    assert images.startswith("The 10000 test images alone leave a binomial standard error of 0.46")
 
 
 def test_noisy_levels_are_not_told_apart(report):

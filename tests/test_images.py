@@ -172,11 +172,14 @@ def test_several_pictures_in_one_file_are_named_by_the_check_and_by_a_training(i
         "train/cat/b.webp": "Animated webp files are not supported.",
         "train/cat/c.tif": "holds 2 pictures (an animation or pages), and one is needed",
     }
-    expected = f"{images}: cannot decode train/cat/a.jpg: holds 2 pictures"
-    assert message(load, a_folder(images)).startswith(expected)
+    expected = {  # which file is met first is the draw's matter; it comes with its own reason
+        f"{images}: cannot decode {name}: {reason}; replace or remove it"
+        for name, reason in reasons.items()
+    }
+    assert message(load, a_folder(images)) in expected
     streamed = load(a_folder(images, reading="stream")).train
     for workers in (0, 1):
-        assert message(list, plain(streamed, workers=workers)).startswith(expected)
+        assert message(list, plain(streamed, workers=workers)) in expected
 
 
 @dataclasses.dataclass(frozen=True)
