@@ -29,7 +29,8 @@ class FakeMlflow:
 
     def get_experiment_by_name(self, name):
         self._called("get_experiment_by_name")
-        return SimpleNamespace(experiment_id="1", lifecycle_stage="active")
+        tags = dict(self.experiment_tags)
+        return SimpleNamespace(experiment_id="1", lifecycle_stage="active", tags=tags)
 
     def set_experiment_tag(self, experiment_id, key, value):
         self._called("set_experiment_tag")

@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from mae_ablation.store.paths import expanded
+
 USER_ERROR = 2
 EXAMPLES = """examples:
   %(prog)s template aws > cluster.yaml
@@ -20,7 +22,7 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
     template.add_argument("name", choices=FILES, metavar="NAME", help=f"one of {', '.join(FILES)}")
     template.set_defaults(command=do_template)
     check = commands.add_parser("check", help="what is unfinished or unsafe in a cluster file")
-    check.add_argument("file", nargs="?", type=Path, default=Path("cluster.yaml"))
+    check.add_argument("file", nargs="?", type=expanded, default=Path("cluster.yaml"))
     check.set_defaults(command=do_check)
 
 

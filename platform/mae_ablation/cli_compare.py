@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mae_ablation.cli_store import say
 from mae_ablation.report.saved import open_report
+from mae_ablation.store.paths import expanded
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.places import require_place, written
 
@@ -20,8 +21,10 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     for name in "AB":
         parser.add_argument(name.lower(), metavar=name, help="folder of a report, or its name")
-    parser.add_argument("--reports", type=Path, default=Path("reports"), help="default: ./reports")
-    parser.add_argument("--out", type=Path, metavar="FILE.md", help="write it as Markdown too")
+    parser.add_argument(
+        "--reports", type=expanded, default=Path("reports"), help="default: ./reports"
+    )
+    parser.add_argument("--out", type=expanded, metavar="FILE.md", help="write it as Markdown too")
     parser.set_defaults(command=do_compare)
 
 

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from mae_ablation.store.paths import expanded
 from mae_ablation.study.errors import unknown
 from mae_ablation.study.recipe_file import PHASES
 
@@ -15,12 +16,14 @@ def add_store(parser: argparse.ArgumentParser) -> None:
 
 
 def add_reports(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--reports", type=Path, default=Path("reports"), help="default: ./reports")
+    parser.add_argument(
+        "--reports", type=expanded, default=Path("reports"), help="default: ./reports"
+    )
 
 
 def add_study(parser: argparse.ArgumentParser) -> None:
     """The study, what may be changed of it, and where its results lie."""
-    parser.add_argument("studies", nargs="+", type=Path, metavar="STUDY.yaml")
+    parser.add_argument("studies", nargs="+", type=expanded, metavar="STUDY.yaml")
     parser.add_argument("--recipe", help="another recipe than the study's: a name or a file")
     parser.add_argument(
         "--set",
@@ -80,7 +83,7 @@ def add_place(parser: argparse.ArgumentParser) -> None:
     place.add_argument("--address", metavar="A", help="run on the Ray cluster at this address")
     place.add_argument(
         "--cluster",
-        type=Path,
+        type=expanded,
         metavar="FILE",
         help="run on the cluster that `ray up FILE` has started (default: cluster.yaml, if its "
         "cluster is up)",

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from mae_ablation.cli_flags import add_store, port, positive
+from mae_ablation.store.paths import expanded
 
 USER_ERROR = 2
 DATA_EXAMPLES = """examples:
@@ -23,7 +24,7 @@ DOCTOR_EXAMPLES = """examples:
 
 def add_data(parser: argparse.ArgumentParser) -> None:
     parser.epilog = DATA_EXAMPLES
-    parser.add_argument("folder", type=Path, help="holds train/CLASS/ and val/CLASS/")
+    parser.add_argument("folder", type=expanded, help="holds train/CLASS/ and val/CLASS/")
     parser.add_argument("--classes", type=positive, metavar="N", help="how many there should be")
     parser.add_argument("--workers", type=positive, default=2, metavar="N", help="default: 2")
     parser.set_defaults(command=do_data)

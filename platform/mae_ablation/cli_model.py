@@ -1,9 +1,11 @@
 """Command line of models and pictures: reconstruct, export, masks."""
 
 import argparse
+import os
 from pathlib import Path
 
 from mae_ablation.cli_flags import add_store, heads
+from mae_ablation.store.paths import expanded
 
 SAMPLINGS = ("random", "block", "grid")
 RECONSTRUCT_EXAMPLES = """examples:
@@ -29,6 +31,7 @@ MASKS_EXAMPLES = """examples:
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint",
+        type=os.path.expanduser,
         required=True,
         metavar="FILE_OR_TRIAL",
         help="a checkpoint, official ones too, or the identity of a pre-training in the store, of "
@@ -47,7 +50,7 @@ def add_reconstruct(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s --checkpoint C\n       --image FILE... [flags]"
     parser.epilog = RECONSTRUCT_EXAMPLES
     add_checkpoint(parser)
-    parser.add_argument("--image", nargs="+", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--image", nargs="+", type=expanded, required=True, metavar="FILE")
     parser.add_argument("--mask-ratio", type=float, metavar="R", help="default: as trained")
     parser.add_argument("--sampling", choices=SAMPLINGS, help="default: as trained")
     parser.add_argument("--seed", type=int, default=0, help="of the masks")
@@ -56,7 +59,7 @@ def add_reconstruct(parser: argparse.ArgumentParser) -> None:
         choices=("pixel", "pixel_norm"),
         help="of a checkpoint from elsewhere, which does not say (default: pixel)",
     )
-    parser.add_argument("--out", type=Path, default=Path("reconstruction.png"))
+    parser.add_argument("--out", type=expanded, default=Path("reconstruction.png"))
     parser.set_defaults(command=do_reconstruct)
 
 
@@ -87,7 +90,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=expanded,
         required=True,
         metavar="FILE",
         help="its suffix decides: .safetensors; .pth, .pt or .bin for torch's own format",
@@ -113,7 +116,7 @@ def do_export(arguments: argparse.Namespace) -> int:
 def add_masks(parser: argparse.ArgumentParser) -> None:
     parser.epilog = MASKS_EXAMPLES
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("masks.png"))
+    parser.add_argument("--out", type=expanded, default=Path("masks.png"))
     parser.set_defaults(command=do_masks)
 
 

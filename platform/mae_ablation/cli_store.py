@@ -7,6 +7,7 @@ from mae_ablation import store_commands
 from mae_ablation.cli_flags import STUDY, add_study, named
 from mae_ablation.commands import plan_studies, require_readable
 from mae_ablation.store.folder import Store
+from mae_ablation.store.paths import expanded
 from mae_ablation.study.errors import UserError
 
 EXAMPLES = """examples:
@@ -38,11 +39,11 @@ def add_store_commands(parser: argparse.ArgumentParser, add_store) -> None:
     verify.add_argument(
         "--mend", action="store_true", help="have what rests on a damaged checkpoint run again"
     )
-    gc.add_argument("studies", nargs="*", type=Path, metavar="STUDY.yaml")
+    gc.add_argument("studies", nargs="*", type=expanded, metavar="STUDY.yaml")
     gc.add_argument("--yes", action="store_true", help="delete")
-    export.add_argument("file", type=Path, metavar="RESULTS.zip")
+    export.add_argument("file", type=expanded, metavar="RESULTS.zip")
     add_study(export)
-    importing.add_argument("file", type=Path, metavar="RESULTS.zip")
+    importing.add_argument("file", type=expanded, metavar="RESULTS.zip")
     ls.set_defaults(command=do_ls)
     show.set_defaults(command=do_show)
     verify.set_defaults(command=do_verify)

@@ -11,15 +11,19 @@ from mae_ablation.data.sets import SETS, location
 from mae_ablation.forecast import calibrated, machine_of
 from mae_ablation.outcome import conclude
 from mae_ablation.price import against, cost_lines, utilisation
+from mae_ablation.report.saved import report_in
 from mae_ablation.store.folder import Store
+from mae_ablation.store.paths import expanded, expanded_place
 from mae_ablation.study.budget import with_budget
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.estimate import Estimate, estimate
+from mae_ablation.study.owner import require_own_place
 from mae_ablation.study.plan import Plan, make_plan, missing, trials_of
 from mae_ablation.study.recipe import Recipe
 from mae_ablation.study.study import Study
-from mae_ablation.study.suite import load_all, suites_of
+from mae_ablation.study.suite import Suite, load_all, suites_of
 from mae_ablation.study.trial import Trial
+from mae_ablation.study.trouble import remedy_of
 from mae_ablation.study.work import work_of
 from mae_ablation.summary import introduction
 
@@ -46,6 +50,7 @@ def plan_studies(
     Raises:
         UserError: with file and line of what cannot be.
     """
+    studies = [expanded(study) for study in studies]
     loaded = load_all(studies, recipe=recipe, changes=changes, seeds=seeds, phases=phases)
     require_readable(store)
     return [_plan(study, Store(store)) for study in loaded]
@@ -72,7 +77,7 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     if SETS[data.name].kind != "bundled":
         data = replace(data, folder=str(location(data)))
     if tokenizer.file:
-        tokenizer = replace(tokenizer, file=str(Path(tokenizer.file).absolute()))
+        tokenizer = replace(tokenizer, file=str(expanded(tokenizer.file).absolute()))
     return replace(recipe, data=data, tokenizer=tokenizer)
 
 
@@ -132,6 +137,8 @@ def run_studies(
         UserError: with file and line of what cannot be.
         KeyboardInterrupt: the user asked to leave; what was reached is in checkpoints.
     """
+    studies, reports = [expanded(study) for study in studies], expanded(reports)
+    store = expanded_place(store)  # before workers, on whose machines ~ may be another folder
     asked = {"recipe": recipe, "changes": changes, "seeds": seeds, "phases": phases}
     plans = plan_studies(studies, store=store, **asked)
     if fetch_data(trials_of(plans)):
@@ -139,6 +146,7 @@ def run_studies(
     todo = missing(trials_of(plans), Store(store))
     for folder in (store, reports):
         require_writable(folder)
+    require_own_reports(plans, suites_of(studies), reports)
     require_token_files(todo)
 
     from rich.console import Console
@@ -178,7 +186,8 @@ def run_studies(
             console.print(utilisation(pretrained(todo, Store(store))), end="")
         return unfinished
     except OSError as error:
-        console.print(f"{error}: the same command goes on from what the store has")
+        again = "the same command goes on from what the store has"
+        console.print(f"{error}: {remedy_of(error, again)}")
         return len(todo) or 1
     finally:
         tracker.leave()
@@ -195,7 +204,7 @@ def require_token_files(trials: Sequence[Trial]) -> None:
         if tokenizer.source == "dalle":
             from mae_ablation.mae.dalle import load_dalle
 
-            load_dalle(tokenizer.file, tokenizer.sha256)
+            load_dalle(str(expanded(tokenizer.file)), tokenizer.sha256)
 
 
 def pretrained(trials: Sequence[Trial], store: Store) -> list[dict]:
@@ -273,9 +282,25 @@ def record_failures(trials: Sequence[Trial], failed: dict[int, str], store: Stor
                 stopped.fail(reason, "the worker process ended without a word")
 
 
+def require_own_reports(plans: Sequence[Plan], suites: Sequence[Suite], reports: Path) -> None:
+    """Refuse to train for reports that would take another study's place.
+
+    Raises:
+        UserError: a folder of them is of another study file.
+    """
+    studies = [plan.study for plan in plans]
+    wanted = [(study.experiment, study.path) for study in studies]
+    wanted += [(suite.experiment(studies), suite.path) for suite in suites]
+    for name, path in wanted:
+        require_own_place(reports / name, report_in(reports / name), path)
+
+
 def require_readable(store: Path | str) -> None:
+    """Ask the store for an answer, which takes 15 s at most, and for what it holds."""
     try:
-        Store(store).files.names("")
+        files = Store(store).files
+        files.require_answer()
+        files.names("")
     except (OSError, ValueError) as error:  # ValueError: an unknown scheme
         raise UserError(f"cannot read the store: {error}", str(store)) from None
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mae_ablation import machine
 from mae_ablation.store.folder import Store
+from mae_ablation.store.paths import expanded_place, is_remote
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
 DISTRIBUTION = "mae-ablation"
@@ -51,7 +52,7 @@ def examine(store: str | Path, *, start: bool = False) -> Iterator[Finding]:
     yield ray(start)
     yield cores()
     yield memory()
-    yield disk(store if "://" not in str(store) else here)
+    yield disk(here if is_remote(store) else expanded_place(store))
     yield store_writable(store)
     yield mlflow(here)
     yield data()

@@ -100,6 +100,8 @@ def describe(plan: Plan) -> str:
     lines += left_out_lines(plan)
     for factor in study.factors:
         lines.append(f"{factor.name}: " + some([level.label for level in factor.levels]))
+        if (key := study.tracking_keys[factor.name]) != factor.name:
+            lines.append(f'note: MLflow has it as "{key}"')
         if factor.left_out:
             lines.append(f"note: no counterpart at this scale for {', '.join(factor.left_out)}")
     lines += design_line(study.design, study.size, len(study.seeds), study.tries)
@@ -262,7 +264,7 @@ def ending(
     for report in files.values():
         lines.append(f"report: {report[0]}, {next(f for f in report if f.suffix == '.png')}")
     if tracker.trouble:
-        lines.append(f"MLflow is behind ({tracker.trouble}): the same command catches up")
+        lines.append(f"MLflow is behind ({tracker.trouble}): {tracker.remedy}")
     else:
         ui = f"start the UI with  {Path(sys.executable)} -m mae_ablation ui"
         lines.append(f"MLflow: {shown(there) if (there := server()) else ui}")

@@ -18,6 +18,7 @@ from typing import Protocol
 
 import mae_ablation
 from mae_ablation.study.errors import UserError, one_line
+from mae_ablation.study.names import job_name
 from mae_ablation.study.study import Study
 
 PYTHON = '"$(command -v python || command -v python3)"'
@@ -120,7 +121,7 @@ def base_id(names: Sequence[str], folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes() + b"\0")
-    name = re.sub(r"[^\w-]+", "-", names[0]) + ("-and-more" if len(names) > 1 else "")
+    name = job_name(names[0]) + ("-and-more" if len(names) > 1 else "")
     return f"mae-{name}-{digest.hexdigest()[:8]}"
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from shutil import which
 
 from mae_ablation.cluster.cluster_file import ClusterFile, read_cluster_file, read_document
+from mae_ablation.store.patience import waiting
 from mae_ablation.study.errors import UserError
 
 USUAL = Path("cluster.yaml")
@@ -186,13 +187,14 @@ def ray_command(*words: str) -> list[str]:
 def ask_head_ip(file: Path) -> str:
     """What `ray get-head-ip` says. Raises NotUp."""
     try:
-        asked = subprocess.run(
-            ray_command("get-head-ip", str(file)),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=ASK_S,
-        )
+        with waiting(f"the head of {shown(file)}"):
+            asked = subprocess.run(
+                ray_command("get-head-ip", str(file)),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=ASK_S,
+            )
     except subprocess.TimeoutExpired:
         raise NotUp(f"did not answer within {ASK_S:.0f} s") from None
     except OSError:

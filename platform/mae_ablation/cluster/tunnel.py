@@ -5,7 +5,6 @@ listens on the head's loopback address alone.
 """
 
 import os
-import signal
 import socket
 import subprocess
 import tempfile
@@ -15,13 +14,13 @@ import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
+from mae_ablation import children
 from mae_ablation.cluster.place import Cluster, ray_command
+from mae_ablation.store.patience import waiting
 
 NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 OPEN_S = 60.0
 POLL_S = 0.2
-ENDS_WITH_US = 'exec 3<&0; (read _ <&3; kill 0) & "$@" </dev/null; kill 0'
-"""sh: run a command until it ends or our end of the pipe closes, however our process ended"""
 
 
 class TunnelLost(Exception):
@@ -61,29 +60,23 @@ class Tunnel:
         words = ray_command("dashboard", str(self._cluster.file), "--port", str(port))
         self._said.seek(0)
         self._said.truncate()
-        self._process = subprocess.Popen(
-            ["sh", "-c", ENDS_WITH_US, "sh", *words],
-            stdin=subprocess.PIPE,
+        self._process = children.start(  # Ctrl-C is for the study's command, not for ssh
+            words,
             stdout=self._said,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for the study's command, not for ssh
             env={"RAY_USAGE_STATS_ENABLED": "0", **os.environ},
         )
         until = time.monotonic() + OPEN_S
-        while not answers(self._url):
-            if self._process.poll() is not None or time.monotonic() > until:
-                self.close()
-                raise TunnelLost(self._reason())
-            time.sleep(POLL_S)
+        with waiting(f"the cluster's head {self._cluster.head}"):
+            while not answers(self._url):
+                if self._process.poll() is not None or time.monotonic() > until:
+                    self.close()
+                    raise TunnelLost(self._reason())
+                time.sleep(POLL_S)
 
     def close(self) -> None:
         if self._process:
-            self._process.stdin.close()
-            try:
-                self._process.wait(5)
-            except subprocess.TimeoutExpired:
-                os.killpg(self._process.pid, signal.SIGKILL)
-                self._process.wait()
+            children.end(self._process)
             self._process = None
 
     def _reason(self) -> str:
@@ -118,13 +111,11 @@ def fetch(cluster: Cluster, remote: str, local: Path) -> None:
     Raises:
         TunnelLost: it is not there, or the head cannot be reached.
     """
-    done = subprocess.run(
-        ray_command("rsync-down", str(cluster.file), remote, str(local)),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        env={"RAY_USAGE_STATS_ENABLED": "0", **os.environ},
-    )
-    if done.returncode or not local.is_file():
-        lines = (done.stdout + done.stderr).strip().splitlines()
+    with waiting(f"{remote} of the cluster's head {cluster.head}"):
+        status, said = children.output_of(
+            ray_command("rsync-down", str(cluster.file), remote, str(local)),
+            env={"RAY_USAGE_STATS_ENABLED": "0", **os.environ},
+        )
+    if status or not local.is_file():
+        lines = said.strip().splitlines()
         raise TunnelLost(lines[-1] if lines else f"no {remote} there")

@@ -1,9 +1,8 @@
 """What a plan has to know of a recipe's data; no torch, since every plan comes through here."""
 
-from pathlib import Path
-
 from mae_ablation.data.folder import LAYOUT, check_layout, listing
 from mae_ablation.data.sets import SETS, even_shares, location, missing
+from mae_ablation.store.paths import expanded
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.recipe import Data, Recipe
 from mae_ablation.study.token_file import require_hash
@@ -79,7 +78,7 @@ def require_fit(recipe: Recipe, place: str) -> None:
     _check_labels(recipe, images, place)
     _check_pca(recipe, place)
     if recipe.pretrain.target == "dvae_token" and recipe.tokenizer.source == "dalle":
-        require_hash(Path(recipe.tokenizer.file), recipe.tokenizer.sha256, place)
+        require_hash(expanded(recipe.tokenizer.file), recipe.tokenizer.sha256, place)
 
 
 def _check_images(data: Data, place: str) -> None:

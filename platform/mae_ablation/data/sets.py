@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from mae_ablation.data import fashion_mnist
+from mae_ablation.store.paths import expanded
 from mae_ablation.study.recipe import Data
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -110,7 +111,7 @@ def location(data: Data) -> Path:
 
     torchvision unpacks Imagenette into a folder of its own inside, which then is the one.
     """
-    folder = Path(data.folder) if data.folder else Path("data") / data.name
+    folder = expanded(data.folder) if data.folder else Path("data") / data.name
     inside = folder / "imagenette2"
     found = inside if data.name == "imagenette" and inside.is_dir() else folder
     return found.absolute()  # what is remembered of a folder must not depend on where one stands

@@ -7,9 +7,11 @@ from mae_ablation.report.kept import require_no_emptier
 from mae_ablation.report.markdown import markdown
 from mae_ablation.report.readings import Readings
 from mae_ablation.report.results import results_frame
+from mae_ablation.report.saved import report_in
 from mae_ablation.report.table import table_frame
 from mae_ablation.store import atomic
 from mae_ablation.study.errors import UserError
+from mae_ablation.study.owner import path_from, require_own_place
 from mae_ablation.study.plan import Plan
 
 
@@ -31,7 +33,8 @@ def write_report(
 
     Raises:
         Emptier: the folder's report shows more results than this one, which is incomplete.
-        UserError: the store cannot be read, or the folder cannot be written.
+        UserError: the store cannot be read, the folder cannot be written, or it holds the report of
+            another study file.
     """
     try:
         return _write_report(plan, folder, readings or Readings(plan.store), runs)
@@ -50,6 +53,7 @@ def _write_report(
     from mae_ablation.report.latex import latex
     from mae_ablation.report.novelty import marked, marks
 
+    require_own_place(folder, report_in(folder), plan.study.path)
     results = results_frame(plan, readings)
     require_no_emptier(folder, int((results["status"] == "finished").sum()), len(results))
     table = table_frame(plan, results)
@@ -74,6 +78,7 @@ def _write_report(
     files = [*texts, *figures, page, report]
     names = [path.name for path in files]
     said = contents(plan, table, results, new, names, first_seeds=first, grown=added)
+    said["study_file"] = path_from(folder, plan.study.path)
     with atomic.replacing(report) as file:
         file.write(atomic.to_json(said))
     return files

@@ -57,6 +57,14 @@ def open_report(name: str, reports: Path) -> SavedReport:
     return SavedReport(folder=folder, about=about, trials=trials)
 
 
+def report_in(folder: Path) -> object:
+    """The folder's report.json as it is; None where there is none that can be read."""
+    try:
+        return json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
 def is_suite(about: object) -> bool:
     return isinstance(about, dict) and about.get("kind", "study") != "study"
 

@@ -14,10 +14,12 @@ from mae_ablation.report.html import anchor, templates
 from mae_ablation.report.kept import require_no_emptier
 from mae_ablation.report.readings import Readings
 from mae_ablation.report.results import HOURS, LOSS, metrics_of, results_frame
+from mae_ablation.report.saved import report_in
 from mae_ablation.report.table import paper_of, table_frame
 from mae_ablation.report.verdict import RULE, SEEDS, by_sign, worded
 from mae_ablation.store import atomic
 from mae_ablation.study.errors import UserError
+from mae_ablation.study.owner import path_from, require_own_place
 from mae_ablation.study.plan import Plan, Row
 from mae_ablation.study.suite import Suite
 from mae_ablation.summary import counted, some
@@ -80,10 +82,12 @@ def write_suite_report(
 
     Raises:
         Emptier: the folder's page shows more results than this one, which is incomplete.
-        UserError: the store cannot be read, or the folder cannot be written.
+        UserError: the store cannot be read, the folder cannot be written, or it holds the report of
+            another file.
     """
-    mine = [plan for plan in plans if plan.study.path in suite.members]
+    mine = [plan for plan in plans if suite.holds(plan.study)]
     folder = reports / suite.experiment([plan.study for plan in mine])
+    require_own_place(folder, report_in(folder), suite.path)
     try:
         members = [member(plan, (readings or {}).get(plan.study.experiment)) for plan in mine]
         return _write(suite, members, folder)
@@ -128,6 +132,7 @@ def _write(suite: Suite, members: Sequence[Member], folder: Path) -> list[Path]:
         "asked": asked,
         "command": command(suite, members),
         "files": [html.name, report.name],
+        "study_file": path_from(folder, suite.path),
     }
     atomic.write_text(html, text)
     with atomic.replacing(report) as file:

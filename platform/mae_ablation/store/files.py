@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mae_ablation.store import atomic
+from mae_ablation.store.paths import expanded_place, is_remote
 
 MARKER = ".store"
 """file by which a store is known to be the same one"""
@@ -48,6 +49,9 @@ class Files(Protocol):
 
     def refresh(self) -> None:
         """See what others have written until now."""
+
+    def require_answer(self) -> None:
+        """Raises OSError if the place cannot be reached, after some seconds at most."""
 
     def read_now(self, name: str) -> bytes | None:
         """As `read`, from the place itself: for the few files that several processes write."""
@@ -119,16 +123,14 @@ class LocalFiles:
     def refresh(self) -> None:
         """A folder is always read as it is."""
 
+    def require_answer(self) -> None:
+        """A folder answers at once, or its file server has its own patience."""
+
     def read_now(self, name: str) -> bytes | None:
         return self.read(name)
 
     def write_now(self, name: str, data: bytes) -> None:
         self.write(name, data)
-
-
-def is_remote(root: str) -> bool:
-    """Whether a store's root is a URI, other than of a file."""
-    return "://" in root and not root.startswith("file://")
 
 
 def files_at(root: str | os.PathLike) -> Files:
@@ -137,10 +139,8 @@ def files_at(root: str | os.PathLike) -> Files:
     Raises:
         OSError, ValueError: the URI's scheme or place is unknown.
     """
-    text = os.fspath(root)
-    if not is_remote(text):
-        text = os.path.join(os.getcwd(), text.removeprefix("file://"))
-    return _files_at(text)
+    text = expanded_place(root)
+    return _files_at(text if is_remote(text) else os.path.join(os.getcwd(), text))
 
 
 @cache

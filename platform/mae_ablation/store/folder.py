@@ -24,6 +24,7 @@ from mae_ablation.store import atomic, claim
 from mae_ablation.store.checkpoint import NAME, Checkpoint, Damaged, name_of
 from mae_ablation.store.files import Files, LocalFiles, files_at
 from mae_ablation.store.journal import Journal
+from mae_ablation.store.paths import expanded_place
 
 CHECKPOINTS_KEPT = 2
 PICTURE = re.compile(r"reconstruction-(\d+)\.png")
@@ -193,7 +194,7 @@ class Store:
     root: str
 
     def __init__(self, root: str | os.PathLike) -> None:
-        object.__setattr__(self, "root", os.fspath(root))
+        object.__setattr__(self, "root", expanded_place(root))
 
     @property
     def files(self) -> Files:
@@ -223,6 +224,7 @@ class Store:
         """Raises OSError if nothing can be written here; leaves nothing behind."""
         files = self.files
         if not isinstance(files, LocalFiles):
+            files.require_answer()
             files.write(".writable", b"")
             files.remove(".writable")
             return

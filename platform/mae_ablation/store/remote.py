@@ -10,6 +10,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from mae_ablation.store.paths import quoted_address
+from mae_ablation.store.patience import answer_of, waiting
+
 SEND_AFTER_S = 5.0
 LISTING_S = 1.0
 LISTING_SHARE = 10  # a listing that took a second is good for ten
@@ -36,7 +39,7 @@ def file_system(uri: str):
 
     scheme = uri.split("://")[0]
     try:
-        return fs.FileSystem.from_uri(uri)
+        return fs.FileSystem.from_uri(quoted_address(uri))
     except ValueError as unknown:  # pyarrow's ArrowInvalid
         import fsspec
 
@@ -54,7 +57,7 @@ class RemoteFiles:
 
     def __init__(self, uri: str) -> None:
         self.root = uri.rstrip("/")
-        self._fs, path = file_system(self.root)
+        self._fs, path = answer_of(lambda: file_system(self.root), self.root)
         self._base = path.rstrip("/") + "/"
         self._guard = threading.RLock()
         self._listing: dict[str, Seen] = {}
@@ -64,6 +67,11 @@ class RemoteFiles:
         self._kept: dict[str, tuple[Seen, bytes]] = {}
         self._lines: dict[str, bytearray] = {}  # whole files that have lines not sent yet
         self._sent_at: dict[str, float] = {}
+
+    def require_answer(self) -> None:
+        """Raises TimeoutError if the place does not answer soon, OSError if it refuses: asked for
+        one name, since a long listing takes its time."""
+        answer_of(lambda: self._fs.get_file_info(self._base.rstrip("/")), self.root)
 
     def read(self, name: str) -> bytes | None:
         with self._guard:
@@ -144,8 +152,10 @@ class RemoteFiles:
 
         began = time.monotonic()
         everything = fs.FileSelector(self._base, allow_not_found=True, recursive=True)
+        with waiting(f"the list of what is in {self.root}"):
+            listed = self._fs.get_file_info(everything)
         self._listing, self._children = {}, {}
-        for info in self._fs.get_file_info(everything):
+        for info in listed:
             if info.is_file:
                 changed = info.mtime_ns or 0
                 self._note(info.path[len(self._base) :], Seen(info.size or 0, changed))

@@ -8,6 +8,7 @@ from typing import Any
 from mae_ablation.study.design import Combination, Said, Varied
 from mae_ablation.study.document import Document, Text
 from mae_ablation.study.errors import UserError
+from mae_ablation.study.names import require_name
 from mae_ablation.study.recipe import Recipe
 from mae_ablation.study.recipe_file import RecipeFile
 from mae_ablation.study.settings import (
@@ -77,6 +78,7 @@ def read_factors(document: Document, file: RecipeFile | None) -> list[Varied]:
 
 def _one_varied(document: Document, name: str, file: RecipeFile | None) -> Varied:
     place = document.place("factors", name)
+    require_name(name, "a factor", place)
     values = document.data["factors"][name]
     named = isinstance(values, dict) and bool(values)
     field = None if named else field_name(name, place, "factor")
@@ -86,6 +88,8 @@ def _one_varied(document: Document, name: str, file: RecipeFile | None) -> Varie
     for i, given in enumerate(values):
         key = ("factors", name, given if named else i)
         place = document.place(*key)
+        if named:
+            require_name(given, f"a level of {name}", place)
         said = settings_in(document, *key) if named else [read_setting(field, given, place)]
         value = given if named else said[0].value
         if value in levels:

@@ -27,7 +27,6 @@ A value is what its field's type says (values.py): 1e-3, .001 and 0.0010 are one
 be called 2024 and a level `no`, and `null` leaves an optional field unset.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +36,7 @@ from mae_ablation.study.design import DESIGNS, ONE_FACTOR, Size, combinations, s
 from mae_ablation.study.document import Document, read, text_at
 from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.factors import Factor, alone, crossed, read_factors
+from mae_ablation.study.names import file_name, require_name, tracking_keys
 from mae_ablation.study.paper import paper_tables
 from mae_ablation.study.recipe import Recipe
 from mae_ablation.study.recipe_file import (
@@ -86,7 +86,9 @@ class Study:
     """`--set` arguments, in their own words: they belong into every table"""
     experiment: str
     """MLflow experiment and folder of the report: the name, with the recipe if it is not the file's
-    and what the command line changed"""
+    and what the command line changed; safe as a file's name, see names.py"""
+    variant: str
+    """in words, what `experiment` has behind the study's name; "" for the study as it is written"""
     baseline: Recipe
     factors: tuple[Factor, ...]
     budget: Literal["epochs", "flops"]
@@ -115,6 +117,14 @@ class Study:
         """Evaluations a table shows: training from scratch is a row under fine-tuning."""
         asked = ["finetune" if name == "scratch" else name for name in self.phases[1:]]
         return tuple(name for name in EVALUATIONS if name in asked)
+
+    @property
+    def tracking_keys(self) -> dict[str, str]:
+        """Each factor's key in MLflow, by its name. A run also has a seed, a recipe and what is
+        tuned."""
+        tried = self.tune.combinations[0] if self.tune else ()
+        taken = ["seed", "recipe", *(self.tune.name_of(setting.field) for setting in tried)]
+        return tracking_keys([factor.name for factor in self.factors], taken)
 
     def with_recipes(self, change: Callable[[Recipe], Recipe]) -> "Study":
         """The study with every recipe, the baseline's and the levels', changed alike."""
@@ -147,6 +157,7 @@ def load(
         UserError: with file and line of what cannot be.
     """
     document = read(path)
+    require_name(path.stem, "the study's file", str(path))
     for key in document.data:
         if key not in KEYS:
             raise UserError(unknown("key", key, KEYS), document.place(key))
@@ -177,6 +188,7 @@ def load(
     for recipe_of in [baseline, *(level.recipe for f in factors for level in f.levels)]:
         for values in tune.combinations if tune else ():
             applied(recipe_of, values)
+    variant = _variant(name, document.data.get("recipe"), changes, phases)
     return Study(
         name=path.stem,
         path=path,
@@ -185,7 +197,8 @@ def load(
         recipe_name=name,
         recipe_path=file.path,
         changed=tuple(changes),
-        experiment=_experiment(path.stem, name, document.data.get("recipe"), changes, phases),
+        experiment=experiment_name(path.stem, variant),
+        variant=variant,
         baseline=baseline,
         factors=factors,
         design=design,
@@ -219,17 +232,19 @@ def _without_lone_scratch(
     return tuple(phase for phase in kept if phase != "scratch")
 
 
-def _experiment(
-    study: str,
-    recipe: str,
-    usual_recipe: str | None,
-    changes: Sequence[str],
-    phases: Sequence[str],
+def _variant(
+    recipe: str, usual_recipe: str | None, changes: Sequence[str], phases: Sequence[str]
 ) -> str:
-    """The study's name; a run at another scale is another experiment, not more points in this."""
+    """What the command line has made of the study: a run at another scale is another experiment,
+    not more points in this."""
     other = [recipe] if recipe != usual_recipe else []
     other += [f"phases={'+'.join(phases)}"] if phases else []
-    return re.sub(r"[^\w.=+-]+", "-", "-".join([study, *other, *changes]))
+    return "-".join([*other, *changes])
+
+
+def experiment_name(study: str, variant: str) -> str:
+    """Name of the experiment and the report of a study or a suite."""
+    return file_name(f"{study}-{variant}" if variant else study)
 
 
 def text_of(document: Document, key: str) -> str | None:

@@ -6,14 +6,16 @@ recipe: laptop                           # optional: instead of theirs
 seeds: 3                                 # optional: instead of theirs
 """
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mae_ablation.study.document import Document, read, text_at
 from mae_ablation.study.errors import UserError, unknown
+from mae_ablation.study.names import folded, require_name
 from mae_ablation.study.recipe_file import COMMAND_LINE
-from mae_ablation.study.study import Study, load, seeds_of, text_of
+from mae_ablation.study.study import Study, experiment_name, load, seeds_of, text_of
 
 KEYS = ("title", "studies", "recipe", "seeds")
 Seeds = int | Sequence[int] | None
@@ -33,13 +35,15 @@ def load_all(
     Raises:
         UserError: with file and line of what cannot be.
     """
-    found: dict[Path, Study] = {}
+    found: dict[str, Study] = {}  # by the file itself, however it is spelled
+    suites: list[Suite] = []
     for path in paths:
         document = read(path)
         if "studies" not in document.data:
             wanted = [(path, recipe, seeds)]
         else:
             wanted = _members(document, recipe, seeds)
+            suites.append(_suite(document, wanted))
         suite_s = recipe is None and "studies" in document.data
         for member, its_recipe, its_seeds in wanted:
             study = load(
@@ -50,10 +54,33 @@ def load_all(
                 seeds=its_seeds,
                 phases=phases,
             )
-            if found.setdefault(member, study) != study:
+            first = found.setdefault(os.path.realpath(member), study)
+            if first != replace(study, path=first.path):
                 message = f"{path} asks for it with another recipe or other seeds: name one of them"
                 raise UserError(message, str(member))
-    return list(found.values())
+    studies = list(found.values())
+    _require_different_names(studies, suites)
+    return studies
+
+
+def _require_different_names(studies: Sequence[Study], suites: Sequence["Suite"]) -> None:
+    """Refuse files whose reports and experiments would take each other's place.
+
+    Raises:
+        UserError: two have one name, or names that differ in case alone.
+    """
+    named = [(study.experiment, study.path) for study in studies]
+    named += [(suite.experiment(studies), suite.path) for suite in suites]
+    first: dict[str, tuple[str, Path]] = {}
+    for name, path in named:
+        other, there = first.setdefault(folded(name), (name, path))
+        if there != path:
+            alike = "the same" if other == name else f"{other}: only the case differs"
+            raise UserError(
+                f"its report and its experiment would be called {name}, and those of {there} "
+                f"{alike}; rename one of the files",
+                str(path),
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,9 +99,13 @@ class Suite:
 
         Studies whose own recipe is the one asked for have less behind it: the longest counts.
         """
-        mine = [study for study in studies if study.path in self.members]
-        endings = [study.experiment.removeprefix(study.name) for study in mine]
-        return self.name + max(endings, key=lambda ending: (len(ending), ending), default="")
+        variants = [study.variant for study in studies if self.holds(study)]
+        longest = max(variants, key=lambda words: (len(words), words), default="")
+        return experiment_name(self.name, longest)
+
+    def holds(self, study: Study) -> bool:
+        """Whether the study is one of the suite's, however its path is spelled."""
+        return os.path.realpath(study.path) in map(os.path.realpath, self.members)
 
 
 def suites_of(paths: Sequence[Path]) -> list[Suite]:
@@ -87,10 +118,16 @@ def suites_of(paths: Sequence[Path]) -> list[Suite]:
     for path in paths:
         document = read(path)
         if "studies" in document.data:
-            title = text_of(document, "title") or path.stem
-            members = tuple(member for member, _, _ in _members(document, None, None))
-            found.append(Suite(name=path.stem, path=path, title=title, members=members))
+            found.append(_suite(document, _members(document, None, None)))
     return found
+
+
+def _suite(document: Document, wanted: Sequence[Wanted]) -> Suite:
+    path = document.path
+    require_name(path.stem, "the suite's file", str(path))
+    title = text_of(document, "title") or path.stem
+    members = tuple(member for member, _, _ in wanted)
+    return Suite(name=path.stem, path=path, title=title, members=members)
 
 
 def suite_lines(paths: Sequence[Path]) -> list[str]:

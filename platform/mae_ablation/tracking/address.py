@@ -4,6 +4,8 @@ import os
 import re
 from pathlib import Path
 
+from mae_ablation.store.paths import expanded
+
 HOST, PORT = "127.0.0.1", 5000
 SQLITE = "sqlite:///"
 MODEL_TRAINING = "workflowType=machine_learning"
@@ -20,8 +22,22 @@ def server() -> str | None:
 def database(root: Path) -> Path:
     """The SQLite file: that of MLFLOW_TRACKING_URI=sqlite:///FILE, else `root`/mlflow.db."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    named = uri.removeprefix(SQLITE).partition("?")[0] if uri.startswith(SQLITE) else ""
-    return (root / (named or "mlflow.db")).resolve()
+    named = _file_of(uri) if uri.startswith(SQLITE) else None
+    return (root / expanded(named or "mlflow.db")).resolve()
+
+
+def _file_of(uri: str) -> str | None:
+    """The file of a SQLite address, as SQLAlchemy reads it, and so MLflow."""
+    from sqlalchemy import make_url
+
+    return make_url(uri).database
+
+
+def sqlite_address(file: Path) -> str:
+    """The address of a database, whatever its folder is called: "what?" and "100%" included."""
+    from sqlalchemy import URL
+
+    return URL.create("sqlite", database=str(file)).render_as_string(hide_password=False)
 
 
 def shown(uri: str) -> str:

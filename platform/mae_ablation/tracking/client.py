@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
-from mae_ablation.tracking.address import database, server
+from mae_ablation.tracking.address import database, server, sqlite_address
 from mae_ablation.tracking.turn import one_at_a_time
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -36,7 +36,7 @@ class LocalClient(MlflowClient):
         self.artifact_root = database.parent / "mlartifacts"
         self._artifact_uris: dict[str, str] = {}  # by run
         with one_at_a_time(database):
-            super().__init__(f"sqlite:///{database}")
+            super().__init__(sqlite_address(database))
             with sqlite3.connect(database) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")  # readers do not block the writer
 
@@ -70,4 +70,4 @@ def connect(root: Path) -> MlflowClient:
 
 def client_to_read(root: Path) -> MlflowClient:
     """The same, of a database that is there; nothing is made and nothing locked."""
-    return MlflowClient(server() or f"sqlite:///{database(root)}")
+    return MlflowClient(server() or sqlite_address(database(root)))

@@ -5,6 +5,7 @@ from datetime import datetime
 import yaml
 from mlflow.entities import Metric, Param
 
+from mae_ablation.study.names import cut
 from mae_ablation.study.plan import Plan, best
 from mae_ablation.study.study import Study
 from mae_ablation.study.trial import Trial
@@ -21,23 +22,28 @@ NAMES = {
     "seconds": "seconds",
 }
 """numbers of a result, as a run's metrics call them"""
+MOST_NAME, MOST_PATH, MOST_VALUE = 250, 500, 6000
+"""characters that MLflow's databases have room for: of a run's name, its source, a param"""
 
 
 def run_name(trial: Trial) -> str:
     """ "0.75 · s0": what the UI's narrow column has room for."""
     text = trial.name.replace(" seed ", " · s")
-    return text.split("=")[-1] if text.count("=") == 1 else text  # several: crossed factors
+    # several: crossed factors
+    return cut(text.split("=")[-1] if text.count("=") == 1 else text, MOST_NAME)
 
 
 def tags_of(plan: Plan, trial: Trial, colour: str) -> dict[str, str]:
     pretrained = trial.source == "pretrain"
+    keys = plan.study.tracking_keys if pretrained else {}
     return {
         "kind": "trial" if pretrained else "reference",
         "study": plan.study.name,
         "trial_id": trial.id,
         COLOUR: colour,
-        "mlflow.source.name": str(plan.study.path),
+        "mlflow.source.name": cut(str(plan.study.path), MOST_PATH),
         "mlflow.source.type": "LOCAL",
+        **{f"factor.{key}": name for name, key in keys.items() if key != name},
         **({"pictures": LENT} if lends_statistics(trial) else {}),
     }
 
@@ -50,15 +56,17 @@ def params_of(plan: Plan, trial: Trial) -> list[Param]:
         Param("recipe", " ".join([study.recipe_name, *study.changed])),
         *(Param(name, str(value)) for name, value in plan.tuned(trial)),
     ]
-    return params + [
-        Param(factor.name, str(plan.level_label(trial, factor)))
+    keys = study.tracking_keys
+    params += [
+        Param(keys[factor.name], str(plan.level_label(trial, factor)))
         for factor in (study.factors if trial.source == "pretrain" else ())
     ]
+    return [Param(param.key, cut(param.value, MOST_VALUE)) for param in params]
 
 
 def factor_metrics(params: list[Param], places: dict[str, dict[str, float]]) -> list[Metric]:
     """Levels as numbers, since MLflow sorts params as text: their value, or their place in the
-    study (`places`, by factor and name) where they are names."""
+    study (`places`, by a factor's key and name) where they are names."""
     found = [(param.key, sort_key(param.value, places.get(param.key))) for param in params]
     return [Metric(f"factor_{name}", key, 0, 0) for name, key in found if key is not None]
 
@@ -66,7 +74,7 @@ def factor_metrics(params: list[Param], places: dict[str, dict[str, float]]) -> 
 def places_of(study: Study) -> dict[str, dict[str, float]]:
     """Each level's number, or its place in the study where it is a name, such as "nan"."""
     return {
-        factor.name: {
+        study.tracking_keys[factor.name]: {
             level.name: float(level.value if type(level.value) in (int, float) else i)
             for i, level in enumerate(factor.levels)
         }

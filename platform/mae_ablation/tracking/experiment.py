@@ -1,5 +1,6 @@
 """One study's experiment in MLflow: a run for every trial, one for the report."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +10,11 @@ from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
 
 from mae_ablation.store.checkpoint import Damaged
+from mae_ablation.study.owner import another_study, path_from
 from mae_ablation.study.plan import Plan, unfinished
 from mae_ablation.study.trial import Phase, Trial, steps_per_epoch, training_images
 from mae_ablation.study.tries import stopped_by
+from mae_ablation.study.trouble import AGAIN, MEND, remedy_of
 from mae_ablation.tracking.address import run_url
 from mae_ablation.tracking.colours import COLOUR, colours
 from mae_ablation.tracking.description import (
@@ -35,7 +38,9 @@ from mae_ablation.tracking.uploader import Uploader
 from mae_ablation.tracking.views import save_views
 
 ANOTHER = "another run is writing it"
-REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")
+STUDY_FILE = "study_file"
+"""tag: path of the study whose report and note these are"""
+REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST")
 """of one trial's data, such as a param that already has another value; the others go on"""
 
 
@@ -66,17 +71,20 @@ class Experiment:
         self.experiment_id: str | None = None
         self.trouble: str | None = None
         """why something is not shown, where MLflow itself is well"""
+        self.remedy = AGAIN
+        self._owner: Path | None = None
+        """another study's file of the same name, whose report and note the experiment has"""
         self._runs: Runs | None = None
         self._open = list(plan.cells)  # trials that need a further look
         self._shown: dict[tuple, Shown] = {}
-        self._run_ids: dict[tuple, str] = {}
+        self._known: dict[tuple, Known] = {}
         self._places = places_of(plan.study)
         self._colours = colours(plan)
 
     def look(self) -> None:
         """Send what is new in the store. Raises what MLflow raises; then nothing is lost."""
         if self._turn and not self._turn.take():
-            self.trouble = ANOTHER
+            self.trouble, self.remedy = ANOTHER, AGAIN
             return
         if self.trouble == ANOTHER:
             self.trouble = None
@@ -111,13 +119,22 @@ class Experiment:
         except Exception as error:
             self._shown.pop(trial.result_id, None)  # what of it arrived, MLflow knows
             if isinstance(error, Damaged):  # the store's fault: the other trials are shown
-                self.trouble = self.trouble or str(error)
+                self._say(str(error), MEND)
                 return False
             if not isinstance(error, MlflowException) or error.error_code not in REFUSALS:
                 raise
             first = str(error).splitlines()[0]
-            self.trouble = self.trouble or f"{trial.label} is not shown: {first}"
+            self._say(f"{trial.label} is not shown: {first}", remedy_of(error))
+            known = self._known.get(trial.result_id)
+            if known and known.empty:  # no run that says "running" for ever and nothing else
+                self._runs.remove(known)
+                del self._known[trial.result_id]
             return True
+
+    def _say(self, trouble: str, remedy: str) -> None:
+        """Keep the first trouble, which the others may come from."""
+        if self.trouble is None:
+            self.trouble, self.remedy = trouble, remedy
 
     def _show(self, trial: Trial) -> bool:
         """Bring a trial's run up to date; returns whether it needs no further look."""
@@ -144,6 +161,7 @@ class Experiment:
         about = tags_about(new, failures, stops)
         tags |= {key: text for key, text in about.items() if shown.said.get(key) != hash(text)}
         self._send(trial, shown, working, facts, params, tags)
+        self._known[trial.result_id].empty = False
         self._take_back(shown, working, about)
         shown.said |= {key: hash(text) for key, text in about.items()}
         self._shown[trial.result_id] = shown
@@ -167,7 +185,7 @@ class Experiment:
                 result, failure = folder.result(), None
             except Damaged as error:
                 result, failure = None, {"reason": str(error)}
-                self.trouble = self.trouble or str(error)
+                self._say(str(error), MEND)
             if result:
                 results[phase.identity] = result
             elif failure := failure or folder.failure():
@@ -218,7 +236,7 @@ class Experiment:
         known = self._runs.of(trial.result_id)
         if known is None:
             known = self._runs.make(run_name(trial), trial.result_id, self._tags(trial))
-        self._run_ids[trial.result_id] = known.run_id
+        self._known[trial.result_id] = known
         if self._settled(known, trial):
             colour = self._colours[trial.result_id]
             if known.colour != colour:  # the study has other levels now
@@ -234,7 +252,8 @@ class Experiment:
     def _settled(self, known: Known, trial: Trial) -> bool:
         """Whether the run says all there is of the trial, now and for good."""
         factors = self._plan.study.factors if trial.source == "pretrain" else ()
-        described = all(factor.name in known.params for factor in factors)  # the study may grow
+        keys = self._plan.study.tracking_keys
+        described = all(keys[f.name] in known.params for f in factors)  # the study may grow
         same = known.complete() and described and known.phases == trial.result_id
         return same and not unfinished(trial, self._plan.store)  # one may be trained again
 
@@ -244,14 +263,17 @@ class Experiment:
     def links(self) -> dict[str, str]:
         """The page of each trial's run, by its result_id joined by commas."""
         return {
-            ",".join(phases): run_url(self.experiment_id, run_id)
-            for phases, run_id in self._run_ids.items()
+            ",".join(phases): run_url(self.experiment_id, known.run_id)
+            for phases, known in self._known.items()
         }
 
     def _find_or_create(self) -> str:
         found = self._client.get_experiment_by_name(self.name)
+        if found is not None and found.lifecycle_stage != "active":
+            raise ValueError(f"the experiment {self.name} is in the deleted state")
         if found is not None:
             experiment_id = found.experiment_id
+            self._owner = self._other_owner(found.tags.get(STUDY_FILE))
         else:
             experiment_id = self._client.create_experiment(
                 self.name, artifact_location=f"mlflow-artifacts:/{self.name}"
@@ -259,8 +281,22 @@ class Experiment:
         self._client.set_experiment_tag(
             experiment_id, "mlflow.experimentKind", "custom_model_development"
         )
+        if self._owner:
+            words = f"the report and note of experiment {self.name} are those of {self._owner}"
+            self._say(f"{words} and stay", "rename one of the two study files")
+            return experiment_id
+        self._client.set_experiment_tag(experiment_id, STUDY_FILE, self._study_file())
         self._save_views(experiment_id)
         return experiment_id
+
+    def _study_file(self) -> str:
+        """The study's path: from the folder of the database, or whole for a server's."""
+        study = self._plan.study.path
+        return path_from(self._turn.folder, study) if self._turn else os.path.realpath(study)
+
+    def _other_owner(self, recorded: str | None) -> Path | None:
+        folder = self._turn.folder if self._turn else Path("/")
+        return another_study(recorded, folder, self._plan.study.path)
 
     def _save_views(self, experiment_id: str) -> None:
         study = self._plan.study
@@ -283,12 +319,13 @@ class Experiment:
     def _varied(self, trial: Trial) -> dict[str, str]:
         """A trial's level of each factor, and its value of what is tuned."""
         plan = self._plan
-        levels = {f.name: plan.level_label(trial, f) for f in plan.study.factors}
+        keys = plan.study.tracking_keys
+        levels = {keys[f.name]: plan.level_label(trial, f) for f in plan.study.factors}
         return levels | {name: str(value) for name, value in plan.tuned(trial)}
 
     def log_report(self, files: Sequence[Path], note: str) -> None:
         """The report's files in the run REPORT, and its text as the experiment's note; nothing
-        while another process writes here."""
-        if self.experiment_id is not None:
+        while another process writes here, or where another study's are."""
+        if self.experiment_id is not None and self._owner is None:
             study = self._plan.study.name
             show_report(self._client, self.experiment_id, study, files, note)

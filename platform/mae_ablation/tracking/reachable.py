@@ -45,7 +45,7 @@ def _database_trouble(path: Path) -> str:
     if not os.access(path, os.W_OK):
         return f"{path} is not writable"
     try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=ANSWER_S)
+        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=ANSWER_S)
         try:
             connection.execute("select name from sqlite_master").fetchall()
         finally:

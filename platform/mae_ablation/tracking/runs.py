@@ -1,10 +1,12 @@
 """The runs of an experiment: one for every trial, found by the phases it shows, or made."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
 from mae_ablation.tracking.colours import COLOUR
 from mae_ablation.tracking.phase_tags import RESULT, about_phases
@@ -29,6 +31,8 @@ class Known:
     """hashes of the tags about its phases"""
     made: bool = False
     """by this process: nothing is in it yet"""
+    empty: bool = False
+    """made by this process, and nothing has been accepted"""
 
     def complete(self) -> bool:
         """Finished, with each phase's result: those of older versions have metrics only."""
@@ -63,7 +67,8 @@ class Runs:
         """A new run; where another process has made the same one, the older of the two."""
         tags = {**tags, PHASES: ",".join(phases)}
         run = self.client.create_run(self.experiment_id, run_name=name, tags=tags)
-        known = Known(run.info.run_id, phases, "RUNNING", run.info.start_time, made=True)
+        known = Known(run.info.run_id, phases, "RUNNING", run.info.start_time)
+        known.made = known.empty = True
         if not self.alone:
             oldest = self._same(phases)[0]
             if oldest.run_id != known.run_id:
@@ -76,6 +81,13 @@ class Runs:
         """Runs of exactly these phases, the oldest first."""
         query = f"tags.{PHASES} = '{','.join(phases)}'"
         return [slim(run) for run in page_of(self.client, self.experiment_id, query)[0]]
+
+    def remove(self, known: Known) -> None:
+        """Delete a run that MLflow takes nothing for; it may be gone already."""
+        with suppress(MlflowException):
+            self.client.delete_run(known.run_id)
+        for identity in known.phases:
+            self._by_phase[identity].remove(known)
 
     def _keep(self, known: Known) -> None:
         for identity in known.phases:

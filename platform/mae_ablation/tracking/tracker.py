@@ -2,7 +2,7 @@
 
 The driver's thread is the only writer. It reads the store, so training never waits for it, and an
 MLflow that is away delays the view and loses nothing: it is tried again, and the same command
-catches up.
+catches up. What comes again at every try is said with what to do about it.
 """
 
 import threading
@@ -11,8 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from mae_ablation.store.patience import waiting
 from mae_ablation.study.errors import one_line
 from mae_ablation.study.plan import Plan
+from mae_ablation.study.trouble import AGAIN, remedy_of
+from mae_ablation.tracking.address import server
+from mae_ablation.tracking.reachable import place, trouble
 
 EVERY_S = 1.0
 AT_MOST_S = 10.0  # between two tries of an MLflow that is away
@@ -31,6 +35,8 @@ class Tracker(threading.Thread):
         self._answers = False  # what MLflow did last
         self.trouble: str | None = None
         """why not everything is shown, in a line; None if it is"""
+        self.remedy = AGAIN
+        """what to do about it"""
 
     def run(self) -> None:
         pause = EVERY_S
@@ -45,7 +51,8 @@ class Tracker(threading.Thread):
     def finish(self) -> None:
         """Wait for the last look, which shows what is in the store by now."""
         self._closing.set()
-        self.join()
+        with waiting(f"MLflow to show what is in the store: {place(self._root)}"):
+            self.join()
 
     def links(self, experiment: str) -> dict[str, str]:
         """After `finish`: the page of each of its trials' runs, by result_id joined by commas; none
@@ -82,10 +89,13 @@ class Tracker(threading.Thread):
         except Exception as error:  # whatever MLflow, its database or the network may raise
             line = one_line(error)
             self.trouble = line if len(line) <= LINE else line[:LINE] + "..."
+            self.remedy = remedy_of(error)
             self._answers = False
             return False
         self._answers = True
-        self.trouble = next((e.trouble for e in self._experiments if e.trouble), None)
+        troubled = next((e for e in self._experiments if e.trouble), None)
+        self.trouble = troubled.trouble if troubled else None
+        self.remedy = troubled.remedy if troubled else AGAIN
         return True
 
     def _look(self) -> None:
@@ -99,6 +109,8 @@ class Tracker(threading.Thread):
         from mae_ablation.tracking.experiment import Experiment
         from mae_ablation.tracking.turn import Turn
 
+        if server() is None and (why := trouble(self._root)):
+            raise OSError(why)  # MLflow itself would try for minutes
         client = connect(self._root)
         local = isinstance(client, LocalClient)
         return [

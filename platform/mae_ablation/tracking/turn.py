@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from mae_ablation.store.patience import waiting
+
 
 class Turn:
     """A lock on a small file beside the database.
@@ -16,6 +18,11 @@ class Turn:
     def __init__(self, database: Path, experiment: str) -> None:
         self._path = database.with_name(f"{database.name}-{experiment}.lock")
         self._file: BinaryIO | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Of the database."""
+        return self._path.parent
 
     def take(self) -> bool:
         """Whether it is ours now, or was before."""
@@ -40,5 +47,6 @@ def one_at_a_time(database: Path) -> Iterator[None]:
     """Opening a new database: of several processes that make its tables at once, all but one fail
     (measured)."""
     with open(database.with_name(f"{database.name}-open.lock"), "ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        with waiting(f"another process that opens {database}"):
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield

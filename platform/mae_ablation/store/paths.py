@@ -1,0 +1,42 @@
+"""Paths and addresses as a person types them, made into what the system wants."""
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+FILE = "file://"
+OPTIONS = re.compile(r"\?(?:[a-z_]+=[^&?#]*)(?:&[a-z_]+=[^&?#]*)*$")
+"""settings of a file system behind its address: s3://bucket/store?region=eu-north-1"""
+
+
+def expanded(path: str | os.PathLike) -> Path:
+    """A path whose first part may be ~ or ~user; a shell does not expand --store=~/x."""
+    return Path(os.path.expanduser(path))
+
+
+def is_remote(place: str | os.PathLike) -> bool:
+    """Whether a place is given by an address, other than of a file."""
+    text = os.fspath(place)
+    return "://" in text and not text.startswith(FILE)
+
+
+def expanded_place(place: str | os.PathLike) -> str:
+    """A folder's path, or an address as it is."""
+    text = os.fspath(place)
+    if is_remote(text):
+        return text
+    if text.startswith(FILE):
+        return unquote(text.removeprefix(FILE).removeprefix("localhost"))
+    return str(expanded(text)) if text.startswith("~") else text
+
+
+def quoted_address(address: str) -> str:
+    """The address that a parser of addresses reads as this one, whose path is meant as it stands.
+
+    A path may hold spaces, "#", "%" and "?", which mean something else in an address.
+    """
+    scheme, _, rest = address.partition("://")
+    options = match[0] if (match := OPTIONS.search(rest)) else ""
+    authority, slash, path = rest.removesuffix(options).partition("/")
+    return f"{scheme}://{authority}{slash}{quote(path)}{options}"
