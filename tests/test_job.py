@@ -1,7 +1,5 @@
 """A study on a cluster: what is shipped, under which name, followed how, and what comes home."""
 
-import os
-import subprocess
 from enum import Enum
 from pathlib import Path
 from types import SimpleNamespace
@@ -375,15 +373,3 @@ def test_an_unreachable_head_is_one_line(clone, monkeypatch):
         "./cluster.yaml: its head 10.0.0.1 cannot be reached (ssh: connect: refused): ray up "
         "./cluster.yaml, or stay on this machine with --local"
     )
-
-
-def test_a_tunnel_ends_with_the_process_that_opened_it(clone):
-    from mae_ablation.cluster.tunnel import ENDS_WITH_US
-
-    reader, writer = os.pipe()
-    words = ["sh", "-c", ENDS_WITH_US, "sh", "sh", "-c", "echo began; sleep 60"]
-    process = subprocess.Popen(words, stdin=reader, stdout=subprocess.PIPE, start_new_session=True)
-    os.close(reader)
-    assert process.stdout.readline() == b"began\n"
-    os.close(writer)
-    assert process.wait(10) == -15

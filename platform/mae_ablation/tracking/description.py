@@ -28,7 +28,8 @@ MOST_NAME, MOST_PATH, MOST_VALUE = 250, 500, 6000
 
 def run_name(trial: Trial) -> str:
     """ "0.75 · s0": what the UI's narrow column has room for."""
-    text = trial.name.replace(" seed ", " · s")
+    before, found, after = trial.name.rpartition(" seed ")
+    text = f"{before} · s{after}" if found else trial.name
     # several: crossed factors
     return cut(text.split("=")[-1] if text.count("=") == 1 else text, MOST_NAME)
 
