@@ -7,6 +7,7 @@ import time
 import pytest
 from conftest import TOY_RECIPE
 
+from mae_ablation.cli import main
 from mae_ablation.commands import plan_study
 from mae_ablation.phases.trial import run_trial
 from mae_ablation.store import claim
@@ -79,6 +80,42 @@ def afresh(uri):
     from mae_ablation.store.remote import RemoteFiles
 
     return RemoteFiles(uri)
+
+
+ODD = ["a b", "exp #1", "what?", "100%", "a%20b", "ä", "x=1&y", "'\"&;$()[]{}"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_prefix_is_meant_as_it_is_written(s3, name):
+    import boto3
+
+    files = afresh(f"{s3}/odd/{name}/store")
+    files.write("a/x.json", b"1")
+    assert files.names("a") == ["x.json"] and afresh(files.root).read("a/x.json") == b"1"
+    listed = boto3.client("s3").list_objects_v2(Bucket="mae", Prefix="results/odd/")["Contents"]
+    assert f"results/odd/{name}/store/a/x.json" in [each["Key"] for each in listed]
+
+
+def test_settings_behind_an_address_stay_settings(s3):
+    files = afresh(f"{s3}/settings?region=us-east-1")
+    files.write("x.json", b"1")
+    assert afresh(f"{s3}/settings").read("x.json") == b"1"
+
+
+def test_a_place_that_does_not_answer_is_given_up(monkeypatch, capsys, write_study):
+    gone = threading.Event()
+    monkeypatch.setattr("mae_ablation.store.remote.file_system", lambda uri: gone.wait(60))
+    monkeypatch.setattr("mae_ablation.store.patience.ANSWER_S", 0.3)
+    monkeypatch.setattr("mae_ablation.store.patience.SAID_AFTER_S", 0.1)
+    store = "gs://out-of-reach/store"
+    assert main(["plan", str(write_study(STUDY)), "--store", store]) == 2
+    gone.set()
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == f"waiting for {store} ..."
+    assert said[-1] == (
+        f"{store}: cannot read the store: {store} did not answer within 0 s: check its name, the "
+        "network and the credentials"
+    )
 
 
 @pytest.mark.parametrize("place", ["s3", "memory"])

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fake_mlflow import FakeMlflow
@@ -133,6 +134,7 @@ def test_an_outage_delays_the_view_and_loses_nothing(plan, monkeypatch):
     assert tracker.trouble == (
         "MlflowException: API request to http://127.0.0.1:1 failed: nobody answers"
     )
+    assert tracker.remedy == "the same command catches up"
     for trial in others:
         train(plan, trial, 4, finish=True)
     mlflow.away = False
@@ -212,6 +214,11 @@ def test_a_trial_that_mlflow_refuses_is_one_trial(plan):
     shown = [name for name, run in mlflow.active().items() if run.info.status == "FINISHED"]
     assert sorted(shown) == ["0.5 · s0", "0.75 · s0"]
     assert experiment.trouble.endswith("seed 1 is not shown: this value was another")
+    assert experiment.remedy == "MLflow will refuse it again; store and reports have all of it"
+    assert len(mlflow.active()) == 2, "no run says that it is running and holds nothing"
+    mlflow.refused = set()
+    Experiment(mlflow, plan, turn=None).look()
+    assert curves(mlflow) == journals(plan)
 
 
 def test_a_failed_trial_says_why_until_it_is_tried_again(plan):
@@ -231,6 +238,29 @@ def test_a_failed_trial_says_why_until_it_is_tried_again(plan):
     train(plan, trial, 4, first=4, finish=True)
     experiment.look()
     assert run.info.status == "FINISHED" and curves(mlflow)[trial.id] == journals(plan)[trial.id]
+
+
+def test_a_deleted_experiment_is_lasting_trouble(plan, monkeypatch):
+    mlflow = FakeMlflow()
+    deleted = SimpleNamespace(experiment_id="1", lifecycle_stage="deleted", tags={})
+    monkeypatch.setattr(mlflow, "get_experiment_by_name", lambda name: deleted)
+    tracker = Tracker([plan], Path("."))
+    tracker._connect = lambda: [Experiment(mlflow, plan, turn=None)]
+    tracker.start()
+    tracker.close({}, {})
+    assert tracker.trouble == "ValueError: the experiment x is in the deleted state"
+    assert tracker.remedy == "restore the experiment, or delete it for good: `mlflow gc`"
+    assert mlflow.runs == {}
+
+
+def test_a_database_that_is_none_is_said_at_once(plan, tmp_path):
+    (tmp_path / "mlflow.db").write_text("no database, but long enough to be taken for one" * 9)
+    began = time.monotonic()
+    tracker = Tracker([plan], tmp_path)
+    tracker.start()
+    tracker.close({}, {})
+    assert "file is not a database" in tracker.trouble and time.monotonic() - began < 10
+    assert tracker.remedy == "move the file away; a new one is filled from the store"
 
 
 def wait_for(condition, patience_s=60):

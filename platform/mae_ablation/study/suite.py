@@ -55,7 +55,7 @@ def load_all(
                 phases=phases,
             )
             first = found.setdefault(os.path.realpath(member), study)
-            if first != replace(study, path=first.path):
+            if first != replace(study, path=first.path, recipe_path=first.recipe_path):
                 message = f"{path} asks for it with another recipe or other seeds: name one of them"
                 raise UserError(message, str(member))
     studies = list(found.values())

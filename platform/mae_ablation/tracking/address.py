@@ -7,7 +7,7 @@ from pathlib import Path
 from mae_ablation.store.paths import expanded
 
 HOST, PORT = "127.0.0.1", 5000
-SQLITE = "sqlite:///"
+SQLITE, DRIVER = "sqlite:///", "sqlite+pysqlite:///"
 MODEL_TRAINING = "workflowType=machine_learning"
 """in every link: without it a new browser lands on a page of zeros"""
 
@@ -16,13 +16,13 @@ def server() -> str | None:
     """URI of a server, if MLFLOW_TRACKING_URI names one, or anything else that is no SQLite file.
     Several drivers may write there."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "").rstrip("/")
-    return uri if uri and not uri.startswith(SQLITE) else None
+    return uri if uri and not uri.startswith((SQLITE, DRIVER)) else None
 
 
 def database(root: Path) -> Path:
     """The SQLite file: that of MLFLOW_TRACKING_URI=sqlite:///FILE, else `root`/mlflow.db."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    named = _file_of(uri) if uri.startswith(SQLITE) else None
+    named = _file_of(uri) if uri.startswith((SQLITE, DRIVER)) else None
     return (root / expanded(named or "mlflow.db")).resolve()
 
 
@@ -34,10 +34,14 @@ def _file_of(uri: str) -> str | None:
 
 
 def sqlite_address(file: Path) -> str:
-    """The address of a database, whatever its folder is called: "what?" and "100%" included."""
+    """The address of a database, whatever its folder is called: "what?" and "100%" included.
+
+    The driver is named because MLflow makes the folder of a plain sqlite:/// address before it is
+    decoded: one more, called "what%3F".
+    """
     from sqlalchemy import URL
 
-    return URL.create("sqlite", database=str(file)).render_as_string(hide_password=False)
+    return URL.create("sqlite+pysqlite", database=str(file)).render_as_string(hide_password=False)
 
 
 def shown(uri: str) -> str:
