@@ -103,7 +103,7 @@ def test_the_ui_leaves_no_server_behind(tmp_path, number):
         stderr=subprocess.DEVNULL,
     )
     try:
-        assert within(120, lambda: is_taken(port))
+        assert within(300, lambda: is_taken(port))
         assert within(60, lambda: "seen in the UI" in experiments(port))
     finally:
         command.send_signal(number)

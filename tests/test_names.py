@@ -1,5 +1,6 @@
 """A user's names become folders, experiments and keys without getting lost or mixed up."""
 
+import csv
 import json
 
 import pytest
@@ -206,3 +207,23 @@ def test_a_renamed_key_is_said_in_the_plan_and_in_the_run(write_study, tmp_path,
     run = mlflow.active()["half · s0"]
     assert run.data.params[key] == "half" and run.data.tags[f"factor.{key}"] == "masking (%)"
     assert folder_of(plan, plan.trials[0]).result()["train_loss"] == 0.5
+
+
+def test_odd_names_go_through_every_file_of_a_report(write_study, tmp_path, monkeypatch):
+    """Page, tables and figures take names with the signs of HTML, Markdown, TeX and mathematics."""
+    names = ["$x_1$ <i>|*a*|", "_", "100 % & #1 \\frac{", "\"q\" 's' `b`"]
+    lines = [f"    {json.dumps(name)}: {{mask_ratio: 0.{i + 2}}}" for i, name in enumerate(names)]
+    text = ["recipe: toy", "phases: [pretrain]", "factors:", '  "$f$ | <b>":', *lines]
+    monkeypatch.chdir(tmp_path)
+    path = write_study("\n".join(text) + "\n")
+    path = path.rename(path.with_name("exp #1 <b>100%.yaml"))
+    plan = plan_study(path, store="store")
+    for i, trial in enumerate(plan.trials):
+        train(plan, trial, 2, finish=True, train_loss=0.5 + i)
+    assert main(["report", str(path)]) == 0
+    folder = tmp_path / "reports" / plan.study.experiment
+    assert folder.name.startswith("exp-1-b-100-")
+    trials = list(csv.DictReader((folder / "trials.csv").open(encoding="utf-8")))
+    assert {trial["level"] for trial in trials} >= set(names)
+    page = (folder / "index.html").read_text()
+    assert "<i>" not in page and "exp #1 &lt;b&gt;100%" in page

@@ -98,9 +98,10 @@ def test_what_another_run_is_at_work_on_comes_later(clock):
     a = q.next("0.1")
     b = q.next("0.1", Outcome(a.number, put_back="busy"))
     assert label(b) == "b"
-    assert q.next("0.1", finished(b)) == WAIT and q.snapshot().waiting == 1
+    assert q.next("0.1", finished(b)) == WAIT
+    assert (q.snapshot().waiting, q.snapshot().elsewhere) == (1, 1)
     clock.s += BUSY_S
-    assert label(q.next("0.1")) == "a"
+    assert label(q.next("0.1")) == "a" and q.snapshot().elsewhere == 0
     assert q.next("0.1", finished(a)) is None  # the other run has finished it
 
 

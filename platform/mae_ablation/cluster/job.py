@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 import mae_ablation
+from mae_ablation.store.patience import waiting
 from mae_ablation.study.errors import UserError, one_line
 from mae_ablation.study.names import job_name
 from mae_ablation.study.study import Study
@@ -185,7 +186,8 @@ def follow(connect: Callable[[], Client], job: str, write: Callable[[str], None]
         tries = 0 if output.seen > seen else tries
         if tries == len(RECONNECT_AFTER_S):
             raise Lost(reason)
-        time.sleep(RECONNECT_AFTER_S[tries])
+        with waiting(f"the cluster, to ask it again ({reason})"):
+            time.sleep(RECONNECT_AFTER_S[tries])
         tries += 1
 
 

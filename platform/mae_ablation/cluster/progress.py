@@ -122,6 +122,7 @@ class Progress:
         waits = len(self._trials) - len(tally.ended) - len(tally.running)
         counts = {"running": len(tally.running), "waiting": waits, "failed": len(tally.failed)}
         parts = [f"{count} {name}" for name, count in counts.items() if count]
+        parts += [f"{tally.elsewhere} of them at work in another run"] * bool(tally.elsewhere)
         parts += [f"{self._done} cached"] * bool(self._done)
         left = self._remaining.left(tally)
         parts += [f"about {duration(left)} left"] if left else []

@@ -74,6 +74,8 @@ class Snapshot:
     knows: bool
     """False: it has just been started, and has to be given its trials"""
     waiting: int
+    elsewhere: int
+    """of these, what another run is at work on"""
     running: dict[str, Lease]
     """by lane"""
     ended: list[tuple[int, str | None]]
@@ -258,6 +260,7 @@ class TrialQueue:
         return Snapshot(
             knows=self._trials is not None,
             waiting=self._waiting,
+            elsewhere=sum(self._state[number] == WAITING for _, number in self._aside),
             running=dict(self._leases),
             ended=list(itertools.islice(self._ended.items(), since, None)),
             deaths={number: deaths for number, deaths in self._deaths.items() if deaths.all},

@@ -17,6 +17,8 @@ class Tally:
     live: int = 0
     """lanes that have been started and have not ended"""
     waiting: int = 0
+    elsewhere: int = 0
+    """waiting ones that another run is at work on"""
     running: dict[str, Lease] = field(default_factory=dict)
     """by lane"""
     finished: list[int] = field(default_factory=list)
@@ -70,7 +72,8 @@ class Tally:
                 self.dropped.append(number)
             else:
                 self.failed[number] = failure
-        self.waiting, self.running = snapshot.waiting, snapshot.running
+        self.waiting, self.elsewhere = snapshot.waiting, snapshot.elsewhere
+        self.running = snapshot.running
         self.deaths.update(snapshot.deaths)
         self.entered |= snapshot.lanes
         self.refusal = self.refusal or snapshot.refusal

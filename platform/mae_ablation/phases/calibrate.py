@@ -178,7 +178,8 @@ def main(threads: str, device: str) -> None:
     probes = pickle.load(sys.stdin.buffer)  # from our own parent
     print(json.dumps({"ready": True}), flush=True)
     for probe in probes:
-        sys.stdin.buffer.readline()
+        if not sys.stdin.buffer.readline():
+            return  # whoever asked has ended
         try:
             said: dict[str, Any] = {"images_per_s": images_per_s(probe, device)}
         except Exception as error:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from mae_ablation.store.patience import waiting
 from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.trial import Phase
@@ -35,7 +36,8 @@ class MlflowReadings:
         if not server() and not Path(place).exists():
             raise UserError("there is no such file, so no study to report of", place)
         try:
-            self._read(plan, root, place)
+            with waiting(f"MLflow at {place}"):
+                self._read(plan, root, place)
         except UserError:
             raise
         except Exception as error:  # whatever MLflow, its database or the network may raise
