@@ -55,10 +55,10 @@ def test_time_left_packs_what_waits_behind_what_runs(tally):
 
 
 def test_what_another_run_has_is_said(tally):
-    tally.waiting, tally.elsewhere = 1, 1
+    tally.elsewhere = 1
     out = console(120)
     Progress(out, tally.trials, done=0, seconds=SECONDS).show(tally)
-    assert "2 running, 1 waiting, 1 of them at work in another run" in out.file.getvalue()
+    assert "2 running, 2 waiting, 1 of them at work in another run" in out.file.getvalue()
 
 
 def test_time_left_learns_from_what_was_measured(tally):

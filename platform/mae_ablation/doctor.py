@@ -14,6 +14,7 @@ from pathlib import Path
 from mae_ablation import machine
 from mae_ablation.store.folder import Store
 from mae_ablation.store.paths import expanded_place, is_remote
+from mae_ablation.study.trouble import remedy_of
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
 DISTRIBUTION = "mae-ablation"
@@ -178,7 +179,8 @@ def mlflow(root: Path) -> Finding:
 
     where, why = place(root), trouble(root)
     if why:  # training never waits for tracking
-        remedy = "studies run and catch up later; or unset MLFLOW_TRACKING_URI"
+        later = "studies run and catch up later; or unset MLFLOW_TRACKING_URI"
+        remedy = remedy_of(why, later)
         return Finding(state=WARN, name="MLflow", value=f"{where}: {why}", remedy=remedy)
     return Finding(state=OK, name="MLflow", value=where)
 

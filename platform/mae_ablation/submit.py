@@ -22,6 +22,7 @@ from mae_ablation.study.recipe import Data
 from mae_ablation.study.study import Study
 from mae_ablation.study.suite import Suite, load_all, suites_of
 from mae_ablation.study.trial import DataFacts
+from mae_ablation.study.trouble import remedy_of
 from mae_ablation.summary import ending
 
 LOCAL_STORE = "store"
@@ -183,7 +184,8 @@ def bring_home(
         try:
             fetch(cluster, remote, archive)
         except TunnelLost as why:
-            say(f"{remote} of the head could not be fetched ({why}): the same command tries again")
+            remedy = remedy_of(str(why), "the same command tries again")
+            say(f"{remote} of the head could not be fetched ({why}): {remedy}")
             return False
         put, facts_there = unpack(archive, Store(LOCAL_STORE))
     say(f"home from {cluster.head}: {put} phases new in ./{LOCAL_STORE}, without checkpoints")

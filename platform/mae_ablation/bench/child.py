@@ -2,12 +2,13 @@
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from mae_ablation import children
 
 ROOT = Path(__file__).parents[2]
 LINES = 20  # of what a child that failed said last
@@ -25,19 +26,24 @@ def run_module(module: str, *words: object, cwd: Path | None = None) -> tuple[st
         RuntimeError: it failed, with the end of what it said.
     """
     began = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", module, *map(str, words)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        cwd=cwd or tempfile.gettempdir(),
-        env=environment(),
-    )
-    seconds = time.perf_counter() - began
-    if done.returncode:
-        said = "\n".join((done.stdout + done.stderr).splitlines()[-LINES:])
-        raise RuntimeError(f"python -m {module} ended with {done.returncode}:\n{said}")
-    return done.stdout, seconds
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = children.start(
+            [sys.executable, "-m", module, *map(str, words)],
+            stdout=out,
+            stderr=err,
+            cwd=cwd or tempfile.gettempdir(),
+            env=environment(),
+        )
+        try:
+            status = process.wait()
+        finally:
+            children.end(process)
+        seconds = time.perf_counter() - began
+        told = [stream.read() for stream in (out, err) if stream.seek(0) == 0]
+    if status:
+        said = "\n".join("".join(told).splitlines()[-LINES:])
+        raise RuntimeError(f"python -m {module} ended with {status}:\n{said}")
+    return told[0], seconds
 
 
 def answer_of(module: str, *words: object) -> tuple[dict[str, Any], float]:

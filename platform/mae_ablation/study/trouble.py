@@ -35,6 +35,7 @@ WORDS = {
     "is not writable": "make it writable; then the same command catches up",
     "unable to open database": "make the folder of the file writable",
     "is full": "make room on the disk; then the same command catches up",
+    "permission denied": "no permission: check the user, the key, or who may write there",
     "access denied": "these credentials may not use the place: check them and its policy",
     "accessdenied": "these credentials may not use the place: check them and its policy",
     "forbidden": "these credentials may not use the place: check them and its policy",
