@@ -116,7 +116,7 @@ INTERRUPTED = {
     "plan studies/x.yaml": "mae_ablation.cli_study.plan_studies",
     "report studies/x.yaml": "mae_ablation.cli_study.report_studies",
     "compare x y": "mae_ablation.report.compare.compare",
-    "data images": "mae_ablation.data.folder.unreadable",
+    "data images": "mae_ablation.data.examine.examine",
     "doctor": "mae_ablation.doctor.examine",
     "store verify": "mae_ablation.store_commands.verify",
     "masks": "mae_ablation.reconstruct.masks",
