@@ -21,16 +21,16 @@ BOOTSTRAP_FROM = 5
 """pairs; fewer have too few distinct resamples"""
 
 RESAMPLES = 9999
-TIED = 1e-9
-"""points: differences closer than this are the same"""
+DIGITS = 9
+"""of points, to which differences are rounded: equal ones differ in the last bits of floats"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compared:
     """What the paired differences of a table's rows say; arrays (..., rows), NaN where nothing.
 
-    Without spread over the seeds (one seed, or equal differences, as accuracies of a few hundred
-    images have them) there is no interval and no p: equal numbers are no evidence of no noise.
+    Equal differences, as accuracies of a few hundred images have them, are no evidence of no noise:
+    the sign test decides on those, p = 2 / 2^n. One seed has no interval and no p.
     """
 
     pairs: NDArray
@@ -86,6 +86,7 @@ def compared(differences: ArrayLike) -> Compared:
 
 def summed(values: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     """Number, mean and standard deviation (n - 1) over the last axis, without what is NaN."""
+    values = np.round(values, DIGITS)
     there = np.isfinite(values)
     n = there.sum(-1)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -93,22 +94,42 @@ def summed(values: NDArray) -> tuple[NDArray, NDArray, NDArray]:
         square = np.where(there, (values - mean[..., None]) ** 2, 0).sum(-1)
         sd = np.sqrt(square / np.where(n > 1, n - 1, np.nan))
     highest = np.where(there, values, -np.inf).max(-1, initial=-np.inf)
-    widest = highest - np.where(there, values, np.inf).min(-1, initial=np.inf)
-    return n, mean, np.where((n > 1) & (widest <= TIED), 0.0, sd)
+    lowest = np.where(there, values, np.inf).min(-1, initial=np.inf)
+    same = (n > 1) & (highest == lowest)
+    return n, np.where(same, lowest, mean), np.where(same, 0.0, sd)
 
 
 def half_width(sd: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> NDArray:
-    """Half of Student's t interval of 1 - alpha; NaN without spread or below two values."""
-    sd, n = np.asarray(sd, float), np.asarray(n, float)
+    """Half of Student's t interval of 1 - alpha; NaN below two values.
+
+    Without spread the interval is the value itself where the sign test reaches alpha, else NaN.
+    """
+    sd, n, alpha = np.asarray(sd, float), np.asarray(n, float), np.asarray(alpha, float)
     spread = np.where((sd > 0) & (n > 1), sd, np.nan)
-    return stats.t.ppf(1 - np.asarray(alpha) / 2, np.maximum(n - 1, 1)) * spread / np.sqrt(n)
+    half = stats.t.ppf(1 - alpha / 2, np.maximum(n - 1, 1)) * spread / np.sqrt(n)
+    return np.where((sd == 0) & (2 * sign_chance(n) <= alpha), 0.0, half)
 
 
 def p_value(mean: ArrayLike, sd: ArrayLike, n: ArrayLike) -> NDArray:
-    """Two-sided, of a mean of zero; NaN without spread or below two values."""
-    sd, n = np.asarray(sd, float), np.asarray(n, float)
+    """Two-sided, of a mean of zero: Student's t test, the sign test without spread; NaN below two
+    values."""
+    mean, sd, n = np.asarray(mean, float), np.asarray(sd, float), np.asarray(n, float)
     spread = np.where((sd > 0) & (n > 1), sd, np.nan)
-    return 2 * stats.t.sf(np.abs(mean) * np.sqrt(n) / spread, np.maximum(n - 1, 1))
+    p = 2 * stats.t.sf(np.abs(mean) * np.sqrt(n) / spread, np.maximum(n - 1, 1))
+    return np.where(sd == 0, np.where(mean == 0, 1.0, 2 * sign_chance(n)), p)
+
+
+def equivalence_p_value(mean: ArrayLike, sd: ArrayLike, n: ArrayLike, margin: float) -> NDArray:
+    """Of a mean of `margin` or more to either side: the larger of two one-sided tests' p values."""
+    mean, sd, n = np.asarray(mean, float), np.asarray(sd, float), np.asarray(n, float)
+    spread, room = np.where((sd > 0) & (n > 1), sd, np.nan), margin - np.abs(mean)
+    p = stats.t.sf(room * np.sqrt(n) / spread, np.maximum(n - 1, 1))
+    return np.where(sd == 0, np.where(room > 0, sign_chance(n), 1.0), p)
+
+
+def sign_chance(n: NDArray) -> NDArray:
+    """Chance that n fair signs are all positive."""
+    return 0.5 ** np.asarray(n, float)
 
 
 def holm(p: ArrayLike) -> tuple[NDArray, NDArray]:
@@ -136,12 +157,17 @@ def bootstrap(values: ArrayLike) -> tuple[float, float] | None:
 
     The same values give the same interval. With few values it is too narrow: it decides nothing.
     """
-    values = np.asarray(values, float)
-    if len(values) < BOOTSTRAP_FROM or np.ptp(values) <= TIED:
+    values = np.round(np.asarray(values, float), DIGITS)
+    if len(values) < BOOTSTRAP_FROM or np.ptp(values) == 0:
         return None
+
+    def mean(sample: NDArray, axis: int = -1) -> NDArray:
+        return np.round(sample.mean(axis), DIGITS)  # BCa counts ties with the mean by half
+
     found = stats.bootstrap(
         (np.sort(values),),  # the seeds' order says nothing
-        np.mean,
+        mean,
+        vectorized=True,
         confidence_level=1 - ALPHA,
         n_resamples=RESAMPLES,
         method="BCa",

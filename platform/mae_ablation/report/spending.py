@@ -17,45 +17,47 @@ FARTHEST = 9.0
 HALVINGS = 60
 
 
-def spent(share: float, alpha: NDArray, spending: str) -> NDArray:
-    """How much of alpha is spent once a share of the most seeds is there."""
+def spent_part(share: float, spending: str, alpha: float) -> float:
+    """Part of alpha that is spent once a share of the most seeds is there.
+
+    A row that has only a part of the study's alpha spends it by the same curve.
+    """
     if spending == "pocock":
-        return alpha * np.log1p((np.e - 1) * share)
-    return 2 * ndtr(ndtri(alpha / 2) / np.sqrt(share))
+        return float(np.log1p((np.e - 1) * share))
+    return float(2 * ndtr(ndtri(alpha / 2) / np.sqrt(share)) / alpha)
 
 
 @lru_cache(maxsize=64)
 def nominal_levels(
-    looks: tuple[int, ...], spending: str, alphas: tuple[float, ...], sides: int
+    looks: tuple[int, ...], spending: str, alpha: float, alphas: tuple[float, ...], sides: int
 ) -> NDArray:
     """Level of the p value at each look, (alphas, looks).
 
     Args:
         looks: seeds at each look; information grows with them.
+        alpha: the study's, which gives the curve its form.
         alphas: error over all looks, each below 1.
         sides: 2 for a difference, 1 for each of the tests of an equivalence.
     """
-    alpha, shares = np.array(alphas), np.array(looks) / looks[-1]
+    each, shares = np.array(alphas), np.array(looks) / looks[-1]
     if len(looks) == 1:
-        return alpha[:, None]
+        return each[:, None]
     # Nodes lie closer than a third of the narrowest step between looks.
     narrowest = np.sqrt(1 - shares[:-1] / shares[1:]).min()
     unit, weight = roots_legendre(int(np.clip(60 / narrowest, 120, 600)))
     levels, before, place, density = [], 0.0, None, None
     for k, share in enumerate(shares):
-        now = spent(share, alpha, spending)
+        now = each * spent_part(share, spending, alpha)
         root, step = np.sqrt(share), np.sqrt(share - (shares[k - 1] if k else 0))
         bound = boundary(now - before, root, step, place, density, sides)
         levels.append(sides * ndtr(-bound))
         # The process goes on below the bound: its density there is what the next look starts from.
         high = np.minimum(bound, FARTHEST) * root
         low = -high if sides == 2 else np.full_like(high, -FARTHEST * root)
-        half = (high - low)[:, None] / 2
-        nodes = (high + low)[:, None] / 2 + half * unit
-        reached = normal(nodes / step) / step if place is None else carried(nodes, place, density)(
-            step
-        )
-        place, density, before = nodes, reached * half * weight, now
+        half = (high - low) / 2
+        nodes = ((high + low) / 2)[:, None] + half[:, None] * unit
+        reached = carried(nodes, place, density, step)
+        place, density, before = nodes, reached * half[:, None] * weight, now
     return np.stack(levels, -1)
 
 
@@ -86,15 +88,14 @@ def boundary(
     return high
 
 
-def carried(nodes: NDArray, place: NDArray, density: NDArray):
-    """The density at the nodes after one more step of a given standard deviation."""
-
-    def after(step: float) -> NDArray:
-        kernel = normal((nodes[:, :, None] - place[:, None, :]) / step) / step
-        return (kernel @ density[:, :, None])[..., 0]
-
-    return after
+def carried(nodes: NDArray, place: NDArray | None, density: NDArray | None, step: float) -> NDArray:
+    """The density at the nodes, one step after it was `density` at `place`, or from the start."""
+    if place is None:
+        return normal(nodes / step) / step
+    kernel = normal((nodes[:, :, None] - place[:, None, :]) / step) / step
+    return (kernel @ density[:, :, None])[..., 0]
 
 
 def normal(x: NDArray) -> NDArray:
+    """Density of the standard normal distribution."""
     return np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)

@@ -12,6 +12,7 @@ from scipy import stats
 
 from mae_ablation.report.paired import (
     ALPHA,
+    DIGITS,
     MOST_SEEDS,
     POWER,
     detectable,
@@ -63,7 +64,7 @@ def rank_correlation(values: ArrayLike, paper: ArrayLike) -> Correlation:
 
 def spearman(values: NDArray, others: NDArray) -> NDArray:
     """Spearman's rho along the last axis, equal values by their mean rank; NaN without spread."""
-    one, two = (stats.rankdata(side, axis=-1) for side in (values, others))
+    one, two = (stats.rankdata(np.round(side, DIGITS), axis=-1) for side in (values, others))
     one, two = (ranks - ranks.mean(-1, keepdims=True) for ranks in (one, two))
     size = np.sqrt((one**2).sum(-1) * (two**2).sum(-1))
     return (one * two).sum(-1) / np.where(size > 0, size, np.nan)

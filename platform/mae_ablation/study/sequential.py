@@ -11,7 +11,7 @@ from typing import Literal
 from mae_ablation.study.errors import UserError
 
 GROWTH = 1.6
-"""from one look to the next, about: looks are dear where they come often, seeds where they do not"""
+"""from one look to the next, about"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
