@@ -216,7 +216,7 @@ def as_alphas(p: NDArray, declared: Sequential, rows: int, sides: int) -> NDArra
     if len(declared.looks) == 1:
         return p
     asked = declared.alpha / np.arange(1, rows + 1)
-    nodes = np.unique([*np.geomspace(1e-9, 0.95, 40), *asked])
+    nodes = np.unique([*np.geomspace(1e-8, 0.95, 40), *asked])
     levels = nominal_levels(
         declared.looks, declared.spending, declared.alpha, tuple(map(float, nodes)), sides
     )

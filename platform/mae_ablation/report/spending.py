@@ -1,20 +1,27 @@
 """Spending: the level of each look, so that all looks together make no more error than allowed.
 
 Lan and DeMets (1983): a spending function says how much of alpha is spent by each share of the most
-seeds. The level of each look follows from Brownian motion by numerical integration from look to
-look (Armitage, McPherson and Rowe 1969; Jennison and Turnbull 2000, ch. 7 and 19). Deterministic.
+seeds. The level of each look follows by numerical integration from look to look (Armitage, McPherson
+and Rowe 1969; Jennison and Turnbull 2000, ch. 19), here over Student's t itself: with few seeds the
+usual levels, of Brownian motion, make an error of 5.7 % instead of 5. Deterministic.
+
+Why one dimension is enough: the cosine between a row's differences and a constant, of which t is a
+function, does not depend on their length, so that from look to look the cosines are a Markov chain.
 """
 
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri, roots_legendre
+from scipy.special import fdtr, ndtr, ndtri, roots_legendre, stdtr, stdtrit
 
-FARTHEST = 9.0
-"""standard deviations: beyond it there is no probability to integrate"""
+FARTHEST = 6.4
+"""normal score of the rarest t that is told apart: p of 1.6e-10"""
 
-HALVINGS = 60
+CELLS = 320
+"""between -FARTHEST and FARTHEST, fine enough for levels to 0.5 % of themselves"""
+
+NODES = 48
 
 
 def spent_part(share: float, spending: str, alpha: float) -> float:
@@ -31,71 +38,86 @@ def spent_part(share: float, spending: str, alpha: float) -> float:
 def nominal_levels(
     looks: tuple[int, ...], spending: str, alpha: float, alphas: tuple[float, ...], sides: int
 ) -> NDArray:
-    """Level of the p value at each look, (alphas, looks).
+    """Level of the p value of Student's t at each look, (alphas, looks).
 
     Args:
-        looks: seeds at each look; information grows with them.
+        looks: seeds at each look.
         alpha: the study's, which gives the curve its form.
         alphas: error over all looks, each below 1.
         sides: 2 for a difference, 1 for each of the tests of an equivalence.
     """
-    each, shares = np.array(alphas), np.array(looks) / looks[-1]
-    if len(looks) == 1:
-        return each[:, None]
-    # Nodes lie closer than a third of the narrowest step between looks.
-    narrowest = np.sqrt(1 - shares[:-1] / shares[1:]).min()
-    unit, weight = roots_legendre(int(np.clip(60 / narrowest, 120, 600)))
-    levels, before, place, density = [], 0.0, None, None
-    for k, share in enumerate(shares):
-        now = each * spent_part(share, spending, alpha)
-        root, step = np.sqrt(share), np.sqrt(share - (shares[k - 1] if k else 0))
-        bound = boundary(now - before, root, step, place, density, sides)
-        levels.append(sides * ndtr(-bound))
-        # The process goes on below the bound: its density there is what the next look starts from.
-        high = np.minimum(bound, FARTHEST) * root
-        low = -high if sides == 2 else np.full_like(high, -FARTHEST * root)
-        half = (high - low) / 2
-        nodes = ((high + low) / 2)[:, None] + half[:, None] * unit
-        reached = carried(nodes, place, density, step)
-        place, density, before = nodes, reached * half[:, None] * weight, now
+    each, edges = np.array(alphas), np.linspace(-FARTHEST, FARTHEST, CELLS + 1)
+    levels, before = [], np.zeros_like(each)
+    beyond = np.broadcast_to(ndtr(-edges), (len(each), len(edges)))  # chance to lie beyond an edge
+    for k, seeds in enumerate(looks):
+        if k:
+            beyond = inside @ transition(looks[k - 1], seeds - looks[k - 1])
+        # The bound is where as much lies beyond it as may be spent here.
+        now = each * spent_part(seeds / looks[-1], spending, alpha)
+        tail = np.minimum((now - before) / sides, beyond[:, CELLS // 2 if sides == 2 else 0])
+        bounds = [crossing(*pair, edges) for pair in zip(tail, beyond, strict=True)]
+        levels.append(sides * ndtr(-np.array(bounds)))
+        # Studies that lie within the bounds go on.
+        whole, tail, before = beyond[:, :1], tail[:, None], now
+        inside = -np.diff(np.clip(beyond, tail, whole - tail if sides == 2 else whole), axis=-1)
     return np.stack(levels, -1)
 
 
-def boundary(
-    wanted: NDArray,
-    root: float,
-    step: float,
-    place: NDArray | None,
-    density: NDArray | None,
-    sides: int,
-) -> NDArray:
-    """Bound of the standardised process that is first crossed at this look with a probability."""
-
-    def crossed(bound: NDArray) -> NDArray:
-        if place is None:
-            return sides * ndtr(-bound)
-        edge = (bound * root)[:, None]
-        tails = ndtr((place - edge) / step)
-        tails += ndtr((-edge - place) / step) if sides == 2 else 0
-        return (density * tails).sum(-1)
-
-    low = np.full_like(wanted, 0.0 if sides == 2 else -FARTHEST)
-    high = np.full_like(wanted, 4 * FARTHEST)
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        above = crossed(middle) > wanted
-        low, high = np.where(above, middle, low), np.where(above, high, middle)
-    return high
+def crossing(tail: float, beyond: NDArray, edges: NDArray) -> float:
+    """Normal score beyond which a tail lies."""
+    smallest = np.finfo(float).tiny
+    known = np.log(np.maximum(beyond[::-1], smallest))
+    return float(np.interp(np.log(max(tail, smallest)), known, edges[::-1]))
 
 
-def carried(nodes: NDArray, place: NDArray | None, density: NDArray | None, step: float) -> NDArray:
-    """The density at the nodes, one step after it was `density` at `place`, or from the start."""
-    if place is None:
-        return normal(nodes / step) / step
-    kernel = normal((nodes[:, :, None] - place[:, None, :]) / step) / step
-    return (kernel @ density[:, :, None])[..., 0]
+@lru_cache(maxsize=64)
+def transition(seeds: int, more: int) -> NDArray:
+    """Chance that t lies beyond each edge after more seeds, from each cell's middle; (cells, edges).
+
+    Scores are normal: of t with its own degrees of freedom, before and after.
+    """
+    edges = np.linspace(-FARTHEST, FARTHEST, CELLS + 1)
+    middles, half = (edges[1:] + edges[:-1]) / 2, CELLS // 2
+    upper = beyond_score(middles, edges[half:], seeds, more)
+    return np.concatenate([1 - upper[::-1, :0:-1], upper], -1)  # by symmetry
 
 
-def normal(x: NDArray) -> NDArray:
-    """Density of the standard normal distribution."""
-    return np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+def beyond_score(before: NDArray, after: NDArray, seeds: int, more: int) -> NDArray:
+    """Chance of a score beyond `after`, 0 or more, given the score `before`; (before, after).
+
+    In units of the length of the differences so far, the sum of the new ones is sqrt(more) * a,
+    where sqrt(seeds) * a has Student's t distribution with `seeds` degrees of freedom; the rest of
+    their length, over 1 + a^2, is a ratio of chi squares. Integrated over a between the roots of
+    (sum so far + sqrt(more) * a)^2 = after^2 * (1 + a^2).
+    """
+    total, root = (np.sqrt(seeds) * cosine(before, seeds))[:, None], np.sqrt(more)
+    wanted = ((seeds + more) * cosine(after, seeds + more) ** 2)[None, :]
+    lead = more - wanted
+    lead = np.where(np.abs(lead) < 1e-9, 1e-9, lead)
+    radicand = wanted * (total**2 + lead)
+    width = np.sqrt(np.maximum(radicand, 0))
+    low = (width - total * root) / lead
+    high = np.where(lead > 0, np.inf, (-width - total * root) / lead)
+    possible = (radicand >= 0) & ((lead > 0) | (total > 0))
+
+    # The normal score of a is what is integrated over: 8 is where a double still tells it from 1.
+    unit, weight = roots_legendre(NODES)
+    start, end = (
+        np.clip(ndtri(stdtr(seeds, np.where(possible, side, 0) * np.sqrt(seeds))), -8, 8)
+        for side in (low, high)
+    )
+    half = np.maximum(end - start, 0) / 2
+    scores = ((start + end) / 2)[..., None] + half[..., None] * unit
+    a = stdtrit(seeds, ndtr(scores)) / np.sqrt(seeds)
+    inside = np.exp(-(scores**2) / 2) / np.sqrt(2 * np.pi)
+    if more > 1:
+        reach = (total[..., None] + root * a) ** 2 / np.maximum(wanted, 1e-12)[..., None]
+        room = np.maximum(reach / (1 + a**2) - 1, 0)
+        inside = inside * fdtr(more - 1, seeds + 1, room * (seeds + 1) / (more - 1))
+    return np.where(possible, (inside * weight).sum(-1) * half, 0.0)
+
+
+def cosine(score: NDArray, seeds: int) -> NDArray:
+    """Cosine between differences and a constant, from the normal score of their t."""
+    t = stdtrit(seeds - 1, ndtr(score))
+    return t / np.sqrt(t**2 + seeds - 1)

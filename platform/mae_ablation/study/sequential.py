@@ -36,6 +36,8 @@ class Sequential:
                 f"looks are {', '.join(map(str, self.looks)) or 'none'}: give seeds from 1 up, "
                 f"each look with more than the one before"
             )
+        if len(self.looks) > 1 and self.looks[0] < 2:
+            raise UserError("the first look has 1 seed: give it 2 or more, one has no spread")
         if not 0 < self.alpha < 1:
             raise UserError(f"alpha is {self.alpha:g}: give a chance between 0 and 1, as 0.05")
         if self.spending not in ("pocock", "obrien_fleming"):
