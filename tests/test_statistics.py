@@ -17,8 +17,7 @@ from mae_ablation.report.paired import (
     seeds_within,
 )
 from mae_ablation.report.statistics import possible_best, rank_correlation
-from mae_ablation.report.table import evidence
-from mae_ablation.report.verdict import NOISE, verdict
+from mae_ablation.report.verdict import NOISE, Evidence, Interval, verdict
 
 SLEEP = [-1.2, -2.4, -1.3, -1.3, 0.0, -1.0, -1.8, -0.8, -4.6, -1.4]  # R: group 1 - group 2
 FIGURE_5 = [-18.9, -14.6, -11.8, -6.5, -3.6, -1.7, -0.3, -1.7, -7.4]
@@ -94,13 +93,21 @@ def test_seeds_within_a_margin_have_the_stated_power():
     assert seeds_within(0.5, 0.1, ALPHA, NOISE) == seeds_needed(0.3, 0.1, ALPHA)
 
 
-def test_equal_differences_are_no_evidence():
+def test_equal_differences_are_tested_by_their_signs():
     found = compared([[0.3, 0.3, 0.1 + 0.2], [0.0, 0.0, 0.0], [1.0, 2.0, 3.0]])
-    assert np.isnan(found.p[:2]).all() and np.isnan(found.corrected_low[:2]).all()
     assert found.sd[:2].tolist() == [0, 0]
-    assert found.strict[2] == ALPHA  # of one test: what has no p is none
-    assert evidence(found, 0).corrected is None
+    assert found.p[:2].tolist() == [0.25, 1.0]  # 2 / 2^3; nothing speaks against zero
+    assert np.isnan(found.low[:2]).all()  # three signs give no interval of 95 %
+    ten = compared([[-5.0] * 10])
+    assert ten.p == 2 / 2**10 and ten.low == ten.high == -5
     assert bootstrap([0.3] * 6) is None
+
+
+def test_ties_are_ties_whatever_their_last_bits():
+    values = np.array([0.1, 0.2, 0.3, 0.3, 0.4])
+    noisy = values + np.array([0, 0, 1e-15, -1e-15, 2e-16]) + 5 - 5
+    assert bootstrap(values) == bootstrap(noisy)
+    assert rank_correlation(noisy[:, None], [1, 2, 3, 3, 4]).of_means == pytest.approx(1.0)
 
 
 def test_one_seed_and_missing_seeds():
@@ -123,14 +130,23 @@ def test_the_bootstrap_is_the_same_each_time_and_near_the_t_interval():
 def simulated(differences, paper):
     """Verdicts (studies, rows) of simulated differences (studies, rows, seeds)."""
     found = compared(differences)
-    tables = [
-        type(found)(**{name: getattr(found, name)[i] for name in found.__slots__})
-        for i in range(len(differences))
-    ]
     how = {"complete": True, "comparable": True}
     return np.array(
-        [[verdict(evidence(t, k), p, **how) for k, p in enumerate(paper)] for t in tables]
+        [
+            [verdict(seen(found, (i, k)), p, **how) for k, p in enumerate(paper)]
+            for i in range(len(differences))
+        ]
     )
+
+
+def seen(found, place):
+    corrected, strict = (
+        Interval(
+            low=getattr(found, f"{kind}_low")[place], high=getattr(found, f"{kind}_high")[place]
+        )
+        for kind in ("corrected", "strict")
+    )
+    return Evidence(pairs=found.pairs[place], corrected=corrected, strict=strict)
 
 
 def no_effect(seeds, *, level_sd=1.0, common=0.0):

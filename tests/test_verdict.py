@@ -4,25 +4,34 @@ import pandas as pd
 import pytest
 import yaml
 
-from mae_ablation.report.paired import MOST_SEEDS, compared
-from mae_ablation.report.table import evidence
+from mae_ablation.report.paired import MOST_SEEDS
+from mae_ablation.report.sequential import decide
 from mae_ablation.report.verdict import (
     MARGINS,
     RULE,
     Evidence,
     Interval,
+    evidence,
     headline,
     seeds_to_decide,
     verdict,
     worded,
 )
 from mae_ablation.study.paper import FILE
+from mae_ablation.study.sequential import Sequential
 
 FINE = {"complete": True, "comparable": True}
 
 
-def of(*differences):
-    return evidence(compared([list(differences)]), 0)
+def evidences(*rows, margin=None):
+    declared = Sequential(looks=(max(map(len, rows), default=0) or 1,), margin=margin)
+    table = {str(i): dict(enumerate(row)) for i, row in enumerate(rows)}
+    found = decide(table, declared, range(declared.most))
+    return [evidence(row, margin) for row in found.values()]
+
+
+def of(*differences, margin=None):
+    return evidences(differences, margin=margin)[0]
 
 
 def test_the_interval_is_student_s():
@@ -46,7 +55,8 @@ def test_the_interval_is_student_s():
         ((0.2, 0.22, 0.21), 0.0, "inconclusive"),  # excludes zero, not the margin
         ((-3.0, -3.01), -9.6, "inconclusive"),  # two seeds
         ((-3.0,), -9.6, "inconclusive"),
-        ((-3.0, -3.0, -3.0), -9.6, "inconclusive"),  # no spread is no evidence
+        ((-3.0, -3.0, -3.0), -9.6, "inconclusive"),  # the sign test's p is 0.25
+        (6 * (-3.0,), -9.6, "reproduced"),  # and here 0.03
         ((0.0, 0.0, 0.0), 0.0, "inconclusive"),
         ((-3.0, -3.2, -2.9), None, ""),
     ],
@@ -55,9 +65,23 @@ def test_each_verdict(ours, paper, said):
     assert verdict(of(*ours), paper, **FINE) == said
 
 
+def test_a_level_within_the_declared_margin_is_no_different():
+    near = of(0.05, -0.1, 0.1, 0.0, 0.02, margin=0.5)
+    assert verdict(near, -9.6, **FINE) == verdict(near, 0.1, **FINE) == "no difference"
+    assert verdict(of(0.05, -0.1, 0.1, 0.0, 0.02), -9.6, **FINE) == "inconclusive"  # none declared
+
+
+def test_test_images_may_forbid_that_a_level_is_called_no_different():
+    found = decide(
+        {"a": dict(enumerate([0.1, -0.1, 0.0]))}, Sequential(looks=(3,), margin=0.5), range(3)
+    )["a"]
+    assert verdict(evidence(found, 0.5, image_se=0.1), 0.1, **FINE) == "no difference"
+    assert verdict(evidence(found, 0.5, image_se=0.4), -9.6, **FINE) == "inconclusive"
+
+
 def test_many_rows_take_more_evidence():
     clear, noisy = [-3.0, -3.6, -2.4], [1.0, -1.0, 0.5]
-    alone, among = evidence(compared([clear]), 0), evidence(compared([clear, *9 * [noisy]]), 0)
+    alone, among = of(*clear), evidences(clear, *9 * [noisy])[0]
     assert verdict(alone, -9.6, **FINE) == "reproduced"
     assert verdict(among, -9.6, **FINE) == "inconclusive"
 
@@ -104,6 +128,17 @@ def test_a_verdict_shows_ours_over_theirs():
     assert worded(near) == ("reproduced: -0.07 against the paper's -0.4, a difference within 0.6")
 
 
+def test_no_difference_says_of_what_size_and_whether_the_paper_has_one():
+    row = {"verdict": "no difference", "difference": 0.07, "margin": 0.5}
+    row |= {"metric": "finetune_acc1"}
+    assert worded({**row, "paper_difference": -0.1}) == (
+        "no difference of more than 0.5: +0.07, nor the paper's -0.1"
+    )
+    assert worded({**row, "paper_difference": -2.0}) == (
+        "no difference of more than 0.5: +0.07, but the paper's -2.0"
+    )
+
+
 def test_each_metric_has_a_margin_of_its_own():
     ours = of(-1.4, -1.5, -1.6)
     assert verdict(ours, -0.4, **FINE, margin=MARGINS["finetune_acc1"]) == "reproduced"
@@ -143,5 +178,6 @@ def test_directions_are_not_said_to_be_compared_where_none_is():
 
 
 def test_the_rule_names_every_verdict():
-    for word in ("reproduced", "contradicted", "inconclusive", "incomplete", "not comparable"):
+    words = ("reproduced", "contradicted", "no difference", "inconclusive", "incomplete")
+    for word in (*words, "not comparable"):
         assert f"*{word}*" in RULE

@@ -46,6 +46,8 @@ def nominal_levels(
         alphas: error over all looks, each below 1.
         sides: 2 for a difference, 1 for each of the tests of an equivalence.
     """
+    if len(looks) == 1:
+        return np.array(alphas)[:, None]
     each, edges = np.array(alphas), np.linspace(-FARTHEST, FARTHEST, CELLS + 1)
     levels, before = [], np.zeros_like(each)
     beyond = np.broadcast_to(ndtr(-edges), (len(each), len(edges)))  # chance to lie beyond an edge

@@ -9,31 +9,32 @@ import pandas as pd
 from mae_ablation.report.apart import apart
 from mae_ablation.report.cells import trials_behind
 from mae_ablation.report.choice import UNFINISHED
-from mae_ablation.report.paired import Compared, bootstrap, compared
+from mae_ablation.report.paired import ALPHA, bootstrap, compared
 from mae_ablation.report.results import HOURS, LOSS, column_of, metrics_of
-from mae_ablation.report.verdict import MARGINS, Evidence, Interval, seeds_to_decide, verdict
+from mae_ablation.report.sequential import Decision, decide
+from mae_ablation.report.verdict import MARGINS, Evidence, evidence, seeds_to_decide, verdict
 from mae_ablation.study.budget import EQUAL, training_ratio
 from mae_ablation.study.cost import nominal_flops, pretrain_flops
 from mae_ablation.study.paper import paper_row, paper_value
 from mae_ablation.study.plan import Plan, Row
 from mae_ablation.study.presets import size_of
 from mae_ablation.study.recipe import Recipe
+from mae_ablation.study.sequential import Sequential
 
 STAND_IN = "stand-in tokeniser, in-domain"
-NO_SPREAD = "the same difference for every seed: no interval, no p"
+NO_SPREAD = "the same difference for every seed: exact sign test"
 COMPARED = {
     "difference": "mean",
     "difference_sd": "sd",
     "low": "low",
     "high": "high",
-    "p": "p",
-    "p_holm": "p_holm",
-    "corrected_low": "corrected_low",
-    "corrected_high": "corrected_high",
 }
-"""columns, and what of `Compared` they are"""
+"""columns, and what of `Compared` they are: over every seed that is there"""
 
-COMPARISON = (*COMPARED, "boot_low", "boot_high")
+DECIDED = {"p": "p", "p_holm": "p_holm", "corrected_low": "low", "corrected_high": "high"}
+"""columns, and what of `Decision` they are: over the seeds of a complete look"""
+
+COMPARISON = (*COMPARED, *DECIDED, "boot_low", "boot_high")
 
 
 def table_frame(plan: Plan, results: pd.DataFrame) -> pd.DataFrame:
@@ -74,13 +75,16 @@ def table_frame(plan: Plan, results: pd.DataFrame) -> pd.DataFrame:
             )
             for i in sorted(by_row)
         ]
-        judge(found, differences(by_row, baseline, found), judged=metric not in (LOSS, HOURS))
+        # A number of seeds that was fixed beforehand is a declaration with a single look.
+        declared = Sequential(looks=(len(plan.study.seeds),), alpha=ALPHA)
+        paired = differences(by_row, baseline, found)
+        judge(found, paired, declared, judged=metric not in (LOSS, HOURS))
         lines += [{k: v for k, v in line.items() if k not in FOR_JUDGING} for line in found]
     numbers = dict.fromkeys((*COMPARISON, "paper", "paper_difference", "test_error"), float)
     return pd.DataFrame(lines).astype({**numbers, "seeds_needed": "Int64", "features": "Int64"})
 
 
-FOR_JUDGING = ("complete", "comparable", "alike")
+FOR_JUDGING = ("complete", "comparable", "alike", "tested")
 """what `line` finds out for `judge` and the table does not show"""
 
 
@@ -150,6 +154,10 @@ def line(
         "complete": bool(values.notna().all() and baseline.notna().all()),
         "comparable": plan.study.budget == "epochs" and not (stand_in or far or base_far),
         "alike": alike,
+        # A level that is the baseline's own training is no test.
+        "tested": alike
+        and not row.is_baseline
+        and not (mine["trial_id"] == theirs["trial_id"]).all(),
         **({"tuned": mine["tuned"].iloc[0]} if plan.study.tune else {}),
     }
 
@@ -163,39 +171,46 @@ def differences(by_row: dict[int, pd.DataFrame], baseline: int, lines: list[dict
     return np.where(np.array(told)[:, None], paired, np.nan)
 
 
-def judge(lines: list[dict], paired: np.ndarray, *, judged: bool) -> None:
+def judge(lines: list[dict], paired: np.ndarray, declared: Sequential, *, judged: bool) -> None:
     """Complete the lines of one quantity with their comparison to the baseline.
 
     Args:
-        paired: differences (rows, seeds).
+        paired: differences (rows, seeds), seeds in the declared order.
+        declared: looks that were declared before the first result.
         judged: whether the paper is compared with: accuracies are.
     """
-    found = compared(paired)
+    seeds = range(paired.shape[1])
+    family = {str(i): dict(enumerate(paired[i])) for i, line in enumerate(lines) if line["tested"]}
+    decisions, found = decide(family, declared, seeds), compared(paired)
     for i, line in enumerate(lines):
+        # What is seen: over all seeds, corrected for nothing.
         boot = bootstrap(paired[i][np.isfinite(paired[i])]) or (None, None)
-        numbers = (getattr(found, name)[i] for name in COMPARED.values())
-        line |= dict(zip(COMPARED, numbers, strict=True))
+        line |= {column: getattr(found, name)[i] for column, name in COMPARED.items()}
         line |= {"boot_low": boot[0], "boot_high": boot[1]}
-        paper = line["paper_difference"] if judged else None
-        how = {"complete": line["complete"], "comparable": line["comparable"]}
-        margin = {"margin": MARGINS[line["metric"]]} if judged else {}
-        line["verdict"] = verdict(evidence(found, i), paper, **how, **margin)
-        if line["verdict"] == "inconclusive":
-            levels = {"alpha": found.alpha[i], "strict": found.strict[i], **margin}
-            line["seeds_needed"] = seeds_to_decide(paper, found.mean[i], found.sd[i], **levels)
         if found.sd[i] == 0:
             line["note"] = "; ".join(filter(None, [line["note"], NO_SPREAD]))
 
+        # What is decided, and what the paper says to it.
+        paper = line["paper_difference"] if judged else None
+        decided = decisions.get(str(i))
+        line |= {column: getattr(decided, name, np.nan) for column, name in DECIDED.items()}
+        margin = {"margin": MARGINS[line["metric"]]} if judged else {}
+        line["verdict"] = verdict(
+            evidence(decided, declared.margin) if decided else Evidence(),
+            paper,
+            complete=line["complete"] or is_decided(decided),
+            comparable=line["comparable"],
+            **margin,
+        )
+        if declared.margin is not None:
+            line["margin"] = declared.margin
+        if line["verdict"] == "inconclusive" and decided:
+            levels = {"alpha": decided.alpha, "strict": declared.alpha / len(family), **margin}
+            line["seeds_needed"] = seeds_to_decide(paper, found.mean[i], found.sd[i], **levels)
 
-def evidence(found: Compared, i: int) -> Evidence:
-    """What a row's verdict rests on."""
-    if np.isnan(found.p[i]):
-        return Evidence(pairs=int(found.pairs[i]))
-    return Evidence(
-        pairs=int(found.pairs[i]),
-        corrected=Interval(low=found.corrected_low[i], high=found.corrected_high[i]),
-        strict=Interval(low=found.strict_low[i], high=found.strict_high[i]),
-    )
+
+def is_decided(found: Decision | None) -> bool:
+    return found is not None and found.state != "undecided"
 
 
 def features(plan: Plan, metric: str, row: Row) -> int | None:

@@ -1,14 +1,17 @@
 """Verdicts: what a row says about the paper's difference to the baseline, in one word.
 
-The rule, in words, is RULE; the intervals it speaks of are those of `paired.compared`.
+The rule, in words, is RULE; the decisions it speaks of are those of `sequential.decide`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
+from mae_ablation.report.limits import margin_allows
 from mae_ablation.report.paired import ALPHA, MOST_SEEDS, POWER, seeds_needed, seeds_within
+from mae_ablation.report.sequential import Decision
 
 NOISE = 0.2
 """points: what seeds do to a difference of fine-tuned models (the official code's own seeds spread
@@ -47,8 +50,11 @@ RULE = (
     f"spread seen were the truth, a guess as rough as the spread of few seeds is; no number stands "
     f"where the difference is smaller than what this many test images allow, the binomial "
     f"standard error of the row's accuracy, which seeds do not take away. "
-    f"Fewer than {SEEDS} seeds, or the same difference for every seed, decide nothing: "
-    f"inconclusive. *incomplete*: a seed is missing, here or in the baseline. *not comparable*: a "
+    f"Fewer than {SEEDS} seeds decide nothing: inconclusive. Where every seed has the same "
+    f"difference the exact sign test takes the t test's place. *no difference*: two one-sided "
+    f"tests at the same error find the difference within the margin that the study declared; "
+    f"whether the paper has one stands beside it. *incomplete*: a seed is missing, here or in the "
+    f"baseline. *not comparable*: a "
     f"stand-in, levels at equal FLOPs, which the paper does not have, or a seed of the row or "
     f"the baseline that lies far from the others or at chance. Intervals are over seeds, on this "
     f"one test split, and all of this holds for a number of seeds that was fixed beforehand: "
@@ -78,12 +84,35 @@ class Interval:
 class Evidence:
     """What a row has to say: `corrected` at its Holm level, `strict` at ALPHA over all tests.
 
-    Both are None where there is no spread: one seed, or the same difference for every seed.
+    Both are None where there is no interval: no complete look, one seed, or the same difference for
+    every one of a few seeds.
     """
 
     pairs: int = 0
     corrected: Interval | None = None
     strict: Interval | None = None
+    no_difference: bool = False
+    """found to lie within the margin that the study declared"""
+
+
+def evidence(
+    found: Decision, margin: float | None = None, image_se: float | None = None
+) -> Evidence:
+    """What a row's verdict rests on.
+
+    Args:
+        margin: that the study declared, in points.
+        image_se: standard error that the test images add to all seeds, where it is known.
+    """
+    if np.isnan(found.low) or np.isnan(found.strict_low):
+        return Evidence(pairs=found.seeds)
+    none = found.state == "no_difference" and margin_allows(margin, image_se)
+    return Evidence(
+        pairs=found.seeds,
+        corrected=Interval(low=found.low, high=found.high),
+        strict=Interval(low=found.strict_low, high=found.strict_high),
+        no_difference=none,
+    )
 
 
 def verdict(
@@ -94,12 +123,12 @@ def verdict(
     comparable: bool,
     margin: float = NOISE,
 ) -> str:
-    """ "reproduced", "contradicted", "inconclusive", "incomplete", "not comparable"; "" where the
-    paper says nothing.
+    """ "reproduced", "contradicted", "no difference", "inconclusive", "incomplete", "not
+    comparable"; "" where the paper says nothing.
 
     Args:
         paper: the paper's difference to the same baseline, in points.
-        complete: every seed that was asked for is there, for this row and the baseline.
+        complete: the row is decided, or has every seed that may be asked for, as the baseline has.
         comparable: nothing of the rows stands in for what the paper used, and levels are compared
             as the paper compares them.
         margin: points, within which the paper's difference is none; MARGINS has each metric's.
@@ -112,6 +141,8 @@ def verdict(
         return "incomplete"
     if ours.pairs < SEEDS or ours.corrected is None:
         return "inconclusive"
+    if ours.no_difference:
+        return "no difference"
     if abs(paper) <= margin:
         outside = "contradicted" if ours.strict.outside(margin) else "inconclusive"
         return "reproduced" if ours.strict.within(margin) else outside
@@ -155,6 +186,12 @@ def worded(row: Mapping) -> str:
         margin = MARGINS[row["metric"]]
         near = f", a difference within {margin:g}" if abs(paper) <= margin else ""
         return f"{said}: {ours:+.2f} against the paper's {paper:+.1f}{near}"
+    if said == "no difference":
+        ours, paper = row["difference"], row["paper_difference"]
+        same = "nor" if abs(paper) <= MARGINS[row["metric"]] else "but"
+        return (
+            f"{said} of more than {row['margin']:g}: {ours:+.2f}, {same} the paper's {paper:+.1f}"
+        )
     if needed is None or pd.isna(needed):
         return said
     if limit is not None and abs(row["difference"]) < limit:
