@@ -69,13 +69,14 @@ def test_three_seeds_have_no_bootstrap_interval(report):
     assert "bootstrap" not in table_lines(table)[0]
 
 
-def test_equal_differences_get_no_p_and_say_so(report):
+def test_equal_differences_are_tested_by_sign_and_say_so(report):
     same = {**RISING, "0.9": [value - 1 for value in RISING["0.75"]]}
     _, _, table = report(same)
     line = table.set_index("level").loc["0.9"]
-    assert pd.isna(line["p"]) and pd.isna(line["low"]) and line["difference"] == pytest.approx(-1)
+    assert (line["p"], line["difference"]) == (2 / 2**5, pytest.approx(-1))
+    assert pd.isna(line["low"])  # five equal signs give no interval of 95 %
     assert line["verdict"] == "inconclusive" and pd.isna(line["seeds_needed"])
-    assert line["note"] == "the same difference for every seed: no interval, no p"
+    assert line["note"] == "the same difference for every seed: exact sign test"
 
 
 def test_what_stands_beneath_a_table(report):

@@ -180,8 +180,9 @@ def section(metric: str, a: SavedReport, b: SavedReport, *, relative: bool) -> S
     ours, theirs = (against_baseline(side) if relative else side for side in (one, two))
     seeds = sorted(seeds_of(one) & seeds_of(two))
     paired = matrix(theirs, places, seeds) - matrix(ours, places, seeds)
-    found = compared(paired)
     alike = [one.trainings[place] == two.trainings[place] for place in places]
+    found = compared(paired)
+    tested = compared(np.where(np.array(alike, bool)[:, None], np.nan, paired))
     head = ["level", "A", "B", "B - A", "95 %", "p (Holm)", ""]
     digits = digits_of(metric)
     several = len({factor for factor, _ in places} - {""}) > 1
@@ -192,13 +193,13 @@ def section(metric: str, a: SavedReport, b: SavedReport, *, relative: bool) -> S
             cell(two.values[place], digits, len(seeds_of(two))),
             signed(found.mean[i], found.sd[i], digits),
             bounds(found.low[i], found.high[i], digits),
-            chance(found.p_holm[i]),
+            chance(tested.p_holm[i]),
             remark(one, two, place, same=alike[i], spread=found.sd[i] != 0),
         ]
         for i, place in enumerate(places)
     ]
     odd = [] if metric in (HOURS, LOSS) else [*seeds_apart("A", one), *seeds_apart("B", two)]
-    said = odd or [verdicts(found, lines, relative)]
+    said = odd or [verdicts(tested, lines, relative)]
     said += [*no_pairs(one, two, seeds), *([] if odd else orders(one, two, places))]
     said += [under(metric, a, b), identical(alike), *alone(one, two)]
     return Section(
@@ -234,7 +235,7 @@ def remark(one: Cells, two: Cells, place: Place, *, same: bool, spread: bool) ->
     is_baseline = [place == side.baseline for side in (one, two)]
     words = ["baseline"] if all(is_baseline) else []
     words += [f"baseline of {'A' if is_baseline[0] else 'B'}"] if sum(is_baseline) == 1 else []
-    words += ["same trainings"] if same else [] if spread else ["equal for every seed: no p"]
+    words += ["same trainings"] if same else [] if spread else ["equal for every seed: sign test"]
     return "; ".join(words)
 
 

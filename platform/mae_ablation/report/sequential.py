@@ -188,18 +188,16 @@ def over_all_looks(values: NDArray, declared: Sequential) -> tuple[NDArray, NDAr
     """Each look's p value as alpha over all looks at which it would just reject, (..., looks).
 
     Returns those of the tests for a difference and, with a margin, of the two one-sided tests; NaN
-    where a look is not complete.
+    where a look is not complete or of one seed.
     """
     different, equivalent = [], []
     for n in declared.looks:
         there = values[..., :n]
         whole = np.isfinite(there).all(-1) & (there.shape[-1] == n)
         count, mean, sd = summed(np.where(whole[..., None], there, np.nan))
-        # One seed is a look that decides nothing.
-        different.append(np.where(whole, np.nan_to_num(p_value(mean, sd, count), nan=1), np.nan))
+        different.append(p_value(mean, sd, count))
         if declared.margin is not None:
-            p = np.nan_to_num(equivalence_p_value(mean, sd, count, declared.margin), nan=1)
-            equivalent.append(np.where(whole, p, np.nan))
+            equivalent.append(equivalence_p_value(mean, sd, count, declared.margin))
     rows = values.shape[-2]
     return (
         as_alphas(np.stack(different, -1), declared, rows, 2),

@@ -190,7 +190,7 @@ def among(names: NDArray, best: list[int], means: NDArray) -> str:
 def visible(rows: pd.DataFrame, seeds: int) -> list[str]:
     """What differences this many seeds can see, and how many seeds the paper's would take."""
     tests, levels = int(rows["p"].notna().sum()), rows[rows["kind"] == "level"]
-    levels = levels[levels["p"].notna()]
+    levels = levels[levels["p"].notna() & (levels["difference_sd"] > 0)]
     if levels.empty:
         known = rows["difference"].notna().any()
         return ["Without a spread over seeds there is no interval and no p value."] if known else []
