@@ -214,8 +214,10 @@ def figure(path: Path, powers, looked, effects) -> None:
     for spending, name in (("pocock", "Pocock"), ("obrien_fleming", "O'Brien-Fleming")):
         found = np.array([looked[spending, effect] for effect in effects])
         (line,) = right.plot(effects, found[:, 0], label=f"looks, {name}")
-        for effect, (chance, seeds) in zip(effects[3::4], found[3::4], strict=True):
-            right.annotate(f"{seeds:.0f}", (effect, chance), color=line.get_color(), size=7)
+        height = 0.93 if spending == "pocock" else 0.87
+        for effect in (1.5, 2.0, 2.5, 3.0):
+            seeds = f"{looked[spending, effect][1]:.0f}"
+            right.annotate(seeds, (effect, height), color=line.get_color(), size=7, ha="center")
     for n in (5, 8, 20):
         chances = [float(power(max(effect, 1e-9), 1, n, ALPHA / 9)) for effect in effects]
         right.plot(effects, chances, ":", label=f"{n} seeds, fixed")

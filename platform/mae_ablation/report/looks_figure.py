@@ -1,0 +1,80 @@
+"""Looks: how the interval of each row's difference shrank from look to look until it was decided."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+
+from mae_ablation.report.panels import save
+from mae_ablation.report.sequential import Decision, decide, repeated_interval
+from mae_ablation.study.sequential import Sequential
+
+ACROSS = 4
+"""rows of the table side by side"""
+
+PANEL = (2.4, 2.0)
+"""inches"""
+
+COLORS = dict(
+    zip(("different", "no_difference", "undecided"), (0, 2, 7), strict=True)  # of the palette
+)
+WORDS = {
+    "different": "different after {} seeds",
+    "no_difference": "no difference, {} seeds",
+    "undecided": "undecided, {} seeds",
+}
+
+
+def draw_looks(
+    differences: Mapping[str, Mapping[int, float]],
+    declared: Sequential,
+    seeds: Sequence[int],
+    out: Path,
+) -> None:
+    """Write a picture of one column's rows, an axis each: intervals over seeds, zero, the margin.
+
+    The arguments are those of `decide`. A decided row ends with the look that decided it.
+    """
+    sns.set_theme(style="ticks", context="paper")
+    decisions = decide(differences, declared, seeds)
+    across = min(ACROSS, len(decisions))
+    down = -(-len(decisions) // across)
+    figure, axes = plt.subplots(
+        down,
+        across,
+        figsize=(PANEL[0] * across, PANEL[1] * down),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for axis, (name, found) in zip(axes.flat, decisions.items(), strict=False):
+        row = np.array([differences[name].get(seed, np.nan) for seed in seeds])
+        row_of_looks(axis, name, row, found, declared)
+    for axis in axes.flat[len(decisions) :]:
+        axis.set_axis_off()
+    figure.supxlabel("seeds", size="small")
+    figure.supylabel("difference to the baseline (points)", size="small")
+    save(figure, out)
+
+
+def row_of_looks(axis, name: str, row: np.ndarray, found: Decision, declared: Sequential) -> None:
+    """Draw one row: at each look up to its decision the interval that all looks allow."""
+    color = sns.color_palette("colorblind")[COLORS[found.state]]
+    axis.axhline(0, color="0.3", linewidth=0.8)
+    if declared.margin is not None:
+        axis.axhspan(-declared.margin, declared.margin, color="0.92", zorder=0)
+
+    # Each look has the level that decides it: of one-sided tests where there is no difference.
+    sides = 1 if found.state == "no_difference" else 2
+    for look, n in enumerate(declared.looks):
+        if n > found.seeds:
+            break
+        low, high = repeated_interval(row, look, declared, found.alpha, sides)
+        axis.plot([n, n], [low, high], color=color, solid_capstyle="butt", linewidth=2)
+        axis.plot(n, row[:n].mean(), "o", color=color, markersize=4)
+    axis.set_title(f"{name}\n{WORDS[found.state].format(found.seeds)}", size="small")
+    axis.set_xticks(declared.looks)
+    sns.despine(ax=axis)
