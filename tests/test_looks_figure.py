@@ -34,7 +34,7 @@ def test_every_row_is_drawn(tmp_path):
     ("name", "intervals", "said"),
     [
         ("0.1", 1, "different after 3 seeds"),
-        ("0.5", 1, "no difference, 3 seeds"),
+        ("0.5", 2, "no difference, 5 seeds"),
         ("0.6", 2, "undecided, 5 seeds"),
         ("0.7", 0, "undecided, 0 seeds"),
     ],

@@ -1,4 +1,4 @@
-"""Looks: how the interval of each row's difference shrank from look to look until it was decided."""
+"""Looks: how the interval of each row shrank from look to look until the row was decided."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
