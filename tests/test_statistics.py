@@ -229,6 +229,12 @@ def test_the_best_level_stays_among_the_possible_ones():
     assert np.mean([4 in best for best in kept]) < 0.1
 
 
+def test_a_level_that_is_short_by_the_same_in_every_seed_is_ruled_out_by_sign():
+    best = np.arange(6.0)
+    assert possible_best([best, best - 1]) == [0]  # 1 / 2^6
+    assert possible_best([best[:4], best[:4] - 1]) == [0, 1]  # 1 / 2^4 is above 0.05
+
+
 def test_pandas_and_scipy_agree_on_a_table():
     draws = pd.DataFrame(np.random.default_rng(8).normal(1, 1, size=(4, 6)))
     found = compared(draws)

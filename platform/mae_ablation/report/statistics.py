@@ -18,6 +18,7 @@ from mae_ablation.report.paired import (
     detectable,
     half_width,
     seeds_needed,
+    sign_chance,
     summed,
 )
 from mae_ablation.report.results import HOURS, LOSS
@@ -85,6 +86,7 @@ def possible_best(values: ArrayLike) -> list[int]:
     with np.errstate(divide="ignore", invalid="ignore"):
         t = short * np.sqrt(n) / np.where((sd > 0) & (n > 1), sd, np.nan)
     p = stats.t.sf(t, np.maximum(n - 1, 1))
+    p = np.where((sd == 0) & (short > 0), sign_chance(n), p)  # short by the same in every seed
     ruled_out = p <= ALPHA / max(int(np.isfinite(means).sum()) - 1, 1)
     return [i for i in range(len(values)) if np.isfinite(means[i]) and not ruled_out[i]]
 
