@@ -82,7 +82,7 @@ def test_the_report_names_its_data_recipe_epochs_seeds_and_commit(plan, tmp_path
         "| **0.75** | 9 | 1.00x | 81.17 | 2.02 | 3/3 | – | – | – | 73.5 | – |  | baseline |" in page
     )
     half = (
-        "+0.83 ± 1.26 | [-2.29, +3.96] | 0.370 | 69.9 | -3.6 | inconclusive (about 25 seeds) |  |"
+        "+0.83 ± 1.26 | [-2.29, +3.96] | 0.740 | 69.9 | -3.6 | inconclusive (about 25 seeds) |  |"
     )
     assert f"| 0.5 | 18 | 1.40x | 82.00 | 2.65 | 3/3 | {half}" in page
     assert "of 2 differences to the baseline: 1 inconclusive, 1 incomplete." in page

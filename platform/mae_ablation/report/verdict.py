@@ -35,8 +35,8 @@ SEEDS = 3
 
 RULE = (
     f"*verdict*, of our difference to the baseline against the paper's. p values are of two-sided "
-    f"t tests paired by seed, corrected by Holm's method over every row of the table that has one, "
-    f"references too: where nothing has an effect, at most {100 * ALPHA:.0f} % of tables claim "
+    f"t tests paired by seed, corrected by Holm's method over every row of the table, "
+    f"references and unfinished rows too: where nothing has an effect, at most {100 * ALPHA:.0f} % of tables claim "
     f"one. *reproduced*: the corrected interval (at the level Holm's method decides the row on; "
     f"table.csv has it) excludes zero on the side of the paper's difference. *contradicted*: it "
     f"excludes zero on the other side. Only the direction is compared: a difference of a "
