@@ -36,8 +36,9 @@ SEEDS = 3
 RULE = (
     f"*verdict*, of our difference to the baseline against the paper's. p values are of two-sided "
     f"t tests paired by seed, corrected by Holm's method over every row of the table, "
-    f"references and unfinished rows too: where nothing has an effect, at most {100 * ALPHA:.0f} % of tables claim "
-    f"one. *reproduced*: the corrected interval (at the level Holm's method decides the row on; "
+    f"references and unfinished rows too: where nothing has an effect, at most "
+    f"{100 * ALPHA:.0f} % of tables claim one. *reproduced*: the corrected interval (at the "
+    f"level Holm's method decides the row on; "
     f"table.csv has it) excludes zero on the side of the paper's difference. *contradicted*: it "
     f"excludes zero on the other side. Only the direction is compared: a difference of a "
     f"hundredth of the paper's size is reproduced, too, which is why both stand in the cell. "
