@@ -93,7 +93,10 @@ def test_four_of_four_reproduced_is_not_left_alone_where_a_neighbour_goes_the_ot
 def test_a_rise_like_the_papers_has_no_but(made):
     found = made(RISE, SCHEDULE)
     assert "4 reproduced" in above(*found) and "But" not in above(*found)
-    assert "100 to 200 +1.00 (paper +7.1); 200 to 400 +3.80 (paper +5.3)" in below(*found)
+    assert (
+        "100 to 200 +1.00 (p 0.500, paper +7.1); 200 to 400 +3.80 (p 0.500, paper +5.3)"
+        in below(*found)
+    )
 
 
 def test_a_step_within_the_papers_noise_goes_no_other_way(made):
@@ -105,7 +108,7 @@ def test_a_step_within_the_papers_noise_goes_no_other_way(made):
 
 def test_levels_on_both_sides_of_one_that_lacks_a_seed_are_no_neighbours(made):
     text = below(*made({**RISE, "200": [71.0, None, 71.2]}, SCHEDULE))
-    assert "paired by seed, with Holm's p over 2 t tests: 400 to 800 +2.13" in text
+    assert "paired by seed, with Holm's p over 2 tests: 400 to 800 +2.13" in text
     assert "100 to 400" not in text and "100 to 200" not in text
 
 

@@ -73,7 +73,7 @@ def step_by_step(
     if not steps:
         return []
     tested = sum(np.isfinite(step.p) for step in steps)
-    how = f", with Holm's p over {counted(tested, 't test')}" if tested else ""
+    how = f", with Holm's p over {counted(tested, 'test')}" if tested else ""
     each = "; ".join(f"{step.low} to {step.high} {format_step(step)}" for step in steps)
     return [f"Steps between neighbouring levels, paired by seed{how}: {each}."]
 
