@@ -23,10 +23,10 @@ def place(tmp_path_factory):
     return place
 
 
-def run(place, *words):
+def run(place, *words, study="x"):
     began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "mae_ablation", "run", "studies/x.yaml", *words],
+        [sys.executable, "-m", "mae_ablation", "run", f"studies/{study}.yaml", *words],
         cwd=place,
         capture_output=True,
         text=True,
@@ -113,11 +113,11 @@ def test_asking_for_a_gpu_where_there_is_none_is_one_line(place):
 def test_one_bad_trial_stays_one_bad_trial(place):
     """A level that diverges fails alone; its reason is in the table; the exit status says so."""
     study = STUDY.replace("mask_ratio: [0.5, 0.75]", "pretrain.base_lr: [1.5e-4, 1.0e+30]")
-    (place / "studies" / "x.yaml").write_text(study)
-    done, _ = run(place)
+    (place / "studies" / "rate.yaml").write_text(study)
+    done, _ = run(place, study="rate")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "FAILED pretrain_base_lr=1e+30 seed 0: pretrain: Diverged: loss is nan" in done.stdout
     assert "1 without a result; the same command tries them again" in done.stdout
-    page = (place / "reports" / "x" / "table.md").read_text()
+    page = (place / "reports" / "rate" / "table.md").read_text()
     assert "0 of 1 seeds, 1 failed" in page
     assert runs(place)["1e+30 · s0"] == "FAILED"

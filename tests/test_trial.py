@@ -125,7 +125,7 @@ def test_an_animation_among_the_images_fails_a_streamed_trial_with_its_name(toy,
         validation_images=2,
         workers=1,
     )
-    toy = change(toy, "pretrain", epochs=1, warmup_epochs=0, batch_size=2, pictures=0)
+    toy = change(toy, "pretrain", epochs=1, warmup_epochs=0, batch_size=2, reconstructions=0)
     recipe = dataclasses.replace(toy, data=data)
     trial = make_trial(AStudy, recipe, 0, "pretrain", "a", facts(data))
     assert run_trial(trial, tmp_path / "store") == (
