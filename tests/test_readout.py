@@ -7,7 +7,9 @@ from test_evaluations import QUICK, change
 from test_phases import a_folder
 
 from mae_ablation.data.dataset import load
+from mae_ablation.mae.model import MaskedAutoencoder
 from mae_ablation.phases import logistic_regression
+from mae_ablation.phases.features import forget
 from mae_ablation.phases.knn import knn
 from mae_ablation.phases.labels import labelled
 from mae_ablation.phases.linear_probe import linear_probe
@@ -87,6 +89,26 @@ def test_a_converged_probe_has_no_noise_of_its_own(converged, tmp_path):
     assert [one[key] for key in same] == [two[key] for key in same]
     assert one["converged"] and one["penalty"] in PENALTIES and one["test_acc1"] > 50
     assert one["penalty_at_edge"] == (one["penalty"] in (PENALTIES[0], PENALTIES[-1]))
+
+
+def test_the_probe_and_k_nn_of_a_trial_encode_each_image_once(converged, tmp_path, monkeypatch):
+    forget()
+    passes, features_of = [], MaskedAutoencoder.features
+
+    def counted(model, images, pooling):
+        passes.append(len(images))
+        return features_of(model, images, pooling)
+
+    monkeypatch.setattr(MaskedAutoencoder, "features", counted)
+    probe(converged, a_folder(tmp_path, "probe"), 3)
+    once = sum(passes)
+    run = PhaseRun(folder=a_folder(tmp_path, "knn"))
+    after_probe = knn(converged, 3, run, source="random", upstream=None)
+    assert sum(passes) == once > 0
+    forget()
+    afresh = knn(converged, 3, run, source="random", upstream=None)
+    assert sum(passes) == 2 * once
+    assert afresh["predictions_sha256"] == after_probe["predictions_sha256"]
 
 
 def test_a_declared_penalty_is_the_only_one_and_another_identity(converged, tmp_path):

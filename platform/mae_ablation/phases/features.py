@@ -4,7 +4,8 @@ They come from a pre-trained encoder or, as reference rows, from a randomly init
 from the pixels themselves.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 
 import torch
 
@@ -18,7 +19,34 @@ from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.study.recipe import Recipe
 
 ENCODE_BATCH = 512
+KEPT_BYTES = 2**30  # of features that wait for the trial's next evaluation
 Encode = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(slots=True)
+class Recent:
+    """What was encoded last, for the trial's next evaluation: linear probe and k-NN see the same
+    features, and encoding them costs either more than all the rest."""
+
+    key: Hashable = None
+    encode: Encode | None = None
+    features: dict[int, tuple[Split | Files, torch.Tensor]] = field(default_factory=dict)
+    """by the split's id, which stays the split's own as long as it is held here"""
+
+    def keep(self, split: Split | Files, features: torch.Tensor) -> None:
+        """Hold a split's features, unless they are large."""
+        held = sum(each.nbytes for _, each in self.features.values())
+        if held + features.nbytes <= KEPT_BYTES:
+            self.features[id(split)] = split, features
+
+
+_recent = Recent()
+
+
+def forget() -> None:
+    """Drop what was encoded last, and the encoder."""
+    global _recent
+    _recent = Recent()
 
 
 def encoder(
@@ -30,6 +58,21 @@ def encoder(
         source: "pretrain" (the upstream phase's last checkpoint), "random" (the same seed's
             initial weights) or "pixels".
     """
+    global _recent
+    settings = recipe.linear_probe
+    key = (
+        *(source, upstream, channels, seed, device, recipe.model, recipe.data),
+        *(settings.pooling, settings.image_size, settings.precision),
+    )
+    if _recent.key != key:
+        _recent = Recent(key, loaded_encoder(recipe, source, upstream, channels, seed, device))
+    return _recent.encode
+
+
+def loaded_encoder(
+    recipe: Recipe, source: str, upstream: PhaseFolder | None, channels: int, seed: int, device: str
+) -> Encode:
+    """The encoder, with its weights read. Arguments as in `encoder`."""
     precision = Precision(recipe.linear_probe.precision, device)
     if source == "pixels":
         return lambda images: images.flatten(1)
@@ -53,6 +96,8 @@ def extract(
     split: Split | Files, encode: Encode, data: Dataset, recipe: Recipe, run: PhaseRun
 ) -> torch.Tensor:
     """Features (n, width) of a whole split, without augmentation, encoded by all workers."""
+    if encode is _recent.encode and id(split) in _recent.features:
+        return _recent.features[id(split)][1]
     batches = plain(
         split,
         run.device,
@@ -63,4 +108,7 @@ def extract(
     )
     parts = [encode(normalise(pixels, data.mean, data.std)) for pixels, _ in batches]
     rows = list(torch.arange(len(split)).split(ENCODE_BATCH)[run.team.turns])
-    return run.team.assemble(rows, parts, len(split)).to(run.device)
+    features = run.team.assemble(rows, parts, len(split)).to(run.device)
+    if encode is _recent.encode:
+        _recent.keep(split, features)
+    return features

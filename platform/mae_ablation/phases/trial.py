@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from mae_ablation.phases.features import forget
 from mae_ablation.phases.knn import knn
 from mae_ablation.phases.linear_probe import linear_probe
 from mae_ablation.phases.pca import pca
@@ -59,6 +60,7 @@ def run_trial(
         Stopped: asked to; what was reached is in a checkpoint.
         Busy: another run is at work on one of the phases.
     """
+    forget()  # the trial before may have left its encoder on the device
     place, upstream, reasons = Store(store), None, []
     needed = trial.needs.phases[0] if trial.needs else None
     for phase in trial.phases:

@@ -13,7 +13,7 @@ Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 """of forward passes (phases/precision.py)"""
 RANDAUGMENT_DEVIATION = 0.5
 """of the magnitudes of single images, on their scale of 10: the paper's "9, 0.5" """
-PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
 """of the converged linear probe, from strong to weak; scikit-learn's C is 1 / (images x penalty)"""
 
 
