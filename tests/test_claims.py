@@ -242,48 +242,31 @@ def test_the_note_of_one_seed_begins_with_that(made, tmp_path):
     assert first_line(plan, tmp_path).startswith("**One seed decides nothing; for 3 seeds: python ")
 
 
-def test_seeds_added_after_a_report_make_it_descriptive(write_study, tmp_path):
+def test_seeds_added_after_results_make_a_report_descriptive(write_study, tmp_path):
     study, folder = write_study(RATIO), tmp_path / "reports" / "x"
     more = {level: [*values, *values[:2]] for level, values in CLEAR.items()}
 
     def report(seeds, accuracy=more):
         plan = plan_study(study, store=tmp_path / "store", seeds=seeds)
+        declare_plan(plan)
         give_accuracies(plan, accuracy)
         write_report(plan, folder)
         about = json.loads((folder / "report.json").read_text())
         pages = [(folder / name).read_text() for name in ("table.md", "index.html", "table.tex")]
-        return about, [("seeds were added after results had been seen" in text) for text in pages]
+        return about, [("This table is descriptive: " in text) for text in pages]
 
     about, said = report(3)
     assert about["descriptive"] == "" and not any(said)
     for _ in range(2):  # written again it stays so
         about, said = report(5)
         assert about["descriptive"] == (
-            "This table is descriptive: seeds were added after results had been seen (first 0, 1, "
-            "2, then 3, 4)."
+            "This table is descriptive: declared after 6 results (seeds 0, 1, 2 at first, then 3, "
+            "4)."
         )
         assert about["headline"].startswith(about["descriptive"]) and all(said)
         assert note(folder).startswith("**This table is descriptive: ")
     about, said = report(3)
     assert about["descriptive"] == "" and not any(said)
-
-
-def test_seeds_that_were_asked_for_from_the_start_are_not_added(write_study, tmp_path):
-    """The first report was written when two of three seeds were there."""
-    plan = plan_study(write_study(RATIO), store=tmp_path / "store")
-    give_accuracies(plan, {level: values[:2] for level, values in CLEAR.items()})
-    write_report(plan, tmp_path / "x")
-    give_accuracies(plan, CLEAR)
-    write_report(plan, tmp_path / "x")
-    assert json.loads((tmp_path / "x" / "report.json").read_text())["descriptive"] == ""
-
-
-def test_another_recipe_s_results_are_not_those_that_were_seen(write_study, tmp_path):
-    for study, seeds in ((RATIO, 1), (RATIO + "baseline: {pretrain.epochs: 3}\n", 3)):
-        plan = plan_study(write_study(study), store=tmp_path / "store", seeds=seeds)
-        give_accuracies(plan, CLEAR)
-        write_report(plan, tmp_path / "x")
-    assert json.loads((tmp_path / "x" / "report.json").read_text())["descriptive"] == ""
 
 
 # MLflow's note ------------------------------------------------------------------------------------

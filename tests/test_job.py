@@ -1,5 +1,6 @@
 """A study on a cluster: what is shipped, under which name, followed how, and what comes home."""
 
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from mae_ablation.cluster.home import folders_of, pack, unpack
 from mae_ablation.cluster.place import Cluster
 from mae_ablation.commands import plan_study
 from mae_ablation.store.folder import Store
+from mae_ablation.study.declared import declare_plan, declared_in, packed_declarations
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.recipe import Data
 from mae_ablation.study.suite import load_all
@@ -304,7 +306,9 @@ def test_results_come_home_and_checkpoints_do_not(clone):
 
     found = DataFacts(fingerprint="f", channels=3, train_images=5, test_images=6, classes=7)
     data = Data(name="imagenet", folder="/there/imagenet")
-    pack(Path("home.zip"), folders_of(plan.trials, there), [(data, found)])
+    declared = declare_plan(plan)
+    declarations = packed_declarations([plan])
+    pack(Path("home.zip"), folders_of(plan.trials, there), [(data, found)], declarations)
     put, facts_there = unpack(Path("home.zip"), here)
 
     assert put == 2
@@ -315,6 +319,7 @@ def test_results_come_home_and_checkpoints_do_not(clone):
     assert [row["m"]["loss"] for row in ours.journal.read()] == [1.5]
     assert ours.checkpoints() == [], "those were of the training that was interrupted here"
     assert second.folder(here).failure()["reason"] == "pretrain: out of memory"
+    assert declared_in(replace(plan, store=here)) == declared
     assert unpack(Path("home.zip"), here)[0] == 1, "the failed one only: it may have changed"
 
 
@@ -326,7 +331,7 @@ def test_what_is_at_home_is_not_touched(clone):
     finish(second.folder(there), 2.5, finished=False)
     finish(first.folder(here), 1.0)
     finish(second.folder(here), 2.0, finished=False)
-    pack(Path("home.zip"), folders_of(plan.trials, there), [])
+    pack(Path("home.zip"), folders_of(plan.trials, there), [], {})
     assert unpack(Path("home.zip"), here)[0] == 0
     assert first.folder(here).result()["train_loss"] == 1.0
     assert first.folder(here).sound_checkpoint()[1] == b"weights 1.0"

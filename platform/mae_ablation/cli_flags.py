@@ -7,7 +7,8 @@ from mae_ablation.store.paths import expanded
 from mae_ablation.study.errors import unknown
 from mae_ablation.study.recipe_file import PHASES
 
-STUDY = ("studies", "store", "recipe", "changes", "seeds", "phases")
+STUDY = ("studies", "store", "recipe", "changes", "seeds", "phases", "until_decided", "most")
+BUDGET = ("hours", "gpu_hours")
 LANES = ("lanes", "gpus", "workers", "batch_per_worker", "accelerator")
 
 
@@ -34,6 +35,14 @@ def add_study(parser: argparse.ArgumentParser) -> None:
         help="change a field of the recipe, text as it stands; may be given several times",
     )
     parser.add_argument("--seeds", type=positive, metavar="N", help="seeds 0 to N-1")
+    parser.add_argument(
+        "--until-decided",
+        action="store_true",
+        help="more seeds for the rows that the study's seeds (3 or more) have not decided",
+    )
+    parser.add_argument(
+        "--most", type=positive, metavar="N", help="seeds at most, until decided (default: 20)"
+    )
     parser.add_argument(
         "--phases",
         type=phases,
@@ -90,6 +99,16 @@ def add_place(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_budget(parser: argparse.ArgumentParser) -> None:
+    """When a run ends that has not decided everything: the same command goes on."""
+    parser.add_argument(
+        "--hours", type=hours, metavar="H", help="leave after so long; what is decided is valid"
+    )
+    parser.add_argument(
+        "--gpu-hours", type=hours, metavar="H", help="likewise, of all the GPUs of the lanes"
+    )
+
+
 def add_price(parser: argparse.ArgumentParser) -> None:
     """What the estimate rests on, and what it is worth in money."""
     parser.add_argument(
@@ -143,6 +162,13 @@ def price(text: str) -> float:
     value = number(text)
     if value is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a price, a number from 0")
+    return value
+
+
+def hours(text: str) -> float:
+    value = number(text)
+    if not value:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of hours above 0")
     return value
 
 

@@ -4,8 +4,10 @@ import argparse
 import sys
 
 from mae_ablation.cli_flags import (
+    BUDGET,
     LANES,
     STUDY,
+    add_budget,
     add_lanes,
     add_place,
     add_price,
@@ -23,13 +25,16 @@ from mae_ablation.outcome import report_studies
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.estimate import estimate
 from mae_ablation.study.suite import load_all, suites_of
-from mae_ablation.summary import settings_lines, trial_lines
+from mae_ablation.summary import budget_lines, counted, settings_lines, trial_lines
 
 USAGE = "%(prog)s STUDY.yaml... [flags]"
 RUN_EXAMPLES = """examples:
   %(prog)s studies/mask_ratio.yaml
   only what is missing is run, with three seeds:
   %(prog)s studies/mask_ratio.yaml --seeds 3
+  more seeds for the rows that are not decided, one night:
+  %(prog)s studies/mask_ratio.yaml \\
+      --until-decided --most 12 --hours 8
   another scale, one field changed:
   %(prog)s studies/paper.yaml \\
       --recipe cifar10 --set pretrain.epochs=20
@@ -86,6 +91,7 @@ def _add_everything(parser: argparse.ArgumentParser) -> None:
     add_study(parser)
     add_lanes(parser)
     add_place(parser)
+    add_budget(parser)
     add_price(parser)
 
 
@@ -96,12 +102,12 @@ def do_run(arguments: argparse.Namespace) -> int:
         return do_plan(arguments)
     require_gpus(arguments)
     asked = named(arguments, STUDY)
-    wanted = {name: asked[name] for name in ("recipe", "changes", "seeds", "phases")}
+    wanted = {name: value for name, value in asked.items() if name not in ("studies", "store")}
     load_all(arguments.studies, **wanted)  # its errors are said before a place is looked for
     place = choose(arguments.address, arguments.cluster, arguments.local)
     require_local(arguments, isinstance(place, Local))
     print(place.line, flush=True)
-    options = {**named(arguments, (*LANES, "price")), "reports": arguments.reports}
+    options = {**named(arguments, (*LANES, *BUDGET, "price")), "reports": arguments.reports}
     if isinstance(place, Cluster):
         from mae_ablation.submit import submit_studies
 
@@ -123,20 +129,30 @@ def do_plan(arguments: argparse.Namespace) -> int:
     known = calibrated(plans, machine) if arguments.calibrate else ()
     cost = estimate(plans, machine=machine, calibration=known)
     print(introduction(arguments.studies, plans, cost=cost, price=arguments.price))
+    for line in budget_lines(**named(arguments, BUDGET)):
+        print(line)
     if elsewhere and not arguments.lanes:
         print("note: the cluster decides how many lanes there are; --lanes N is priced as such")
     for plan in plans:
         if len(plans) > 1:
             print(f"\n{plan.study.name}")
         print(settings_lines(plan.study.baseline, plan.study.phases))
-        print(trial_lines(plan))
+        first = plan.study.declared.looks[0]
+        print(trial_lines(plan.up_to(first)))
+        if plan.study.grows:
+            more = len(plan.trials) - len(plan.up_to(first).trials)
+            print(f"  and {counted(more, 'trial')} at most of later looks, for undecided rows")
     return 0
 
 
 def require_gpus(arguments: argparse.Namespace) -> None:
-    """Raises UserError for a price of GPUs where none is asked for."""
-    if arguments.price is not None and not arguments.gpus:
-        raise UserError("no GPU is asked for: --gpus 1", "--price-per-gpu-hour")
+    """Raises UserError for a price or a budget of GPUs where none is asked for."""
+    for flag, value in (
+        ("--price-per-gpu-hour", arguments.price),
+        ("--gpu-hours", arguments.gpu_hours),
+    ):
+        if value is not None and not arguments.gpus:
+            raise UserError("no GPU is asked for: --gpus 1", flag)
 
 
 def require_local(arguments: argparse.Namespace, local: bool) -> None:

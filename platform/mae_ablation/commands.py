@@ -1,7 +1,7 @@
 """The commands as functions, for the command line and for notebooks alike."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -9,14 +9,16 @@ from pathlib import Path
 from mae_ablation.data.catalog import facts, require_fit, require_present
 from mae_ablation.data.sets import SETS, location
 from mae_ablation.forecast import calibrated, machine_of
-from mae_ablation.outcome import conclude
+from mae_ablation.outcome import conclude, count_asked
 from mae_ablation.price import against, cost_lines, utilisation
 from mae_ablation.report.saved import report_in
 from mae_ablation.store.folder import Store
 from mae_ablation.store.paths import expanded, expanded_place
 from mae_ablation.study.budget import with_budget
+from mae_ablation.study.declared import declare_plan, descriptive
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.estimate import Estimate, estimate
+from mae_ablation.study.looks import Asked, asked_of, by_round
 from mae_ablation.study.owner import require_own_place
 from mae_ablation.study.plan import Plan, make_plan, missing, trials_of
 from mae_ablation.study.recipe import Recipe
@@ -25,7 +27,7 @@ from mae_ablation.study.suite import Suite, load_all, suites_of
 from mae_ablation.study.trial import Trial
 from mae_ablation.study.trouble import remedy_of
 from mae_ablation.study.work import work_of
-from mae_ablation.summary import introduction
+from mae_ablation.summary import budget_lines, introduction
 
 
 def plan_studies(
@@ -36,6 +38,8 @@ def plan_studies(
     changes: Sequence[str] = (),
     seeds: int | None = None,
     phases: Sequence[str] = (),
+    until_decided: bool = False,
+    most: int | None = None,
 ) -> list[Plan]:
     """What studies need, and what of it the store has. Starts and writes nothing.
 
@@ -46,12 +50,22 @@ def plan_studies(
         changes: "field=value" over the recipe.
         seeds: number of seeds instead of the studies'.
         phases: instead of the studies'.
+        until_decided: take more seeds for the rows that the studies' seeds have not decided.
+        most: seeds that a row may take then (default: 20).
 
     Raises:
         UserError: with file and line of what cannot be.
     """
     studies = [expanded(study) for study in studies]
-    loaded = load_all(studies, recipe=recipe, changes=changes, seeds=seeds, phases=phases)
+    loaded = load_all(
+        studies,
+        recipe=recipe,
+        changes=changes,
+        seeds=seeds,
+        phases=phases,
+        until_decided=until_decided,
+        most=most,
+    )
     require_readable(store)
     return [_plan(study, Store(store)) for study in loaded]
 
@@ -109,6 +123,8 @@ def run_studies(
     changes: Sequence[str] = (),
     seeds: int | None = None,
     phases: Sequence[str] = (),
+    until_decided: bool = False,
+    most: int | None = None,
     lanes: int | None = None,
     gpus: float = 0.0,
     address: str = "local",
@@ -117,6 +133,8 @@ def run_studies(
     accelerator: str | None = None,
     calibrate: bool = False,
     price: float | None = None,
+    hours: float | None = None,
+    gpu_hours: float | None = None,
 ) -> int:
     """Run what is missing of studies, show it in MLflow and write their reports.
 
@@ -130,6 +148,8 @@ def run_studies(
         accelerator: type of GPU, as Ray names it.
         calibrate: time training steps on this machine for the estimate.
         price: of a GPU-hour, in any currency.
+        hours: after which the run leaves, with whatever is decided by then; None: it does not.
+        gpu_hours: likewise, of all GPUs of the lanes together.
 
     Returns the number of trials that have no result.
 
@@ -140,10 +160,11 @@ def run_studies(
     studies, reports = [expanded(study) for study in studies], expanded(reports)
     store = expanded_place(store)  # before workers, on whose machines ~ may be another folder
     asked = {"recipe": recipe, "changes": changes, "seeds": seeds, "phases": phases}
+    asked |= {"until_decided": until_decided, "most": most}
     plans = plan_studies(studies, store=store, **asked)
     if fetch_data(trials_of(plans)):
         plans = plan_studies(studies, store=store, **asked)  # what was fetched is known better now
-    todo = missing(trials_of(plans), Store(store))
+    todo, ask = open_trials(plans)
     for folder in (store, reports):
         require_writable(folder)
     require_own_reports(plans, suites_of(studies), reports)
@@ -167,6 +188,8 @@ def run_studies(
     known = calibrated(plans, place) if calibrate and todo else ()
     cost = estimate(plans, machine=place, calibration=known)
     console.print(introduction(studies, plans, cost=cost, price=price))
+    for line in [*budget_lines(hours, gpu_hours), *declared_lines(plans)]:
+        console.print(line)
     baselines = {(plan.study.baseline, plan.study.phases): None for plan in plans}
     for baseline, kinds in baselines:
         for line in derivation(baseline, kinds, asked_for):
@@ -177,12 +200,16 @@ def run_studies(
         if not todo:
             tracker.start()
         else:
-            cost = run_missing(console, plans, todo, asked_for, store, tracker, address, cost)
+            limits = {"hours": hours, "gpu_hours": gpu_hours, "began": began}
+            cost = run_missing(
+                console, plans, todo, asked_for, store, tracker, address, cost, ask, limits
+            )
             if cost is None:
                 return len(todo)
         unfinished = conclude(console, plans, tracker, reports, began, suites_of(studies))
-        if todo:
+        if todo and ask is None:  # looks decide how much of an estimate is run
             console.print(against(cost, time.monotonic() - began, price))
+        if todo:
             console.print(utilisation(pretrained(todo, Store(store))), end="")
         return unfinished
     except OSError as error:
@@ -223,8 +250,14 @@ def run_missing(
     tracker,
     address: str,
     cost: Estimate,
+    ask: Callable[[frozenset[str]], Asked] | None,
+    limits: dict[str, float | None],
 ) -> Estimate | None:
     """Start Ray, the tracker and the lanes; show how they do until every trial has ended.
+
+    Args:
+        ask: what growing studies ask for by now; None where none grows.
+        limits: of the run's budget, and when it began.
 
     Returns what it was to cost on as many lanes as there are; on a cluster that is known, and
     said, only here. None: Ray died, which is said.
@@ -232,12 +265,14 @@ def run_missing(
     Raises:
         KeyboardInterrupt: the user asked to leave.
     """
+    from mae_ablation.cluster.budget import Budget
+    from mae_ablation.cluster.looks import Looks
     from mae_ablation.cluster.progress import Progress
     from mae_ablation.cluster.run import fit_lanes, run_trials
     from mae_ablation.cluster.session import RayDied, ray_session
     from mae_ablation.commit import code_commit
 
-    done = len(trials_of(plans)) - sum(trial.source != "prepare" for trial in todo)
+    done = finished_trials(plans, todo)
     work = work_of(plans, todo, Store(store))
     trials = work.trials
     try:
@@ -258,15 +293,62 @@ def run_missing(
                 say=progress.say,
                 scales=scales,
                 searched=work.searched,
+                looks=Looks(trials, ask) if ask else None,
+                budget=Budget(gpus_per_lane=lanes.gpus * lanes.workers, **limits),
             )
     except RayDied as error:
         console.print(f"{error}; the same command goes on from the last checkpoints")
         console.file.flush()  # Ray may end this process before Python does
         return None
-    if tally.stopped:
+    if tally.stopped and not tally.spent:
         raise KeyboardInterrupt
     record_failures(trials, tally.failed, Store(store))
     return cost
+
+
+def open_trials(
+    plans: Sequence[Plan],
+) -> tuple[list[Trial], Callable[[frozenset[str]], Asked] | None]:
+    """The missing trials in the order they are to be run; and, where studies grow, what says which
+    of them are asked for. Trials of rows that are decided are not among them."""
+    trials, store = trials_of(plans), plans[0].store
+    if not any(plan.study.grows for plan in plans):
+        return missing(trials, store), None
+    from mae_ablation.report.standing import Asking
+
+    ask = Asking(plans)
+    asked = ask()
+    wanted = asked_of(trials, asked.now | asked.later)
+    return by_round(missing(wanted, store), plans), ask
+
+
+def finished_trials(plans: Sequence[Plan], todo: Sequence[Trial]) -> int:
+    """How many trials of some plans are finished, `todo` being those that are open; of studies that
+    grow, those at the looks so far."""
+    if not any(plan.study.grows for plan in plans):
+        return len(trials_of(plans)) - sum(trial.source != "prepare" for trial in todo)
+    asked, left = count_asked(plans)
+    return asked - left
+
+
+def declared_lines(plans: Sequence[Plan]) -> list[str]:
+    """Declare every study that is not declared yet; a line where its tables are descriptive, or it
+    grows.
+
+    Raises:
+        UserError: the store cannot be written.
+    """
+    lines = []
+    for plan in plans:
+        try:
+            found, why = declare_plan(plan), descriptive(plan)
+        except OSError as error:
+            raise UserError(f"cannot declare the study: {error}", str(plan.study.path)) from None
+        if why:
+            lines.append(f"{plan.study.name}: {why}")
+        elif plan.study.grows:
+            lines.append(f"{plan.study.name}: declared before the first result, {found.when}")
+    return lines
 
 
 def record_failures(trials: Sequence[Trial], failed: dict[int, str], store: Store) -> None:

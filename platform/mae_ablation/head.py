@@ -82,7 +82,7 @@ def run(job: str, studies: list[str], **arguments: object) -> int:
         unfinished = run_studies(paths, reports=Path("reports"), address="auto", **arguments)
         return 1 if unfinished else 0
     finally:
-        planned = ("store", "recipe", "changes", "seeds", "phases")
+        planned = ("store", "recipe", "changes", "seeds", "phases", "until_decided", "most")
         pack_studies(job, paths, **{name: arguments[name] for name in planned})
 
 
@@ -90,6 +90,7 @@ def pack_studies(job: str, studies: list[Path], **planned: object) -> None:
     from mae_ablation.cluster.home import folders_of, pack
     from mae_ablation.commands import plan_studies
     from mae_ablation.data.catalog import facts
+    from mae_ablation.study.declared import packed_declarations
     from mae_ablation.study.plan import trials_of
 
     plans = plan_studies(studies, **planned)
@@ -97,7 +98,8 @@ def pack_studies(job: str, studies: list[Path], **planned: object) -> None:
     data = dict.fromkeys(trial.recipe.data for trial in trials)
     data |= dict.fromkeys(plan.study.baseline.data for plan in plans)
     folders = folders_of(trials, plans[0].store)
-    pack(Path(archive_of(job)), folders, [(each, facts(each)) for each in data])
+    found = [(each, facts(each)) for each in data]
+    pack(Path(archive_of(job)), folders, found, packed_declarations(plans))
 
 
 if __name__ == "__main__":

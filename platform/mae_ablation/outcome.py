@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mae_ablation.report.choice import edge_lines
 from mae_ablation.report.readings import Readings
 from mae_ablation.study.errors import Emptier, UserError
+from mae_ablation.study.looks import asked_of
 from mae_ablation.study.plan import Plan, missing, trials_of
 from mae_ablation.study.suite import Suite
 from mae_ablation.summary import ending
@@ -30,13 +31,34 @@ def conclude(
     plans[0].store.files.refresh()  # an object store's listing may be from before the last results
     files = show_reports(plans, tracker, reports, lambda error: console.print(str(error)))
     console.print(overviews(suites, plans, reports))
-    left = missing(trials_of(plans), plans[0].store)
-    unfinished = sum(trial.source != "prepare" for trial in left)
+    console.print(looks_lines(plans), end="")
+    asked, unfinished = count_asked(plans)
     for plan in plans:
         for line in edge_lines(plan, Readings(plan.store)):
             console.print(line)
-    console.print(ending(plans, tracker, files, unfinished, time.monotonic() - began))
+    console.print(ending(asked, tracker, files, unfinished, time.monotonic() - began))
     return unfinished or len(plans) - len(files)
+
+
+def count_asked(plans: Sequence[Plan]) -> tuple[int, int]:
+    """How many trials are asked for by now, and how many of them have no result."""
+    trials = trials_of(plans)
+    if any(plan.study.grows for plan in plans):
+        from mae_ablation.report.standing import Asking
+
+        trials = asked_of(trials, Asking(plans)().now)
+    left = missing(trials, plans[0].store)
+    return len(trials), sum(trial.source != "prepare" for trial in left)
+
+
+def looks_lines(plans: Sequence[Plan]) -> str:
+    """What the looks of growing studies have decided, lines that end; "" where none grows."""
+    growing = [plan for plan in plans if plan.study.grows]
+    if not growing:
+        return ""
+    from mae_ablation.report.standing import standing
+
+    return "".join(f"{line}\n" for plan in growing for line in standing(plan).summary())
 
 
 def show_reports(

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mae_ablation.commands import plan_studies, require_writable
-from mae_ablation.store import archive
+from mae_ablation.store import archive, declaration
 from mae_ablation.store.atomic import PART
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.store.folder import PhaseFolder, Store
 from mae_ablation.store.predictions import predictions_of
+from mae_ablation.study.declared import packed_declarations
 from mae_ablation.study.errors import Emptier, UserError
 from mae_ablation.study.identity import VERSIONS, identity
 from mae_ablation.study.lookup import find_phase
@@ -310,7 +311,7 @@ def _removed(one: Unneeded) -> bool:
 def export_results(plans: Sequence[Plan], path: Path) -> list[str]:
     """Write every finished phase of some plans into one zip file; returns the lines to print.
 
-    Results, journals and predictions go in; checkpoints and pictures stay.
+    Results, journals, predictions and declarations go in; checkpoints and pictures stay.
 
     Raises:
         Emptier: the file is an export of more phases than are finished here.
@@ -330,7 +331,7 @@ def export_results(plans: Sequence[Plan], path: Path) -> list[str]:
     if len(finished) < len(folders):
         require_no_fuller_export(path, len(finished), len(folders))
     try:
-        size = archive.pack(path, finished, {})
+        size = archive.pack(path, finished, packed_declarations(plans))
     except OSError as error:
         raise UserError(f"cannot write it: {error.strerror}", str(path)) from None
     return [
@@ -370,11 +371,13 @@ def import_results(path: Path, store: Path | str) -> list[str]:
         found = archive.read(path)
         for phase in found.phases:
             require_identity(phase)
-    except archive.BadArchive as error:
+        declaration.packed_in(found.notes)
+    except Damaged as error:
         raise UserError(f"nothing was imported: {error}", str(path)) from None
     except OSError as error:
         raise UserError(f"cannot read it: {error.strerror}", str(path)) from None
     require_writable(store)
+    declaration.put(found.notes, Store(store).files)  # first: results count as seen by later ones
     new = [phase for phase in found.phases if archive.put(phase, Store(store), "import")]
     lines = [f"imported {len(new)} of {len(found.phases)} phases into {store}"]
     if known := len(found.phases) - len(new):

@@ -13,11 +13,11 @@ from mae_ablation.cluster.place import Cluster, shown
 from mae_ablation.commit import code_commit
 from mae_ablation.data.catalog import facts
 from mae_ablation.head import FOLDER, SPEC, archive_of
-from mae_ablation.outcome import overviews, show_reports
+from mae_ablation.outcome import count_asked, looks_lines, overviews, show_reports
 from mae_ablation.store.folder import Store
 from mae_ablation.study.budget import with_budget
 from mae_ablation.study.errors import UserError
-from mae_ablation.study.plan import Plan, make_plan, missing, trials_of
+from mae_ablation.study.plan import Plan, make_plan
 from mae_ablation.study.recipe import Data
 from mae_ablation.study.study import Study
 from mae_ablation.study.suite import Suite, load_all, suites_of
@@ -40,6 +40,8 @@ def submit_studies(
     changes: Sequence[str] = (),
     seeds: int | None = None,
     phases: Sequence[str] = (),
+    until_decided: bool = False,
+    most: int | None = None,
     **options: object,
 ) -> int:
     """Run studies on a cluster, show their output here, and bring their results home.
@@ -63,6 +65,7 @@ def submit_studies(
     from mae_ablation.cluster.tunnel import Tunnel, TunnelLost
 
     asked = {"recipe": recipe, "changes": list(changes), "seeds": seeds, "phases": list(phases)}
+    asked |= {"until_decided": until_decided, "most": most}
     loaded = load_all(studies, **asked)
     began = time.monotonic()
     say(store_line(cluster, store))
@@ -199,8 +202,7 @@ def plan_of(study: Study, facts_there: FactsThere) -> Plan:
     def facts_of(data: Data) -> DataFacts:
         return facts_there(data) or facts(data)
 
-    channels = facts_of(study.baseline.data).channels
-    return make_plan(with_budget(study, channels), Store(LOCAL_STORE), facts_of)
+    return make_plan(with_budget(study, facts_of), Store(LOCAL_STORE), facts_of)
 
 
 def show(
@@ -221,5 +223,7 @@ def show(
     finally:
         tracker.leave()
     say(overviews(suites, plans, reports))
-    left = sum(t.source != "prepare" for t in missing(trials_of(plans), Store(LOCAL_STORE)))
-    say(ending(plans, tracker, files, left, time.monotonic() - began))
+    if decided := looks_lines(plans):
+        say(decided.rstrip())
+    asked, left = count_asked(plans)
+    say(ending(asked, tracker, files, left, time.monotonic() - began))

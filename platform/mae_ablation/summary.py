@@ -23,6 +23,7 @@ from mae_ablation.study.plan import Plan, missing, trials_of, unfinished
 from mae_ablation.study.presets import difference, size_of
 from mae_ablation.study.recipe import Recipe
 from mae_ablation.study.recipe_file import PHASES
+from mae_ablation.study.seeds import seeds_line
 from mae_ablation.study.suite import suite_lines
 from mae_ablation.study.trial import steps_per_epoch, training_images
 from mae_ablation.study.tune import tune_line
@@ -60,11 +61,30 @@ def introduction(
         cost: what they need, all together.
         price: of a GPU-hour.
     """
-    costs = cost_lines(cost or estimate(plans, lanes), price)
+    costs = costs_from_to(plans, cost or estimate(plans, lanes), price)
     if len(plans) == 1:
         return "\n".join([describe(plans[0]), *costs])
     last = "\n".join([together(plans), *costs])
     return "\n\n".join([*suite_lines(studies), *map(describe, plans), last])
+
+
+def costs_from_to(plans: Sequence[Plan], cost: Estimate, price: float | None) -> list[str]:
+    """What is missing costs; where studies grow, from their first looks to the most seeds."""
+    if not any(plan.study.grows for plan in plans):
+        return cost_lines(cost, price)
+    first = [plan.up_to(plan.study.declared.looks[0]) for plan in plans]
+    few = cost_lines(estimate(first, machine=cost.machine), price)
+    return [
+        *(f"first look, {line}" for line in few),
+        *(f"at most, {line}" for line in cost_lines(cost, price)),
+    ]
+
+
+def budget_lines(hours: float | None, gpu_hours: float | None) -> list[str]:
+    """When a run leaves, whatever is decided by then."""
+    given = ((hours, "hours"), (gpu_hours, "GPU-hours"))
+    said = [f"{value:g} {unit}" for value, unit in given if value is not None]
+    return [f"budget: leaves after {' or '.join(said)}; the same command goes on"] if said else []
 
 
 def together(plans: Sequence[Plan]) -> str:
@@ -84,7 +104,8 @@ def describe(plan: Plan) -> str:
     """A study: its question, its data, its levels and its trials."""
     study, recipe = plan.study, plan.study.baseline
     trials, todo = plan.trials, plan.missing()
-    asked = (len(plan.rows) + len(plan.references)) * len(study.seeds) * study.tries
+    rows = len(plan.rows) + len(plan.references)
+    asked = rows * len(study.seeds) * study.tries
     tries = f" x {study.tries} tries" if study.tries > 1 else ""
     lines = [
         f"{study.name}: {study.title} (recipe {study.recipe_name}"
@@ -109,19 +130,27 @@ def describe(plan: Plan) -> str:
         lines.append(tune_line(study.tune))
         lines += edge_lines(plan, Readings(plan.store))
     if study.budget == "flops":
-        lines += budget_lines(plan)
+        lines += flops_lines(plan)
     if study.skipped:
         every = ",".join(p for p in PHASES if p in (*study.phases, *study.skipped))
         lines.append(
             f"note: {study.skipped_by} leaves out {', '.join(study.skipped)}; "
             f"--phases {every} runs {'it' if len(study.skipped) == 1 else 'them'} too"
         )
+    if study.grows:
+        lines.append(seeds_line(study.declared))
+        first = study.declared.looks[0]
+        few = plan.up_to(first).trials
+        seeds = f"{first} to {len(study.seeds)} seeds"
+        shared = f"{rows * first - len(few)} to {asked - len(trials)} shared"
+        counts = f"{seeds} - {shared} = {len(few)} to {len(trials)}"
+    else:
+        seeds = counted(len(study.seeds), "seed")
+        counts = f"{seeds}{tries} - {asked - len(trials)} shared = {len(trials)}"
     lines.append(
-        f"trials: ({len(plan.rows)} levels + {len(plan.references)} references) x "
-        f"{counted(len(study.seeds), 'seed')}{tries} - {asked - len(trials)} shared = "
-        f"{len(trials)}; "
+        f"trials: ({len(plan.rows)} levels + {len(plan.references)} references) x {counts}; "
         f"{len(trials) - sum(t.source != 'prepare' for t in todo)} finished in "
-        f"{plan.store.root}, {len(todo)} to run"
+        f"{plan.store.root}, {len(todo)} to run{' at most' * study.grows}"
     )
     for row in plan.rows:
         if row.same_as:
@@ -142,7 +171,7 @@ def left_out_lines(plan: Plan) -> list[str]:
     ]
 
 
-def budget_lines(plan: Plan) -> list[str]:
+def flops_lines(plan: Plan) -> list[str]:
     """Steps of every level at equal FLOPs, and what the whole training comes to."""
     base, images = plan.study.baseline, training_images(plan.study.baseline, plan.data)
     cost = pretrain_flops(base, plan.data.channels)
@@ -251,13 +280,15 @@ def preset_lines(recipe: Recipe, phases: Sequence[str]) -> list[str]:
     return [f"finetune.preset: paper_table9 -> repo_finetune_md (ViT-{size}): {values}"]
 
 
-def ending(
-    plans: Sequence[Plan], tracker, files: dict[str, list[Path]], left: int, seconds: float
-) -> str:
-    """Where the results lie, and what to do next. `files`: each experiment's report."""
+def ending(trials: int, tracker, files: dict[str, list[Path]], left: int, seconds: float) -> str:
+    """Where the results lie, and what to do next.
+
+    Args:
+        trials: that were asked for, `left` of them without a result.
+        files: each experiment's report.
+    """
     from mae_ablation.tracking.address import runs_url, server, shown
 
-    trials = len(trials_of(plans))
     lines = [f"{trials - left} of {trials} trials finished ({seconds / 60:.1f} min)"]
     if left:
         lines.append(f"{left} without a result; the same command tries them again")

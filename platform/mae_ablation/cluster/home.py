@@ -6,11 +6,11 @@ their identities, and a plan made here has to have the same.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from mae_ablation.store import archive, atomic
+from mae_ablation.store import archive, atomic, declaration
 from mae_ablation.store.folder import PhaseFolder, Store
 from mae_ablation.study.identity import section
 from mae_ablation.study.recipe import Data
@@ -31,11 +31,16 @@ def folders_of(trials: Iterable[Trial], store: Store) -> list[PhaseFolder]:
 
 
 def pack(
-    path: Path, folders: Iterable[PhaseFolder], facts: Iterable[tuple[Data, DataFacts]]
+    path: Path,
+    folders: Iterable[PhaseFolder],
+    facts: Iterable[tuple[Data, DataFacts]],
+    declared: Mapping[str, bytes],
 ) -> None:
-    """Write the phases' small files, and what is known of their data, into an archive."""
+    """Write the phases' small files, what is known of their data and what was declared into an
+    archive."""
     known = [[section(data), asdict(found)] for data, found in facts]
-    archive.pack(path, folders, {FACTS: atomic.to_json(known)}, pictures=True)
+    notes = {FACTS: atomic.to_json(known), **declared}
+    archive.pack(path, folders, notes, pictures=True)
 
 
 def unpack(path: Path, store: Store) -> tuple[int, FactsThere]:
@@ -47,6 +52,7 @@ def unpack(path: Path, store: Store) -> tuple[int, FactsThere]:
     found = archive.read(path)
     known = json.loads(found.notes.get(FACTS, b"[]"))
     facts = {_key(where): DataFacts(**said) for where, said in known}
+    declaration.put(found.notes, store.files)
     put = sum(archive.put(phase, store, "home") for phase in found.phases)
     return put, lambda data: facts.get(_key(section(data)))
 

@@ -115,11 +115,11 @@ class Progress:
 
     def _headline(self, tally: Tally) -> str:
         passed = duration(time.monotonic() - self._began)
-        return f"[{passed}] {len(tally.ended)}/{len(self._trials)} trials"
+        return f"[{passed}] {len(tally.ended) - len(tally.dropped)}/{tally.asked} trials"
 
     def _counts(self, tally: Tally) -> str:
         """Running, waiting, failed, in the store before; time left."""
-        waits = len(self._trials) - len(tally.ended) - len(tally.running)
+        waits = len(self._trials) - len(tally.ended) - len(tally.running) - len(tally.held)
         counts = {"running": len(tally.running), "waiting": waits, "failed": len(tally.failed)}
         parts = [f"{count} {name}" for name, count in counts.items() if count]
         parts += [f"{tally.elsewhere} of them at work in another run"] * bool(tally.elsewhere)

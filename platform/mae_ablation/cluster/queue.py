@@ -20,8 +20,8 @@ BUSY_S = 5.0  # until a trial that another run is at work on is tried again
 WAIT = "wait"
 AGAIN = "again"
 WAITING, LEASED, ENDED = "waiting", "leased", "ended"
-DROPPED = "stopped by the search"
-"""failure of a trial that a search does not want any more; it is none"""
+DROPPED = "not wanted any more"
+"""failure of a trial that a search, or a look, does not want any more; it is none"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,8 @@ class Following:
 
 class TrialQueue:
     """An actor. A trial waits for what it needs (a tokeniser, a PCA, the pre-training that several
-    tries share) while that is to be run; one that a search decides on is held until it asks."""
+    tries share) while that is to be run; one that others decide on, a search or the looks of a
+    study that grows, is held until they ask for it."""
 
     def __init__(self, trials: Sequence[Trial] | None = None) -> None:
         """`trials`: the driver gives them later (`restore`), as Ray warns of actors that can be
@@ -112,8 +113,8 @@ class TrialQueue:
         self._aside: list[tuple[float, int]] = []  # a heap: when to try again, and what
         self._blocked: dict[int, list[int]] = defaultdict(list)  # by what they need
         self._needy: set[int] = set()  # all of those
-        self._held: set[int] = set()  # until the search asks for them
-        self._dropped: set[int] = set()  # the search does not want them any more
+        self._held: set[int] = set()  # until they are asked for
+        self._dropped: set[int] = set()  # not wanted any more
         self._leases: dict[str, Lease] = {}
         self._ended: dict[int, str | None] = {}  # failure by number, in order
         self._deaths: dict[int, Deaths] = defaultdict(Deaths)
@@ -184,7 +185,7 @@ class TrialQueue:
         """A lane finds that the study cannot go on."""
         self._refusal, self._stopping = reason, True
 
-    # what a search calls
+    # what a search calls, or the driver for looks
 
     def follow(self, numbers: Sequence[int]) -> Following | None:
         """Hand out these trials, too, if that is not done yet; how they are doing.
@@ -198,20 +199,20 @@ class TrialQueue:
         return Following(ended, self._stopping)
 
     def drop(self, numbers: Iterable[int]) -> None:
-        """End these trials, at work or not: the search does not want them any more."""
+        """End these trials, at work or not: they are not wanted any more."""
         self._dropped.update(numbers)
         for number in list(numbers) if self._trials is not None else ():
             if self._state[number] == WAITING:
                 self._end(number, DROPPED)
 
-    # what the driver calls
-
-    def release(self, numbers: Sequence[int] | None = None) -> None:
-        """Hand out these trials, or all, whatever the search says."""
-        for number in self._held & set(self._held if numbers is None else numbers):
+    def release(self, numbers: Iterable[int]) -> None:
+        """Hand out these trials, too."""
+        for number in self._held & set(numbers):
             self._held.discard(number)
             if number not in self._needy:
                 heapq.heappush(self._ready, number)
+
+    # what the driver calls
 
     def lost(self, lane: str, reason: str, counts: bool = True) -> None:
         """The lane is gone: its trial waits for another, unless it has killed too many workers.
@@ -246,8 +247,8 @@ class TrialQueue:
         deaths: dict[int, Deaths],
         held: frozenset[int] = frozenset(),
     ) -> None:
-        """What the driver knows, for a queue that knows nothing. `held`: trials that wait until a
-        search asks for them."""
+        """What the driver knows, for a queue that knows nothing. `held`: trials that wait until
+        they are asked for."""
         self._held = set(held)
         self._fill(trials)
         self.drop(self._dropped)

@@ -43,7 +43,7 @@ class Remaining:
         return (self._took + usual) / whole if whole else 1.0
 
     def left(self, tally: Tally, now: float | None = None) -> float | None:
-        """Seconds until the last trial ends; None where nothing was estimated."""
+        """Seconds until the last trial ends that is asked for; None where nothing was estimated."""
         if not any(self._seconds):
             return None
         now = time.monotonic() if now is None else now
@@ -52,7 +52,7 @@ class Remaining:
         waiting = [
             self.factor * seconds
             for number, seconds in enumerate(self._seconds)
-            if number not in tally.ended and number not in at_work
+            if number not in tally.ended and number not in at_work and number not in tally.held
         ]
         return makespan(waiting, max(tally.live, len(rests), 1), busy=rests)
 

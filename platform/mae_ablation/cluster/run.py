@@ -6,16 +6,18 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mae_ablation.cluster import capacity
+from mae_ablation.cluster.budget import Budget
 from mae_ablation.cluster.crew import Crew
 from mae_ablation.cluster.demand import Demand
 from mae_ablation.cluster.interrupt import Interrupt
 from mae_ablation.cluster.lanes import Lanes
 from mae_ablation.cluster.life import Life
+from mae_ablation.cluster.looks import Looks
 from mae_ablation.cluster.marker import mark
 from mae_ablation.cluster.queue import TrialQueue
 from mae_ablation.cluster.session import RayDied, cores, ray_session, require_alive
@@ -67,6 +69,8 @@ def run_trials(
     scales: bool = False,
     work: Callable[..., str | None] | None = None,
     searched: Sequence[Searched] = (),
+    looks: Looks | None = None,
+    budget: Budget | None = None,
 ) -> Tally:
     """Run all trials in a Ray session, until they have ended or the user wants to leave.
 
@@ -77,8 +81,10 @@ def run_trials(
         scales: whether the cluster starts nodes where they are asked for.
         work: stands in for run_trial, with its arguments.
         searched: tries whose trials start when the search asks for them.
+        looks: has trials of later seeds start when rows ask for them.
+        budget: the run is left when it is spent.
 
-    Returns how they stand; `stopped` says whether the user left.
+    Returns how they stand; `stopped` says whether the user left, or `spent` the budget.
 
     Raises:
         UserError: the store is not shared with a node.
@@ -118,7 +124,9 @@ def run_trials(
         with Interrupt() as interrupt, Demand(lanes, scales=scales) as demand:
             search = start_search(searched, queue, place, notes, lanes.count or 1)
             try:
-                watch(tally, queue, kept, crew, demand, interrupt, show, say, search)
+                gates = Gates(queue=queue, search=search, looks=looks)
+                left = budget or Budget()
+                watch(tally, queue, kept, crew, demand, interrupt, show, say, gates, left)
             except KeyboardInterrupt:
                 crew.leave(0.0)
                 raise
@@ -136,6 +144,32 @@ def run_trials(
     return tally
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gates:
+    """What trials of a run wait for in the queue, beside a free lane."""
+
+    queue: Any
+    search: Any = None
+    looks: Looks | None = None
+
+    @property
+    def held(self) -> frozenset[int]:
+        """Numbers of the trials that wait."""
+        mine = [gate.held for gate in (self.search, self.looks) if gate]
+        return frozenset().union(*mine)
+
+    def look(self, tally: Tally, say: Callable[[str], None]) -> None:
+        """Have the queue hand out and drop what is decided by now."""
+        if self.search:
+            self.search.look(tally, say)
+        if self.looks:
+            self.looks.look(self.queue, tally, say)
+
+    def leave(self, seconds: float) -> None:
+        if self.search:
+            self.search.leave(seconds)
+
+
 def watch(
     tally: Tally,
     queue: Any,
@@ -145,23 +179,25 @@ def watch(
     interrupt: Interrupt,
     show: Callable[[Tally], None],
     say: Callable[[str], None],
-    search: Any = None,
+    gates: Gates,
+    budget: Budget,
 ) -> None:
     """Until every trial has ended, or every lane has left."""
     while True:
-        look(tally, queue, kept, search)
+        look(tally, queue, kept, gates.held)
         if tally.is_over:
             break
-        if search:
-            search.look(say)
+        gates.look(tally, say)
         crew.reap(tally, say)
         if interrupt.asked and not tally.stopped:
             tally.stopped = True
             say("finishing the running step and saving; Ctrl-C again stops at once")
+        if not tally.stopped and (spent := budget.spent(len(crew.alive))):
+            tally.stopped, tally.spent = True, spent
+            say(f"{spent} are spent: finishing the running step and saving")
         if tally.stopped or tally.refusal:
             queue.stop.remote()  # each time: it may have been started again
-            if search:
-                search.leave(0.0)
+            gates.leave(0.0)
             if not any(lane in tally.entered for lane in crew.alive):
                 break
         else:
@@ -188,13 +224,14 @@ def start_search(
     return search
 
 
-def look(tally: Tally, queue: Any, kept: Any, search: Any = None) -> None:
+def look(tally: Tally, queue: Any, kept: Any, held: frozenset[int] = frozenset()) -> None:
     """Ask the queue how the trials stand; tell one that has just been started what is known.
 
-    `kept`: reference of the trials, which are large.
+    Args:
+        kept: reference of the trials, which are large.
+        held: numbers of those that wait until they are asked for.
     """
     if not tally.take(answer(queue.snapshot.remote(tally.since))):
-        held = search.held if search else frozenset()
         queue.restore.remote(kept, tally.ended, tally.deaths, held)
         tally.take(answer(queue.snapshot.remote(tally.since)))
 

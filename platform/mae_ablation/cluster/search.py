@@ -20,6 +20,7 @@ from typing import Any
 from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
+from mae_ablation.cluster.tally import Tally
 from mae_ablation.store.folder import Store
 from mae_ablation.study.errors import one_line
 from mae_ablation.study.tries import stopped
@@ -58,8 +59,10 @@ class Search(threading.Thread):
     @property
     def held(self) -> frozenset[int]:
         """Numbers of the trials that wait for the search; none once it is over."""
-        if not self.is_alive():
-            return frozenset()
+        return self._mine if self.is_alive() else frozenset()
+
+    @property
+    def _mine(self) -> frozenset[int]:
         return frozenset(n for each in self._searched for n in (*each.first, *each.rest))
 
     def run(self) -> None:
@@ -68,11 +71,11 @@ class Search(threading.Thread):
         except BaseException as error:  # the main thread goes on without a search
             self._trouble = one_line(error)
 
-    def look(self, say: Callable[[str], None]) -> None:
+    def look(self, tally: Tally, say: Callable[[str], None]) -> None:
         """Hand out what is left, if the search is over: it may have missed some, or have died."""
         if self.is_alive():
             return
-        self._queue.release.remote()
+        self._queue.release.remote(self._mine)
         if self._trouble:
             say(f"the search ended ({self._trouble}): every try is run to its end")
             self._trouble = None

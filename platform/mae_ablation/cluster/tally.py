@@ -26,13 +26,17 @@ class Tally:
     failed: dict[int, str] = field(default_factory=dict)
     """reason by number"""
     dropped: list[int] = field(default_factory=list)
-    """numbers of those that the search does not want any more"""
+    """numbers of those that a search or a look does not want any more"""
+    held: frozenset[int] = frozenset()
+    """numbers of those that wait for a look"""
     deaths: dict[int, Deaths] = field(default_factory=dict)
     entered: set[str] = field(default_factory=set)
     """lanes that have asked for a trial"""
     refusal: str | None = None
     stopped: bool = False
-    """whether the user asked to leave"""
+    """whether the user asked to leave, or the budget is spent"""
+    spent: str = ""
+    """the budget that is spent; "" while there is some left"""
     _ended: dict[int, str | None] = field(default_factory=dict)
     _seen: int = 0
 
@@ -49,6 +53,11 @@ class Tally:
     @property
     def is_over(self) -> bool:
         return len(self._ended) == len(self.trials)
+
+    @property
+    def asked(self) -> int:
+        """How many trials are asked for by now."""
+        return len(self.trials) - len(self.held) - len(self.dropped)
 
     def label(self, number: int) -> str:
         return self.trials[number].label

@@ -18,16 +18,17 @@ def contents(
     new: dict[RowKey, str],
     files: Sequence[str],
     *,
-    first_seeds: Sequence[int],
-    grown: str = "",
+    declared: dict | None = None,
+    descriptive: str = "",
 ) -> dict:
     """Plain data, without a date: the same report is the same file.
 
     Args:
-        first_seeds: what the first report of these results was asked for.
-        grown: that seeds were added to them after results had been seen, or "".
+        declared: what the store says was declared of the study; None: nothing.
+        descriptive: that its tables are descriptive only, and why, or "".
     """
-    study, said, first = plan.study, table_headlines(plan, table, results), preamble(plan, grown)
+    study, said = plan.study, table_headlines(plan, table, results)
+    first = preamble(plan, descriptive)
     return {
         "kind": "study",
         "title": study.title,
@@ -41,8 +42,9 @@ def contents(
         "image_size": study.baseline.data.image_size,
         "epochs": study.baseline.pretrain.epochs,
         "seeds": list(study.seeds),
-        "first_seeds": list(first_seeds),
-        "descriptive": grown,
+        "looks": list(study.declared.looks),
+        "declared": declared,
+        "descriptive": descriptive,
         "phases": list(study.phases),
         "commits": sorted(set(results["commit"].dropna())),
         "metrics": metrics_of(plan),

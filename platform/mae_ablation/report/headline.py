@@ -24,13 +24,13 @@ REFERENCE_WORDS = {"random encoder": "a random encoder", "from scratch": "traini
 """references in a sentence, where their label is none"""
 
 
-def preamble(plan: Plan, grown: str = "") -> str:
+def preamble(plan: Plan, descriptive: str = "") -> str:
     """What a reader has to know before the first table; "" where nothing.
 
     Args:
-        grown: that seeds were added after results had been seen (report/growth.py), or "".
+        descriptive: that its tables are descriptive only, and why, or "".
     """
-    return " ".join(filter(None, [too_few(plan), grown]))
+    return " ".join(filter(None, [too_few(plan), descriptive]))
 
 
 def too_few(plan: Plan) -> str:

@@ -64,14 +64,14 @@ def study_page(
     *,
     figure: str,
     runs: Runs | None = None,
-    grown: str = "",
+    descriptive: str = "",
 ) -> str:
     """The page of a study.
 
     Args:
         figure: the text of figure.svg.
         runs: address of the MLflow run of each trial.
-        grown: that seeds were added after results had been seen, or "".
+        descriptive: that its tables are descriptive only, and why, or "".
     """
     study, finished = plan.study, readings.finished(plan)
     curves = curves_svg(plan, results)
@@ -80,7 +80,7 @@ def study_page(
         .get_template("study.html")
         .render(
             title=study.title,
-            preamble=preamble(plan, grown),
+            preamble=preamble(plan, descriptive),
             caption=page.caption(plan, results),
             metrics=[metric_of(plan, m, table, results, runs or {}) for m in metrics_of(plan)],
             could_see_title=COULD_SEE,

@@ -55,10 +55,10 @@ REMARK = 12  # characters behind a level's name; longer ones stand beneath the t
 MARKS = "abcdefghijklmnopqrstuvwxyz"
 
 
-def latex(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, *, grown: str = "") -> str:
+def latex(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, *, descriptive: str = "") -> str:
     """A table environment: caption, a tabular per measured quantity, notes; the baseline bold.
 
-    `grown`: that seeds were added after results had been seen, or "".
+    `descriptive`: that its tables are descriptive only, and why, or "".
     """
     study = plan.study
     parts = [
@@ -73,7 +73,7 @@ def latex(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, *, grown: str 
         rows = table[table["metric"] == metric]
         parts += ["\\medskip", *tabular(metric, rows, table_headline(plan, metric, table, results))]
     with_p = any(P_COLUMN.search(line) for line in parts)
-    beneath = " ".join(filter(None, [explained(table, with_p=with_p), escaped(grown)]))
+    beneath = " ".join(filter(None, [explained(table, with_p=with_p), escaped(descriptive)]))
     parts += [f"\\par\\smallskip\\raggedright {beneath}", "\\end{table}"]
     return "\n".join(parts) + "\n"
 

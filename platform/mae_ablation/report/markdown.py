@@ -23,16 +23,16 @@ def markdown(
     results: pd.DataFrame,
     finished: Sequence[dict],
     *,
-    grown: str = "",
+    descriptive: str = "",
 ) -> str:
     """The page of a study.
 
     Args:
         finished: the result of every training behind it, each once.
-        grown: that seeds were added after results had been seen, or "".
+        descriptive: that its tables are descriptive only, and why, or "".
     """
     # what a reader has to know first, then what the numbers are of
-    study, first = plan.study, preamble(plan, grown)
+    study, first = plan.study, preamble(plan, descriptive)
     lines = [f"# {study.title}", ""] + ([f"**{first}**", ""] if first else [])
     lines += [caption(plan, results), ""]
 

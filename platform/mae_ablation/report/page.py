@@ -110,7 +110,7 @@ def caption(plan: Plan, results: pd.DataFrame) -> str:
     study, recipe = plan.study, plan.study.baseline
     commits = ", ".join(sorted(set(results["commit"].dropna()))) or "none"
     changed = f" with {', '.join(study.changed)}" if study.changed else ""
-    seeds = ", ".join(map(str, study.seeds))
+    seeds = ", ".join(map(str, sorted(set(results["seed"]))))
     return (
         f"Data {recipe.data.name} ({recipe.data.image_size} px), "
         f"recipe {study.recipe_name}{changed}, {recipe.pretrain.epochs} pre-training epochs, "
@@ -126,7 +126,9 @@ def command(plan: Plan) -> str:
         words += ["--set", change]
     if study.asked_phases:
         words += ["--phases", ",".join(study.asked_phases)]
-    if study.seeds == tuple(range(len(study.seeds))):
+    if study.grows:
+        words += study.seed_flags
+    elif study.seeds == tuple(range(len(study.seeds))):
         words += ["--seeds", str(len(study.seeds))]
     return shlex.join(words)
 

@@ -1,6 +1,7 @@
 """Writes a study's report: table, page, figure and every trial, each for another reader."""
 
 import io
+from dataclasses import asdict
 from pathlib import Path
 
 from mae_ablation.report.kept import require_no_emptier
@@ -10,6 +11,7 @@ from mae_ablation.report.results import results_frame
 from mae_ablation.report.saved import report_in
 from mae_ablation.report.table import table_frame
 from mae_ablation.store import atomic
+from mae_ablation.study.declared import declared_in, descriptive
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.owner import path_from, require_own_place
 from mae_ablation.study.plan import Plan
@@ -48,7 +50,6 @@ def _write_report(
 ) -> list[Path]:
     from mae_ablation.report.contents import contents
     from mae_ablation.report.figure import draw
-    from mae_ablation.report.growth import first_seeds, grown
     from mae_ablation.report.html import study_page
     from mae_ablation.report.latex import latex
     from mae_ablation.report.novelty import marked, marks
@@ -57,27 +58,28 @@ def _write_report(
     results = results_frame(plan, readings)
     require_no_emptier(folder, int((results["status"] == "finished").sum()), len(results))
     table = table_frame(plan, results)
-    first = first_seeds(results, folder, plan.study.seeds)
-    added = grown(results, first)
+    declared, why = declared_in(plan), descriptive(plan)
+    finished = readings.finished(plan)
     new = marks(results, folder)
     told = marked(table, new)
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
-        folder / "table.md": markdown(plan, told, results, readings.finished(plan), grown=added),
+        folder / "table.md": markdown(plan, told, results, finished, descriptive=why),
         folder / "table.csv": csv(rounded(table)),
         folder / "trials.csv": csv(results.drop(columns="row").round(4)),
-        folder / "table.tex": latex(plan, table, results, grown=added),
+        folder / "table.tex": latex(plan, table, results, descriptive=why),
     }
     for path, text in texts.items():
         atomic.write_text(path, text)
     figures = draw(plan, table, results, folder)
     svg = next(path for path in figures if path.suffix == ".svg").read_text(encoding="utf-8")
     page, report = folder / "index.html", folder / "report.json"
-    text = study_page(plan, told, results, readings, figure=svg, runs=runs, grown=added)
+    text = study_page(plan, told, results, readings, figure=svg, runs=runs, descriptive=why)
     atomic.write_text(page, text)
     files = [*texts, *figures, page, report]
     names = [path.name for path in files]
-    said = contents(plan, table, results, new, names, first_seeds=first, grown=added)
+    known = {"declared": declared and asdict(declared), "descriptive": why}
+    said = contents(plan, table, results, new, names, **known)
     said["study_file"] = path_from(folder, plan.study.path)
     with atomic.replacing(report) as file:
         file.write(atomic.to_json(said))

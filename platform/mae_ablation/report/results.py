@@ -1,9 +1,12 @@
 """Results frame: one line per table row, measured quantity and seed, read from the store."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from mae_ablation.report.choice import Choice, choose, phases_behind
 from mae_ablation.report.readings import Readings
+from mae_ablation.report.standing import Standing, standing
 from mae_ablation.study.plan import Plan, Row, best
 from mae_ablation.study.trial import Trial
 
@@ -55,18 +58,36 @@ def results_frame(plan: Plan, readings: Readings | None = None) -> pd.DataFrame:
     numbers. `chosen` says what was selected on validation, where anything was. A level that is the
     same training as an earlier one has the same trial_id. Where the study tunes, the lines are of
     the chosen values (report/choice.py); until the search is finished they are missing.
-    `tuned`, only there where the study tunes, says it for a table.
+    `tuned`, only there where the study tunes, says it for a table. Of a study that takes seeds
+    until rows are decided, a row has those of its last complete look (`seeds_asked_of`).
     """
     readings = readings or Readings(plan.store)
+    stands = standing(plan, readings) if plan.study.grows else None
     records = [
         record(plan, row, metric, seed, i, readings, choice)
         for metric in metrics_of(plan)
         for i, row in enumerate([*plan.rows, *plan.references])
         if measurable(row.tries[0].some, metric)
         for choice in [choose(plan, row, column_of(metric), readings)]
-        for seed in plan.study.seeds
+        for seed in seeds_asked_of(plan, stands, i, row, column_of(metric), readings)
     ]
     return pd.DataFrame(records, columns=COLUMNS + ["tuned"] * (plan.study.tune is not None))
+
+
+def seeds_asked_of(
+    plan: Plan, stands: Standing | None, number: int, row: Row, column: str, readings: Readings
+) -> Sequence[int]:
+    """Seeds whose results a row shows.
+
+    `stands`: of a study that grows. Seeds beyond a look that is not complete are not shown, unless
+    one of them failed.
+    """
+    if stands is None:
+        return plan.study.seeds
+    shown = plan.study.seeds[: stands.seeds_shown(number, column)]
+    more = plan.study.seeds[len(shown) : stands.seeds_under_way(number, column)]
+    failures = (readings.failure(phases_behind(row.trials[seed], column)) for seed in more)
+    return (*shown, *more) if any(failures) else shown
 
 
 def measurable(trial: Trial, metric: str) -> bool:

@@ -148,9 +148,9 @@ def suite_headline(members: Sequence[Member], reports: Path) -> str:
     )
     few = [m for m in members if len(m.plan.study.seeds) < SEEDS]
     said += [f"Fewer than {SEEDS} seeds decide nothing."] if few else []
-    grown = [m.plan.study.name for m in members if descriptive(m, reports)]
-    if grown:
-        said.append(f"Descriptive, as seeds were added after results had been seen: {some(grown)}.")
+    late = [m.plan.study.name for m in members if descriptive(m, reports)]
+    if late:
+        said.append(f"Descriptive, as declared after results had been seen: {some(late)}.")
     return " ".join(said)
 
 

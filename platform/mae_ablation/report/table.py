@@ -9,7 +9,7 @@ import pandas as pd
 from mae_ablation.report.apart import apart
 from mae_ablation.report.cells import trials_behind
 from mae_ablation.report.choice import UNFINISHED
-from mae_ablation.report.paired import ALPHA, bootstrap, compared
+from mae_ablation.report.paired import bootstrap, compared
 from mae_ablation.report.results import HOURS, LOSS, column_of, metrics_of
 from mae_ablation.report.sequential import Decision, decide
 from mae_ablation.report.verdict import MARGINS, Evidence, evidence, seeds_to_decide, verdict
@@ -75,8 +75,7 @@ def table_frame(plan: Plan, results: pd.DataFrame) -> pd.DataFrame:
             )
             for i in sorted(by_row)
         ]
-        # A number of seeds that was fixed beforehand is a declaration with a single look.
-        declared = Sequential(looks=(len(plan.study.seeds),), alpha=ALPHA)
+        declared = plan.study.declared
         paired = differences(by_row, baseline, found)
         judge(found, paired, declared, judged=metric not in (LOSS, HOURS))
         lines += [{k: v for k, v in line.items() if k not in FOR_JUDGING} for line in found]

@@ -10,6 +10,8 @@ store/pretrain/fashion_mnist-30px-keep9of36-s0-3f2a9c0d1e4b/
     failure.json          why it is not, if it failed
     stopped.json          why it is not, if a search stopped it early
 
+Beside them lie declarations/, what was declared of studies before their first result.
+
 It may be a folder of this machine, of a file server, or a URI such as s3://bucket/store.
 """
 
@@ -20,7 +22,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from mae_ablation.store import atomic, claim
+from mae_ablation.store import atomic, claim, declaration
 from mae_ablation.store.checkpoint import NAME, Checkpoint, Damaged, name_of
 from mae_ablation.store.files import Files, LocalFiles, files_at
 from mae_ablation.store.journal import Journal
@@ -211,7 +213,8 @@ class Store:
 
     def folders(self, kind: str | None = None) -> list[PhaseFolder]:
         """Every phase's folder, of one kind or of all, sorted by name."""
-        kinds = [kind] if kind else [k for k in self.files.names("") if not k.startswith(".")]
+        others = (".", declaration.FOLDER)
+        kinds = [kind] if kind else [k for k in self.files.names("") if not k.startswith(others)]
         return [
             PhaseFolder(self.files, f"{k}/{name}") for k in kinds for name in self.files.names(k)
         ]

@@ -43,6 +43,11 @@ class Row:
     def recipe(self) -> Recipe:
         return next(iter(self.trials.values())).recipe
 
+    def with_seeds(self, seeds: Sequence[int]) -> "Row":
+        """The row with the trials of some of its seeds."""
+        tries = (replace(t, trials={seed: t.trials[seed] for seed in seeds}) for t in self.tries)
+        return replace(self, tries=tuple(tries))
+
     def why_same(self) -> str:
         """Why it is the same training, where rounding is the reason."""
         if self.factor.field != "pretrain.mask_ratio":
@@ -75,6 +80,16 @@ class Plan:
     def missing(self) -> list[Trial]:
         """Trials with an unfinished phase, after what they need."""
         return missing(self.trials, self.store)
+
+    def up_to(self, seeds: int) -> "Plan":
+        """The plan of the study's first seeds."""
+        kept = self.study.seeds[:seeds]
+        return replace(
+            self,
+            study=replace(self.study, seeds=kept),
+            rows=tuple(row.with_seeds(kept) for row in self.rows),
+            references=tuple(row.with_seeds(kept) for row in self.references),
+        )
 
     def chosen(self, trial: Trial, column: str) -> tuple[Phase, dict] | None:
         """The phase behind a cell and its result; None while one of its phases has none.

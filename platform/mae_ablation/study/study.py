@@ -16,7 +16,8 @@
       linear_probe.base_lr: [0.05, 0.1, 0.2]
     budget: epochs                 # or flops: every level trains for the baseline's FLOPs
     measure: accuracy              # or hours, of pre-training
-    seeds: 3                       # 0, 1, 2; or a list
+    seeds: 3                       # 0, 1, 2; or a list, or {first: 3, most: 20}: until decided
+    margin: 0.5                    # points: a difference within it counts as none; optional
     phases: [pretrain, linear_probe]
 
 Without `design` each level changes one factor of the baseline; the others keep the baseline's
@@ -30,7 +31,7 @@ be called 2024 and a level `no`, and `null` leaves an optional field unset.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from mae_ablation.study.design import DESIGNS, ONE_FACTOR, Size, combinations, size_of
 from mae_ablation.study.document import Document, read, text_at
@@ -48,9 +49,18 @@ from mae_ablation.study.recipe_file import (
     names_of,
     read_recipe,
 )
+from mae_ablation.study.seeds import (
+    SeedPlan,
+    flags_of,
+    grown,
+    read_declared,
+    read_seeds,
+    seeds_of,
+)
+from mae_ablation.study.sequential import Sequential
 from mae_ablation.study.settings import Setting, read_change, resolve, settings_in
 from mae_ablation.study.tune import Tune, applied, read_tune
-from mae_ablation.study.values import Unreadable, format_given, format_value, is_null, to_whole
+from mae_ablation.study.values import format_given, format_value, is_null
 
 KEYS = (
     "title",
@@ -64,10 +74,11 @@ KEYS = (
     "budget",
     "measure",
     "seeds",
+    "margin",
+    "alpha",
+    "spending",
     "phases",
 )
-
-MOST_SEEDS = 10_000  # a slip, such as 1e9, is said before it is planned
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,6 +105,11 @@ class Study:
     budget: Literal["epochs", "flops"]
     measure: Literal["accuracy", "hours"]
     seeds: tuple[int, ...]
+    """in the order they are taken; of a study until decided the most there may be"""
+    declared: Sequential
+    """when it is looked at, and what it calls decided"""
+    seed_flags: tuple[str, ...]
+    """what asks for these seeds on the command line; empty: the study's file does"""
     phases: tuple[str, ...]
     design: Literal["one_factor", "grid", "zip"]
     size: Size | None
@@ -111,6 +127,11 @@ class Study:
     def tries(self) -> int:
         """Combinations of tuned values that every level is trained with."""
         return len(self.tune.combinations) if self.tune else 1
+
+    @property
+    def grows(self) -> bool:
+        """Whether it takes seeds until rows are decided."""
+        return len(self.declared.looks) > 1
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -141,8 +162,10 @@ def load(
     recipe: str | None = None,
     recipe_place: str = COMMAND_LINE,
     changes: Sequence[str] = (),
-    seeds: int | Sequence[int] | None = None,
+    seeds: int | Sequence[int] | SeedPlan | None = None,
     phases: Sequence[str] = (),
+    until_decided: bool = False,
+    most: int | None = None,
 ) -> Study:
     """Read a study file.
 
@@ -152,6 +175,8 @@ def load(
         changes: `field=value` over the recipe and the study's baseline (`--set`).
         seeds: number of seeds, or the seeds, instead of the file's (`--seeds`).
         phases: instead of the file's (`--phases`); nothing of them is skipped.
+        until_decided: take seeds until rows are decided (`--until-decided`).
+        most: seeds that it may take then (`--most`).
 
     Raises:
         UserError: with file and line of what cannot be.
@@ -189,7 +214,8 @@ def load(
         for values in tune.combinations if tune else ():
             applied(recipe_of, values)
     variant = _variant(name, document.data.get("recipe"), changes, phases)
-    return Study(
+    taken = _seeds(document, seeds, until_decided, most)
+    study = Study(
         name=path.stem,
         path=path,
         title=text_of(document, "title") or path.stem,
@@ -206,14 +232,47 @@ def load(
         tune=tune,
         budget=_choice(document, "budget", ("epochs", "flops")),
         measure=_choice(document, "measure", ("accuracy", "hours")),
-        seeds=seeds_of(document.data.get("seeds", 1), document.place("seeds"))
-        if seeds is None
-        else seeds_of(seeds if isinstance(seeds, int) else list(seeds), "--seeds"),
+        seeds=taken.seeds,
+        declared=read_declared(document, taken),
+        seed_flags=flags_of(taken) if seeds is not None or until_decided else (),
         phases=kept,
         skipped=tuple(phase for phase in wanted if phase not in kept),
         skipped_by=skipped_by,
         asked_phases=tuple(phases),
     )
+    _require_decidable(study, document)
+    return study
+
+
+def _seeds(
+    document: Document,
+    given: int | Sequence[int] | SeedPlan | None,
+    grow: bool,
+    most: int | None,
+) -> SeedPlan:
+    """The seeds of the file, or those given instead; made to grow where that is asked for."""
+    if most is not None and not grow:
+        raise UserError("it goes with --until-decided: add that, or use --seeds N", "--most")
+    if given is None:
+        found = read_seeds(document)
+    elif isinstance(given, SeedPlan):
+        found = given
+    else:
+        found = seeds_of(given if isinstance(given, int) else list(given), "--seeds")
+    return grown(found, most) if grow else found
+
+
+def _require_decidable(study: Study, document: Document) -> None:
+    """Raises UserError for looks or a margin where there is no accuracy to decide by, and for looks
+    where every level searches: the choice of its values needs all seeds."""
+    place = document.place("seeds") if isinstance(document.data.get("seeds"), dict) else ""
+    if (study.grows or study.declared.margin) and (study.measure == "hours" or not study.columns):
+        what = "seeds until decided" if study.grows else "a margin"
+        place = (place or "--until-decided") if study.grows else document.place("margin")
+        raise UserError(f"{what} needs an accuracy: add an evaluation to phases", place)
+    if study.grows and study.tune:
+        message = "tune chooses values once every seed is there: fix the seeds, or remove tune"
+        raise UserError(message, place or "--until-decided")
 
 
 def _without_lone_scratch(
@@ -279,35 +338,6 @@ def _baseline(document: Document, file: RecipeFile, paper: str | None) -> list[S
             message = f"{setting.field} {value} has no counterpart in this recipe"
             raise UserError(message, setting.place)
     return here
-
-
-def seeds_of(value: Any, place: str) -> tuple[int, ...]:
-    """Seeds 0 to n - 1 of a number, or those of a list; of Python's numbers or of text.
-
-    Raises:
-        UserError: another value, a seed that is given twice, or more seeds than MOST_SEEDS.
-    """
-    found = [_seed(each) for each in (value if isinstance(value, list) else [value])]
-    if None in found or not found or (not isinstance(value, list) and found[0] < 1):
-        message = f"seeds must be a number from 1 or a list of numbers, not {format_given(value)}"
-        raise UserError(message, place)
-    if not isinstance(value, list):
-        found = range(found[0]) if found[0] <= MOST_SEEDS else ()
-    if not 0 < len(found) <= MOST_SEEDS:
-        message = f"seeds {format_given(value)} are too many: use {MOST_SEEDS:,} or fewer"
-        raise UserError(message, place)
-    if len(set(found)) < len(found):
-        raise UserError(f"a seed is given twice: {format_value(value)}", place)
-    return tuple(found)
-
-
-def _seed(value: Any) -> int | None:
-    """A whole number from 0; None for any other value."""
-    try:
-        number = to_whole(value) if isinstance(value, str) else value
-    except Unreadable:
-        return None
-    return number if type(number) is int and number >= 0 else None
 
 
 def _phases(document: Document) -> tuple[str, ...]:

@@ -15,10 +15,11 @@ from mae_ablation.study.document import Document, read, text_at
 from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.names import folded, require_name
 from mae_ablation.study.recipe_file import COMMAND_LINE
-from mae_ablation.study.study import Study, experiment_name, load, seeds_of, text_of
+from mae_ablation.study.seeds import SeedPlan, read_seeds
+from mae_ablation.study.study import Study, experiment_name, load, text_of
 
 KEYS = ("title", "studies", "recipe", "seeds")
-Seeds = int | Sequence[int] | None
+Seeds = int | Sequence[int] | SeedPlan | None
 Wanted = tuple[Path, str | None, Seeds]
 
 
@@ -29,6 +30,8 @@ def load_all(
     changes: Sequence[str] = (),
     seeds: int | None = None,
     phases: Sequence[str] = (),
+    until_decided: bool = False,
+    most: int | None = None,
 ) -> list[Study]:
     """The studies of these files, suites replaced by theirs, each once. Arguments as in `load`.
 
@@ -53,6 +56,8 @@ def load_all(
                 changes=changes,
                 seeds=its_seeds,
                 phases=phases,
+                until_decided=until_decided,
+                most=most,
             )
             first = found.setdefault(os.path.realpath(member), study)
             if first != replace(study, path=first.path, recipe_path=first.recipe_path):
@@ -146,7 +151,7 @@ def _members(document: Document, recipe: str | None, seeds: Seeds) -> list[Wante
     if not isinstance(names, list) or not names:
         raise UserError("studies needs a list of study names", document.place("studies"))
     if seeds is None and "seeds" in document.data:
-        seeds = seeds_of(document.data["seeds"], document.place("seeds"))
+        seeds = read_seeds(document)
     recipe = recipe or text_of(document, "recipe")
     folder, members = document.path.parent, []
     for i, name in enumerate(names):

@@ -1,0 +1,178 @@
+"""Declarations: what studies said of their tests before their first result, kept and never changed.
+
+store/declarations/mask_ratio-3f2a9c0d1e4b-0.json    of the rows 3f2a9c0d1e4b, the first one
+
+Error rates hold only for what was declared before anything was seen. A declaration of the same rows
+that comes later, or a first one that finds results, says after how many: its tables are
+descriptive.
+"""
+
+import getpass
+import json
+import re
+import socket
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from typing import Any
+
+from mae_ablation.store import atomic, claim
+from mae_ablation.store.checkpoint import Damaged
+from mae_ablation.store.files import Files
+
+FOLDER = "declarations"
+NAME = re.compile(r".*-(?P<rows>[0-9a-f]{12})-(?P<number>\d+)\.json")
+PATIENCE_S = 30.0  # for another process that declares the same rows
+RETRY_S = 0.2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Declaration:
+    """What was declared of a study's rows, by whom, when, and after how many results."""
+
+    study: str
+    rows: str
+    """hash of what is compared with what: every row's training without its seeds, the baseline,
+    the evaluations"""
+    labels: tuple[str, ...]
+    """of the rows"""
+    baseline: str
+    columns: tuple[str, ...]
+    """evaluations, each a table"""
+    seeds: tuple[int, ...]
+    """in the order they are taken"""
+    looks: tuple[int, ...]
+    """seeds at each look"""
+    alpha: float
+    spending: str
+    margin: float | None
+    """points"""
+    hash: str
+    """of `rows` and of all that the tests depend on"""
+    number: int = 0
+    """how many declarations of these rows came before"""
+    results: int = 0
+    """results of the rows that were there when it was declared"""
+    who: str = ""
+    when: str = ""
+
+    @property
+    def before(self) -> bool:
+        """Whether it was declared before the first result."""
+        return self.results == 0
+
+
+def declarations(files: Files, rows: str) -> list[Declaration]:
+    """All declarations of some rows, the first one first. `rows`: their hash.
+
+    Raises:
+        Damaged: one cannot be read.
+        OSError: the store cannot be read.
+    """
+    found = []
+    for name in files.names(FOLDER):
+        if _rows_of(name) == rows:
+            found.append(_parse(name, files.read(f"{FOLDER}/{name}") or b""))
+    return sorted(found, key=lambda each: each.number)
+
+
+def in_force(known: list[Declaration], asked: Declaration) -> Declaration | None:
+    """The declaration that a study goes by; None: it has to be declared anew.
+
+    One that was made before any result stands. Of several of those the last one does: which one
+    was kept is decided before anything is seen. Behind it, any that says the same.
+    """
+    before = [each for each in known if each.before][-1:]
+    after = [each for each in known if not each.before]
+    return next((each for each in (*before, *after) if each.hash == asked.hash), None)
+
+
+def declare(files: Files, asked: Declaration) -> Declaration:
+    """Declare, if it is not declared yet; returns the declaration in force.
+
+    Args:
+        asked: with the number of results that there are now.
+
+    Raises:
+        Damaged: an earlier declaration cannot be read.
+        OSError: the store cannot be written, or another process keeps declaring.
+    """
+    until = time.monotonic() + PATIENCE_S
+    while (mine := claim.take(files, asked.rows, socket.gethostname())) is None:
+        if time.monotonic() > until:
+            raise OSError(f"another process keeps {FOLDER} of {asked.study}")
+        time.sleep(RETRY_S)
+    try:
+        known = declarations(files, asked.rows)
+        if found := in_force(known, asked):
+            return found
+        new = _signed(asked, len(known))
+        name = f"{FOLDER}/{asked.study}-{asked.rows}-{new.number}.json"
+        files.write(name, atomic.to_json(asdict(new)))
+        return new
+    finally:
+        mine.release()
+
+
+def packed(files: Files, rows: Iterable[str]) -> dict[str, bytes]:
+    """The files of all declarations of some rows, by name. `rows`: their hashes."""
+    wanted = set(rows)
+    names = [f"{FOLDER}/{n}" for n in files.names(FOLDER) if _rows_of(n) in wanted]
+    return {name: data for name in names if (data := files.read(name)) is not None}
+
+
+def packed_in(notes: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The declarations among an archive's notes, by name.
+
+    Raises:
+        Damaged: one cannot be read.
+    """
+    found = {}
+    for name, data in notes.items():
+        folder, _, file = name.rpartition("/")
+        if folder == FOLDER and _rows_of(file):
+            _parse(name, data)
+            found[name] = data
+    return found
+
+
+def put(notes: Mapping[str, bytes], files: Files) -> None:
+    """Put what an archive has of declarations beside those of a store; none is replaced.
+
+    Raises:
+        Damaged: one cannot be read; then none is put there.
+    """
+    for name, data in packed_in(notes).items():
+        if not files.exists(name):
+            files.write(name, data)
+
+
+def _rows_of(file: str) -> str | None:
+    """The hash of rows in the name of a declaration's file; None for another file."""
+    match = NAME.fullmatch(file)
+    return match["rows"] if match else None
+
+
+def _signed(asked: Declaration, number: int) -> Declaration:
+    """The declaration with its number, who declares it, and when."""
+    try:
+        who = f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):  # a container's user may have no name
+        who = socket.gethostname()
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    return from_json({**asdict(asked), "number": number, "who": who, "when": when})
+
+
+def from_json(data: Mapping[str, Any]) -> Declaration:
+    """Raises TypeError or KeyError for what is no declaration."""
+    given = {field.name: data[field.name] for field in fields(Declaration)}
+    lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    return Declaration(**{**given, **lists})
+
+
+def _parse(name: str, data: bytes) -> Declaration:
+    try:
+        return from_json(json.loads(data))
+    except (ValueError, TypeError, KeyError):
+        raise Damaged(f"{name} is damaged: put it back from a copy") from None

@@ -1,0 +1,177 @@
+"""What was declared before the first result: written once, never changed, asked by every report."""
+
+import json
+
+import pytest
+from stores import give_accuracies
+
+from mae_ablation.commands import declared_lines, plan_study
+from mae_ablation.report.report import write_report
+from mae_ablation.store.checkpoint import Damaged
+from mae_ablation.store.declaration import declarations
+from mae_ablation.store.folder import Store
+from mae_ablation.store_commands import export_results, import_results
+from mae_ablation.study.declared import declaration_of, declare_plan, declared_in, descriptive
+from mae_ablation.study.errors import UserError
+
+STUDY = """\
+recipe: toy
+baseline: {mask_ratio: 0.75}
+factors:
+  mask_ratio: [0.5, 0.75]
+seeds: {first: 2, most: 4}
+phases: [pretrain, linear_probe]
+"""
+FIXED = STUDY.replace("{first: 2, most: 4}", "2")
+ROWS = ("0.5", "0.75", "random encoder", "raw pixels")
+RESULTS = {
+    "0.5": [50.0, 51.0, 50.5, 50.2],
+    "0.75": [50.4, 50.1, 50.0, 50.3],
+    "random encoder": [30.1, 30.4, 30.0, 30.5],
+    "raw pixels": [40.2, 40.1, 40.6, 40.4],
+}
+
+
+@pytest.fixture
+def planned(write_study, tmp_path):
+    def plan(text=STUDY, **asked):
+        return plan_study(write_study(text), store=tmp_path / "store", **asked)
+
+    return plan
+
+
+def test_it_says_what_the_tests_depend_on_and_who_said_so_when(planned):
+    plan = planned(STUDY + "margin: 0.5\n")
+    found = declare_plan(plan)
+    (file,) = [name for name in plan.store.files.names("declarations")]
+    assert file == f"x-{found.rows}-0.json"
+    said = json.loads(plan.store.files.read(f"declarations/{file}"))
+    told = {name: said[name] for name in ("looks", "alpha", "spending", "margin", "seeds")}
+    assert told == {
+        "looks": [2, 4],
+        "alpha": 0.05,
+        "spending": "pocock",
+        "margin": 0.5,
+        "seeds": [0, 1, 2, 3],
+    }
+    assert (said["labels"], said["baseline"], said["columns"]) == (
+        list(ROWS),
+        "0.75",
+        ["linear_probe"],
+    )
+    assert said["results"] == 0 and "@" in said["who"] and said["when"].endswith("+00:00")
+    assert plan.store.folders() == [], "a declaration is no phase"
+
+
+def test_the_same_study_is_declared_once(planned):
+    first = declare_plan(planned())
+    give_accuracies(planned(), RESULTS)
+    assert declare_plan(planned()) == first == declared_in(planned())
+    assert descriptive(planned()) == ""
+    assert declared_lines([planned()]) == [f"x: declared before the first result, {first.when}"]
+
+
+CHANGES = [
+    STUDY + "margin: 0.5\n",
+    STUDY + "alpha: 0.1\n",
+    STUDY + "spending: obrien_fleming\n",
+    STUDY.replace("most: 4", "most: 5"),
+    STUDY.replace("most: 4", "most: 4, looks: [2, 3, 4]"),
+    FIXED,
+]
+
+
+@pytest.mark.parametrize("changed", CHANGES)
+def test_what_is_changed_after_results_is_descriptive(planned, changed):
+    declare_plan(planned())
+    give_accuracies(planned(), {label: values[:1] for label, values in RESULTS.items()})
+    plan = planned(changed)
+    assert descriptive(plan).startswith("This table is descriptive: declared after 1 result")
+    assert declare_plan(plan).results == 1
+    assert descriptive(plan).startswith("This table is descriptive: declared after 1 result")
+    assert descriptive(planned()) == "", "what was declared first still stands"
+    assert len(declarations(plan.store.files, declaration_of(plan).rows)) == 2
+
+
+def test_of_what_is_changed_before_any_result_the_last_one_stands(planned):
+    declare_plan(planned())
+    declare_plan(planned(CHANGES[0]))
+    give_accuracies(planned(), RESULTS)
+    assert descriptive(planned(CHANGES[0])) == ""
+    assert descriptive(planned()) == "This table is descriptive: declared after 4 results."
+
+
+def test_results_that_were_there_first_are_counted(planned):
+    give_accuracies(planned(FIXED), RESULTS)
+    assert declare_plan(planned()).results == 2, "of the level; the baseline alone shows nothing"
+    assert descriptive(planned()) == "This table is descriptive: declared after 2 results."
+
+
+def test_a_study_that_shares_the_baseline_with_a_finished_one_is_declared_before(planned):
+    give_accuracies(planned(), RESULTS)
+    other = planned(STUDY.replace("[0.5, 0.75]", "[0.75, 0.9]"))
+    assert declare_plan(other).results == 0
+
+
+def test_fixed_seeds_that_are_added_to_say_which(planned):
+    declare_plan(planned(FIXED))
+    give_accuracies(planned(FIXED), RESULTS)
+    more = planned(FIXED, seeds=4)
+    assert descriptive(more) == (
+        "This table is descriptive: declared after 2 results (seeds 0, 1 at first, then 2, 3)."
+    )
+    assert descriptive(planned(FIXED)) == ""
+
+
+def test_a_level_that_is_added_makes_another_study(planned):
+    declare_plan(planned())
+    give_accuracies(planned(), RESULTS)
+    more = planned(STUDY.replace("[0.5, 0.75]", "[0.5, 0.75, 0.9]"))
+    assert declaration_of(more).rows != declaration_of(planned()).rows
+    assert declare_plan(more).results == 4
+
+
+def test_growing_without_a_declaration_is_descriptive_and_fixed_seeds_are_as_they_were(planned):
+    give_accuracies(planned(), RESULTS)
+    assert descriptive(planned()) == (
+        "This table is descriptive: its looks were not declared before the first result."
+    )
+    assert descriptive(planned(FIXED)) == ""
+
+
+def test_the_report_says_what_was_declared(planned, tmp_path):
+    declare_plan(planned(FIXED))
+    give_accuracies(planned(FIXED), RESULTS)
+    write_report(planned(), tmp_path / "report")
+    about = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert about["looks"] == [2, 4] and about["declared"]["results"] == 2
+    for name in ("table.md", "index.html", "table.tex"):
+        assert "declared after 2 results" in (tmp_path / "report" / name).read_text()
+
+
+def test_a_damaged_declaration_is_no_declaration(planned):
+    plan = planned()
+    found = declare_plan(plan)
+    plan.store.files.write(f"declarations/x-{found.rows}-0.json", b"{}")
+    with pytest.raises(Damaged, match=r"is damaged: put it back from a copy"):
+        declared_in(plan)
+
+
+def test_declarations_travel_with_the_results(planned, tmp_path):
+    plan = planned()
+    found = declare_plan(plan)
+    give_accuracies(plan, RESULTS)
+    export_results([plan], tmp_path / "results.zip")
+    import_results(tmp_path / "results.zip", tmp_path / "other")
+    there = plan_study(plan.study.path, store=tmp_path / "other")
+    assert declared_in(there) == found and descriptive(there) == ""
+    assert Store(tmp_path / "other").folders()
+
+
+def test_a_store_that_takes_no_declaration_is_one_line(planned, monkeypatch):
+    def full(*arguments):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("mae_ablation.store.files.LocalFiles.write", full)
+    with pytest.raises(UserError, match="x.yaml: cannot declare the study: no space left"):
+        declared_lines([planned()])
