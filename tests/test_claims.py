@@ -20,6 +20,7 @@ from mae_ablation.report.results import results_frame
 from mae_ablation.report.sentences import could_see, sentences
 from mae_ablation.report.suite import card, member, suite_headline
 from mae_ablation.report.table import table_frame
+from mae_ablation.study.declared import declare_plan
 
 PROBE = "linear_probe_acc1"
 SCHEDULE = """\
@@ -393,8 +394,7 @@ def test_a_suite_says_what_takes_from_its_verdicts(made, tmp_path):
     folder.mkdir()
     about = {"seeds": [0, 1, 2], "descriptive": "This table is descriptive."}
     (folder / "report.json").write_text(json.dumps(about))
-    assert suite_headline([one], tmp_path).endswith(
-        "seeds were added after results had been seen: x."
-    )
+    said = suite_headline([one], tmp_path)
+    assert said.endswith("Descriptive, as declared after results had been seen: x.")
     (folder / "report.json").write_text(json.dumps({**about, "seeds": [0, 1, 2, 3]}))
     assert "Descriptive" not in suite_headline([one], tmp_path)
