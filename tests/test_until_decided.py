@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from mae_ablation.cluster import budget as budget_module
+from mae_ablation.cluster import run as run_module
 from mae_ablation.cluster.budget import Budget
 from mae_ablation.cluster.looks import Looks
 from mae_ablation.cluster.queue import WAIT, Outcome, TrialQueue
@@ -424,3 +425,43 @@ def test_without_a_limit_nothing_is_ever_spent(clock):
     budget = Budget()
     clock.s += 1e9
     assert budget.spent(8) == ""
+
+
+def test_a_budget_that_is_spent_stops_lanes_as_ctrl_c_does_and_keeps_what_is_decided(
+    planned, clock, monkeypatch
+):
+    driver = Driver(planned(), lanes=1)
+    driver.run(trials=17)
+    assert driver.start("0.1").seed == 4
+    crew = SimpleNamespace(alive=["0.1"], fill=lambda tally: None, awaited=lambda tally: 1)
+    crew.leave = lambda seconds: None
+
+    def reap(tally, say):
+        if driver.queue.beat("0.1", driver.tasks["0.1"].number, {}):
+            driver.queue.leave("0.1", Outcome(driver.tasks["0.1"].number, put_back="stopped"))
+            crew.alive.clear()
+
+    crew.reap = reap
+    monkeypatch.setattr(run_module, "answer", lambda reference: reference)
+    later = SimpleNamespace(sleep=lambda seconds: setattr(clock, "s", 1e9))
+    monkeypatch.setattr(run_module, "time", later)
+    queue, said = Remote(driver.queue), []
+    run_module.watch(
+        driver.tally,
+        queue,
+        driver.trials,
+        crew,
+        SimpleNamespace(ask=lambda lanes: None),
+        SimpleNamespace(asked=False),
+        lambda tally: None,
+        said.append,
+        run_module.Gates(queue=queue, looks=driver.looks),
+        Budget(hours=1, began=clock.s),
+    )
+    assert said == ["the budget of 1 hour is spent: finishing the running step and saving"]
+    assert driver.tally.spent == "1 hour" and not driver.tally.is_over
+    assert not driver.tally.failed, "it is gone on with by the same command"
+    assert len(standing(driver.plan).decided) == 3
+    again = Driver(planned(), lanes=1)
+    again.run()
+    assert len(driver.ran) + len(again.ran) == 3 * 3 + 2 * 8

@@ -302,6 +302,8 @@ def run_missing(
         return None
     if tally.stopped and not tally.spent:
         raise KeyboardInterrupt
+    if tally.spent:
+        console.print(f"stopped after {tally.spent}; the same command goes on from the checkpoints")
     record_failures(trials, tally.failed, Store(store))
     return cost
 

@@ -37,7 +37,7 @@ class Budget:
         self._gpu_seconds += lanes * self._gpus * (now - self._seen)
         self._seen = now
         if self._hours is not None and now - self._began >= self._hours * SECONDS_PER_HOUR:
-            return f"{self._hours:g} hours"
+            return f"{self._hours:g} hour{'s' * (self._hours != 1)}"
         if self._gpu_hours is not None and self._gpu_seconds >= self._gpu_hours * SECONDS_PER_HOUR:
-            return f"{self._gpu_hours:g} GPU-hours"
+            return f"{self._gpu_hours:g} GPU-hour{'s' * (self._gpu_hours != 1)}"
         return ""

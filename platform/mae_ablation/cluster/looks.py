@@ -62,7 +62,7 @@ class Looks:
             self._ended = len(tally.ended)
         self._tell(asked, say)
         self._follow(asked, queue, tally)
-        tally.held = self.held
+        tally.held = self.held | self._dropped - tally.ended.keys()
 
     def _failed(self, tally: Tally) -> frozenset[str]:
         numbers = (n for n in tally.failed if n in self._identities)

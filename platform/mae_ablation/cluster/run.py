@@ -194,7 +194,7 @@ def watch(
             say("finishing the running step and saving; Ctrl-C again stops at once")
         if not tally.stopped and (spent := budget.spent(len(crew.alive))):
             tally.stopped, tally.spent = True, spent
-            say(f"{spent} are spent: finishing the running step and saving")
+            say(f"the budget of {spent} is spent: finishing the running step and saving")
         if tally.stopped or tally.refusal:
             queue.stop.remote()  # each time: it may have been started again
             gates.leave(0.0)

@@ -28,7 +28,7 @@ class Tally:
     dropped: list[int] = field(default_factory=list)
     """numbers of those that a search or a look does not want any more"""
     held: frozenset[int] = frozenset()
-    """numbers of those that wait for a look"""
+    """numbers of those that wait for a look, or that no look asks for any more"""
     deaths: dict[int, Deaths] = field(default_factory=dict)
     entered: set[str] = field(default_factory=set)
     """lanes that have asked for a trial"""
@@ -57,7 +57,7 @@ class Tally:
     @property
     def asked(self) -> int:
         """How many trials are asked for by now."""
-        return len(self.trials) - len(self.held) - len(self.dropped)
+        return len(self.trials) - len(self.held - {*self.dropped}) - len(self.dropped)
 
     def label(self, number: int) -> str:
         return self.trials[number].label
