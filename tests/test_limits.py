@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from mae_ablation.report.limits import (
-    Split,
     class_accuracies,
     limiting,
     margin_allows,
@@ -24,11 +23,11 @@ def test_the_parts_by_hand():
     # Every seed has the same answers: all of the error is the images'.
     same = split_variance([[1, 0, 0, -1, 1, 1], [1, 0, 0, -1, 1, 1]])
     assert same.difference == pytest.approx(100 / 3)
-    assert same.seed_sd == 0
+    assert same.parts.seed_sd == 0
     assert same.image_se == pytest.approx(100 * np.std([1, 0, 0, -1, 1, 1], ddof=1) / 6**0.5)
     # All images of a seed have the same: all of it is the seeds'.
     apart = split_variance([[1, 1, 1], [0, 0, 0], [-1, -1, -1]])
-    assert (apart.seed_sd, apart.image_se) == (pytest.approx(100), 0)
+    assert (apart.parts.seed_sd, apart.image_se) == (pytest.approx(100), 0)
 
 
 def test_the_parts_are_found_again():
@@ -38,7 +37,7 @@ def test_the_parts_are_found_again():
     ]
     assert np.mean([f.image_se**2 for f in found]) ** 0.5 == pytest.approx(30 / 1000**0.5, rel=0.1)
     noise = (0.5 - 0.3**2) / 1000  # of two answers at random, within a seed
-    assert np.mean([f.seed_sd**2 for f in found]) ** 0.5 == pytest.approx(
+    assert np.mean([f.parts.seed_sd**2 for f in found]) ** 0.5 == pytest.approx(
         100 * (0.02**2 + noise) ** 0.5, rel=0.1
     )
 
@@ -55,19 +54,15 @@ def test_the_interval_counts_both_parts():
     assert seeds_only < 0.9  # what an interval over seeds alone would have covered
 
 
-def split(seed_sd, image_se, seeds=4):
-    about = {"difference": 0.0, "low": -1.0, "high": 1.0}
-    return Split(seeds=seeds, seed_sd=seed_sd, image_se=image_se, **about)
-
-
 def test_the_sentence_says_what_helps():
-    assert limiting(split(1.6, 0.3)) == (
+    assert limiting(0.8, 0.3) == (
         "test images: ± 0.3; seeds: ± 0.8: more seeds help, more images do not"
     )
-    assert limiting(split(0.4, 0.5)).endswith("more images help, more seeds do not")
-    assert limiting(split(1.0, 0.4)).endswith("more of either helps")
+    assert limiting(0.2, 0.5).endswith("more images help, more seeds do not")
+    assert limiting(0.5, 0.4).endswith("more of either helps")
     one = split_variance([[1, 0, 0, -1]])
-    assert limiting(one).endswith("seeds: unknown from one: more seeds help")
+    said = limiting(one.seed_se, one.image_se)
+    assert said.endswith("seeds: unknown from one: more seeds help")
 
 
 def test_no_number_of_seeds_sees_what_the_images_hide():

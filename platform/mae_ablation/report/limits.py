@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from mae_ablation.report.paired import ALPHA
+from mae_ablation.report.spread import Parts, parts_of
 
 CLEARLY = 2.0
 """times: one part of the error is called the limit where it is this much larger than the other"""
@@ -26,10 +27,7 @@ class Split:
 
     difference: float
     seeds: int
-    seed_sd: float
-    """of the seeds' differences, n - 1; NaN for one seed"""
-    image_se: float
-    """standard error that the choice of test images adds to all seeds alike, 0 or more"""
+    parts: Parts
     low: float
     """`low` and `high`: 95 % interval over seeds and images, were both drawn again"""
     high: float
@@ -37,7 +35,12 @@ class Split:
     @property
     def seed_se(self) -> float:
         """Standard error from the seeds."""
-        return self.seed_sd / self.seeds**0.5
+        return self.parts.seed_sd / self.seeds**0.5
+
+    @property
+    def image_se(self) -> float:
+        """Standard error from the choice of test images."""
+        return self.parts.image_se
 
 
 def split_variance(correct: ArrayLike) -> Split:
@@ -47,51 +50,34 @@ def split_variance(correct: ArrayLike) -> Split:
         correct: 1 where only the level's answer is right, -1 where only the baseline's is, else 0.
     """
     points = 100 * np.asarray(correct, float)
-    seeds, images = points.shape
-    by_seed, by_image, mean = points.mean(1), points.mean(0), points.mean()
+    (seeds, images), mean, parts = points.shape, float(points.mean()), parts_of(correct)
     if seeds < 2:
-        # What an image adds in every seed cannot be told from what it adds in this one.
-        image_se = float(by_image.std(ddof=1) / images**0.5)
-        return Split(
-            difference=float(mean),
-            seeds=seeds,
-            seed_sd=np.nan,
-            image_se=image_se,
-            low=np.nan,
-            high=np.nan,
-        )
-    # Mean squares: of images, and of what neither seeds nor images explain.
-    rest = points - by_seed[:, None] - by_image + mean
-    noise = (rest**2).sum() / ((seeds - 1) * (images - 1))
-    image_variance = max(by_image.var(ddof=1) - noise / seeds, 0) / images
-    seed_variance = by_seed.var(ddof=1) / seeds
+        return Split(difference=mean, seeds=seeds, parts=parts, low=np.nan, high=np.nan)
+
     # Both parts add; their degrees of freedom are Satterthwaite's.
+    seed_variance, image_variance = parts.seed_sd**2 / seeds, parts.image_se**2
     whole = seed_variance + image_variance
-    parts = seed_variance**2 / (seeds - 1) + image_variance**2 / (images - 1)
-    df = whole**2 / parts if parts > 0 else np.inf
-    half = stats.t.ppf(1 - ALPHA / 2, df) * whole**0.5
-    return Split(
-        difference=float(mean),
-        seeds=seeds,
-        seed_sd=float(by_seed.std(ddof=1)),
-        image_se=float(image_variance**0.5),
-        low=float(mean - half),
-        high=float(mean + half),
-    )
+    squares = seed_variance**2 / (seeds - 1) + image_variance**2 / (images - 1)
+    df = whole**2 / squares if squares > 0 else np.inf
+    half = float(stats.t.ppf(1 - ALPHA / 2, df) * whole**0.5)
+    return Split(difference=mean, seeds=seeds, parts=parts, low=mean - half, high=mean + half)
 
 
-def limiting(found: Split) -> str:
-    """Say in one line which part limits: "test images: ± 0.3; seeds: ± 0.8: more seeds help"."""
-    seeds, images = found.seed_se, found.image_se
-    if not seeds >= 0:
-        return f"test images: ± {images:.1f}; seeds: unknown from one: more seeds help"
-    if seeds >= CLEARLY * images:
+def limiting(seed_se: float, image_se: float) -> str:
+    """Say in one line which part of the error limits, standard errors in points.
+
+    "test images: ± 0.3; seeds: ± 0.8: more seeds help, more images do not". `seed_se`: NaN for one
+    seed.
+    """
+    if not seed_se >= 0:
+        return f"test images: ± {image_se:.1f}; seeds: unknown from one: more seeds help"
+    if seed_se >= CLEARLY * image_se:
         helps = "more seeds help, more images do not"
-    elif images >= CLEARLY * seeds:
+    elif image_se >= CLEARLY * seed_se:
         helps = "more images help, more seeds do not"
     else:
         helps = "more of either helps"
-    return f"test images: ± {images:.1f}; seeds: ± {seeds:.1f}: {helps}"
+    return f"test images: ± {image_se:.1f}; seeds: ± {seed_se:.1f}: {helps}"
 
 
 def margin_allows(margin: float, image_se: float | None) -> bool:

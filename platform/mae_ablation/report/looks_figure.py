@@ -8,7 +8,7 @@ import numpy as np
 import seaborn as sns
 
 from mae_ablation.report.panels import save
-from mae_ablation.report.sequential import Decision, decide, repeated_interval
+from mae_ablation.report.sequential import Decision, decide, format_decision, repeated_interval
 from mae_ablation.study.sequential import Sequential
 
 ACROSS = 4
@@ -20,11 +20,6 @@ PANEL = (2.4, 2.0)
 COLORS = dict(
     zip(("different", "no_difference", "undecided"), (0, 2, 7), strict=True)  # of the palette
 )
-WORDS = {
-    "different": "different after {} seeds",
-    "no_difference": "no difference, {} seeds",
-    "undecided": "undecided, {} seeds",
-}
 
 
 def draw_looks(
@@ -75,6 +70,6 @@ def row_of_looks(axis, name: str, row: np.ndarray, found: Decision, declared: Se
         low, high = repeated_interval(row, look, declared, found.alpha, sides)
         axis.plot([n, n], [low, high], color=color, solid_capstyle="butt", linewidth=2)
         axis.plot(n, row[:n].mean(), "o", color=color, markersize=4)
-    axis.set_title(f"{name}\n{WORDS[found.state].format(found.seeds)}", size="small")
+    axis.set_title(f"{name}\n{format_decision(found, declared)}", size="small")
     axis.set_xticks(declared.looks)
     sns.despine(ax=axis)

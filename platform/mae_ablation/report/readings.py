@@ -2,6 +2,7 @@
 
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.store.folder import Store
+from mae_ablation.store.predictions import Predictions, predictions_of
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.trial import Phase
 from mae_ablation.study.tries import stopped
@@ -14,6 +15,7 @@ class Readings:
         self._store = store
         self._results: dict[str, dict | None] = {}
         self._damaged: dict[str, dict] = {}
+        self._answers: dict[str, Predictions | None] = {}
 
     def of(self, phase: Phase) -> dict | None:
         """None while there is none; a damaged one is none, and a failure."""
@@ -24,6 +26,17 @@ class Readings:
                 self._results[phase.identity] = None
                 self._damaged[phase.identity] = {"reason": str(error)}
         return self._results[phase.identity]
+
+    def answers(self, phase: Phase) -> Predictions | None:
+        """What a finished evaluation answered to each test image; None where that was not kept, or
+        is damaged, as `store verify` says."""
+        if phase.identity not in self._answers:
+            try:
+                found = predictions_of(phase.folder(self._store), self.of(phase) or {})
+            except (Damaged, ValueError):
+                found = None
+            self._answers[phase.identity] = found
+        return self._answers[phase.identity]
 
     def failure(self, phases: list[Phase]) -> dict | None:
         """Why the first of the phases that failed did so; None if none did."""

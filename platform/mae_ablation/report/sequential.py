@@ -55,6 +55,19 @@ class Decision:
     """`strict_low` and `strict_high`: repeated interval at alpha over the number of rows"""
     strict_high: float
 
+    def goes_on(self, declared: Sequential) -> bool:
+        """Whether an undecided row may still take seeds."""
+        return self.seeds < declared.most
+
+
+def format_decision(found: Decision, declared: Sequential) -> str:
+    """ "different after 3 seeds", "no difference after 5 seeds", "undecided so far, 5 of 20 seeds"."""
+    if found.state != "undecided":
+        return f"{found.state.replace('_', ' ')} after {found.seeds} seeds"
+    if found.goes_on(declared):
+        return f"undecided so far, {found.seeds} of {declared.most} seeds"
+    return f"undecided after {found.seeds} seeds"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tested:

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mae_ablation.report.accuracies import accuracies, is_tested
 from mae_ablation.report.choice import phases_behind
 from mae_ablation.report.readings import Readings
 from mae_ablation.report.sequential import Decision, decide
 from mae_ablation.study.looks import Asked
-from mae_ablation.study.plan import Plan, Row, best
-from mae_ablation.study.trial import Trial
+from mae_ablation.study.plan import Plan, Row
 
 UNDECIDED = "undecided"
 WORDS = {"different": "different", "no_difference": "no difference", UNDECIDED: "not decided"}
@@ -24,6 +24,8 @@ class RowStanding:
     """How one row stands, by evaluation ("linear_probe")."""
 
     decisions: dict[str, Decision]
+    differences: dict[str, dict[int, float]]
+    """to the baseline, in points, by seed; of seeds that no complete look counts, too"""
     complete: dict[str, int]
     """looks whose every seed has a result, here and in the baseline"""
     stuck: bool = False
@@ -161,7 +163,7 @@ def standing(plan: Plan, readings: Any = None, failed: frozenset[str] = frozense
     rows = [*plan.rows, *plan.references]
     baseline = next(number for number, row in enumerate(rows) if row.is_baseline)
     decisions: dict[int, dict[str, Decision]] = {}
-    complete: dict[int, dict[str, int]] = {}
+    paired: dict[int, dict[str, dict[int, float]]] = {}
 
     # Each evaluation is a family of tests of its own.
     for column in plan.study.columns:
@@ -174,43 +176,19 @@ def standing(plan: Plan, readings: Any = None, failed: frozenset[str] = frozense
         found = decide({str(n): a for n, a in apart.items()}, plan.study.declared, plan.study.seeds)
         for number, differences in apart.items():
             decisions.setdefault(number, {})[column] = found[str(number)]
-            complete.setdefault(number, {})[column] = complete_looks(plan, differences)
+            paired.setdefault(number, {})[column] = differences
 
     # A row stands where it does in all of them together.
     stands = {}
     for number in sorted(decisions):
-        row = RowStanding(decisions=decisions[number], complete=complete[number])
+        complete = {name: complete_looks(plan, apart) for name, apart in paired[number].items()}
+        row = RowStanding(
+            decisions=decisions[number], differences=paired[number], complete=complete
+        )
         pair = (rows[number], rows[baseline])
         stuck = bool(failed) and is_stuck(plan, row, pair, failed, readings)
         stands[number] = replace(row, stuck=stuck)
     return Standing(plan=plan, rows=stands)
-
-
-def is_tested(row: Row, baseline: Row, column: str) -> bool:
-    """Whether a row is compared with the baseline: references have some evaluations only, and what
-    is the baseline's own training is no test."""
-    mine, theirs = (
-        [phase.identity for phase in each.tries[0].some.phases if phase.column == column]
-        for each in (row, baseline)
-    )
-    return bool(mine) and mine != theirs
-
-
-def accuracies(row: Row, column: str, seeds: Sequence[int], readings: Any) -> dict[int, float]:
-    """A row's test accuracies by seed, of those that are finished."""
-    found = ((seed, accuracy(row.trials[seed], column, readings)) for seed in seeds)
-    return {seed: value for seed, value in found if value is not None}
-
-
-def accuracy(trial: Trial, column: str, readings: Any) -> float | None:
-    """A trial's test accuracy, chosen on validation where several were tried; None while one of the
-    phases behind it has no result."""
-    phases = phases_behind(trial, column)
-    results = [readings.of(phase) for phase in phases]
-    if not all(results):
-        return None
-    pairs = [pair for pair in zip(phases, results, strict=True) if pair[0].column == column]
-    return best(pairs)[1]["test_acc1"]
 
 
 def complete_looks(plan: Plan, differences: dict[int, float]) -> int:

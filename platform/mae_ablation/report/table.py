@@ -3,42 +3,28 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from mae_ablation.report.answers import answers_of
 from mae_ablation.report.apart import apart
 from mae_ablation.report.cells import trials_behind
 from mae_ablation.report.choice import UNFINISHED
-from mae_ablation.report.paired import bootstrap, compared
+from mae_ablation.report.judge import COMPARISON, differences, judge
 from mae_ablation.report.results import HOURS, LOSS, column_of, metrics_of
-from mae_ablation.report.sequential import Decision, decide
-from mae_ablation.report.verdict import MARGINS, Evidence, evidence, seeds_to_decide, verdict
 from mae_ablation.study.budget import EQUAL, training_ratio
 from mae_ablation.study.cost import nominal_flops, pretrain_flops
 from mae_ablation.study.paper import paper_row, paper_value
 from mae_ablation.study.plan import Plan, Row
 from mae_ablation.study.presets import size_of
 from mae_ablation.study.recipe import Recipe
-from mae_ablation.study.sequential import Sequential
 
 STAND_IN = "stand-in tokeniser, in-domain"
-NO_SPREAD = "the same difference for every seed: exact sign test"
-COMPARED = {
-    "difference": "mean",
-    "difference_sd": "sd",
-    "low": "low",
-    "high": "high",
-}
-"""columns, and what of `Compared` they are: over every seed that is there"""
-
-DECIDED = {"p": "p", "p_holm": "p_holm", "corrected_low": "low", "corrected_high": "high"}
-"""columns, and what of `Decision` they are: over the seeds of a complete look"""
-
-COMPARISON = (*COMPARED, *DECIDED, "boot_low", "boot_high")
 
 
-def table_frame(plan: Plan, results: pd.DataFrame) -> pd.DataFrame:
+def table_frame(plan: Plan, results: pd.DataFrame, readings: Any = None) -> pd.DataFrame:
     """One line per measured quantity and row of the plan.
+
+    `readings`: where answers to single test images are read; None: they are not.
 
     Columns: metric, factor, level, kind, kept_patches, epochs (of pre-training), flops (of a
     pre-training image, over the baseline's), training (FLOPs of the whole pre-training, likewise;
@@ -52,8 +38,11 @@ def table_frame(plan: Plan, results: pd.DataFrame) -> pd.DataFrame:
     corrected_low and corrected_high (interval at the row's Holm level), boot_low and boot_high (95
     % BCa bootstrap, from five seeds), conditions (of measured hours), speedup and paper_speedup
     (hours only), paper, paper_difference, verdict, seeds_needed (that would decide an inconclusive
-    row; 101: more than 100), note, tuned (only where the study tunes). Without
-    spread over the seeds there is no interval and no p.
+    row; 101: more than 100), note, tuned (only where the study tunes), margin (points) and decided
+    (in words; only where the study declares looks or a margin). Where answers to single test images
+    are kept: seed_se and image_se (standard errors of the difference from seeds and from the choice
+    of images), both_low and both_high (95 % interval that counts both). Without spread over the
+    seeds there is no interval and no p.
     """
     lines = []
     for metric in metrics_of(plan):
@@ -75,12 +64,18 @@ def table_frame(plan: Plan, results: pd.DataFrame) -> pd.DataFrame:
             )
             for i in sorted(by_row)
         ]
-        declared = plan.study.declared
-        paired = differences(by_row, baseline, found)
-        judge(found, paired, declared, judged=metric not in (LOSS, HOURS))
+        known = answers_of(plan, metric, results, readings).splits()
+        judge(
+            found,
+            differences(by_row, baseline, found),
+            plan.study.declared,
+            {place: known[i] for place, i in enumerate(sorted(by_row)) if i in known},
+            judged=metric not in (LOSS, HOURS),
+        )
         lines += [{k: v for k, v in line.items() if k not in FOR_JUDGING} for line in found]
     numbers = dict.fromkeys((*COMPARISON, "paper", "paper_difference", "test_error"), float)
-    return pd.DataFrame(lines).astype({**numbers, "seeds_needed": "Int64", "features": "Int64"})
+    frame = pd.DataFrame(lines).astype({**numbers, "seeds_needed": "Int64", "features": "Int64"})
+    return frame.fillna({"decided": ""}) if "decided" in frame else frame
 
 
 FOR_JUDGING = ("complete", "comparable", "alike", "tested")
@@ -159,57 +154,6 @@ def line(
         and not (mine["trial_id"] == theirs["trial_id"]).all(),
         **({"tuned": mine["tuned"].iloc[0]} if plan.study.tune else {}),
     }
-
-
-def differences(by_row: dict[int, pd.DataFrame], baseline: int, lines: list[dict]) -> np.ndarray:
-    """To the baseline, (rows, seeds); NaN where a seed is missing, and in rows not compared."""
-    seeds = by_row[baseline].index
-    values = np.array([by_row[i]["value"].reindex(seeds).astype(float) for i in sorted(by_row)])
-    paired = values - by_row[baseline]["value"].astype(float).to_numpy()
-    told = [line["kind"] != "baseline" and line["alike"] for line in lines]
-    return np.where(np.array(told)[:, None], paired, np.nan)
-
-
-def judge(lines: list[dict], paired: np.ndarray, declared: Sequential, *, judged: bool) -> None:
-    """Complete the lines of one quantity with their comparison to the baseline.
-
-    Args:
-        paired: differences (rows, seeds), seeds in the declared order.
-        declared: looks that were declared before the first result.
-        judged: whether the paper is compared with: accuracies are.
-    """
-    seeds = range(paired.shape[1])
-    family = {str(i): dict(enumerate(paired[i])) for i, line in enumerate(lines) if line["tested"]}
-    decisions, found = decide(family, declared, seeds), compared(paired)
-    for i, line in enumerate(lines):
-        # What is seen: over all seeds, corrected for nothing.
-        boot = bootstrap(paired[i][np.isfinite(paired[i])]) or (None, None)
-        line |= {column: getattr(found, name)[i] for column, name in COMPARED.items()}
-        line |= {"boot_low": boot[0], "boot_high": boot[1]}
-        if found.sd[i] == 0:
-            line["note"] = "; ".join(filter(None, [line["note"], NO_SPREAD]))
-
-        # What is decided, and what the paper says to it.
-        paper = line["paper_difference"] if judged else None
-        decided = decisions.get(str(i))
-        line |= {column: getattr(decided, name, np.nan) for column, name in DECIDED.items()}
-        margin = {"margin": MARGINS[line["metric"]]} if judged else {}
-        line["verdict"] = verdict(
-            evidence(decided, declared.margin) if decided else Evidence(),
-            paper,
-            complete=line["complete"] or is_decided(decided),
-            comparable=line["comparable"],
-            **margin,
-        )
-        if declared.margin is not None:
-            line["margin"] = declared.margin
-        if line["verdict"] == "inconclusive" and decided:
-            levels = {"alpha": decided.alpha, "strict": declared.alpha / len(family), **margin}
-            line["seeds_needed"] = seeds_to_decide(paper, found.mean[i], found.sd[i], **levels)
-
-
-def is_decided(found: Decision | None) -> bool:
-    return found is not None and found.state != "undecided"
 
 
 def features(plan: Plan, metric: str, row: Row) -> int | None:

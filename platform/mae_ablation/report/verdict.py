@@ -3,7 +3,8 @@
 The rule, in words, is RULE; the decisions it speaks of are those of `sequential.decide`.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,8 +37,9 @@ SEEDS = 3
 RULE = (
     f"*verdict*, of our difference to the baseline against the paper's. p values are of two-sided "
     f"t tests paired by seed, corrected by Holm's method over every row of the table, "
-    f"references and unfinished rows too: where nothing has an effect, at most "
-    f"{100 * ALPHA:.0f} % of tables claim one. *reproduced*: the corrected interval (at the "
+    f"references and unfinished rows too, and over all looks that the study declared: where "
+    f"nothing has an effect, at most {100 * ALPHA:.0f} % of tables claim one, however often they "
+    f"are looked at. *reproduced*: the corrected interval (at the "
     f"level Holm's method decides the row on; "
     f"table.csv has it) excludes zero on the side of the paper's difference. *contradicted*: it "
     f"excludes zero on the other side. Only the direction is compared: a difference of a "
@@ -49,17 +51,21 @@ RULE = (
     f"the paper's); the paper itself has one seed of everything. *inconclusive*: neither; in "
     f"brackets how many seeds would decide it with {100 * POWER:.0f} % power if the mean and the "
     f"spread seen were the truth, a guess as rough as the spread of few seeds is; no number stands "
-    f"where the difference is smaller than what this many test images allow, the binomial "
-    f"standard error of the row's accuracy, which seeds do not take away. "
+    f"where the difference is smaller than what this many test images allow, their part of its "
+    f"standard error where single answers are kept, else the binomial one of the row's accuracy, "
+    f"which seeds do not take away. "
     f"Fewer than {SEEDS} seeds decide nothing: inconclusive. Where every seed has the same "
     f"difference the exact sign test takes the t test's place. *no difference*: two one-sided "
-    f"tests at the same error find the difference within the margin that the study declared; "
-    f"whether the paper has one stands beside it. *incomplete*: a seed is missing, here or in the "
+    f"tests at the same error find the difference within the margin that the study declared, and "
+    f"the test images allow to say so; whether the paper has one stands beside it. *undecided so "
+    f"far*: more looks were declared. *incomplete*: a seed is missing, here or in the "
     f"baseline. *not comparable*: a "
     f"stand-in, levels at equal FLOPs, which the paper does not have, or a seed of the row or "
-    f"the baseline that lies far from the others or at chance. Intervals are over seeds, on this "
-    f"one test split, and all of this holds for a number of seeds that was fixed beforehand: "
-    f"adding some until a row is decided decides too often."
+    f"the baseline that lies far from the others or at chance. Verdicts are over seeds, on this "
+    f"one test split, and all of this holds for what was declared before the first result: a "
+    f"number of seeds, or looks at which rows that are decided stop. Seeds that are added "
+    f"otherwise until a row is decided decide too often, and a table that has such seeds says "
+    f"that it is descriptive only."
 )
 
 
@@ -122,16 +128,18 @@ def verdict(
     *,
     complete: bool,
     comparable: bool,
+    goes_on: bool = False,
     margin: float = NOISE,
 ) -> str:
-    """ "reproduced", "contradicted", "no difference", "inconclusive", "incomplete", "not
-    comparable"; "" where the paper says nothing.
+    """ "reproduced", "contradicted", "no difference", "undecided so far", "inconclusive",
+    "incomplete", "not comparable"; "" where the paper says nothing.
 
     Args:
         paper: the paper's difference to the same baseline, in points.
         complete: the row is decided, or has every seed that may be asked for, as the baseline has.
         comparable: nothing of the rows stands in for what the paper used, and levels are compared
             as the paper compares them.
+        goes_on: the row is not decided at its last look, and more looks were declared.
         margin: points, within which the paper's difference is none; MARGINS has each metric's.
     """
     if paper is None:
@@ -140,6 +148,8 @@ def verdict(
         return "not comparable"
     if not complete:
         return "incomplete"
+    if goes_on:
+        return "undecided so far"
     if ours.pairs < SEEDS or ours.corrected is None:
         return "inconclusive"
     if ours.no_difference:
@@ -181,7 +191,9 @@ def worded(row: Mapping) -> str:
     An inconclusive one names the seeds that would decide it, or the test images that will not let
     any number of seeds do so.
     """
-    said, needed, limit = row["verdict"], row.get("seeds_needed"), row.get("test_error")
+    said, needed, limit = row["verdict"], row.get("seeds_needed"), row.get("image_se")
+    if limit is None or pd.isna(limit):
+        limit = row.get("test_error")
     if said in ("reproduced", "contradicted"):
         ours, paper = row["difference"], row["paper_difference"]
         margin = MARGINS[row["metric"]]
@@ -201,17 +213,32 @@ def worded(row: Mapping) -> str:
 
 
 def headline(rows: pd.DataFrame) -> str:
-    """The verdicts of one quantity's rows in one sentence; "" where there are none."""
+    """The verdicts of one quantity's rows in one sentence, of those that the paper does not have
+    what is decided; "" where there is nothing."""
     given = [v for v in rows["verdict"] if v]
     if not given:
-        return ""
-    counts = {v: given.count(v) for v in dict.fromkeys(given)}
-    words = ", ".join(f"{n} {v}" for v, n in counts.items())
+        return decisions_counted(rows)
+    words = counted_words(given)
     alone = rows["seeds_asked"].max() < SEEDS
     why = f" (fewer than {SEEDS} seeds decide nothing)" if alone else ""
     signs = "; directions are compared, not sizes" if by_sign(rows) else ""
     differences = "1 difference" if len(given) == 1 else f"{len(given)} differences"
     return f"Against the paper, of {differences} to the baseline: {words}{why}{signs}."
+
+
+def decisions_counted(rows: pd.DataFrame) -> str:
+    """What a study that declares looks or a margin has decided of its levels, in one sentence."""
+    levels = rows[rows["kind"] == "level"] if "decided" in rows else rows[:0]
+    given = (
+        [re.split(" after|,", text)[0] for text in levels["decided"] if text] if len(levels) else []
+    )
+    differences = "1 difference" if len(given) == 1 else f"{len(given)} differences"
+    return f"Of {differences} to the baseline: {counted_words(given)}." if given else ""
+
+
+def counted_words(given: Sequence[str]) -> str:
+    """ "2 reproduced, 1 inconclusive", in the order of the first of each."""
+    return ", ".join(f"{given.count(word)} {word}" for word in dict.fromkeys(given))
 
 
 def by_sign(rows: pd.DataFrame) -> bool:

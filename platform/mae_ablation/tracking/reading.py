@@ -48,6 +48,9 @@ class MlflowReadings:
         """Result of a finished phase."""
         return self._results.get(phase.identity)
 
+    def answers(self, phase: Phase) -> None:
+        """Answers to single test images are in the store alone."""
+
     def failure(self, phases: list[Phase]) -> dict | None:
         """Why the first of the phases that failed did so; None if none did."""
         reasons = (self._failures.get(phase.identity) for phase in phases)
