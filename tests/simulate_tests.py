@@ -1,10 +1,10 @@
 """Which test a table's rows get: family-wise error and power, simulated at our own spreads.
 
-    python tests/simulate_tests.py [--studies 5000] [--figure reports/verdicts_power.png]
+    python tests/simulate_tests.py [--studies 5000] [--figure FILE.png]
 
-Prints the tables of reports/verdicts.md; a minute on one core. A test may be used whose family-wise
-error is at most 5 % at every table's spreads and every correlation; of those, the one with most
-power.
+Prints the tables of report/templates/verdicts.md, which every folder of reports gets; a minute on
+one core. A test may be used whose family-wise error is at most 5 % at every table's spreads and
+every correlation; of those, the one with most power.
 """
 
 import argparse

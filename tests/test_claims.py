@@ -254,18 +254,18 @@ def test_seeds_added_after_results_make_a_report_descriptive(write_study, tmp_pa
         write_report(plan, folder)
         about = json.loads((folder / "report.json").read_text())
         pages = [(folder / name).read_text() for name in ("table.md", "index.html", "table.tex")]
-        return about, [("This table is descriptive: " in text) for text in pages]
+        return about, [("This table is descriptive only: " in text) for text in pages]
 
     about, said = report(3)
     assert about["descriptive"] == "" and not any(said)
     for _ in range(2):  # written again it stays so
         about, said = report(5)
         assert about["descriptive"] == (
-            "This table is descriptive: declared after 6 results (seeds 0, 1, 2 at first, then 3, "
-            "4)."
+            "This table is descriptive only: declared after 6 results (seeds 0, 1, 2 at first, "
+            "then 3, 4)."
         )
         assert about["headline"].startswith(about["descriptive"]) and all(said)
-        assert note(folder).startswith("**This table is descriptive: ")
+        assert note(folder).startswith("**This table is descriptive only: ")
     about, said = report(3)
     assert about["descriptive"] == "" and not any(said)
 

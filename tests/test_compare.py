@@ -204,9 +204,9 @@ def test_levels_with_fewer_seeds_are_in_no_rank_correlation(write, capsys, tmp_p
 
 def test_a_descriptive_report_is_said_to_be_one(write, capsys, tmp_path):
     write("a", A)
-    write("b", B, descriptive="This table is descriptive: seeds were added.")
+    write("b", B, descriptive="This table is descriptive only: seeds were added.")
     out = said(capsys, tmp_path, "a", "b")[1]
-    assert "B: This table is descriptive: seeds were added.\n" in out and "A: This" not in out
+    assert "B: This table is descriptive only: seeds were added.\n" in out and "A: This" not in out
 
 
 @pytest.mark.parametrize(

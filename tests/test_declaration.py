@@ -86,9 +86,9 @@ def test_what_is_changed_after_results_is_descriptive(planned, changed):
     declare_plan(planned())
     give_accuracies(planned(), {label: values[:1] for label, values in RESULTS.items()})
     plan = planned(changed)
-    assert descriptive(plan).startswith("This table is descriptive: declared after 1 result")
+    assert descriptive(plan).startswith("This table is descriptive only: declared after 1 result")
     assert declare_plan(plan).results == 1
-    assert descriptive(plan).startswith("This table is descriptive: declared after 1 result")
+    assert descriptive(plan).startswith("This table is descriptive only: declared after 1 result")
     assert descriptive(planned()) == "", "what was declared first still stands"
     assert len(declarations(plan.store.files, declaration_of(plan).rows)) == 2
 
@@ -98,13 +98,13 @@ def test_of_what_is_changed_before_any_result_the_last_one_stands(planned):
     declare_plan(planned(CHANGES[0]))
     give_accuracies(planned(), RESULTS)
     assert descriptive(planned(CHANGES[0])) == ""
-    assert descriptive(planned()) == "This table is descriptive: declared after 4 results."
+    assert descriptive(planned()) == "This table is descriptive only: declared after 4 results."
 
 
 def test_results_that_were_there_first_are_counted(planned):
     give_accuracies(planned(FIXED), RESULTS)
     assert declare_plan(planned()).results == 2, "of the level; the baseline alone shows nothing"
-    assert descriptive(planned()) == "This table is descriptive: declared after 2 results."
+    assert descriptive(planned()) == "This table is descriptive only: declared after 2 results."
 
 
 def test_a_study_that_shares_the_baseline_with_a_finished_one_is_declared_before(planned):
@@ -118,7 +118,7 @@ def test_fixed_seeds_that_are_added_to_say_which(planned):
     give_accuracies(planned(FIXED), RESULTS)
     more = planned(FIXED, seeds=4)
     assert descriptive(more) == (
-        "This table is descriptive: declared after 2 results (seeds 0, 1 at first, then 2, 3)."
+        "This table is descriptive only: declared after 2 results (seeds 0, 1 at first, then 2, 3)."
     )
     assert descriptive(planned(FIXED)) == ""
 
@@ -134,7 +134,7 @@ def test_a_level_that_is_added_makes_another_study(planned):
 def test_growing_without_a_declaration_is_descriptive_and_fixed_seeds_are_as_they_were(planned):
     give_accuracies(planned(), RESULTS)
     assert descriptive(planned()) == (
-        "This table is descriptive: its looks were not declared before the first result."
+        "This table is descriptive only: its looks were not declared before the first result."
     )
     assert descriptive(planned(FIXED)) == ""
 

@@ -24,7 +24,7 @@ def differences():
 
 
 def test_every_row_is_drawn(tmp_path):
-    draw_looks(differences(), DECLARED, range(8), tmp_path / "looks.png")
+    draw_looks(differences(), DECLARED, range(8), tmp_path, "looks")
     with Image.open(tmp_path / "looks.png") as picture:
         assert picture.width > picture.height > 100
         assert len(np.unique(np.asarray(picture.convert("L")))) > 10
@@ -34,9 +34,9 @@ def test_every_row_is_drawn(tmp_path):
     ("name", "intervals", "said"),
     [
         ("0.1", 1, "different after 3 seeds"),
-        ("0.5", 2, "no difference, 5 seeds"),
-        ("0.6", 2, "undecided, 5 seeds"),
-        ("0.7", 0, "undecided, 0 seeds"),
+        ("0.5", 2, "no difference after 5 seeds"),
+        ("0.6", 2, "undecided so far, 5 of 8 seeds"),
+        ("0.7", 0, "undecided so far, 0 of 8 seeds"),
     ],
 )
 def test_a_row_ends_with_the_look_that_decided_it(name, intervals, said):

@@ -12,7 +12,7 @@ from mae_ablation.store.atomic import PART
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.store.folder import PhaseFolder, Store
 from mae_ablation.store.predictions import predictions_of
-from mae_ablation.study.declared import packed_declarations
+from mae_ablation.study.declared import packed_declarations, require_sound
 from mae_ablation.study.errors import Emptier, UserError
 from mae_ablation.study.identity import VERSIONS, identity
 from mae_ablation.study.lookup import find_phase
@@ -361,8 +361,8 @@ def require_no_fuller_export(path: Path, finished: int, wanted: int) -> None:
 def import_results(path: Path, store: Path | str) -> list[str]:
     """Put the phases of an export into a store; returns the lines to print.
 
-    Every checksum, every name and every identity is verified before anything is written. Phases
-    that the store has finished are left alone.
+    Every checksum, every name and every identity is verified before anything is written, and that
+    no declaration contradicts one of the store. Phases that the store has finished are left alone.
 
     Raises:
         UserError: the file cannot be read or fails a check; the store is as it was.
@@ -371,13 +371,19 @@ def import_results(path: Path, store: Path | str) -> list[str]:
         found = archive.read(path)
         for phase in found.phases:
             require_identity(phase)
-        declaration.packed_in(found.notes)
+        declared = declaration.packed_in(found.notes)
+        for each in declared:
+            require_sound(each)
+        other = declaration.contradictions(declared, Store(store).files)
     except Damaged as error:
         raise UserError(f"nothing was imported: {error}", str(path)) from None
     except OSError as error:
         raise UserError(f"cannot read it: {error.strerror}", str(path)) from None
+    if other:
+        remedy = "import it into a store of its own with --store"
+        raise UserError(f"nothing was imported: {'; '.join(other)}; {remedy}", str(path))
     require_writable(store)
-    declaration.put(found.notes, Store(store).files)  # first: results count as seen by later ones
+    declaration.put(declared, Store(store).files)  # first: results count as seen by later ones
     new = [phase for phase in found.phases if archive.put(phase, Store(store), "import")]
     lines = [f"imported {len(new)} of {len(found.phases)} phases into {store}"]
     if known := len(found.phases) - len(new):

@@ -8,6 +8,7 @@ from pathlib import Path
 from mae_ablation.price import cost_lines
 from mae_ablation.report.choice import edge_lines
 from mae_ablation.report.readings import Readings
+from mae_ablation.report.spread import point_line
 from mae_ablation.study.budget import EQUAL, training_ratio
 from mae_ablation.study.cost import pretrain_flops
 from mae_ablation.study.design import design_line
@@ -152,6 +153,7 @@ def describe(plan: Plan) -> str:
         f"{len(trials) - sum(t.source != 'prepare' for t in todo)} finished in "
         f"{plan.store.root}, {len(todo)} to run{' at most' * study.grows}"
     )
+    lines += point_line(plan, Readings(plan.store)) if study.measure == "accuracy" else []
     for row in plan.rows:
         if row.same_as:
             lines.append(

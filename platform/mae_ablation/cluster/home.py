@@ -52,7 +52,9 @@ def unpack(path: Path, store: Store) -> tuple[int, FactsThere]:
     found = archive.read(path)
     known = json.loads(found.notes.get(FACTS, b"[]"))
     facts = {_key(where): DataFacts(**said) for where, said in known}
-    declaration.put(found.notes, store.files)
+    declared = declaration.packed_in(found.notes)
+    if not declaration.contradictions(declared, store.files):  # else what is declared here stands
+        declaration.put(declared, store.files)
     put = sum(archive.put(phase, store, "home") for phase in found.phases)
     return put, lambda data: facts.get(_key(section(data)))
 

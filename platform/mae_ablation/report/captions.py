@@ -4,6 +4,18 @@ import pandas as pd
 
 from mae_ablation.study.plan import Plan
 
+LOOKS_TITLE = "Looks"
+
+
+def looks_caption(plan: Plan) -> str:
+    """What is drawn of the looks of a study."""
+    margin = plan.study.declared.margin
+    band = "" if margin is None else f" Band: the declared margin of ±{margin:g} points."
+    return (
+        f"Difference of each row to the baseline at each look until the row is decided, with the "
+        f"interval that holds over all looks and rows together.{band}"
+    )
+
 
 def figure_caption(table: pd.DataFrame) -> str:
     """What is drawn of a study's levels."""

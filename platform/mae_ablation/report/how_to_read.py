@@ -11,8 +11,13 @@ from mae_ablation.report.paired import BOOTSTRAP_FROM, RESAMPLES
 from mae_ablation.report.verdict import RULE, SEEDS
 from mae_ablation.store import atomic
 
-HOW_TO_READ = "how_to_read.md"
-"""name of the page, beside the reports' folders"""
+HOW_TO_READ, WHY = "how_to_read.md", "verdicts.md"
+"""names of the page, beside the reports' folders, and of the one that says why these tests"""
+
+LINKS = f"[How to read this table](../{HOW_TO_READ}); [why these tests](../{WHY})."
+"""from a report's folder"""
+
+SHIPPED = Path(__file__).parent / "templates"
 
 VERDICT = re.compile(r" (\*[a-z ]+\*: )")
 NEW_PARAGRAPH = r"\n\n\1"
@@ -32,6 +37,10 @@ COLUMNS = {
     "bootstrap 95 %": f"BCa interval, from {BOOTSTRAP_FROM} seeds on, {RESAMPLES} resamples; of "
     "few seeds too narrow, it decides nothing",
     "p (Holm)": "of the two-sided t test, corrected for all tests of the table",
+    "95 % with images": "interval that counts the choice of test images as well as the seeds, "
+    "where answers to single images are kept",
+    "decided": "of a study that declares looks or a margin: whether the row differs from the "
+    "baseline, does not by more than the margin, or is not decided, and after how many seeds",
     "paper": "ViT-L/16 on ImageNet-1K (ViT-H/14 where Table 2 has it), 800 epochs unless the "
     "schedule is the factor, one seed: compare shapes, not heights",
     "paper vs baseline": "the paper's difference to its own value at the baseline",
@@ -53,9 +62,11 @@ SENTENCES = f"""\
 - **A seed lies apart** where it is more than {FAR} median absolute deviations and more than
   {POINTS_OFF} points from its row's median, or at chance. Nothing is dropped: the row names the
   seed, its verdict and the headline are withheld.
-- **Descriptive** is a table whose seeds were added after a report of its results had been written:
-  error rates hold for a number of seeds that was fixed beforehand.
-- **Test images** limit what seeds can decide: intervals are over seeds, on one test split.
+- **Descriptive only** is a table of a study that was declared after results, or whose fixed seeds
+  were added to: error rates hold for what was declared before the first result.
+- **Test images** limit what seeds can decide, as every seed is tested on the same ones. Where
+  answers to single images are kept a line says what the seeds and the images add to the standard
+  error of a difference (root mean square over the levels), and more of which helps.
 """
 
 
@@ -68,11 +79,15 @@ def how_to_read() -> str:
         "Images that are held out of training make every choice; the test split makes none.\n\n"
         f"| column | what it is |\n|---|---|\n{columns}\n\n"
         f"## Sentences\n\n{SENTENCES}\n"
-        f"## Verdicts\n\n{VERDICT.sub(NEW_PARAGRAPH, RULE)}\n"
+        f"## Verdicts\n\n{VERDICT.sub(NEW_PARAGRAPH, RULE)}\n\n"
+        f"[Why these tests]({WHY}), with their error rates and their power.\n"
     )
 
 
 def write_how_to_read(reports: Path) -> Path:
-    """Write the page beside the reports' folders; returns its path."""
+    """Write the page beside the reports' folders, with the one it leads to; returns its path."""
+    for path in SHIPPED.glob("verdicts*"):
+        with atomic.replacing(reports / path.name) as file:
+            file.write(path.read_bytes())
     atomic.write_text(reports / HOW_TO_READ, how_to_read())
     return reports / HOW_TO_READ

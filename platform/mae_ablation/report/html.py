@@ -9,12 +9,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from mae_ablation.report import page, pictures
-from mae_ablation.report.captions import curves_caption, figure_caption
+from mae_ablation.report.answers import answers_of
+from mae_ablation.report.captions import LOOKS_TITLE, curves_caption, figure_caption, looks_caption
 from mae_ablation.report.cells import trials_behind
 from mae_ablation.report.choice import phases_behind
 from mae_ablation.report.curves import SHOWN, curves_svg, shown
 from mae_ablation.report.headline import cautions, preamble, verdicts_or_why
-from mae_ablation.report.how_to_read import HOW_TO_READ
+from mae_ablation.report.how_to_read import HOW_TO_READ, WHY
 from mae_ablation.report.markdown import in_short, remarks
 from mae_ablation.report.measured import measured, where
 from mae_ablation.report.readings import Readings
@@ -25,7 +26,7 @@ from mae_ablation.report.verdict import RULE
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.trial import Trial
 
-WORDS = ("level", "verdict", "tuned", "note")
+WORDS = ("level", "decided", "verdict", "tuned", "note")
 """columns of the table that are no numbers"""
 
 MEANS = ("mean", "hours")
@@ -63,6 +64,7 @@ def study_page(
     readings: Readings,
     *,
     figure: str,
+    looks: Mapping[str, str] | None = None,
     runs: Runs | None = None,
     descriptive: str = "",
 ) -> str:
@@ -70,6 +72,7 @@ def study_page(
 
     Args:
         figure: the text of figure.svg.
+        looks: by metric the text of the SVG of its looks, of a study that declares some.
         runs: address of the MLflow run of each trial.
         descriptive: that its tables are descriptive only, and why, or "".
     """
@@ -82,14 +85,23 @@ def study_page(
             title=study.title,
             preamble=preamble(plan, descriptive),
             caption=page.caption(plan, results),
-            metrics=[metric_of(plan, m, table, results, runs or {}) for m in metrics_of(plan)],
+            metrics=[
+                metric_of(plan, m, table, results, readings, runs or {}) for m in metrics_of(plan)
+            ],
             could_see_title=COULD_SEE,
             in_short=in_short(plan, table),
             rule=RULE if (table["verdict"] != "").any() else "",
             how_to_read=f"../{HOW_TO_READ}",
+            why=f"../{WHY}",
             remarks=remarks(plan, finished),
             figure=inline(figure, "f"),
             figure_caption=figure_caption(table),
+            looks_title=LOOKS_TITLE,
+            looks_caption=looks_caption(plan),
+            looks=[
+                {"key": metric, "title": page.TITLES[metric], "svg": inline(svg, f"l{place}")}
+                for place, (metric, svg) in enumerate((looks or {}).items())
+            ],
             curves=inline(curves, "c") if curves else "",
             curves_caption=curves_caption(plan),
             curves_left_out=left_out(plan),
@@ -103,7 +115,12 @@ def study_page(
 
 
 def metric_of(
-    plan: Plan, metric: str, table: pd.DataFrame, results: pd.DataFrame, runs: Runs
+    plan: Plan,
+    metric: str,
+    table: pd.DataFrame,
+    results: pd.DataFrame,
+    readings: Readings,
+    runs: Runs,
 ) -> dict:
     """What the page says of one measured quantity."""
     lines = table[table["metric"] == metric]
@@ -135,8 +152,23 @@ def metric_of(
         "rows": rows,
         "unit": {LOSS: "loss", HOURS: "hours"}.get(metric, "top-1 (%)"),
         "linked": any(seed["run"] for row in rows for seed in row["seeds"]),
+        "classes": classes_of(plan, metric, results, readings),
         "measured": measured(plan, metric),
         "where": where(lines) if metric == HOURS else "",
+    }
+
+
+def classes_of(plan: Plan, metric: str, results: pd.DataFrame, readings: Readings) -> dict:
+    """Accuracies of single classes, a column for each row of the table; empty where answers to
+    single test images are not kept."""
+    found = answers_of(plan, metric, results, readings).by_class(plan.data.classes)
+    if not found:
+        return {}
+    labels = [row.label for row in (*plan.rows, *plan.references)]
+    each = zip(*(found[number] for number in sorted(found)), strict=True)
+    return {
+        "levels": [labels[number] for number in sorted(found)],
+        "lines": [[page.number(value, 1) for value in line] for line in each],
     }
 
 

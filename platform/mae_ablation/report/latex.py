@@ -40,11 +40,19 @@ P_COLUMN = re.compile(r"& p (&|\\)")
 """in a head line"""
 
 MINUS = re.compile(r"(?<![\w.-])-(?=[\d.])")
-LEFT_OUT = ("sd", "95 %", "paper vs baseline", "bootstrap 95 %", "tuned", "note")
+LEFT_OUT = (
+    "sd",
+    "95 %",
+    "95 % with images",
+    "paper vs baseline",
+    "bootstrap 95 %",
+    "tuned",
+    "note",
+)
 """columns of the page that stand in the one before them, beneath the table, or in no paper"""
 
 HEADS = {"vs baseline": "Δ [95 %]", "paper": "paper (Δ)", "seeds": "n", "p (Holm)": "p"}
-WORDS = ("level", "verdict")
+WORDS = ("level", "verdict", "decided")
 SPARED = ("kept", "training", "flops", "epochs", "p (Holm)")
 """columns left out, the first ones first, where a table is wider than the text"""
 
@@ -82,6 +90,7 @@ def tabular(metric: str, rows: pd.DataFrame, sentence: str) -> list[str]:
     """One quantity: its name and headline, its rows, its notes beneath."""
     records, (columns, texts) = rows.to_dict("records"), page.table_cells(rows)
     left_out = {*LEFT_OUT, *(["seeds"] if (rows["seeds"] == rows["seeds_asked"]).all() else [])}
+    left_out |= {"decided"} if (rows["verdict"] != "").any() else set()
     columns = [name for name in columns if name not in left_out]
     cells = [
         {name: joined(name, line[name], row) for name in columns}

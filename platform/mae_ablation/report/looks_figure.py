@@ -7,8 +7,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
-from mae_ablation.report.panels import save
+from mae_ablation.report import vector
 from mae_ablation.report.sequential import Decision, decide, format_decision, repeated_interval
+from mae_ablation.report.standing import Standing
+from mae_ablation.study.plan import Plan
 from mae_ablation.study.sequential import Sequential
 
 ACROSS = 4
@@ -22,15 +24,41 @@ COLORS = dict(
 )
 
 
+def draw_every_look(plan: Plan, stands: Standing, folder: Path) -> dict[str, list[Path]]:
+    """Draw the looks of a study at each evaluation that has a complete one.
+
+    Returns the files by metric ("linear_probe_acc1"); none of a study of fixed seeds.
+    """
+    rows, drawn = [*plan.rows, *plan.references], {}
+    several = len(plan.study.factors) > 1
+    for column in plan.study.columns if plan.study.grows else ():
+        mine = {n: row for n, row in stands.rows.items() if column in row.decisions}
+        if not any(row.decisions[column].seeds for row in mine.values()):
+            continue
+        names = {
+            n: f"{rows[n].factor.name} {rows[n].label}"
+            if several and rows[n].factor
+            else rows[n].label
+            for n in mine
+        }
+        apart = {names[n]: row.differences[column] for n, row in mine.items()}
+        declared, seeds = plan.study.declared, plan.study.seeds
+        paths = draw_looks(apart, declared, seeds, folder, f"looks_{column}")
+        drawn[f"{column}_acc1"] = paths
+    return drawn
+
+
 def draw_looks(
     differences: Mapping[str, Mapping[int, float]],
     declared: Sequential,
     seeds: Sequence[int],
-    out: Path,
-) -> None:
-    """Write a picture of one column's rows, an axis each: intervals over seeds, zero, the margin.
+    folder: Path,
+    stem: str,
+) -> list[Path]:
+    """Draw one column's rows, an axis each: intervals over seeds, zero, the margin.
 
-    The arguments are those of `decide`. A decided row ends with the look that decided it.
+    The first arguments are those of `decide`. A decided row ends with the look that decided it.
+    Writes `STEM.png`, `.svg` and `.pdf` into the folder and returns their paths.
     """
     sns.set_theme(style="ticks", context="paper")
     decisions = decide(differences, declared, seeds)
@@ -52,7 +80,7 @@ def draw_looks(
         axis.set_axis_off()
     figure.supxlabel("seeds", size="small")
     figure.supylabel("difference to the baseline (points)", size="small")
-    save(figure, out)
+    return vector.save(figure, folder, stem)
 
 
 def row_of_looks(axis, name: str, row: np.ndarray, found: Decision, declared: Sequential) -> None:

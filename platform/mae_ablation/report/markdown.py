@@ -3,12 +3,13 @@
 What the columns mean stands on one page for all studies, "How to read this table".
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from mae_ablation.report.captions import LOOKS_TITLE
 from mae_ablation.report.headline import preamble, table_headlines
-from mae_ablation.report.how_to_read import HOW_TO_READ
+from mae_ablation.report.how_to_read import LINKS
 from mae_ablation.report.measured import measured, where
 from mae_ablation.report.page import TITLES, caption, command, spent, table_lines
 from mae_ablation.report.results import HOURS
@@ -24,11 +25,13 @@ def markdown(
     finished: Sequence[dict],
     *,
     descriptive: str = "",
+    looks: Mapping[str, str] | None = None,
 ) -> str:
     """The page of a study.
 
     Args:
         finished: the result of every training behind it, each once.
+        looks: by metric the name of the picture of its looks, of a study that declares some.
         descriptive: that its tables are descriptive only, and why, or "".
     """
     # what a reader has to know first, then what the numbers are of
@@ -46,12 +49,14 @@ def markdown(
         if seen := could_see(plan, metric, results, table):
             lines += [f"<details><summary>{COULD_SEE}</summary>", ""]
             lines += [*(f"- {sentence}" for sentence in seen), "", "</details>", ""]
+        if looks and metric in looks:
+            lines += [f"![{LOOKS_TITLE}: {TITLES[metric]}]({looks[metric]})", ""]
         lines += [measured(plan, metric), ""]
         if metric == HOURS:
             lines += [where(rows), ""]
 
     # what is the same for all of them, and how to make them again
-    lines += [f"{in_short(plan, table)} [How to read this table](../{HOW_TO_READ}).", ""]
+    lines += [f"{in_short(plan, table)} {LINKS}", ""]
     lines += [line for remark in remarks(plan, finished) for line in (remark, "")]
     lines += [f"![{study.title}](figure.png)", ""]
     lines += [f"Made by `{command(plan)}`; {spent(plan, finished)}."]
@@ -81,6 +86,8 @@ def in_short(plan: Plan, table: pd.DataFrame) -> str:
     if any(tests):
         counts = ", ".join(str(n) for n in tests if n)
         words.append(f"*p (Holm)*: corrected for the table's {counts} tests")
+    if "both_low" in table and table["both_low"].notna().any():
+        words.append("*95 % with images*: counts the choice of test images, too")
     if (table["kept_patches"].dropna().nunique()) > 1:
         words.append(f"*kept*: visible patches, of {recipe.patches}")
     if table["paper"].notna().any() and plan.study.paper != "table_2":

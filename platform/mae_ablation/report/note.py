@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mae_ablation.report.how_to_read import HOW_TO_READ
+from mae_ablation.report.how_to_read import LINKS
 from mae_ablation.report.page import TITLES
 from mae_ablation.report.results import HOURS, LOSS
 from mae_ablation.report.statistics import LEVELS, possible_best
@@ -108,8 +108,7 @@ def verdicts(rows: Iterable[dict[str, str]]) -> str:
 
 def for_a_note(page: Iterable[str]) -> list[str]:
     """The page without pictures and links to files, which a note cannot reach."""
-    link = f" [How to read this table](../{HOW_TO_READ})."
-    return [line.replace(link, "") for line in page if not line.startswith("![")]
+    return [line.replace(f" {LINKS}", "") for line in page if not line.startswith("![")]
 
 
 def padded(line: str) -> str:

@@ -87,6 +87,8 @@ def compared(row: Mapping) -> dict[str, str]:
         "95 %": bounds(row["low"], row["high"], digits),
         "bootstrap 95 %": bounds(row["boot_low"], row["boot_high"], digits),
         "p (Holm)": chance(row["p_holm"]),
+        "95 % with images": bounds(row.get("both_low"), row.get("both_high"), digits),
+        "decided": row.get("decided", ""),
         "paper": number(row["paper"], 1),
         "paper vs baseline": signed(row["paper_difference"], None, 1),
         "verdict": worded(row),

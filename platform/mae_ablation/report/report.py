@@ -1,6 +1,7 @@
 """Writes a study's report: table, page, figure and every trial, each for another reader."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from mae_ablation.report.markdown import markdown
 from mae_ablation.report.readings import Readings
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.saved import report_in
+from mae_ablation.report.standing import standing
 from mae_ablation.report.table import table_frame
 from mae_ablation.store import atomic
 from mae_ablation.study.declared import declared_in, descriptive
@@ -24,8 +26,9 @@ def write_report(
     readings: Readings | None = None,
     runs: dict[str, str] | None = None,
 ) -> list[Path]:
-    """Make `folder`: table.md, table.csv, trials.csv, table.tex, figure.png, .svg and .pdf,
-    index.html, and report.json, which says what they are of, last.
+    """Make `folder`: table.md, table.csv, trials.csv, table.tex, figure.png, .svg and .pdf, of a
+    study with looks also looks_EVALUATION.png, .svg and .pdf, index.html, and report.json, which
+    says what they are of, last.
 
     Args:
         readings: where results are read (default: the plan's store).
@@ -52,19 +55,24 @@ def _write_report(
     from mae_ablation.report.figure import draw
     from mae_ablation.report.html import study_page
     from mae_ablation.report.latex import latex
+    from mae_ablation.report.looks_figure import draw_every_look
     from mae_ablation.report.novelty import marked, marks
 
     require_own_place(folder, report_in(folder), plan.study.path)
     results = results_frame(plan, readings)
     require_no_emptier(folder, int((results["status"] == "finished").sum()), len(results))
-    table = table_frame(plan, results)
+    table = table_frame(plan, results, readings)
     declared, why = declared_in(plan), descriptive(plan)
     finished = readings.finished(plan)
     new = marks(results, folder)
     told = marked(table, new)
     folder.mkdir(parents=True, exist_ok=True)
+    looks = draw_every_look(plan, standing(plan, readings), folder) if plan.study.grows else {}
+    pictures = {metric: named(paths, ".png").name for metric, paths in looks.items()}
     texts = {
-        folder / "table.md": markdown(plan, told, results, finished, descriptive=why),
+        folder / "table.md": markdown(
+            plan, told, results, finished, descriptive=why, looks=pictures
+        ),
         folder / "table.csv": csv(rounded(table)),
         folder / "trials.csv": csv(results.drop(columns="row").round(4)),
         folder / "table.tex": latex(plan, table, results, descriptive=why),
@@ -72,11 +80,13 @@ def _write_report(
     for path, text in texts.items():
         atomic.write_text(path, text)
     figures = draw(plan, table, results, folder)
-    svg = next(path for path in figures if path.suffix == ".svg").read_text(encoding="utf-8")
+    svg = named(figures, ".svg").read_text(encoding="utf-8")
+    drawn = {metric: named(paths, ".svg").read_text("utf-8") for metric, paths in looks.items()}
     page, report = folder / "index.html", folder / "report.json"
-    text = study_page(plan, told, results, readings, figure=svg, runs=runs, descriptive=why)
+    about = {"figure": svg, "looks": drawn, "runs": runs, "descriptive": why}
+    text = study_page(plan, told, results, readings, **about)
     atomic.write_text(page, text)
-    files = [*texts, *figures, page, report]
+    files = [*texts, *figures, *(path for paths in looks.values() for path in paths), page, report]
     names = [path.name for path in files]
     known = {"declared": declared and asdict(declared), "descriptive": why}
     said = contents(plan, table, results, new, names, **known)
@@ -84,6 +94,11 @@ def _write_report(
     with atomic.replacing(report) as file:
         file.write(atomic.to_json(said))
     return files
+
+
+def named(paths: Sequence[Path], suffix: str) -> Path:
+    """The first file of this kind."""
+    return next(path for path in paths if path.suffix == suffix)
 
 
 def rounded(table):

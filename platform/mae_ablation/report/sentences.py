@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 
 from mae_ablation.report.choice import EDGE
+from mae_ablation.report.limits import limiting
 from mae_ablation.report.results import HOURS, LOSS
+from mae_ablation.report.spread import together
 from mae_ablation.report.statistics import findings, visible
 from mae_ablation.report.steps import step_by_step
 from mae_ablation.report.verdict import MARGINS
@@ -37,7 +39,18 @@ def sentences(plan: Plan, metric: str, results: pd.DataFrame, table: pd.DataFram
     if said and left_out:
         names = some(left_out)
         said.insert(0, f"Left out of what follows, as a seed is missing or lies apart: {names}.")
-    return said + at_the_edge(rows)
+    return said + limited_by(rows) + at_the_edge(rows)
+
+
+def limited_by(rows: pd.DataFrame) -> list[str]:
+    """Whether seeds or test images limit the differences of a table, where both are known."""
+    if "image_se" not in rows:
+        return []
+    levels = rows[(rows["kind"] == "level") & (rows["apart"] == "") & rows["image_se"].notna()]
+    if levels.empty:
+        return []
+    seed_se, image_se = (together(levels[name]) for name in ("seed_se", "image_se"))
+    return [f"Standard error of a difference: {limiting(seed_se, image_se)}."]
 
 
 def could_see(plan: Plan, metric: str, results: pd.DataFrame, table: pd.DataFrame) -> list[str]:
@@ -85,8 +98,8 @@ def emptied(
 def test_images(plan: Plan, rows: pd.DataFrame) -> list[str]:
     """What the test split adds to every mean, however many seeds there are."""
     errors = rows.loc[rows["kind"] != "reference", "test_error"].dropna()
-    if errors.empty:
-        return []
+    if errors.empty or ("image_se" in rows and rows["image_se"].notna().any()):
+        return []  # `limited_by` knows better
     return [
         f"The {plan.data.test_images} test images alone leave a binomial standard error of "
         f"{errors.max():.2f} points in a mean; more seeds do not take it away, though levels on "

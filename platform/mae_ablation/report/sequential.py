@@ -61,7 +61,7 @@ class Decision:
 
 
 def format_decision(found: Decision, declared: Sequential) -> str:
-    """ "different after 3 seeds", "no difference after 5 seeds", "undecided so far, 5 of 20 seeds"."""
+    """ "different after 3 seeds", "undecided so far, 5 of 20 seeds", "undecided after 20 seeds"."""
     if found.state != "undecided":
         return f"{found.state.replace('_', ' ')} after {found.seeds} seeds"
     if found.goes_on(declared):

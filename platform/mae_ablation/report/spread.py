@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 POINT = 1.0
 """difference to the baseline that a plan counts seeds for"""
 
-ROWS_READ = 8
+ROWS_READ = 3
 """rows whose answers to single images a plan reads: more would not tell it more"""
 
 
@@ -73,7 +73,7 @@ def paired_answers(mine: dict[int, Predictions], base: dict[int, Predictions]) -
     return np.array([ours.astype(np.int8) - theirs for ours, theirs in right])
 
 
-def seeds_line(plan: Plan, readings: Any) -> list[str]:
+def point_line(plan: Plan, readings: Any) -> list[str]:
     """How many seeds a difference of one point takes, by the results there are; none without any.
 
     At alpha over the number of a table's tests, as the last row of Holm's procedure needs at most.

@@ -27,6 +27,8 @@ from mae_ablation.summary import counted, some
 SIGNS = {
     "reproduced": "✓",
     "contradicted": "✗",
+    "no difference": "≈",
+    "undecided so far": "→",
     "inconclusive": "○",
     "incomplete": "…",
     "not comparable": "–",
@@ -97,8 +99,9 @@ def write_suite_report(
 
 
 def member(plan: Plan, readings: Readings | None) -> Member:
-    results = results_frame(plan, readings or Readings(plan.store))
-    return Member(plan=plan, table=table_frame(plan, results), results=results)
+    readings = readings or Readings(plan.store)
+    results = results_frame(plan, readings)
+    return Member(plan=plan, table=table_frame(plan, results, readings), results=results)
 
 
 def _write(suite: Suite, members: Sequence[Member], folder: Path) -> list[Path]:
@@ -175,7 +178,8 @@ def caption(members: Sequence[Member]) -> str:
     data = dict.fromkeys(
         f"{study.baseline.data.name} ({study.baseline.data.image_size} px)" for study in studies
     )
-    seeds = dict.fromkeys(", ".join(map(str, study.seeds)) for study in studies)
+    shown = (sorted(set(m.results["seed"])) for m in members)
+    seeds = dict.fromkeys(", ".join(map(str, each)) for each in shown)
     return (
         f"Data {', '.join(data)}, recipe {', '.join(recipes)}, seeds {' or '.join(seeds)}, "
         f"commit {some(commits) or 'none'}."

@@ -27,9 +27,9 @@ SIZE = re.compile(r'<svg ([^>]*?)width="([\d.]+)pt" height="[\d.]+pt"')
 NAMES = re.compile(r'(\bid="|url\(#|href="#)')
 
 
-def save(figure, folder: Path) -> list[Path]:
-    """Write `figure.png`, `.svg`, `.pdf` and close the figure; returns the paths."""
-    paths = [folder / f"figure.{kind}" for kind in STABLE]
+def save(figure, folder: Path, stem: str = "figure") -> list[Path]:
+    """Write `STEM.png`, `.svg`, `.pdf` and close the figure; returns the paths."""
+    paths = [folder / f"{stem}.{kind}" for kind in STABLE]
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # once is enough for all kinds of file
     for path in paths:

@@ -13,7 +13,7 @@ import re
 import socket
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -108,8 +108,7 @@ def declare(files: Files, asked: Declaration) -> Declaration:
         if found := in_force(known, asked):
             return found
         new = _signed(asked, len(known))
-        name = f"{FOLDER}/{asked.study}-{asked.rows}-{new.number}.json"
-        files.write(name, atomic.to_json(asdict(new)))
+        _write(files, new)
         return new
     finally:
         mine.release()
@@ -122,30 +121,69 @@ def packed(files: Files, rows: Iterable[str]) -> dict[str, bytes]:
     return {name: data for name in names if (data := files.read(name)) is not None}
 
 
-def packed_in(notes: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The declarations among an archive's notes, by name.
+def packed_in(notes: Mapping[str, bytes]) -> list[Declaration]:
+    """The declarations among an archive's notes, in the order they were made.
 
     Raises:
-        Damaged: one cannot be read.
+        Damaged: one cannot be read, or is of other rows than its name says.
     """
-    found = {}
+    found = []
     for name, data in notes.items():
         folder, _, file = name.rpartition("/")
-        if folder == FOLDER and _rows_of(file):
-            _parse(name, data)
-            found[name] = data
-    return found
+        if folder == FOLDER and (rows := _rows_of(file)):
+            each = _parse(name, data)
+            if each.rows != rows:
+                raise Damaged(f"{name} is of the rows {each.rows}")
+            found.append(each)
+    return sorted(found, key=lambda each: (each.rows, each.number))
 
 
-def put(notes: Mapping[str, bytes], files: Files) -> None:
-    """Put what an archive has of declarations beside those of a store; none is replaced.
+def contradictions(theirs: Iterable[Declaration], files: Files) -> list[str]:
+    """In what an archive's declarations differ from those that a store goes by, a line each.
+
+    Of the same rows a store goes by one declaration that was made before any result. Another one
+    beside it would make its tables say what was not declared here.
 
     Raises:
-        Damaged: one cannot be read; then none is put there.
+        Damaged: one of the store's cannot be read.
+        OSError: the store cannot be read.
     """
-    for name, data in packed_in(notes).items():
-        if not files.exists(name):
-            files.write(name, data)
+    lines, by_rows = [], {}
+    for each in theirs:
+        by_rows.setdefault(each.rows, []).append(each)
+    for rows, packed_ones in by_rows.items():
+        stands = [
+            next((each for each in reversed(some) if each.before), None)
+            for some in (declarations(files, rows), packed_ones)
+        ]
+        if None not in stands and stands[0].hash != stands[1].hash:
+            here, there = (tests_line(each) for each in stands)
+            lines.append(f"{stands[1].study} was declared with {there} there, here with {here}")
+    return lines
+
+
+def tests_line(found: Declaration) -> str:
+    """Looks, error and margin that were declared, in words."""
+    looks = ", ".join(map(str, found.looks))
+    margin = "no margin" if found.margin is None else f"margin {found.margin:g}"
+    how = f", {found.spending}" if found.spending else ""
+    first = f" from {found.seeds[0]}" if found.seeds[0] else ""
+    return f"looks at {looks} seeds{first}, alpha {found.alpha:g}{how}, {margin}"
+
+
+def put(theirs: Iterable[Declaration], files: Files) -> None:
+    """Put an archive's declarations behind those of a store; what is declared there already is
+    left out, and nothing is replaced."""
+    for each in theirs:
+        known = declarations(files, each.rows)
+        if any(mine.hash == each.hash and mine.before >= each.before for mine in known):
+            continue
+        _write(files, replace(each, number=len(known)))
+
+
+def _write(files: Files, new: Declaration) -> None:
+    name = f"{FOLDER}/{new.study}-{new.rows}-{new.number}.json"
+    files.write(name, atomic.to_json(asdict(new)))
 
 
 def _rows_of(file: str) -> str | None:

@@ -1,8 +1,9 @@
 """Declared: what a plan has to declare before its first result, and what its store says of that."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
+from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.store.declaration import Declaration, declarations, declare, in_force, packed
 from mae_ablation.study.identity import identity
 from mae_ablation.study.plan import Plan, Row
@@ -37,6 +38,15 @@ def declaration_of(plan: Plan, results: int = 0) -> Declaration:
         results=results,
         **{**tests, "seeds": study.seeds, "looks": declared.looks},
     )
+
+
+def require_sound(found: Declaration) -> None:
+    """Raises Damaged if what a declaration says is not what its hash was made of."""
+    said = asdict(found)
+    kept = {name: said[name] for name in ("rows", "seeds", "looks", "alpha", "spending", "margin")}
+    plain = {name: list(v) if isinstance(v, tuple) else v for name, v in kept.items()}
+    if identity(plain) != found.hash:
+        raise Damaged(f"the declaration of {found.study} is not the one that was hashed")
 
 
 def metrics_declared(plan: Plan) -> tuple[str, ...]:
@@ -122,11 +132,11 @@ def descriptive(plan: Plan) -> str:
     found = declared_in(plan)
     if found is None:
         undeclared = "its looks were not declared before the first result"
-        return f"This table is descriptive: {undeclared}." if plan.study.grows else ""
+        return f"This table is descriptive only: {undeclared}." if plan.study.grows else ""
     if found.before:
         return ""
     results = "1 result" if found.results == 1 else f"{found.results} results"
-    return f"This table is descriptive: declared after {results}{_added(plan, found)}."
+    return f"This table is descriptive only: declared after {results}{_added(plan, found)}."
 
 
 def _added(plan: Plan, found: Declaration) -> str:

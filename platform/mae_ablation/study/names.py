@@ -27,7 +27,7 @@ DEVICES = {
     "nul",
     *(f"{port}{i}" for port in ("com", "lpt") for i in range(10)),
 }
-PAGES = {"index.html", "how_to_read.md"}
+PAGES = {"index.html", "how_to_read.md", "verdicts.md", "verdicts_power.png"}
 """what lies beside the reports' folders"""
 UNPRINTABLE = {"Cc", "Cs", "Cn", "Zl", "Zp"}
 """Unicode's categories of line breaks, control characters and bytes that are no text"""
