@@ -1,6 +1,9 @@
 """What was declared before the first result: written once, never changed, asked by every report."""
 
+import hashlib
 import json
+import zipfile
+from dataclasses import replace
 
 import pytest
 from stores import give_accuracies
@@ -166,6 +169,74 @@ def test_declarations_travel_with_the_results(planned, tmp_path):
     there = plan_study(plan.study.path, store=tmp_path / "other")
     assert declared_in(there) == found and descriptive(there) == ""
     assert Store(tmp_path / "other").folders()
+
+
+def carried(planned, tmp_path, text=STUDY, change=None):
+    """The export of another store whose study was declared and run; `change`: of its members."""
+    plan = replace(planned(text), store=Store(tmp_path / "theirs"))
+    declare_plan(plan)
+    give_accuracies(plan, {label: values[:2] for label, values in RESULTS.items()})
+    export_results([plan], tmp_path / "results.zip")
+    if change:
+        with zipfile.ZipFile(tmp_path / "results.zip") as old:
+            members = {name: old.read(name) for name in old.namelist()}
+        (name,) = [name for name in members if name.startswith("declarations/")]
+        members[name] = json.dumps({**json.loads(members[name]), **change}).encode()
+        manifest = json.loads(members["MANIFEST.json"])
+        manifest["sha256"][name] = hashlib.sha256(members[name]).hexdigest()
+        members["MANIFEST.json"] = json.dumps(manifest).encode()
+        with zipfile.ZipFile(tmp_path / "results.zip", "w") as new:
+            for name, data in members.items():
+                new.writestr(name, data)
+    return tmp_path / "results.zip"
+
+
+def test_a_declaration_that_contradicts_one_of_the_store_is_refused_in_a_line(planned, tmp_path):
+    archive = carried(planned, tmp_path, CHANGES[0])
+    mine = declare_plan(planned())
+    before = sorted(path for path in (tmp_path / "store").rglob("*"))
+    with pytest.raises(UserError) as error:
+        import_results(archive, tmp_path / "store")
+    assert str(error.value) == (
+        f"{archive}: nothing was imported: x was declared with looks at 2, 4 seeds, alpha 0.05, "
+        f"pocock, margin 0.5 there, here with looks at 2, 4 seeds, alpha 0.05, pocock, no margin; "
+        f"import it into a store of its own with --store"
+    )
+    assert sorted(path for path in (tmp_path / "store").rglob("*")) == before
+    assert declared_in(planned()) == mine
+
+
+def test_the_same_declaration_made_twice_is_one(planned, tmp_path):
+    mine = declare_plan(planned())
+    assert import_results(carried(planned, tmp_path), tmp_path / "store")
+    assert declarations(planned().store.files, mine.rows) == [mine]
+
+
+def test_a_later_declaration_comes_behind_those_of_the_store(planned, tmp_path):
+    """Theirs was declared after results, and so says nothing against what is declared here."""
+    theirs = replace(planned(CHANGES[0]), store=Store(tmp_path / "theirs"))
+    give_accuracies(theirs, RESULTS)
+    archive = carried(planned, tmp_path, CHANGES[0])
+    mine = declare_plan(planned())
+    import_results(archive, tmp_path / "store")
+    known = declarations(planned().store.files, mine.rows)
+    assert [(each.number, each.results) for each in known] == [(0, 0), (1, 4)]
+    assert descriptive(planned()) == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"looks": [2, 3, 4]}, "the declaration of x is not the one that was hashed"),
+        ({"margin": 0.5}, "the declaration of x is not the one that was hashed"),
+        ({"rows": "0" * 12}, "is of the rows 000000000000"),
+    ],
+)
+def test_a_declaration_that_was_tampered_with_is_one_line(planned, tmp_path, change, reason):
+    archive = carried(planned, tmp_path, change=change)
+    with pytest.raises(UserError, match=f"nothing was imported: .*{reason}"):
+        import_results(archive, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_store_that_takes_no_declaration_is_one_line(planned, monkeypatch):

@@ -12,7 +12,8 @@ from conftest import ROOT
 
 from mae_ablation.cli import main, main_run
 from mae_ablation.commands import plan_study
-from mae_ablation.report.how_to_read import HOW_TO_READ, how_to_read
+from mae_ablation.report.how_to_read import HOW_TO_READ, how_to_read, write_how_to_read
+from mae_ablation.report.suite import SIGNS
 from mae_ablation.store.folder import Store
 
 DOCUMENTS = [
@@ -102,7 +103,20 @@ def test_the_page_that_explains_tables_is_that_of_this_version():
     assert (ROOT / "reports" / HOW_TO_READ).read_text(encoding="utf-8") == how_to_read()
 
 
-VERDICTS = ("reproduced", "contradicted", "inconclusive", "incomplete", "not comparable")
+def test_every_folder_of_reports_says_why_these_tests(tmp_path):
+    write_how_to_read(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "how_to_read.md",
+        "verdicts.md",
+        "verdicts_power.png",
+    ]
+    for name in ("verdicts.md", "verdicts_power.png"):
+        assert (ROOT / "reports" / name).read_bytes() == (tmp_path / name).read_bytes()
+    assert "](verdicts.md)" in (tmp_path / "how_to_read.md").read_text()
+    assert "](verdicts_power.png)" in (tmp_path / "verdicts.md").read_text()
+
+
+VERDICTS = tuple(SIGNS)
 ROW = re.compile(r"^\| \[(\w+)\]\(\w+/table\.md\) .*\|([^|]+)\|$", re.MULTILINE)
 
 

@@ -1,5 +1,6 @@
 """Seeds until rows are decided: looks, stragglers, drivers that are killed, budgets."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -12,8 +13,12 @@ from mae_ablation.cluster.queue import WAIT, Outcome, TrialQueue
 from mae_ablation.cluster.tally import Tally
 from mae_ablation.commands import open_trials, plan_studies, plan_study
 from mae_ablation.outcome import count_asked, looks_lines
+from mae_ablation.report.headline import table_headline
+from mae_ablation.report.report import write_report
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.standing import Asking, standing
+from mae_ablation.report.table import table_frame
+from mae_ablation.study.declared import declare_plan
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.suite import load_all
 from mae_ablation.summary import trial_lines
@@ -276,6 +281,49 @@ def test_a_seed_that_failed_beyond_the_last_look_is_shown(planned):
     counts, frame = seeds_in_table(driver.plan)
     assert counts["0.5"] == 5 and counts["0.75"] == 3
     assert "failed" in set(frame[frame["level"] == "0.5"]["status"])
+
+
+def test_the_page_shows_what_is_decided_and_how_intervals_shrank(planned, tmp_path):
+    driver = Driver(planned(STUDY.replace("recipe: toy", "recipe: toy\npaper: figure_5")), lanes=1)
+    declare_plan(driver.plan)
+    driver.run(trials=17)
+
+    def page():
+        files = write_report(driver.plan, tmp_path / "reports" / "x")
+        return {path.name: path for path in files}
+
+    files = page()
+    text = files["table.md"].read_text()
+    assert "| undecided so far, 3 of 8 seeds |" in text and "| undecided so far |" in text
+    assert "| different after 3 seeds |" in text and "descriptive" not in text
+    assert "![Looks: Linear probe](looks_linear_probe.png)" in text
+    driver.run()
+    files = page()
+    html, text = (files[name].read_text() for name in ("index.html", "table.md"))
+    assert "| undecided after 8 seeds |" in text and "inconclusive" in text
+    assert "of 2 differences to the baseline: 1 contradicted, 1 inconclusive" not in text
+    assert '<h2 id="looks">Looks</h2>' in html and html.count("<svg") >= 2
+    assert "Band: the declared margin of ±0.5 points." in html
+    assert {f"looks_linear_probe.{kind}" for kind in ("png", "svg", "pdf")} <= files.keys()
+    about = json.loads(files["report.json"].read_text())
+    assert "looks_linear_probe.png" in about["files"] and about["descriptive"] == ""
+
+
+def test_a_study_without_the_papers_numbers_counts_what_is_decided(planned):
+    driver = Driver(planned(), lanes=1)
+    driver.run()
+    results = results_frame(driver.plan)
+    said = table_headline(
+        driver.plan, "linear_probe_acc1", table_frame(driver.plan, results), results
+    )
+    assert said.startswith("Of 2 differences to the baseline: 1 different, 1 undecided.")
+
+
+def test_a_study_of_fixed_seeds_has_no_looks(planned, tmp_path):
+    files = write_report(planned(FIXED.replace("margin: 0.5\n", "")), tmp_path / "x")
+    assert not [path for path in files if path.name.startswith("looks")]
+    text = (tmp_path / "x" / "index.html").read_text()
+    assert "Looks" not in text and "decided" not in (tmp_path / "x" / "table.csv").read_text()
 
 
 def test_a_plan_says_when_it_is_looked_at_and_what_it_costs_from_to(planned):

@@ -1,11 +1,14 @@
 """Verdicts: the rule, by hand."""
 
+import re
+
 import pandas as pd
 import pytest
 import yaml
 
 from mae_ablation.report.paired import MOST_SEEDS
 from mae_ablation.report.sequential import decide
+from mae_ablation.report.suite import SIGNS
 from mae_ablation.report.verdict import (
     MARGINS,
     RULE,
@@ -97,6 +100,18 @@ def test_what_is_missing_or_not_the_same_gets_no_verdict():
     assert verdict(ours, -9.6, complete=True, comparable=False) == "not comparable"
 
 
+def test_a_row_with_looks_to_come_is_undecided_so_far():
+    ours = of(3.0, -3.2, 2.9)
+    assert verdict(ours, -9.6, **FINE, goes_on=True) == "undecided so far"
+    assert verdict(ours, -9.6, complete=False, comparable=True, goes_on=True) == "incomplete"
+    assert verdict(ours, None, **FINE, goes_on=True) == ""
+
+
+def test_every_verdict_has_a_sign_of_its_own_on_the_page_of_a_suite():
+    assert len(set(SIGNS.values())) == len(SIGNS)
+    assert {f"*{word}*" for word in SIGNS} <= set(re.findall(r"\*[a-z ]+\*", RULE))
+
+
 def test_seeds_that_would_decide():
     level = {"alpha": 0.05, "strict": 0.05}
     assert seeds_to_decide(-9.6, -0.5, 1.0, **level) == 34
@@ -179,5 +194,6 @@ def test_directions_are_not_said_to_be_compared_where_none_is():
 
 def test_the_rule_names_every_verdict():
     words = ("reproduced", "contradicted", "no difference", "inconclusive", "incomplete")
+    words += ("undecided so far",)
     for word in (*words, "not comparable"):
         assert f"*{word}*" in RULE

@@ -79,6 +79,7 @@ def title(plan: Plan, width: int) -> str:
     """The study's question, and beneath it what it was asked of. `width`: characters of a line."""
     study = plan.study
     seeds = f"{len(study.seeds)} seed" + "s" * (len(study.seeds) > 1)
+    seeds = f"{study.declared.looks[0]} to {seeds}" if study.grows else seeds
     details = f"{study.recipe_name} recipe, {study.baseline.data.name}, {seeds}"
     return "\n".join(textwrap.fill(line, width) for line in (study.title, details))
 

@@ -33,7 +33,7 @@ COLUMNS = {
     "seeds": "finished of those asked for",
     "vs baseline": "mean of the differences to the baseline, paired by seed, ± their standard "
     "deviation",
-    "95 %": "t interval of that mean, not corrected for the number of rows",
+    "95 %": "t interval of that mean, not corrected for the number of rows or looks",
     "bootstrap 95 %": f"BCa interval, from {BOOTSTRAP_FROM} seeds on, {RESAMPLES} resamples; of "
     "few seeds too narrow, it decides nothing",
     "p (Holm)": "of the two-sided t test, corrected for all tests of the table",

@@ -68,8 +68,6 @@ def draw_looks(
         down,
         across,
         figsize=(PANEL[0] * across, PANEL[1] * down),
-        sharex=True,
-        sharey=True,
         squeeze=False,
         layout="constrained",
     )
@@ -100,4 +98,5 @@ def row_of_looks(axis, name: str, row: np.ndarray, found: Decision, declared: Se
         axis.plot(n, row[:n].mean(), "o", color=color, markersize=4)
     axis.set_title(f"{name}\n{format_decision(found, declared)}", size="small")
     axis.set_xticks(declared.looks)
+    axis.margins(x=0.1)
     sns.despine(ax=axis)

@@ -61,14 +61,17 @@ def may_be_best(
 
     # their values by level and seed, and those that no test rules out
     values = {(t["factor"], t["level"], t["seed"]): t["value"] for t in trials}
-    seeds = list(dict.fromkeys(t["seed"] for t in trials))
+    every = dict.fromkeys(t["seed"] for t in trials)
+    seeds = [s for s in every if all((r["factor"], r["level"], s) in values for r in levels)]
     matrix = [[float(values[row["factor"], row["level"], s]) for s in seeds] for row in levels]
     best = possible_best(np.array(matrix))
     title = TITLES[metric][0].lower() + TITLES[metric][1:]
     if len(best) == len(levels):
         return f"{title}: any level may be best{papers_best(rows)}"
     names = ", ".join(format_level(levels[i]) for i in best)
-    return f"{title} may be best: {names} (± sd of {len(seeds)} seeds){papers_best(rows)}"
+    counts = {int(row["seeds"]) for row in levels}
+    of = f"{len(seeds)} seeds" if len(counts) == 1 else f"{min(counts)} to {max(counts)} seeds"
+    return f"{title} may be best: {names} (± sd of {of}){papers_best(rows)}"
 
 
 def format_level(row: dict[str, str]) -> str:

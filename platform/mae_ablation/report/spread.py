@@ -92,7 +92,7 @@ def point_line(plan: Plan, readings: Any) -> list[str]:
         seeds = seeds_to_see(POINT, seed_sd=seed_sd, image_se=image_se, alpha=alpha)
         few = "more test images than there are" if seeds is None else f"about {seeds} seeds"
         images = f", test images ± {image_se:.1f}" if image_se else ""
-        said.append(f"{column} {few} (seeds ± {seed_sd:.1f}{images})")
+        said.append(f"{column} {few} (± {seed_sd:.1f} per seed{images})")
     return [f"a difference of 1 point takes, by the results so far: {'; '.join(said)}"] * bool(said)
 
 

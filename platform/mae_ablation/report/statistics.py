@@ -162,12 +162,19 @@ def optimum(rows: pd.DataFrame, values: NDArray) -> list[str]:
     names, means = rows["level"].to_numpy(), rows["mean"].to_numpy(float)
     if np.isfinite(means).sum() < LEVELS:
         return []
-    there = values[:, np.isfinite(values).any(0)]
+
+    # Rows that are decided stop: compared is over the seeds that all have, which no result chose.
+    asked = np.isfinite(values).any(0)
+    there = values[:, np.isfinite(values[np.isfinite(means)]).all(0)]
+    fewer = there.shape[1] < asked.sum()
+    if fewer:
+        means = summed(there)[1]
     tops = [highest(names, seed) for seed in there.T]
     single = "in every seed" if len(set(tops)) == 1 else f"single seeds: {'; '.join(tops)}"
-    text = f"Highest mean at {highest(names, means)}"
+    over = f"Over the {there.shape[1]} seeds that every level has: highest" if fewer else "Highest"
+    text = f"{over} mean at {highest(names, means)}"
     if there.shape[1] > 1:
-        text += f" ({single}). {among(names, possible_best(values), means)}"
+        text += f" ({single}). {among(names, possible_best(there), means)}"
     if rows["paper"].notna().sum() >= LEVELS:
         text += f". The paper's highest is at {highest(names, rows['paper'].to_numpy(float))}"
     return [f"{text}."]

@@ -51,7 +51,9 @@ def steps_of(factor: Factor, metric: str, table: pd.DataFrame, results: pd.DataF
     # every level's seeds in a row, and what they rise by from each to the next
     mine = results[(results["metric"] == metric) & (results["factor"] == factor.name)]
     seeds = mine.pivot(index="level", columns="seed", values="value").astype(float)
-    found = compared(np.diff(seeds.loc[rows["level"]].to_numpy(), axis=0)[pairs])
+    measured = seeds.loc[rows["level"]].to_numpy()
+    common = np.isfinite(measured[whole]).all(0)  # rows stop once they are decided
+    found = compared(np.diff(measured[:, common], axis=0)[pairs])
     names, paper = rows["level"].tolist(), rows["paper"].tolist()
     return [
         Step(

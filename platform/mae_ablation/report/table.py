@@ -151,7 +151,7 @@ def line(
         # A level that is the baseline's own training is no test.
         "tested": alike
         and not row.is_baseline
-        and not (mine["trial_id"] == theirs["trial_id"]).all(),
+        and not mine["trial_id"].isin(theirs["trial_id"]).all(),
         **({"tuned": mine["tuned"].iloc[0]} if plan.study.tune else {}),
     }
 
