@@ -18,6 +18,7 @@ from mae_ablation.report.headline import cautions, preamble, verdicts_or_why
 from mae_ablation.report.how_to_read import HOW_TO_READ, WHY
 from mae_ablation.report.markdown import in_short, remarks
 from mae_ablation.report.measured import measured, where
+from mae_ablation.report.published import Published
 from mae_ablation.report.readings import Readings
 from mae_ablation.report.results import HOURS, LOSS, column_of, metrics_of
 from mae_ablation.report.sentences import COULD_SEE, could_see, sentences
@@ -67,6 +68,7 @@ def study_page(
     looks: Mapping[str, str] | None = None,
     runs: Runs | None = None,
     descriptive: str = "",
+    published: Sequence[Published] = (),
 ) -> str:
     """The page of a study.
 
@@ -75,6 +77,7 @@ def study_page(
         looks: by metric the text of the SVG of its looks, of a study that declares some.
         runs: address of the MLflow run of each trial.
         descriptive: that its tables are descriptive only, and why, or "".
+        published: reports of the study that ship with the project.
     """
     study, finished = plan.study, readings.finished(plan)
     curves = curves_svg(plan, results)
@@ -94,6 +97,7 @@ def study_page(
             how_to_read=f"../{HOW_TO_READ}",
             why=f"../{WHY}",
             remarks=remarks(plan, finished),
+            published=published,
             figure=inline(figure, "f"),
             figure_caption=figure_caption(table),
             looks_title=LOOKS_TITLE,

@@ -51,6 +51,7 @@ def write_index(reports: Path) -> Path:
     """
     from mae_ablation.report.how_to_read import HOW_TO_READ, write_how_to_read
     from mae_ablation.report.html import templates
+    from mae_ablation.report.published import FOLDER
 
     found, damaged = reports_in(reports)
     text = (
@@ -62,6 +63,7 @@ def write_index(reports: Path) -> Path:
             suites=[with_details(r) for r in found if r["kind"] == "suite"],
             studies=[r for r in found if r["kind"] == "study"],
             damaged=damaged,
+            published=FOLDER if reports_in(reports / FOLDER)[0] else "",
         )
     )
     try:

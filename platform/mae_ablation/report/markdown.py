@@ -12,6 +12,7 @@ from mae_ablation.report.headline import preamble, table_headlines
 from mae_ablation.report.how_to_read import LINKS
 from mae_ablation.report.measured import measured, where
 from mae_ablation.report.page import TITLES, caption, command, spent, table_lines
+from mae_ablation.report.published import Published
 from mae_ablation.report.results import HOURS
 from mae_ablation.report.sentences import COULD_SEE, could_see, sentences
 from mae_ablation.study.plan import Plan
@@ -26,6 +27,7 @@ def markdown(
     *,
     descriptive: str = "",
     looks: Mapping[str, str] | None = None,
+    published: Sequence[Published] = (),
 ) -> str:
     """The page of a study.
 
@@ -33,6 +35,7 @@ def markdown(
         finished: the result of every training behind it, each once.
         looks: by metric the name of the picture of its looks, of a study that declares some.
         descriptive: that its tables are descriptive only, and why, or "".
+        published: reports of the study that ship with the project.
     """
     # what a reader has to know first, then what the numbers are of
     study, first = plan.study, preamble(plan, descriptive)
@@ -58,6 +61,9 @@ def markdown(
     # what is the same for all of them, and how to make them again
     lines += [f"{in_short(plan, table)} {LINKS}", ""]
     lines += [line for remark in remarks(plan, finished) for line in (remark, "")]
+    for other in published:
+        link = f"[recipe {other.recipe}]({other.folder}/table.md)"
+        lines += [f"Published results of this study, {link}: {other.headline}".rstrip(" :"), ""]
     lines += [f"![{study.title}](figure.png)", ""]
     lines += [f"Made by `{command(plan)}`; {spent(plan, finished)}."]
     return "\n".join(lines) + "\n"

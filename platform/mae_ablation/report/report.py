@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mae_ablation.report.kept import require_no_emptier
 from mae_ablation.report.markdown import markdown
+from mae_ablation.report.published import published_of
 from mae_ablation.report.readings import Readings
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.saved import report_in
@@ -69,9 +70,16 @@ def _write_report(
     folder.mkdir(parents=True, exist_ok=True)
     looks = draw_every_look(plan, standing(plan, readings), folder) if plan.study.grows else {}
     pictures = {metric: named(paths, ".png").name for metric, paths in looks.items()}
+    published = published_of(plan.study.name, folder)
     texts = {
         folder / "table.md": markdown(
-            plan, told, results, finished, descriptive=why, looks=pictures
+            plan,
+            told,
+            results,
+            finished,
+            descriptive=why,
+            looks=pictures,
+            published=published,
         ),
         folder / "table.csv": csv(rounded(table)),
         folder / "trials.csv": csv(results.drop(columns="row").round(4)),
@@ -84,7 +92,7 @@ def _write_report(
     drawn = {metric: named(paths, ".svg").read_text("utf-8") for metric, paths in looks.items()}
     page, report = folder / "index.html", folder / "report.json"
     about = {"figure": svg, "looks": drawn, "runs": runs, "descriptive": why}
-    text = study_page(plan, told, results, readings, **about)
+    text = study_page(plan, told, results, readings, **about, published=published)
     atomic.write_text(page, text)
     files = [*texts, *figures, *(path for paths in looks.values() for path in paths), page, report]
     names = [path.name for path in files]

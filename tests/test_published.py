@@ -1,0 +1,53 @@
+"""Reports that ship with the project stand apart from one's own, which link to them."""
+
+import pytest
+from stores import give_accuracies
+
+from mae_ablation.commands import plan_study
+from mae_ablation.report.index import write_index
+from mae_ablation.report.report import write_report
+
+STUDY = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\nseeds: 3\n"
+ACCURACY = {
+    "0.75": [60.0, 61.0, 62.0],
+    "0.5": [50.0, 51.0, 52.0],
+    "random encoder": [40.0, 40.0, 40.0],
+    "raw pixels": [65.0, 65.0, 65.0],
+}
+
+
+@pytest.fixture
+def plan(write_study, tmp_path):
+    plan = plan_study(write_study(STUDY), store=tmp_path / "store")
+    give_accuracies(plan, ACCURACY)
+    return plan
+
+
+def test_one_s_own_page_links_to_the_published_one_and_leaves_it_alone(plan, tmp_path):
+    reports = tmp_path / "reports"
+    write_report(plan, reports / "published" / "x-overnight")
+    shipped = {p: p.read_bytes() for p in (reports / "published").rglob("*") if p.is_file()}
+    write_report(plan, reports / "x")
+    assert {p: p.read_bytes() for p in shipped} == shipped
+    for name, link in (("table.md", "table.md"), ("index.html", "index.html")):
+        assert f"../published/x-overnight/{link}" in (reports / "x" / name).read_text("utf-8")
+    shown = (reports / "published" / "x-overnight" / "table.md").read_text("utf-8")
+    assert "Published results" not in shown
+
+
+def test_the_published_report_of_another_study_is_not_linked(plan, tmp_path):
+    reports = tmp_path / "reports"
+    write_report(plan, reports / "published" / "x-overnight")
+    other = plan.study.path.with_name("y.yaml")
+    other.write_text(STUDY)
+    write_report(plan_study(other, store=tmp_path / "store"), reports / "y")
+    assert "../published" not in (reports / "y" / "table.md").read_text("utf-8")
+
+
+def test_the_index_leads_to_what_is_published(plan, tmp_path):
+    reports = tmp_path / "reports"
+    write_report(plan, reports / "x")
+    assert 'href="published/index.html"' not in write_index(reports).read_text("utf-8")
+    write_report(plan, reports / "published" / "x-overnight")
+    write_index(reports / "published")
+    assert 'href="published/index.html"' in write_index(reports).read_text("utf-8")
