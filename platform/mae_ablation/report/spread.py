@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 POINT = 1.0
 """difference to the baseline that a plan counts seeds for"""
 
-ROWS_READ = 3
-"""rows whose answers to single images a plan reads: more would not tell it more"""
+ROWS_READ, SEEDS_READ, ANSWERED = 8, 8, 3
+"""levels and seeds whose results a plan reads, and levels whose answers to single images: more
+would cost a large study's plan more than they tell"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,11 +83,11 @@ def point_line(plan: Plan, readings: Any) -> list[str]:
     base = next(row for row in rows if row.is_baseline)
     said = []
     for column in plan.study.columns:
-        levels = [r for r in plan.rows if is_tested(r, base, column)]
+        levels = [r for r in plan.rows if is_tested(r, base, column)][:ROWS_READ]
         seed_sd = pooled_sd(plan, levels, base, column, readings)
         if seed_sd is None:
             continue
-        image_se = image_error(plan, levels[:ROWS_READ], base, column, readings)
+        image_se = image_error(plan, levels[:ANSWERED], base, column, readings)
         tests = sum(is_tested(row, base, column) for row in rows)
         alpha = plan.study.declared.alpha / tests
         seeds = seeds_to_see(POINT, seed_sd=seed_sd, image_se=image_se, alpha=alpha)
@@ -101,10 +102,11 @@ def pooled_sd(
 ) -> float | None:
     """Standard deviation over seeds of the differences to the baseline, of all rows together; None
     while no row has two seeds."""
-    theirs = accuracies(base, column, plan.study.seeds, readings)
+    seeds = plan.study.seeds[:SEEDS_READ]
+    theirs = accuracies(base, column, seeds, readings)
     sums, degrees = 0.0, 0
     for row in rows if len(theirs) > 1 else ():
-        mine = accuracies(row, column, plan.study.seeds, readings)
+        mine = accuracies(row, column, seeds, readings)
         apart = [mine[seed] - theirs[seed] for seed in mine if seed in theirs]
         if len(apart) > 1:
             sums += variance(apart) * (len(apart) - 1)
@@ -126,7 +128,7 @@ def image_error(plan: Plan, rows: Sequence[Row], base: Row, column: str, reading
 def answers_by_seed(plan: Plan, row: Row, column: str, readings: Any) -> dict[int, Predictions]:
     """What each test image was answered in the trials of a row, where it was kept."""
     found = {}
-    for seed in plan.study.seeds:
+    for seed in plan.study.seeds[:SEEDS_READ]:
         if pair := shown(row.trials[seed], column, readings):
             found[seed] = readings.answers(pair[0])
     return {seed: each for seed, each in found.items() if each is not None}
