@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from conftest import TOY_RECIPE
 from stores import give_accuracies
 
 from mae_ablation.commands import plan_study
@@ -21,6 +22,7 @@ from mae_ablation.report.sentences import could_see, sentences
 from mae_ablation.report.suite import card, member, suite_headline
 from mae_ablation.report.table import table_frame
 from mae_ablation.study.declared import declare_plan
+from mae_ablation.study.errors import UserError
 
 PROBE = "linear_probe_acc1"
 SCHEDULE = """\
@@ -236,6 +238,31 @@ def test_one_seed_decides_nothing_and_says_what_to_type_in_the_first_line(made):
     assert first.startswith("**One seed decides nothing; for 3 seeds: python -m platform.run ")
     assert first.endswith("studies/x.yaml --recipe toy --seeds 3**")
     assert preamble(made(CLEAR)[0]) == ""
+
+
+def test_a_short_recipe_says_so_first_and_where_more_is_shown(made, tmp_path):
+    made(CLEAR)
+    recipes = tmp_path / "studies" / "recipes"
+    (recipes / "long.yaml").write_text(TOY_RECIPE)
+    (recipes / "short.yaml").write_text(TOY_RECIPE + "more: long\n")
+    said = preamble(
+        plan_study(tmp_path / "studies" / "x.yaml", store=tmp_path / "store", recipe="short")
+    )
+    assert said.startswith("Recipe short trains for 2 epochs only, ")
+    assert said.endswith("studies/x.yaml --recipe long --until-decided")
+    assert (
+        preamble(
+            plan_study(tmp_path / "studies" / "x.yaml", store=tmp_path / "store", recipe="long")
+        )
+        == ""
+    )
+
+
+def test_a_recipe_cannot_point_to_one_that_is_not_there(write_study):
+    path = write_study(RATIO, TOY_RECIPE + "more: overnigth\n")
+    (path.parent / "recipes" / "overnight.yaml").write_text(TOY_RECIPE)
+    with pytest.raises(UserError, match='unknown recipe "overnigth".*overnight'):
+        plan_study(path, store=path.parent / "store")
 
 
 def test_the_note_of_one_seed_begins_with_that(made, tmp_path):

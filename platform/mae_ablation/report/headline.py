@@ -2,9 +2,11 @@
 
 Verdicts compare each row with the baseline alone. So beside their counts it is said where a
 neighbouring level goes the other way, what lies below a row without pre-training, and which seeds
-lie apart. `preamble` says what too few seeds, or seeds added afterwards, take from all of it.
+lie apart. `preamble` says what too few seeds, a short recipe, or seeds added afterwards, take from
+all of it.
 """
 
+import shlex
 from dataclasses import replace
 
 import pandas as pd
@@ -15,7 +17,7 @@ from mae_ablation.report.steps import against_the_paper
 from mae_ablation.report.verdict import SEEDS
 from mae_ablation.report.verdict import headline as verdicts_counted
 from mae_ablation.study.plan import Plan
-from mae_ablation.summary import some
+from mae_ablation.summary import counted, some
 
 NAMED_LEVELS = 6
 """levels that a sentence lists"""
@@ -30,7 +32,22 @@ def preamble(plan: Plan, descriptive: str = "") -> str:
     Args:
         descriptive: that its tables are descriptive only, and why, or "".
     """
-    return " ".join(filter(None, [too_few(plan), descriptive]))
+    return " ".join(filter(None, [too_few(plan), young(plan), descriptive]))
+
+
+def young(plan: Plan) -> str:
+    """That the recipe trains too short to decide much, and what shows more; "" where it names no
+    other recipe."""
+    study = plan.study
+    if not study.more:
+        return ""
+    words = ["python", "-m", "platform.run", str(study.path), "--recipe", study.more]
+    words += ["--until-decided"] if study.columns else []
+    epochs = counted(study.baseline.pretrain.epochs, "epoch")
+    return (
+        f"Recipe {study.recipe_name} trains for {epochs} only, which tells pre-training from none "
+        f"and seldom tells levels apart; what shows more: {shlex.join(words)}"
+    )
 
 
 def too_few(plan: Plan) -> str:

@@ -5,6 +5,7 @@
     levels:                           # the paper's level: the level here; null: none here
       decoder_width: {128: 16, 256: 32, 512: 64, 768: 96, 1024: 128}
     skip: [finetune]                  # evaluations too dear at this scale
+    more: overnight                   # the recipe to go to for results that decide
 
 `levels` is applied in studies that reproduce a table of the paper; their tables show both.
 """
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mae_ablation.study.document import Document, Text, read
+from mae_ablation.study.document import Document, Text, read, text_at
 from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.settings import Setting, field_name, read_setting, section_settings
 from mae_ablation.study.values import format_value, is_null
@@ -34,6 +35,8 @@ class RecipeFile:
     """by field, then by the paper's value: the value here"""
     skip: tuple[str, ...]
     """evaluations that are left out unless asked for on the command line"""
+    more: str = ""
+    """name of a recipe beside it that trains long enough to decide more; its reports say so"""
 
     def here(self, setting: Setting) -> Setting | None:
         """A setting in the paper's terms as it is at this scale; None if it has no counterpart."""
@@ -81,13 +84,24 @@ def read_recipe(file: Path) -> RecipeFile:
         UserError: a line of it that cannot be.
     """
     document = read(file)
-    sections = [key for key in document.data if key not in ("levels", "skip")]
+    sections = [key for key in document.data if key not in ("levels", "skip", "more")]
     return RecipeFile(
         path=file,
         settings=tuple(s for section in sections for s in section_settings(document, section)),
         levels=_levels(document),
         skip=names_of(document, "skip", EVALUATIONS, ()),
+        more=_more(document, file),
     )
+
+
+def _more(document: Document, file: Path) -> str:
+    """The name of the recipe to go to, which has to be there."""
+    if (name := text_of(document, "more")) is None:
+        return ""
+    known = [path.stem for path in file.parent.glob("*.yaml") if path != file]
+    if name not in known:
+        raise UserError(unknown("recipe", name, known), document.place("more"))
+    return name
 
 
 def _levels(document: Document) -> dict[str, dict[Any, Setting]]:
@@ -110,6 +124,12 @@ def _levels(document: Document) -> dict[str, dict[Any, Setting]]:
             scaled = Setting(field, None, place) if absent else read_setting(field, here, place)
             out[field][level] = scaled
     return out
+
+
+def text_of(document: Document, key: str) -> str | None:
+    """A key's text as it is written; None where the key is absent, empty or null."""
+    value = document.data.get(key)
+    return None if is_null(value) else text_at(value, key, document.place(key))
 
 
 def names_of(

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Literal
 
 from mae_ablation.study.design import DESIGNS, ONE_FACTOR, Size, combinations, size_of
-from mae_ablation.study.document import Document, read, text_at
+from mae_ablation.study.document import Document, read
 from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.factors import Factor, alone, crossed, read_factors
 from mae_ablation.study.names import file_name, require_name, tracking_keys
@@ -48,6 +48,7 @@ from mae_ablation.study.recipe_file import (
     find_recipe,
     names_of,
     read_recipe,
+    text_of,
 )
 from mae_ablation.study.seeds import (
     SeedPlan,
@@ -122,6 +123,8 @@ class Study:
     """what leaves them out: "--phases", or the recipe"""
     asked_phases: tuple[str, ...] = ()
     """`--phases`, if it was given: it belongs into every table, too"""
+    more: str = ""
+    """recipe that decides more than this one; "": none is named"""
 
     @property
     def tries(self) -> int:
@@ -239,6 +242,7 @@ def load(
         skipped=tuple(phase for phase in wanted if phase not in kept),
         skipped_by=skipped_by,
         asked_phases=tuple(phases),
+        more=file.more,
     )
     _require_decidable(study, document)
     return study
@@ -304,12 +308,6 @@ def _variant(
 def experiment_name(study: str, variant: str) -> str:
     """Name of the experiment and the report of a study or a suite."""
     return file_name(f"{study}-{variant}" if variant else study)
-
-
-def text_of(document: Document, key: str) -> str | None:
-    """A key's text as it is written; None where the key is absent, empty or null."""
-    value = document.data.get(key)
-    return None if is_null(value) else text_at(value, key, document.place(key))
 
 
 def _choice(document: Document, key: str, known: tuple[str, ...]) -> str:

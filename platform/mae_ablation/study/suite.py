@@ -14,9 +14,9 @@ from pathlib import Path
 from mae_ablation.study.document import Document, read, text_at
 from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.names import folded, require_name
-from mae_ablation.study.recipe_file import COMMAND_LINE
+from mae_ablation.study.recipe_file import COMMAND_LINE, text_of
 from mae_ablation.study.seeds import SeedPlan, read_seeds
-from mae_ablation.study.study import Study, experiment_name, load, text_of
+from mae_ablation.study.study import Study, experiment_name, load
 
 KEYS = ("title", "studies", "recipe", "seeds")
 Seeds = int | Sequence[int] | SeedPlan | None
