@@ -12,6 +12,7 @@ from dataclasses import replace
 import pandas as pd
 
 from mae_ablation.report.page import command
+from mae_ablation.report.quoted import quoted
 from mae_ablation.report.results import HOURS, LOSS
 from mae_ablation.report.steps import against_the_paper
 from mae_ablation.report.verdict import SEEDS
@@ -63,12 +64,16 @@ def too_few(plan: Plan) -> str:
 def table_headline(plan: Plan, metric: str, table: pd.DataFrame, results: pd.DataFrame) -> str:
     """The sentences above a quantity's table; "" where there is nothing to say."""
     rows = table[table["metric"] == metric]
-    return " ".join(filter(None, [verdicts_or_why(rows), *cautions(plan, metric, table, results)]))
+    said = [verdicts_or_why(plan, metric, rows), *cautions(plan, metric, table, results)]
+    return " ".join(filter(None, said))
 
 
-def verdicts_or_why(rows: pd.DataFrame) -> str:
-    """The counted verdicts of one quantity's rows, or that seeds that lie apart withhold them."""
-    return "No headline:" if seeds_apart(rows) else verdicts_counted(rows)
+def verdicts_or_why(plan: Plan, metric: str, rows: pd.DataFrame) -> str:
+    """What one quantity's rows decide and their counted verdicts, or that seeds that lie apart
+    withhold them."""
+    if seeds_apart(rows):
+        return "No headline:"
+    return " ".join(filter(None, [quoted(plan, metric, rows), verdicts_counted(rows)]))
 
 
 def table_headlines(plan: Plan, table: pd.DataFrame, results: pd.DataFrame) -> dict[str, str]:

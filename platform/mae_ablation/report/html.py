@@ -146,7 +146,7 @@ def metric_of(
     return {
         "key": metric,
         "title": page.TITLES[metric],
-        "headline": verdicts_or_why(lines),
+        "headline": verdicts_or_why(plan, metric, lines),
         "cautions": cautions(plan, metric, table, results),
         "findings": sentences(plan, metric, results, table),
         "could_see": could_see(plan, metric, results, table),
