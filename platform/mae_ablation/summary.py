@@ -143,8 +143,8 @@ def describe(plan: Plan) -> str:
         first = study.declared.looks[0]
         few = plan.up_to(first).trials
         seeds = f"{first} to {len(study.seeds)} seeds"
-        shared = f"{rows * first - len(few)} to {asked - len(trials)} shared"
-        counts = f"{seeds} - {shared} = {len(few)} to {len(trials)}"
+        shared = dict.fromkeys((rows * first - len(few), asked - len(trials)))
+        counts = f"{seeds} - {' to '.join(map(str, shared))} shared = {len(few)} to {len(trials)}"
     else:
         seeds = counted(len(study.seeds), "seed")
         counts = f"{seeds}{tries} - {asked - len(trials)} shared = {len(trials)}"
