@@ -227,6 +227,29 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
         assert "holds no weights" in refusal(read_checkpoint, path)
 
 
+def test_a_classifier_s_weights_are_left_out_and_named(tmp_path):
+    state = encoder_state(small())
+    torch.save({**state, "head.weight": torch.ones(10, 16)}, tmp_path / "finetuned.pth")
+    found = open_checkpoint(tmp_path / "finetuned.pth")
+    assert found.state.keys() == state.keys()
+    assert found.notes == ("left out of the file: head.weight",)
+
+
+def test_quantised_weights_are_refused(tmp_path):
+    state = {name: (10 * value).to(torch.int8) for name, value in small().state_dict().items()}
+    torch.save(state, tmp_path / "int8.pth")
+    assert "patch_embed.proj.weight is int8, which is quantised: take the file with" in refusal(
+        open_checkpoint, tmp_path / "int8.pth"
+    )
+
+
+def test_another_kind_of_network_is_not_called_an_encoder():
+    state = {"conv1.weight": torch.ones(3, 3, 7, 7)}
+    assert refusal(require_decoder, state, "resnet.pth").startswith(
+        "resnet.pth: not a masked autoencoder: without pos_embed"
+    )
+
+
 def test_the_shape_shows_in_the_weights():
     assert shape_of(small().state_dict()) == Shape(
         grid=(4, 6),  # read from the sines, though 24 is not a square

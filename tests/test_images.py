@@ -18,6 +18,10 @@ from mae_ablation.data.decode import CannotDecode, Reader, decode
 from mae_ablation.data.examine import examine, told
 from mae_ablation.data.feed import plain
 from mae_ablation.data.folder import EXTENSIONS, check_layout, listing
+from mae_ablation.report.contents import contents
+from mae_ablation.report.page import caption
+from mae_ablation.report.results import results_frame
+from mae_ablation.report.table import table_frame
 from mae_ablation.study.errors import UserError, one_line
 from mae_ablation.study.recipe import Data
 from mae_ablation.summary import describe
@@ -102,7 +106,7 @@ def test_what_is_not_taken_is_counted_and_named(images):
     assert known.left_out == ", ".join(map(str, listing(images).left_out))
 
 
-def test_a_plan_says_what_is_not_taken(images, write_study, tmp_path):
+def test_a_plan_and_a_page_say_what_is_not_taken(images, write_study, tmp_path):
     (images / "train" / "cat" / "more").mkdir()
     a_picture(images / "train" / "cat" / "more" / "1.jpg", "JPEG")
     folder.forget()
@@ -111,12 +115,16 @@ def test_a_plan_says_what_is_not_taken(images, write_study, tmp_path):
         f"data: {{name: image_folder, folder: '{images}', image_size: 30, validation_images: 2}}",
     ).replace("batch_size: 50", "batch_size: 4")
     study = write_study("recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\n", recipe)
-    lines = describe(plan_study(study, store=tmp_path / "store")).splitlines()
+    plan = plan_study(study, store=tmp_path / "store")
+    left = "1 file in folders inside a class folder (train/cat/more/1.jpg), "
+    left += "1 folder beside train/ and val/ (studies/)"
     assert (
-        f"note: not taken of {images}: 1 file in folders inside a class folder "
-        "(train/cat/more/1.jpg), 1 folder beside train/ and val/ (studies/); "
-        f"`python -m platform data {images}` checks the rest"
-    ) in lines
+        f"note: not taken of {images}: {left}; `python -m platform data {images}` checks the rest"
+    ) in describe(plan).splitlines()
+    results = results_frame(plan)
+    assert caption(plan, results).endswith(f"commit none. Not taken: {left}.")
+    said = contents(plan, table_frame(plan, results), results, {}, [], first_seeds=[0])
+    assert said["not_taken"] == [left]
 
 
 def test_a_class_of_nothing_but_what_is_not_taken_says_what_is_there(images):
@@ -149,7 +157,7 @@ def test_a_checked_folder_says_what_it_holds(images):
     seen = list(examine(images, workers=0))
     assert told(listing(images), seen) == [
         "12 training and 6 validation images of 2 classes",
-        "1 images ask in their EXIF data to be turned (val/cat/phone.jpg): training takes the "
+        "1 image asks in EXIF data to be turned (val/cat/phone.jpg): training takes the "
         "pixels as they are stored, as torchvision's ImageFolder does; `reconstruct` turns them",
         "smallest image: 2 px on the short side (val/cat/tiny.bmp); what is below a recipe's "
         "data.image_size is enlarged",
@@ -161,9 +169,18 @@ def test_a_checked_folder_says_what_it_holds(images):
     assert torch.equal(decode(phone), TF.pil_to_tensor(theirs[number][0]))
 
 
+def test_names_that_are_no_utf_8_are_opened_like_any_other(images):
+    """A photograph and a bitmap, which two libraries decode, from an old disk."""
+    for name, format in (("k\udce4se.jpg", "JPEG"), ("k\udce4se.bmp", "BMP")):
+        a_picture(images / "train" / "cat" / name, format)
+    folder.forget()
+    seen = list(examine(images, workers=0))
+    assert len(seen) == 18 and not any(each.reason for each in seen)
+
+
 def test_several_pictures_in_one_file_are_named_by_the_check_and_by_a_training(images):
     """Animations under the name of a photograph, and a scan of two pages."""
-    for name, format in (("a.jpg", "GIF"), ("b.webp", "WEBP"), ("c.tif", "TIFF")):
+    for name, format in (("a.jpg", "GIF"), ("b.webp", "WEBP"), ("c.tif", "TIFF"), ("d.png", "PNG")):
         an_animation(images / "train" / "cat" / name, format)
     folder.forget()
     reasons = {each.name: each.reason for each in examine(images, workers=0) if each.reason}
@@ -171,6 +188,7 @@ def test_several_pictures_in_one_file_are_named_by_the_check_and_by_a_training(i
         "train/cat/a.jpg": "holds 2 pictures (an animation or pages), and one is needed",
         "train/cat/b.webp": "Animated webp files are not supported.",
         "train/cat/c.tif": "holds 2 pictures (an animation or pages), and one is needed",
+        "train/cat/d.png": "holds 2 pictures (an animation or pages), and one is needed",
     }
     expected = {  # which file is met first is the draw's matter; it comes with its own reason
         f"{images}: cannot decode {name}: {reason}; replace or remove it"

@@ -13,6 +13,7 @@ from mae_ablation.commands import plan_study, with_absolute_paths
 from mae_ablation.data.sets import location
 from mae_ablation.store.folder import Store
 from mae_ablation.store.paths import expanded_place, quoted_address
+from mae_ablation.study.errors import UserError
 from mae_ablation.study.recipe import Data, Tokenizer
 from mae_ablation.tracking.address import database, sqlite_address
 from mae_ablation.tracking.client import LocalClient
@@ -33,6 +34,7 @@ def test_a_tilde_is_the_home_folder_wherever_a_path_is_taken(home, toy, monkeypa
     assert Store("~/store").root == f"{home}/store"
     assert location(Data(name="image_folder", folder="~/images")) == home / "images"
     assert expanded_place("s3://~/store") == "s3://~/store" and expanded_place("./~") == "./~"
+    assert expanded_place("file://~/store") == f"{home}/store"
     tokens = Tokenizer(source="dalle", file="~/e.pkl", sha256="0" * 64)
     assert with_absolute_paths(replace(toy, tokenizer=tokens)).tokenizer.file == f"{home}/e.pkl"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///~/runs.db")
@@ -49,6 +51,9 @@ def test_a_tilde_in_arguments(home, write_study, tmp_path, monkeypatch):
     assert main(["report", *words]) == 0
     assert (home / "reports" / "x" / "report.json").is_file()
     assert main(["store", "ls", "--store=~/store"]) == 0
+    assert main(["compare", "~/reports/x", "x", "--reports=~/reports"]) == 0
+    with pytest.raises(UserError, match=f"looked in {home}$"):
+        plan_study(home / "studies" / "x.yaml", store="~/store", recipe="~/none.yaml")
     assert not (tmp_path / "~").exists()
 
 

@@ -102,6 +102,30 @@ def test_settings_behind_an_address_stay_settings(s3):
     assert afresh(f"{s3}/settings").read("x.json") == b"1"
 
 
+@pytest.mark.parametrize("address", ["s3://", "://bucket/store"])
+def test_an_address_without_a_place_is_refused(address, write_study, capsys):
+    assert main(["plan", str(write_study(STUDY)), "--store", address]) == 2
+    assert "an address needs a bucket or folder, as in s3://bucket/" in capsys.readouterr().err
+
+
+def test_every_command_gives_a_place_up_that_does_not_answer(monkeypatch, tmp_path, capsys):
+    """Its first question is a short one; the list of everything may take its time."""
+    gone = threading.Event()
+
+    class Silent:
+        def get_file_info(self, asked):
+            gone.wait(60)
+
+    monkeypatch.setattr("mae_ablation.store.remote.file_system", lambda uri: (Silent(), "b"))
+    monkeypatch.setattr("mae_ablation.store.patience.ANSWER_S", 0.3)
+    image = tmp_path / "cat.jpg"
+    image.touch()
+    words = ["reconstruct", "--checkpoint", "3f2a9c", "--image", str(image), "--store", "gs://b"]
+    assert main(words) == 2
+    gone.set()
+    assert "gs://b did not answer within 0 s" in capsys.readouterr().err
+
+
 def test_a_place_that_does_not_answer_is_given_up(monkeypatch, capsys, write_study):
     gone = threading.Event()
     monkeypatch.setattr("mae_ablation.store.remote.file_system", lambda uri: gone.wait(60))

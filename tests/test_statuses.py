@@ -70,6 +70,9 @@ ASKED = [
     ("store verify", 0),
     ("store gc", 0),
     ("store export results.zip studies/x.yaml", 0),
+    ("store export results.zip studies/y.yaml", 1),
+    ("store export results.zip studies/x.yaml --seeds 9", 1),
+    ("store export results.zip studies/x.yaml --set pretrain.epochs=9", 1),
     ("store export results.zip studies/z.yaml", 2),
     ("store import none.zip", 2),
     ("reconstruct --checkpoint nothing --image cat.jpg", 2),
@@ -93,6 +96,20 @@ def test_a_damaged_result_is_one_that_is_not_there(place, capsys):
     next((place / "store").rglob("result.json")).write_bytes(b"{")
     assert main(["store", "verify"]) == 1
     assert main(["report", "studies/x.yaml", "studies/y.yaml"]) == 1
+
+
+def test_an_export_that_lacks_results_says_what_runs_them(place, capsys):
+    assert main(["store", "export", "y.zip", "studies/y.yaml"]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("y.zip: 10 of 12 phases are finished and exported, ")
+    assert said.err == (
+        "y: 10 of 12 phases; the rest comes with: python -m platform.run studies/y.yaml --recipe "
+        "toy --seeds 2\n"
+    )
+    assert (
+        main(["store", "export", "none.zip", "studies/y.yaml", "--set", "pretrain.epochs=9"]) == 1
+    )
+    assert not (place / "none.zip").exists()
 
 
 def test_a_good_export_is_not_replaced_by_one_of_less(place, capsys):

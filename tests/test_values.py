@@ -153,6 +153,15 @@ def test_titles_are_text(planned):
     assert planned(SMALL + "title: null\n").study.title == "x"
     with pytest.raises(UserError, match=r'title is "Run" without "#2", a comment to YAML'):
         planned(SMALL + "title: Run #2\n")
+    assert planned(SMALL + "title: >\n  Masking\n  ratio\n").study.title == "Masking ratio"
+    with pytest.raises(UserError, match=r'x\.yaml:4: the title "two\\nlines" holds U\+000A'):
+        planned(SMALL + "title: |\n  two\n  lines\n")
+
+
+def test_an_error_about_a_folder_of_two_lines_is_one_line(planned):
+    with pytest.raises(UserError) as error:
+        planned(changes=["data.name=image_folder", "data.folder=/two\nlines"])
+    assert "/two\\nlines" in str(error.value) and "\n" not in str(error.value)
 
 
 # what else YAML has ------------------------------------------------------------------------------
@@ -168,6 +177,14 @@ NOT_READ = [
     ("? [a]\n: 1\n", "x.yaml:4: a key must be a plain word"),
     ('"": 1\n', "x.yaml:4: a key must be a plain word"),
     ("baseline: {decoder_depth: 1, decoder_depth: 2}\n", 'key "decoder_depth" is given twice'),
+    (
+        "baseline: {mask_ratio: .5, pretrain.mask_ratio: .6}\n",
+        "x.yaml:4: pretrain.mask_ratio is given twice",
+    ),
+    (
+        "tune: {linear_probe.penalty: [1, 2], penalty: [3]}\n",
+        'x.yaml:4: linear_probe.penalty is given twice, here as "penalty"',
+    ),
     ("title: " + "[" * 3000 + "\n", "x.yaml: not valid YAML: nested too deeply"),
 ]
 

@@ -4,6 +4,7 @@ import argparse
 import shutil
 from pathlib import Path
 
+from mae_ablation.cli_flags import folder
 from mae_ablation.cli_store import say
 from mae_ablation.report.saved import open_report
 from mae_ablation.store.paths import expanded
@@ -22,7 +23,7 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
     for name in "AB":
         parser.add_argument(name.lower(), metavar=name, help="folder of a report, or its name")
     parser.add_argument(
-        "--reports", type=expanded, default=Path("reports"), help="default: ./reports"
+        "--reports", type=folder, default=Path("reports"), help="default: ./reports"
     )
     parser.add_argument("--out", type=expanded, metavar="FILE.md", help="write it as Markdown too")
     parser.set_defaults(command=do_compare)

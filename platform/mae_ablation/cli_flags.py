@@ -6,6 +6,7 @@ from pathlib import Path
 from mae_ablation.store.paths import expanded
 from mae_ablation.study.errors import unknown
 from mae_ablation.study.recipe_file import PHASES
+from mae_ablation.study.values import Unreadable, to_number, to_whole
 
 STUDY = ("studies", "store", "recipe", "changes", "seeds", "phases", "until_decided", "most")
 BUDGET = ("hours", "gpu_hours")
@@ -13,12 +14,14 @@ LANES = ("lanes", "gpus", "workers", "batch_per_worker", "accelerator")
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--store", default="store", help="folder or s3://...; default: ./store")
+    parser.add_argument(
+        "--store", type=place, default="store", help="folder or s3://...; default: ./store"
+    )
 
 
 def add_reports(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--reports", type=expanded, default=Path("reports"), help="default: ./reports"
+        "--reports", type=folder, default=Path("reports"), help="default: ./reports"
     )
 
 
@@ -130,10 +133,23 @@ def named(arguments: argparse.Namespace, names: tuple[str, ...]) -> dict[str, ob
     return {name: getattr(arguments, name) for name in names}
 
 
+def place(text: str) -> str:
+    """A folder or an address; none at all would be the working directory."""
+    if not text:
+        raise argparse.ArgumentTypeError("no folder is named")
+    return text
+
+
+def folder(text: str) -> Path:
+    """A folder on this machine."""
+    return expanded(place(text))
+
+
 def positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+    value = whole(text)
+    if value is None or value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
+    return value
 
 
 def lanes(text: str) -> int | None:
@@ -146,9 +162,10 @@ def lanes(text: str) -> int | None:
 
 
 def port(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= 65535:
+    value = whole(text)
+    if value is None or not 1 <= value <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port, 1 to 65535")
-    return int(text)
+    return value
 
 
 def share(text: str) -> float:
@@ -173,16 +190,38 @@ def hours(text: str) -> float:
 
 
 def number(text: str) -> float | None:
-    """A finite number from 0; None for any other text."""
+    """A finite number from 0, spelled as in a study file; None for any other text."""
     try:
-        value = float(text)
-    except ValueError:
+        value = to_number(text)
+    except Unreadable:
         return None
-    return value if 0 <= value < float("inf") else None
+    return value if value >= 0 else None
+
+
+def whole(text: str) -> int | None:
+    """A whole number, spelled as in a study file: 3 and 3e0; None for any other text."""
+    try:
+        return to_whole(text)
+    except Unreadable:
+        return None
+
+
+def ratio(text: str) -> float:
+    value = number(text)
+    if value is None or not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a ratio between 0 and 1")
+    return value
+
+
+def seed(text: str) -> int:
+    value = whole(text)
+    if value is None or value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return value
 
 
 def phases(text: str) -> tuple[str, ...]:
-    names = text.split(",")
+    names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in PHASES:
             raise argparse.ArgumentTypeError(unknown("phase", name, PHASES))

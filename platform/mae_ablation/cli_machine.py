@@ -34,7 +34,7 @@ def do_data(arguments: argparse.Namespace) -> int:
     from mae_ablation.data.folder import check_layout, listing
 
     folder = arguments.folder
-    check_layout(folder, arguments.classes, str(folder))
+    check_layout(folder, arguments.classes)
 
     from mae_ablation.data.examine import examine, told
 

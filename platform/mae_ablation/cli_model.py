@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from mae_ablation.cli_flags import add_store, heads
+from mae_ablation.cli_flags import add_store, heads, ratio, seed
 from mae_ablation.store.paths import expanded
 
 SAMPLINGS = ("random", "block", "grid")
@@ -51,9 +51,9 @@ def add_reconstruct(parser: argparse.ArgumentParser) -> None:
     parser.epilog = RECONSTRUCT_EXAMPLES
     add_checkpoint(parser)
     parser.add_argument("--image", nargs="+", type=expanded, required=True, metavar="FILE")
-    parser.add_argument("--mask-ratio", type=float, metavar="R", help="default: as trained")
+    parser.add_argument("--mask-ratio", type=ratio, metavar="R", help="default: as trained")
     parser.add_argument("--sampling", choices=SAMPLINGS, help="default: as trained")
-    parser.add_argument("--seed", type=int, default=0, help="of the masks")
+    parser.add_argument("--seed", type=seed, default=0, help="of the masks")
     parser.add_argument(
         "--target",
         choices=("pixel", "pixel_norm"),
@@ -115,7 +115,7 @@ def do_export(arguments: argparse.Namespace) -> int:
 
 def add_masks(parser: argparse.ArgumentParser) -> None:
     parser.epilog = MASKS_EXAMPLES
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--out", type=expanded, default=Path("masks.png"))
     parser.set_defaults(command=do_masks)
 

@@ -1,6 +1,7 @@
 """Command line of the store: `python -m platform store {ls, show, verify, gc, export, import}`."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from mae_ablation import store_commands
@@ -78,7 +79,11 @@ def do_gc(arguments: argparse.Namespace) -> int:
 def do_export(arguments: argparse.Namespace) -> int:
     require_store(arguments.store)
     plans = plan_studies(**named(arguments, STUDY))
-    return say(store_commands.export_results(plans, arguments.file))
+    lines, lacking = store_commands.export_results(plans, arguments.file)
+    say(lines)
+    for line in lacking:
+        print(line, file=sys.stderr)
+    return 1 if lacking else 0
 
 
 def do_import(arguments: argparse.Namespace) -> int:

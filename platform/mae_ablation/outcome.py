@@ -139,12 +139,21 @@ def report_studies(
 
 def remedy(plan: Plan, results: "pd.DataFrame") -> str:
     """The commands that give a study the results it lacks; damaged ones have to be mended first."""
+    damaged = any("is damaged" in reason for reason in results["reason"].dropna())
+    mend = f"python -m platform store verify --mend{_in_store(plan)}, then: " if damaged else ""
+    return mend + command_again(plan)
+
+
+def command_again(plan: Plan) -> str:
+    """The command that runs what a study lacks, in its store."""
     from mae_ablation.report.page import command
 
-    place = "" if plan.store.root == "store" else f" --store {shlex.quote(plan.store.root)}"
-    damaged = any("is damaged" in reason for reason in results["reason"].dropna())
-    first = f"python -m platform store verify --mend{place}, then: " if damaged else ""
-    return f"{first}{command(plan)}{place}"
+    return command(plan) + _in_store(plan)
+
+
+def _in_store(plan: Plan) -> str:
+    """The flag that names a plan's store, if it is not the usual one."""
+    return "" if plan.store.root == "store" else f" --store {shlex.quote(plan.store.root)}"
 
 
 def _origin(source: str, plan: Plan) -> dict[str, object]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mae_ablation.commands import plan_studies, require_writable
+from mae_ablation.outcome import command_again
 from mae_ablation.store import archive, declaration
 from mae_ablation.store.atomic import PART
 from mae_ablation.store.checkpoint import Damaged
@@ -16,7 +17,9 @@ from mae_ablation.study.declared import packed_declarations, require_sound
 from mae_ablation.study.errors import Emptier, UserError
 from mae_ablation.study.identity import VERSIONS, identity
 from mae_ablation.study.lookup import find_phase
-from mae_ablation.study.plan import Plan, trials_of
+from mae_ablation.study.places import require_place
+from mae_ablation.study.plan import Plan
+from mae_ablation.study.trial import Phase
 
 WITH_CHECKPOINTS = ("pretrain", "tokenizer", "pca")
 """kinds whose last checkpoint others build on"""
@@ -275,9 +278,7 @@ def _needed(store: Store, studies: Sequence[Path], seeds: int) -> tuple[set[str]
                         raise
                     continue  # not every study is for every recipe
                 absent |= {p.study.baseline.data.name for p in plans if p.data.missing}
-                for trial in trials_of(plans):
-                    needs = trial.needs.phases if trial.needs else ()
-                    out.update(phase.identity for phase in (*trial.phases, *needs))
+                out.update(phase.identity for plan in plans for phase in needed_phases(plan))
     return out, absent
 
 
@@ -308,36 +309,53 @@ def _removed(one: Unneeded) -> bool:
         claim.release()
 
 
-def export_results(plans: Sequence[Plan], path: Path) -> list[str]:
-    """Write every finished phase of some plans into one zip file; returns the lines to print.
+def export_results(plans: Sequence[Plan], path: Path) -> tuple[list[str], list[str]]:
+    """Write every finished phase of some plans into one zip file, if there is one.
 
     Results, journals, predictions and declarations go in; checkpoints and pictures stay.
 
+    Returns the lines to print, and a line for every study that lacks results, with the command
+    that runs it.
+
     Raises:
         Emptier: the file is an export of more phases than are finished here.
-        UserError: nothing is finished yet, or the file cannot be written.
+        UserError: the file cannot be written.
     """
     if path.suffix != ".zip":
         raise UserError("an export is a .zip file: name it so", str(path))
-    store, wanted = plans[0].store, {}
-    for trial in trials_of(plans):
-        for phase in (*(trial.needs.phases if trial.needs else ()), *trial.phases):
-            wanted[phase.identity] = phase
-    folders = [phase.folder(store) for phase in wanted.values()]
-    finished = [folder for folder in folders if folder.finished()]
-    if not finished:
-        names = ", ".join(plan.study.name for plan in plans)
-        raise UserError(f"no phase of {names} is finished: there is nothing to export", store.root)
-    if len(finished) < len(folders):
-        require_no_fuller_export(path, len(finished), len(folders))
+    require_place(path)
+
+    # every phase once, and which studies lack some
+    store, folders, lacking = plans[0].store, {}, []
+    for plan in plans:
+        mine = {phase.identity: phase.folder(store) for phase in needed_phases(plan)}
+        finished = sum(folder.finished() for folder in mine.values())
+        if finished < len(mine):
+            rest = f"the rest comes with: {command_again(plan)}"
+            lacking.append(f"{plan.study.experiment}: {finished} of {len(mine)} phases; {rest}")
+        folders |= mine
+
+    # what is finished is packed; nothing takes the place of a fuller export
+    there = [folder for folder in folders.values() if folder.finished()]
+    if not there:
+        return [], lacking
+    if lacking:
+        require_no_fuller_export(path, len(there), len(folders))
     try:
-        size = archive.pack(path, finished, packed_declarations(plans))
+        size = archive.pack(path, there, packed_declarations(plans))
     except OSError as error:
         raise UserError(f"cannot write it: {error.strerror}", str(path)) from None
-    return [
-        f"{path}: {len(finished)} of {len(folders)} phases are finished and exported, "
+    line = (
+        f"{path}: {len(there)} of {len(folders)} phases are finished and exported, "
         f"{size / 1e6:.1f} MB without checkpoints"
-    ]
+    )
+    return [line], lacking
+
+
+def needed_phases(plan: Plan) -> Iterator[Phase]:
+    """Every phase that a plan's results rest on, some of them several times."""
+    for trial in plan.trials:
+        yield from (*(trial.needs.phases if trial.needs else ()), *trial.phases)
 
 
 def require_no_fuller_export(path: Path, finished: int, wanted: int) -> None:

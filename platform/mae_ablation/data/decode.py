@@ -10,6 +10,7 @@ release them, and hang now and then; spawning would pay the import in every work
 Shapes: an image is (3, h, w) uint8, s is the side asked for.
 """
 
+import io
 import multiprocessing
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -106,12 +107,13 @@ def decode(path: Path) -> torch.Tensor:
         CannotDecode: not a picture, cut short, out of reach, or several pictures.
     """
     try:
-        with open(path, "rb") as file:
-            begins = file.read(4)
-        if not begins:
+        data = path.read_bytes()  # decoders of bytes do not mind a name that is no UTF-8
+        if not data:
             raise CannotDecode("the file is empty")
-        known = begins.startswith(OF_TORCHVISION)
-        image = decode_image(str(path), mode="RGB") if known else _decode_by_pil(path)
+        if (pictures := _pictures_of_png(data)) > 1:
+            raise CannotDecode(_several(pictures))
+        known = data.startswith(OF_TORCHVISION)
+        image = _decode_by_torchvision(data) if known else _decode_by_pil(data)
     except CannotDecode:
         raise
     except Exception as error:  # whatever the bytes lead to: OSError, RuntimeError, SyntaxError
@@ -122,8 +124,12 @@ def decode(path: Path) -> torch.Tensor:
     return image if image.dtype == torch.uint8 else (image.int() >> 8).byte()
 
 
-def _decode_by_pil(path: Path) -> torch.Tensor:
-    with Image.open(path, formats=OF_PIL) as picture:
+def _decode_by_torchvision(data: bytes) -> torch.Tensor:
+    return decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode="RGB")
+
+
+def _decode_by_pil(data: bytes) -> torch.Tensor:
+    with Image.open(io.BytesIO(data), formats=OF_PIL) as picture:
         if (pictures := getattr(picture, "n_frames", 1)) > 1:
             raise CannotDecode(_several(pictures))
         if picture.mode in SIXTEEN_BITS:
@@ -133,6 +139,14 @@ def _decode_by_pil(path: Path) -> torch.Tensor:
             raise CannotDecode(f"pixels of PIL's mode {picture.mode}, of 8 or 16 bits are needed")
         pixels = np.asarray(picture.convert("RGB"))
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()
+
+
+def _pictures_of_png(data: bytes) -> int:
+    """Pictures of an animated PNG, whose decoders show the first alone; 1 of any other file."""
+    if not data.startswith(b"\x89PNG"):
+        return 1
+    said = data.find(b"acTL", 0, max(data.find(b"IDAT"), 0))
+    return int.from_bytes(data[said + 4 : said + 8], "big") if said > 0 else 1
 
 
 def _several(pictures: int) -> str:

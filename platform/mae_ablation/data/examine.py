@@ -75,14 +75,16 @@ def examine(folder: Path, workers: int = 2) -> Iterator[Seen]:
 def told(found: Listing, seen: list[Seen]) -> list[str]:
     """The lines that say what a folder holds, what is not taken of it, and what is odd."""
     train, val = len(found.train.names), len(found.val.names)
-    lines = [f"{train} training and {val} validation images of {len(found.classes)} classes"]
+    classes = f"{len(found.classes)} class{'es' * (len(found.classes) != 1)}"
+    lines = [f"{train} training and {val} validation images of {classes}"]
     lines += [f"not taken: {part}" for part in found.left_out]
 
     # images that are taken, and may not be what one thinks
     turned = [each.name for each in seen if each.turned]
     if turned:
+        asking = "1 image asks" if len(turned) == 1 else f"{len(turned)} images ask"
         lines.append(
-            f"{len(turned)} images ask in their EXIF data to be turned ({turned[0]}"
+            f"{asking} in EXIF data to be turned ({turned[0]}"
             f"{', ...' * (len(turned) > 1)}): training takes the pixels as they are stored, as "
             "torchvision's ImageFolder does; `reconstruct` turns them"
         )
@@ -96,7 +98,8 @@ def told(found: Listing, seen: list[Seen]) -> list[str]:
 
     # the verdict, over what is taken and no more
     broken, left = len(seen) - len(sound), sum(part.count for part in found.left_out)
-    aside = f"; {left} more things lie there and are not taken" if left else ""
+    more = "1 more thing lies there and is" if left == 1 else f"{left} more lie there and are"
+    aside = f"; {more} not taken" if left else ""
     if broken:
         return [*lines, f"{broken} of {len(seen)} images cannot be read{aside}"]
     return [*lines, f"every one of the {len(seen)} images taken can be read{aside}"]

@@ -139,10 +139,7 @@ def shape_of(state: State, place: str = "") -> Shape:
     Raises:
         UserError: names of an encoder are missing; a grid that cannot be told.
     """
-    needed = ("pos_embed", "patch_embed.proj.weight", "blocks.0.mlp.fc1.weight")
-    absent = [name for name in needed if name not in state]
-    if absent:
-        raise UserError(f"not a masked autoencoder: without {some(absent)}", place)
+    require_encoder(state, place)
     width, channels, patch_size, _ = state["patch_embed.proj.weight"].shape
     decoder = "decoder_pred.weight" in state
     prediction_width, decoder_width = state["decoder_pred.weight"].shape if decoder else (None,) * 2
@@ -159,6 +156,14 @@ def shape_of(state: State, place: str = "") -> Shape:
         encoder_mask_tokens="encoder_mask_token" in state,
         prediction_width=prediction_width,
     )
+
+
+def require_encoder(state: State, place: str) -> None:
+    """Raise a UserError if the names of an encoder are missing."""
+    needed = ("pos_embed", "patch_embed.proj.weight", "blocks.0.mlp.fc1.weight")
+    absent = [name for name in needed if name not in state]
+    if absent:
+        raise UserError(f"not a masked autoencoder: without {some(absent)}", place)
 
 
 def with_class_row(state: State) -> State:
@@ -261,6 +266,7 @@ def require_decoder(state: State, place: str, others: Sequence[str] = ()) -> Non
     """
     if "decoder_pred.weight" in state:
         return
+    require_encoder(state, place)
     decoder = [name for name in (*state, *others) if "decoder" in name]
     if decoder:
         raise UserError(

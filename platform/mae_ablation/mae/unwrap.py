@@ -25,6 +25,10 @@ ANCHOR = "patch_embed.proj.weight"
 """every encoder has it: what stands before it in a name is a prefix of all its names"""
 
 
+CLASSIFIER = "head."
+"""begins timm's names of a classifier's weights: what somebody has fine-tuned is an encoder, too"""
+
+
 class Found(NamedTuple):
     """One model's weights."""
 
@@ -39,7 +43,7 @@ def find_weights(content: object, place: str) -> Found:
     """Takes one model's weights from what a file holds, under the published names, as float32.
 
     Raises:
-        UserError: no weights; two of one name; numbers that are NaN or infinite.
+        UserError: no weights; two of one name; numbers that are quantised, NaN or infinite.
     """
     state, notes = _unwrapped(content)
     if not state:
@@ -47,13 +51,15 @@ def find_weights(content: object, place: str) -> Found:
             'holds no weights: a checkpoint has names and tensors, or those under "model"', place
         )
     state, others = _without_prefix(_without_insertions(state, place))
+    others += [name for name in state if name.startswith(CLASSIFIER)]
+    state = {name: value for name, value in state.items() if not name.startswith(CLASSIFIER)}
     if others:
         notes.append(f"left out of the file: {_some(others)}")
     small = {str(v.dtype)[6:] for v in state.values() if v.is_floating_point() and v.itemsize < 4}
     if small:
         notes.append(f"saved as {', '.join(sorted(small))}, computed as float32")
     state = {name: v.float() if v.is_floating_point() else v for name, v in state.items()}
-    _require_finite(state, place)
+    _require_real(state, place)
     return Found(state, tuple(notes), tuple(others))
 
 
@@ -143,7 +149,11 @@ def _without_prefix(
     return {name[len(mine) :]: state[name] for name in taken}, others
 
 
-def _require_finite(state: Mapping[str, torch.Tensor], place: str) -> None:
+def _require_real(state: Mapping[str, torch.Tensor], place: str) -> None:
+    """Refuse weights that are quantised, NaN or infinite."""
+    if (first := state.get(ANCHOR)) is not None and not first.is_floating_point():
+        message = f"{ANCHOR} is {str(first.dtype)[6:]}, which is quantised"
+        raise UserError(f"{message}: take the file with floating-point weights", place)
     bad = [name for name, value in state.items() if not value.isfinite().all()]
     if bad:
         raise UserError(

@@ -6,7 +6,7 @@ import pandas as pd
 
 from mae_ablation.report.headline import preamble, table_headlines
 from mae_ablation.report.novelty import RowKey, cells_of, saved
-from mae_ablation.report.page import TITLES, command
+from mae_ablation.report.page import TITLES, command, not_taken
 from mae_ablation.report.results import metrics_of
 from mae_ablation.study.plan import Plan
 
@@ -39,6 +39,7 @@ def contents(
         "changed": list(study.changed),
         "data": study.baseline.data.name,
         "fingerprint": plan.data.fingerprint,
+        "not_taken": not_taken(plan),
         "image_size": study.baseline.data.image_size,
         "epochs": study.baseline.pretrain.epochs,
         "seeds": list(study.seeds),

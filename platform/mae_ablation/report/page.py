@@ -108,7 +108,7 @@ def timed(row: Mapping) -> dict[str, str]:
 
 
 def caption(plan: Plan, results: pd.DataFrame) -> str:
-    """Data, recipe, epochs, seeds and commit of a table, in one line."""
+    """Data, recipe, epochs, seeds and commit of a table, and what of the data was not taken."""
     study, recipe = plan.study, plan.study.baseline
     commits = ", ".join(sorted(set(results["commit"].dropna()))) or "none"
     changed = f" with {', '.join(study.changed)}" if study.changed else ""
@@ -117,7 +117,13 @@ def caption(plan: Plan, results: pd.DataFrame) -> str:
         f"Data {recipe.data.name} ({recipe.data.image_size} px), "
         f"recipe {study.recipe_name}{changed}, {recipe.pretrain.epochs} pre-training epochs, "
         f"seeds {seeds}, commit {commits}."
+        + "".join(f" Not taken: {each}." for each in not_taken(plan))
     )
+
+
+def not_taken(plan: Plan) -> list[str]:
+    """What lies in the folders of a study's images and no training takes; one text per folder."""
+    return list(dict.fromkeys(trial.data.left_out for trial in plan.trials if trial.data.left_out))
 
 
 def command(plan: Plan) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 
+from mae_ablation.store.paths import expanded
 from mae_ablation.study.errors import UserError, unknown
 
 COLUMNS = ("factor", "level", "kind", "metric", "seed", "value", "trial_id")
@@ -29,7 +30,7 @@ def open_report(name: str, reports: Path) -> SavedReport:
     Raises:
         UserError: there is none, it is not a study's, or its files cannot be read.
     """
-    folder = next((f for f in (Path(name), reports / name) if f.is_dir()), None)
+    folder = next((f for f in (expanded(name), reports / name) if f.is_dir()), None)
     if folder is None:
         there = sorted(f.parent.name for f in reports.glob("*/report.json"))
         raise UserError(unknown("report", name, there) if there else "no report there", name)

@@ -27,7 +27,7 @@ def expanded_place(place: str | os.PathLike) -> str:
     if is_remote(text):
         return text
     if text.startswith(FILE):
-        return unquote(text.removeprefix(FILE).removeprefix("localhost"))
+        return str(expanded(unquote(text.removeprefix(FILE).removeprefix("localhost"))))
     return str(expanded(text)) if text.startswith("~") else text
 
 

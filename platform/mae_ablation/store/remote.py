@@ -37,7 +37,9 @@ def file_system(uri: str):
     """
     from pyarrow import fs
 
-    scheme = uri.split("://")[0]
+    scheme, _, rest = uri.partition("://")
+    if not scheme or not rest.strip("/"):
+        raise ValueError("an address needs a bucket or folder, as in s3://bucket/store")
     try:
         return fs.FileSystem.from_uri(quoted_address(uri))
     except ValueError as unknown:  # pyarrow's ArrowInvalid
@@ -63,6 +65,7 @@ class RemoteFiles:
         self._listing: dict[str, Seen] = {}
         self._children: dict[str, set[str]] = {}
         self._good_until = 0.0
+        self._has_answered = False
         self._listings = 0
         self._kept: dict[str, tuple[Seen, bytes]] = {}
         self._lines: dict[str, bytearray] = {}  # whole files that have lines not sent yet
@@ -72,6 +75,7 @@ class RemoteFiles:
         """Raises TimeoutError if the place does not answer soon, OSError if it refuses: asked for
         one name, since a long listing takes its time."""
         answer_of(lambda: self._fs.get_file_info(self._base.rstrip("/")), self.root)
+        self._has_answered = True
 
     def read(self, name: str) -> bytes | None:
         with self._guard:
@@ -148,6 +152,8 @@ class RemoteFiles:
         """The listing, made again if it is old."""
         if time.monotonic() < self._good_until:
             return self._listing
+        if not self._has_answered:  # a place out of reach is found out in seconds
+            self.require_answer()
         from pyarrow import fs
 
         began = time.monotonic()

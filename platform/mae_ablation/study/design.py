@@ -20,7 +20,7 @@ from typing import Any
 from mae_ablation.study.document import Document
 from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.recipe import Recipe
-from mae_ablation.study.settings import Setting, read_setting, resolve
+from mae_ablation.study.settings import Setting, read_setting, require_once, resolve
 from mae_ablation.study.values import format_value
 
 ONE_FACTOR = "one_factor"
@@ -138,6 +138,7 @@ def _pattern(document: Document, factors: Sequence[Varied], i: int, pattern: Any
         if name not in places:
             raise UserError(unknown("factor", name, [f.key for f in factors]), place)
         factor = factors[places[name]]
+        require_once(factor.key, name, [factors[n].key for n in wanted], place)
         if factor.field:
             value = read_setting(factor.field, value, place).value
         known = [level.value for level in factor.levels]

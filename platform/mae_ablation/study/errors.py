@@ -9,7 +9,8 @@ class UserError(Exception):
     """Printed as `place: message`, without a traceback."""
 
     def __init__(self, message: str, place: str = "") -> None:
-        super().__init__(f"{place}: {message}" if place else message)
+        text = f"{place}: {message}" if place else message
+        super().__init__(text.replace("\n", "\\n"))  # a folder's name may hold one
 
 
 class Emptier(UserError):

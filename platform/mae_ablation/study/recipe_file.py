@@ -14,9 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mae_ablation.store.paths import expanded
 from mae_ablation.study.document import Document, Text, read, text_at
 from mae_ablation.study.errors import UserError, unknown
-from mae_ablation.study.settings import Setting, field_name, read_setting, section_settings
+from mae_ablation.study.settings import (
+    Setting,
+    field_name,
+    read_setting,
+    require_once,
+    section_settings,
+)
 from mae_ablation.study.values import format_value, is_null
 
 EVALUATIONS = ("linear_probe", "knn", "finetune", "partial", "scratch")
@@ -67,7 +74,8 @@ def find_recipe(name: str, folder: Path, place: str) -> Path:
             known.append(f"{name}.yaml")  # a file beside the study is named with its ending
         message = unknown("recipe", name, known) if known else f"there are no recipes in {recipes}"
         raise UserError(message, place)
-    beside, here = [folder / name, recipes / name], [Path(name).expanduser()]
+    file_name = expanded(name)
+    beside, here = [folder / file_name, recipes / file_name], [file_name]
     places = list(dict.fromkeys([*here, *beside] if place == COMMAND_LINE else [*beside, *here]))
     for file in places:
         if file.is_file():
@@ -112,6 +120,7 @@ def _levels(document: Document) -> dict[str, dict[Any, Setting]]:
     for name, pairs in given.items():
         place = document.place("levels", name)
         field = field_name(name, place, "levels key")
+        require_once(field, name, out, place)
         if not isinstance(pairs, dict):
             raise UserError(f"{name} needs pairs, such as {{512: 64}}", place)
         out[field] = {}
@@ -143,5 +152,6 @@ def names_of(
     what = {"phases": "phase", "skip": "evaluation"}.get(key, key)
     for i, name in enumerate(value):
         if name not in known:
-            raise UserError(unknown(what, name, known), document.place(key, i))
+            said = name if isinstance(name, str) else format_value(name)
+            raise UserError(unknown(what, said, known), document.place(key, i))
     return tuple(name for name in known if name in value)

@@ -6,7 +6,7 @@ caused it.
 """
 
 import types
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -106,11 +106,25 @@ def settings_in(document: Document, *key: str | int) -> list[Setting]:
         values = values[part]
     if not isinstance(values, dict):
         raise UserError("expected `field: value` lines", document.place(*key))
-    out = []
+    out: dict[str, Setting] = {}
     for name, value in values.items():
         place = document.place(*key, name)
-        out.append(read_setting(field_name(name, place), value, place))
-    return out
+        field = field_name(name, place)
+        require_once(field, name, out, place)
+        out[field] = read_setting(field, value, place)
+    return list(out.values())
+
+
+def require_once(field: str, name: str, known: Container[str], place: str) -> None:
+    """Refuse a field that is there already, perhaps by its other name: mask_ratio is
+    pretrain.mask_ratio.
+
+    Raises:
+        UserError: `known` has the field.
+    """
+    if field in known:
+        spelling = "" if name == field else f', here as "{name}"'
+        raise UserError(f"{field} is given twice{spelling}", place)
 
 
 def section_settings(document: Document, section: str) -> list[Setting]:

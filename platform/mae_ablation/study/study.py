@@ -221,7 +221,7 @@ def load(
     study = Study(
         name=path.stem,
         path=path,
-        title=text_of(document, "title") or path.stem,
+        title=title_of(document),
         paper=paper,
         recipe_name=name,
         recipe_path=file.path,
@@ -308,6 +308,18 @@ def _variant(
 def experiment_name(study: str, variant: str) -> str:
     """Name of the experiment and the report of a study or a suite."""
     return file_name(f"{study}-{variant}" if variant else study)
+
+
+def title_of(document: Document) -> str:
+    """The title, in one line; the file's name where there is none.
+
+    Raises:
+        UserError: it holds line breaks or control characters.
+    """
+    said = text_of(document, "title") or document.path.stem
+    title = said.rstrip("\n")  # a block of YAML's, | or >, ends with one
+    require_name(title, "the title", document.place("title"))
+    return title
 
 
 def _choice(document: Document, key: str, known: tuple[str, ...]) -> str:

@@ -16,7 +16,7 @@ from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.names import folded, require_name
 from mae_ablation.study.recipe_file import COMMAND_LINE, text_of
 from mae_ablation.study.seeds import SeedPlan, read_seeds
-from mae_ablation.study.study import Study, experiment_name, load
+from mae_ablation.study.study import Study, experiment_name, load, title_of
 
 KEYS = ("title", "studies", "recipe", "seeds")
 Seeds = int | Sequence[int] | SeedPlan | None
@@ -130,7 +130,7 @@ def suites_of(paths: Sequence[Path]) -> list[Suite]:
 def _suite(document: Document, wanted: Sequence[Wanted]) -> Suite:
     path = document.path
     require_name(path.stem, "the suite's file", str(path))
-    title = text_of(document, "title") or path.stem
+    title = title_of(document)
     members = tuple(member for member, _, _ in wanted)
     return Suite(name=path.stem, path=path, title=title, members=members)
 

@@ -23,7 +23,7 @@ from mae_ablation.study.document import Document
 from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.presets import FIELDS as PRESETS
 from mae_ablation.study.recipe import Recipe
-from mae_ablation.study.settings import Setting, field_name, read_setting
+from mae_ablation.study.settings import Setting, field_name, read_setting, require_once
 from mae_ablation.study.values import Unreadable, format_given, format_value, to_whole
 
 SCHEDULERS = ("none", "asha")
@@ -102,9 +102,13 @@ def read_tune(
     if not fields:
         message = "tune needs a field and its values, such as `linear_probe.base_lr: [0.1, 0.2]`"
         raise UserError(message, document.place("tune"))
-    found = [_values(document, name, [*kept, *wanted]) for name in fields]
-    for values in found:
+    found: list[list[Setting]] = []
+    for name in fields:
+        values = _values(document, name, [*kept, *wanted])
+        field = values[0].field
+        require_once(field, name, [each[0].field for each in found], document.place("tune", name))
         _require_free(values[0], said, varied)
+        found.append(values)
     found = [values for values in found if values[0].field.split(".")[0] in kept]
     scheduler = given.get("scheduler", "none")
     if scheduler not in SCHEDULERS:
