@@ -14,8 +14,8 @@ from mae_ablation.report.apart import apart
 from mae_ablation.report.captions import curves_caption, figure_caption
 from mae_ablation.report.headline import preamble, table_headline
 from mae_ablation.report.markdown import in_short, markdown
-from mae_ablation.report.note import format_level, note
-from mae_ablation.report.page import table_lines
+from mae_ablation.report.note import format_level, note, papers_best
+from mae_ablation.report.page import caption, table_lines
 from mae_ablation.report.report import write_report
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.sentences import could_see, sentences
@@ -313,6 +313,21 @@ def test_the_note_names_what_may_be_best_and_the_papers_own_best(made, tmp_path)
     )
 
 
+def test_the_note_s_first_line_has_what_its_table_says_against_the_verdicts(made, tmp_path):
+    line = first_line(made(DIP, SCHEDULE)[0], tmp_path)
+    assert line.startswith("**4 reproduced – But 2 of 4 steps between neighbouring levels go")
+    assert "Below raw pixels (83.10): every level – linear probe may be best: 1600 " in line
+    line = first_line(made({**CLEAR, "0.75": [80.0, 10.0, 80.1]})[0], tmp_path / "apart")
+    assert "seeds lie apart (0.75: seed 1 (10.00) at chance)" in line
+
+
+def test_the_papers_best_are_all_that_have_its_highest_number():
+    rows = [{"level": level, "paper": paper} for level, paper in zip("abc", "121", strict=True)]
+    assert papers_best(rows) == "; the paper's best here: b 2.0"
+    assert papers_best([*rows, {"level": "d", "paper": "2"}]).endswith("here: b and d 2.0")
+    assert papers_best([{"level": "a", "paper": ""}]) == ""
+
+
 def test_a_half_run_study_has_no_best(made, tmp_path):
     half = {**CLEAR, "0.9": [99.0, None, None], "0.5": [78.0, None, None]}
     plan, _, _ = made(half)
@@ -388,19 +403,36 @@ def test_captions_are_of_what_is_drawn(made):
 
 def test_explanations_at_hand_are_short_and_of_the_columns_that_are_there(made):
     found = made(CLEAR)
-    plan, table, _ = found
-    assert in_short(plan, table) == (
+    plan, table, results = found
+    assert in_short(plan, table, results) == (
         "*vs baseline*: paired by seed; *p (Holm)*: corrected for the table's 4 tests; *kept*: "
         "visible patches, of 36; *paper*: ViT-L/16 on ImageNet-1K; compare shapes, not heights; "
         "100 training images are held out for choices."
     )
-    plan, table, _ = made(CLEAR, RATIO.replace("paper: figure_5\n", ""), seeds=1)
-    assert "paper" not in in_short(plan, table) and "Holm" not in in_short(plan, table)
+    bare = in_short(*made(CLEAR, RATIO.replace("paper: figure_5\n", ""), seeds=1))
+    assert "paper" not in bare and "Holm" not in bare
     page = markdown(*found, [])
     after = page[page.index("*mean*: top-1") :]
     explained = after[: after.index("![")]
     assert "[How to read this table](../how_to_read.md)" in explained
     assert len(explained) <= 6 * 100 and "Holm's method" not in page
+
+
+def test_a_row_that_is_not_finished_is_counted_among_the_tests(made):
+    found = made({**CLEAR, "0.9": [None, None, None]})
+    plan, table, results = found
+    assert table["p"].notna().sum() == 3 and "for the table's 4 tests;" in in_short(*found)
+    assert "at the first of Holm's 4 tests (level 0.013)" in below(*found)
+
+
+def test_what_is_said_of_all_rows_holds_for_each(made):
+    """Epochs, pixels and patches where they are what is varied."""
+    plan, table, results = made(DIP, SCHEDULE)
+    assert "(30 px), recipe toy, 100 to 1,600 pre-training epochs, seeds" in caption(plan, results)
+    study = "recipe: toy\nfactors:\n  patch_size: [5, 10]\nseeds: 3\n"
+    plan, table, results = made({**CLEAR, "5": [70.0] * 3, "10": [60.0] * 3}, study)
+    assert "*kept*: visible patches, of 9 to 36;" in in_short(plan, table, results)
+    assert "(30 px), recipe toy, 2 pre-training epochs, seeds" in caption(plan, results)
 
 
 def test_a_suite_says_what_takes_from_its_verdicts(made, tmp_path):

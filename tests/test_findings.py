@@ -1,5 +1,7 @@
 """What a report says beneath its tables, and the statistics in them, from a store."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ from stores import give_accuracies
 
 from mae_ablation.commands import plan_study
 from mae_ablation.report.latex import latex
-from mae_ablation.report.markdown import markdown
+from mae_ablation.report.markdown import markdown, remarks
 from mae_ablation.report.page import table_lines
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.sentences import could_see, sentences
@@ -115,6 +117,38 @@ def test_noisy_levels_are_not_told_apart(report):
     assert "95 % t interval [" in order
     assert "No level can be ruled out as the best" in best and "single seeds: " in best
     assert set(table["verdict"]) == {"", "inconclusive"}
+
+
+def test_levels_that_lose_by_the_same_are_ruled_out_by_sign_and_the_sentence_says_so(report):
+    less = {"0.5": 3, "0.9": 4}
+    alike = {**RISING, **{level: [80.0 - by + i for i in range(7)] for level, by in less.items()}}
+    alike |= {"0.75": [80.0 + i for i in range(7)], "raw pixels": [60] * 7}
+    plan, results, table = report({**alike, "random encoder": [60] * 7}, seeds=7)
+    _, best, *_ = sentences(plan, "linear_probe_acc1", results, table)
+    assert (
+        "Every other level is ruled out as the best with 95 % confidence (one-sided t tests, or "
+        "sign tests where all seeds differ alike, against the highest mean"
+    ) in best
+
+
+def test_two_levels_of_three_may_be_best(report):
+    close = {**RISING, "0.5": [80.1, 80.8, 80.3, 80.1, 80.9]}
+    plan, results, table = report(close)
+    _, best, *_ = sentences(plan, "linear_probe_acc1", results, table)
+    assert "With 95 % confidence the best is one of 0.5, 0.75 (one-sided t tests against" in best
+
+
+def test_a_study_says_which_levels_and_phases_it_does_not_have(report):
+    plan, results, table = report(RISING)
+    assert remarks(plan, []) == []
+    study = replace(plan.study, skipped=("finetune",), skipped_by="--phases")
+    factor = replace(study.factors[0], left_out=("0.95",))
+    plan = replace(plan, study=replace(study, factors=(factor,)))
+    assert remarks(plan, [{"attempts": 2}, {"attempts": 1}]) == [
+        "Levels of the paper without a counterpart at this scale: 0.95.",
+        "Not run, left out by --phases: finetune.",
+        "1 training needed more than one attempt.",
+    ]
 
 
 def test_one_seed_says_what_it_cannot(report):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from mae_ablation.report.headline import preamble, table_headlines
+from mae_ablation.report.headline import cautions, preamble, table_headlines
 from mae_ablation.report.novelty import RowKey, cells_of, saved
 from mae_ablation.report.page import TITLES, command, not_taken
 from mae_ablation.report.results import metrics_of
@@ -50,6 +50,7 @@ def contents(
         "commits": sorted(set(results["commit"].dropna())),
         "metrics": metrics_of(plan),
         "headlines": said,
+        "cautions": {metric: cautions(plan, metric, table, results) for metric in said},
         "preamble": first,
         "headline": " ".join(filter(None, [first, in_one(said)])),
         "trials": len(plan.trials),

@@ -92,7 +92,7 @@ def study_page(
                 metric_of(plan, m, table, results, readings, runs or {}) for m in metrics_of(plan)
             ],
             could_see_title=COULD_SEE,
-            in_short=in_short(plan, table),
+            in_short=in_short(plan, table, results),
             rule=RULE if (table["verdict"] != "").any() else "",
             how_to_read=f"../{HOW_TO_READ}",
             why=f"../{WHY}",

@@ -11,10 +11,11 @@ from mae_ablation.report.captions import LOOKS_TITLE
 from mae_ablation.report.headline import preamble, table_headlines
 from mae_ablation.report.how_to_read import LINKS
 from mae_ablation.report.measured import measured, where
-from mae_ablation.report.page import TITLES, caption, command, spent, table_lines
+from mae_ablation.report.page import TITLES, caption, command, recipes_of, span, spent, table_lines
 from mae_ablation.report.published import Published
 from mae_ablation.report.results import HOURS
 from mae_ablation.report.sentences import COULD_SEE, could_see, sentences
+from mae_ablation.report.statistics import tests_of
 from mae_ablation.study.plan import Plan
 from mae_ablation.summary import counted
 
@@ -59,7 +60,7 @@ def markdown(
             lines += [where(rows), ""]
 
     # what is the same for all of them, and how to make them again
-    lines += [f"{in_short(plan, table)} {LINKS}", ""]
+    lines += [f"{in_short(plan, table, results)} {LINKS}", ""]
     lines += [line for remark in remarks(plan, finished) for line in (remark, "")]
     for other in published:
         link = f"[recipe {other.recipe}]({other.folder}/table.md)"
@@ -84,24 +85,24 @@ def remarks(plan: Plan, finished: Sequence[dict]) -> list[str]:
     return said
 
 
-def in_short(plan: Plan, table: pd.DataFrame) -> str:
+def in_short(plan: Plan, table: pd.DataFrame, results: pd.DataFrame) -> str:
     """What the numbers of this study's tables are, in two lines; the rest is the same for all."""
-    recipe = plan.study.baseline
-    tests = [n for n in table[table["metric"] != HOURS].groupby("metric", sort=False)["p"].count()]
+    tested = table[(table["metric"] != HOURS) & table["p"].notna()]["metric"].unique()
     words = ["*vs baseline*: paired by seed"] if table["difference"].notna().any() else []
-    if any(tests):
-        counts = ", ".join(str(n) for n in tests if n)
+    if len(tested):
+        counts = ", ".join(str(tests_of(results, metric)) for metric in tested)
         words.append(f"*p (Holm)*: corrected for the table's {counts} tests")
     if "both_low" in table and table["both_low"].notna().any():
         words.append("*95 % with images*: counts the choice of test images, too")
     if (table["kept_patches"].dropna().nunique()) > 1:
-        words.append(f"*kept*: visible patches, of {recipe.patches}")
+        words.append(f"*kept*: visible patches, of {span(r.patches for r in recipes_of(plan))}")
     if table["paper"].notna().any() and plan.study.paper != "table_2":
         words.append("*paper*: ViT-L/16 on ImageNet-1K; compare shapes, not heights")
     if any(level.here for factor in plan.study.factors for level in factor.levels):
         words.append("*(here ...)*: the paper's level, and what it is at this recipe's scale")
-    if recipe.data.validation_images:
-        words.append(f"{recipe.data.validation_images:,} training images are held out for choices")
+    held_out = [r.data.validation_images for r in recipes_of(plan)]
+    if any(held_out):
+        words.append(f"{span(held_out)} training images are held out for choices")
     said = f"{'; '.join(words)}." if words else ""
     if plan.study.budget == "flops":
         said += (

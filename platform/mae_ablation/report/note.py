@@ -5,7 +5,7 @@ Made of the report's own files, so both say the same.
 
 import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ the paper's best: 0.75, 73.5 – 21/21 trials done**
     rows, trials = lines_of(folder / "table.csv"), lines_of(folder / "trials.csv")
     about = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
-    parts = [about["preamble"], verdicts(rows)]
+    parts = [about["preamble"], verdicts(rows), against(about["cautions"])]
     for metric in metrics:
         mine = [[line for line in lines if line["metric"] == metric] for lines in (rows, trials)]
         parts.append(may_be_best(metric, *mine))
@@ -107,6 +107,12 @@ def done(trials: Iterable[dict[str, str]]) -> str:
 def verdicts(rows: Iterable[dict[str, str]]) -> str:
     given = [row["verdict"] for row in rows if row["verdict"]]
     return ", ".join(f"{given.count(word)} {word}" for word in dict.fromkeys(given))
+
+
+def against(cautions: Mapping[str, Sequence[str]]) -> str:
+    """What the tables say against a reading of the verdicts: here they stand alone."""
+    said = [text for each in cautions.values() for text in each]
+    return " ".join(said).removesuffix(".")
 
 
 def for_a_note(page: Iterable[str]) -> list[str]:

@@ -1,13 +1,14 @@
 """A report's tables as text: captions, columns and cells, and the command that makes them again."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
 from mae_ablation.report.results import HOURS, LOSS
 from mae_ablation.report.verdict import worded
 from mae_ablation.study.plan import Plan
+from mae_ablation.study.recipe import Recipe
 from mae_ablation.summary import counted
 
 TITLES = {
@@ -109,16 +110,29 @@ def timed(row: Mapping) -> dict[str, str]:
 
 def caption(plan: Plan, results: pd.DataFrame) -> str:
     """Data, recipe, epochs, seeds and commit of a table, and what of the data was not taken."""
-    study, recipe = plan.study, plan.study.baseline
+    study, recipes = plan.study, recipes_of(plan)
+    data = ", ".join(dict.fromkeys(recipe.data.name for recipe in recipes))
     commits = ", ".join(sorted(set(results["commit"].dropna()))) or "none"
     changed = f" with {', '.join(study.changed)}" if study.changed else ""
     seeds = ", ".join(map(str, sorted(set(results["seed"]))))
     return (
-        f"Data {recipe.data.name} ({recipe.data.image_size} px), "
-        f"recipe {study.recipe_name}{changed}, {recipe.pretrain.epochs} pre-training epochs, "
+        f"Data {data} ({span(r.data.image_size for r in recipes)} px), "
+        f"recipe {study.recipe_name}{changed}, {span(r.pretrain.epochs for r in recipes)} "
+        f"pre-training epochs, "
         f"seeds {seeds}, commit {commits}."
         + "".join(f" Not taken: {each}." for each in not_taken(plan))
     )
+
+
+def recipes_of(plan: Plan) -> list[Recipe]:
+    """The recipes of a table's rows: what is said of all of them is to hold for each."""
+    return [row.recipe for row in plan.rows]
+
+
+def span(numbers: Iterable[int]) -> str:
+    """ "7", or "1 to 14" where they differ."""
+    found = sorted(set(numbers))
+    return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,} to {found[-1]:,}"
 
 
 def not_taken(plan: Plan) -> list[str]:

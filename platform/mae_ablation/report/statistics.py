@@ -108,7 +108,17 @@ def findings(plan: Plan, metric: str, results: pd.DataFrame, table: pd.DataFrame
         said += [about + text for text in order(mine, values, metric)]
         if accuracy and ordered(factor):
             said += [about + text for text in optimum(mine, values)]
-    return said + (visible(rows, len(plan.study.seeds)) if accuracy else [])
+    seen = visible(rows, len(plan.study.seeds), tests_of(results, metric)) if accuracy else []
+    return said + seen
+
+
+def tests_of(results: pd.DataFrame, metric: str) -> int:
+    """How many tests a quantity's table has: a row that is not finished is one, too, and a level
+    that is the baseline's own training is none."""
+    mine = results[results["metric"] == metric]
+    trainings = mine.groupby("row")["trial_id"].agg(tuple)
+    baseline = trainings[mine.loc[mine["kind"] == "baseline", "row"].iloc[0]]
+    return int((trainings != baseline).sum())
 
 
 def ordered(factor: Factor) -> bool:
@@ -174,7 +184,7 @@ def optimum(rows: pd.DataFrame, values: NDArray) -> list[str]:
     over = f"Over the {there.shape[1]} seeds that every level has: highest" if fewer else "Highest"
     text = f"{over} mean at {highest(names, means)}"
     if there.shape[1] > 1:
-        text += f" ({single}). {among(names, possible_best(there), means)}"
+        text += f" ({single}). {among(names, there, means)}"
     if rows["paper"].notna().sum() >= LEVELS:
         text += f". The paper's highest is at {highest(names, rows['paper'].to_numpy(float))}"
     return [f"{text}."]
@@ -185,20 +195,22 @@ def highest(names: NDArray, values: NDArray) -> str:
     return " and ".join(names[values == np.nanmax(values)])
 
 
-def among(names: NDArray, best: list[int], means: NDArray) -> str:
+def among(names: NDArray, values: NDArray, means: NDArray) -> str:
     """The levels that may be the best, and how that was tested."""
-    tests = int(np.isfinite(means).sum()) - 1
-    how = f"(one-sided t tests against the highest mean, paired by seed, at {ALPHA:g}/{tests})"
+    best, tests = possible_best(values), int(np.isfinite(means).sum()) - 1
+    _, short, sd = summed(values[int(np.nanargmax(means))] - values)
+    alike = ", or sign tests where all seeds differ alike," * bool(((sd == 0) & (short > 0)).any())
+    how = f"one-sided t tests{alike} against the highest mean, paired by seed, at {ALPHA:g}/{tests}"
     if len(best) == tests + 1:
-        return f"No level can be ruled out as the best with 95 % confidence {how}"
+        return f"No level can be ruled out as the best with 95 % confidence ({how})"
     if len(best) == 1:
-        return f"Every other level is ruled out as the best with 95 % confidence {how}"
-    return f"With 95 % confidence the best is one of {some([str(names[i]) for i in best])} {how}"
+        return f"Every other level is ruled out as the best with 95 % confidence ({how})"
+    return f"With 95 % confidence the best is one of {some([str(names[i]) for i in best])} ({how})"
 
 
-def visible(rows: pd.DataFrame, seeds: int) -> list[str]:
+def visible(rows: pd.DataFrame, seeds: int, tests: int) -> list[str]:
     """What differences this many seeds can see, and how many seeds the paper's would take."""
-    tests, levels = int(rows["p"].notna().sum()), rows[rows["kind"] == "level"]
+    levels = rows[rows["kind"] == "level"]
     levels = levels[levels["p"].notna() & (levels["difference_sd"] > 0)]
     if levels.empty:
         known = rows["difference"].notna().any()
