@@ -31,7 +31,7 @@ from mae_ablation.tracking.tracker import Tracker
 fast = settings(
     derandomize=True,
     deadline=None,
-    max_examples=150,
+    max_examples=60,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
@@ -133,7 +133,7 @@ def tables(plan, readings):
     return csv(table_frame(plan, results)), csv(results)
 
 
-@settings(fast, max_examples=8)
+@settings(fast, max_examples=4)
 @given(folder=STEMS, stem=STEMS, factor=NAMES, levels=LEVELS)
 @example(folder="what?", stem="exp #1", factor="recipe", levels=["100%", "a|b", "$x$ <i>"])
 @example(folder="%41 'q\"", stem="&;$()[]{}", factor="seed", levels=["_", "a, b=c", " seed 1"])

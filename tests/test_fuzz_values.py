@@ -12,7 +12,7 @@ from mae_ablation.study.document import read
 from mae_ablation.study.errors import UserError
 from mae_ablation.study.settings import read_change, section_settings
 
-fast = settings(derandomize=True, deadline=None, max_examples=60, database=None)
+fast = settings(derandomize=True, deadline=None, max_examples=40, database=None)
 
 LETTERS = some.characters(
     exclude_categories=("Cs", "Cc", "Cn", "Zl", "Zp"), exclude_characters="\ufeff"
@@ -89,7 +89,7 @@ def test_a_plain_text_in_a_file_is_what_is_written_or_refused(tmp_path_factory, 
 names = some.text(LETTERS, min_size=1, max_size=12).filter(lambda text: text == text.strip())
 
 
-@settings(fast, max_examples=25)
+@settings(fast, max_examples=10)
 @given(
     factor=names, levels=some.lists(some.one_of(TEXTS, names), min_size=2, max_size=4, unique=True)
 )
