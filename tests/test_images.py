@@ -123,7 +123,7 @@ def test_a_plan_and_a_page_say_what_is_not_taken(images, write_study, tmp_path):
     ) in describe(plan).splitlines()
     results = results_frame(plan)
     assert caption(plan, results).endswith(f"commit none. Not taken: {left}.")
-    said = contents(plan, table_frame(plan, results), results, {}, [], first_seeds=[0])
+    said = contents(plan, table_frame(plan, results), results, {}, [])
     assert said["not_taken"] == [left]
 
 
