@@ -22,7 +22,7 @@ def test_timed_steps_are_those_of_the_phase(toy, folder):
 
 
 def test_the_recipe_is_the_repository_s():
-    assert laptop().model.encoder_width == 96 and laptop().pretrain.batch_size == 128
+    assert laptop().model.encoder_width == 96 and laptop().pretrain.batch_size == 64
 
 
 def test_threads_are_given_back():

@@ -8,7 +8,7 @@ import pytest
 from mae_ablation.bench import sharing, studies
 from mae_ablation.bench.studies import Parts, Run, between, scripts_s
 from mae_ablation.bench.toy import write_study
-from mae_ablation.commands import plan_studies, plan_study
+from mae_ablation.commands import plan_studies
 from mae_ablation.study.plan import trials_of
 
 PARTS = Parts(
@@ -20,7 +20,7 @@ PARTS = Parts(
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory):
-    return plan_study(studies.STUDY, store=tmp_path_factory.mktemp("place") / "store")
+    return studies.plan_of(tmp_path_factory.mktemp("place") / "store", [])
 
 
 def test_a_step_between_two_measured_ones_lies_on_their_line():
@@ -34,7 +34,7 @@ def test_scripts_take_their_starts_and_epochs_one_after_the_other(plan):
     assert sorted(kept) == [3, 7, 9, 10, 14, 18, 21, 25, 28, 32]
     starts = 10 * 2 + 2  # a pre-training and a probe each, and the probes of two references
     probes = 60 * (11 * 0.1 + 0.01)
-    assert scripts_s(plan, PARTS) == pytest.approx(starts * 1000 + 7 * sum(kept) + probes)
+    assert scripts_s(plan, PARTS) == pytest.approx(starts * 1000 + 8 * sum(kept) + probes)
 
 
 def test_a_finished_run_is_read_and_not_made_again(plan):
@@ -46,8 +46,8 @@ def test_a_finished_run_is_read_and_not_made_again(plan):
     place = Path(plan.store.root)
     (place.parent / studies.WALL).write_text(json.dumps({"seconds": 60.0}))
     run = studies.run_of(place, [])
-    assert (run.wall_s, run.lanes, len(run.training_s)) == (60.0, 2, 34)
-    assert run.efficiency().values == pytest.approx((34 * 5 / 120,))
+    assert (run.wall_s, run.lanes, len(run.training_s)) == (60.0, 2, 22)
+    assert run.efficiency().values == pytest.approx((22 * 5 / 120,))
 
 
 def test_a_run_that_was_broken_off_is_not_gone_on_with_as_a_cold_start(tmp_path):

@@ -62,7 +62,7 @@ def paper_trials() -> tuple[int, int]:
     from mae_ablation.study.plan import trials_of
 
     with tempfile.TemporaryDirectory() as empty:
-        plans = plan_studies([ROOT.parent / "studies" / "paper.yaml"], store=empty)
+        plans = plan_studies([ROOT.parent / "studies" / "paper.yaml"], store=empty, seeds=1)
     return sum(len(plan.trials) for plan in plans), len(trials_of(plans))
 
 

@@ -23,6 +23,9 @@ WORKERS = (0, 1, 2)  # of a DataLoader: the fastest is taken
 FASTER = 3.0
 BUSY = 0.85  # share of the lanes' time that is training, at least
 WALL = "run.json"
+SEEDS = 1
+PHASES = ("pretrain", "linear_probe")
+PROTOCOL = "linear_probe.protocol=cached"  # the probe of the scripts, too
 
 
 def measure(
@@ -106,10 +109,11 @@ def run_of(store: Path, changes: Sequence[str]) -> Run:
         if store.exists():
             raise RuntimeError(f"{store} has a run, but {wall} does not say its seconds")
         words = ["run", STUDY, "--local", "--store", store, "--reports", store.parent / "reports"]
+        words += ["--seeds", SEEDS, "--phases", ",".join(PHASES), *flags([PROTOCOL])]
         store.parent.mkdir(parents=True, exist_ok=True)
         _, seconds = run_module("mae_ablation", *words, *flags(changes), cwd=store.parent)
         wall.write_text(json.dumps({"seconds": seconds}))
-    plan = plan_study(STUDY, store=store, changes=changes)
+    plan = plan_of(store, changes)
     results = [phase.folder(plan.store).result() for t in plan.trials for phase in t.phases]
     return Run(
         wall_s=json.loads(wall.read_text())["seconds"],
@@ -117,6 +121,12 @@ def run_of(store: Path, changes: Sequence[str]) -> Run:
         training_s=tuple(result["seconds"] for result in results),
         plan=plan,
     )
+
+
+def plan_of(store: Path, changes: Sequence[str]) -> Plan:
+    """What both sides do: one seed of the study, with the probe that the scripts have."""
+    asked = {"changes": [PROTOCOL, *changes], "seeds": SEEDS, "phases": PHASES}
+    return plan_study(STUDY, store=store, **asked)
 
 
 def flags(changes: Sequence[str]) -> list[str]:

@@ -60,8 +60,9 @@ def encoder(
     """
     global _recent
     settings = recipe.linear_probe
+    weights = upstream and [found.name for found in upstream.checkpoints()]
     key = (
-        *(source, upstream, channels, seed, device, recipe.model, recipe.data),
+        *(source, upstream, weights, channels, seed, device, recipe.model, recipe.data),
         *(settings.pooling, settings.image_size, settings.precision),
     )
     if _recent.key != key:
