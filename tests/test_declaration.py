@@ -22,10 +22,10 @@ recipe: toy
 baseline: {mask_ratio: 0.75}
 factors:
   mask_ratio: [0.5, 0.75]
-seeds: {first: 2, most: 4}
+seeds: {first: 3, most: 5}
 phases: [pretrain, linear_probe]
 """
-FIXED = STUDY.replace("{first: 2, most: 4}", "2")
+FIXED = STUDY.replace("{first: 3, most: 5}", "2")
 ROWS = ("0.5", "0.75", "random encoder", "raw pixels")
 RESULTS = {
     "0.5": [50.0, 51.0, 50.5, 50.2],
@@ -51,11 +51,11 @@ def test_it_says_what_the_tests_depend_on_and_who_said_so_when(planned):
     said = json.loads(plan.store.files.read(f"declarations/{file}"))
     told = {name: said[name] for name in ("looks", "alpha", "spending", "margin", "seeds")}
     assert told == {
-        "looks": [2, 4],
+        "looks": [3, 5],
         "alpha": 0.05,
         "spending": "pocock",
         "margin": 0.5,
-        "seeds": [0, 1, 2, 3],
+        "seeds": [0, 1, 2, 3, 4],
     }
     assert (said["labels"], said["baseline"], said["columns"]) == (
         list(ROWS),
@@ -78,8 +78,8 @@ CHANGES = [
     STUDY + "margin: 0.5\n",
     STUDY + "alpha: 0.1\n",
     STUDY + "spending: obrien_fleming\n",
-    STUDY.replace("most: 4", "most: 5"),
-    STUDY.replace("most: 4", "most: 4, looks: [2, 3, 4]"),
+    STUDY.replace("most: 5", "most: 6"),
+    STUDY.replace("most: 5", "most: 5, looks: [3, 4, 5]"),
     FIXED,
 ]
 
@@ -147,7 +147,7 @@ def test_the_report_says_what_was_declared(planned, tmp_path):
     give_accuracies(planned(FIXED), RESULTS)
     write_report(planned(), tmp_path / "report")
     about = json.loads((tmp_path / "report" / "report.json").read_text())
-    assert about["looks"] == [2, 4] and about["declared"]["results"] == 2
+    assert about["looks"] == [3, 5] and about["declared"]["results"] == 2
     for name in ("table.md", "index.html", "table.tex"):
         assert "declared after 2 results" in (tmp_path / "report" / name).read_text()
 
@@ -198,8 +198,8 @@ def test_a_declaration_that_contradicts_one_of_the_store_is_refused_in_a_line(pl
     with pytest.raises(UserError) as error:
         import_results(archive, tmp_path / "store")
     assert str(error.value) == (
-        f"{archive}: nothing was imported: x was declared with looks at 2, 4 seeds, alpha 0.05, "
-        f"pocock, margin 0.5 there, here with looks at 2, 4 seeds, alpha 0.05, pocock, no margin; "
+        f"{archive}: nothing was imported: x was declared with looks at 3, 5 seeds, alpha 0.05, "
+        f"pocock, margin 0.5 there, here with looks at 3, 5 seeds, alpha 0.05, pocock, no margin; "
         f"import it into a store of its own with --store"
     )
     assert sorted(path for path in (tmp_path / "store").rglob("*")) == before
@@ -227,7 +227,7 @@ def test_a_later_declaration_comes_behind_those_of_the_store(planned, tmp_path):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"looks": [2, 3, 4]}, "the declaration of x is not the one that was hashed"),
+        ({"looks": [3, 4, 5]}, "the declaration of x is not the one that was hashed"),
         ({"margin": 0.5}, "the declaration of x is not the one that was hashed"),
         ({"rows": "0" * 12}, "is of the rows 000000000000"),
     ],

@@ -349,7 +349,10 @@ def summary_of(plan):
 GROWING = "seeds: {first: 3, most: 8, looks: [3, 5, 8]}"
 BAD = [
     ("seeds: {first: 8, most: 5}", "x.yaml:5: most is 5, first is 8: give 8 or more"),
-    ("seeds: {first: 1, most: 5}", "x.yaml:5: first is 1: a look needs 2 seeds or more"),
+    (
+        "seeds: {first: 1, most: 5}",
+        "x.yaml:5: first is 1: fewer than 3 seeds decide nothing, give 3",
+    ),
     ("seeds: {first: x}", 'x.yaml:5: first is "x": give a whole number'),
     ("seeds: {frist: 3}", 'x.yaml:5: unknown key of seeds "frist" (did you mean "first"?)'),
     ("seeds: {first: 3, most: 8, looks: [3, 8, 5]}", "x.yaml:5: looks are 3, 8, 5: each needs"),
@@ -432,9 +435,9 @@ def test_what_a_command_cannot_ask_is_one_line(planned, text, asked, message):
 def test_a_suite_may_say_until_when_its_studies_grow(write_study, tmp_path):
     write_study(FIXED)
     suite = tmp_path / "studies" / "all.yaml"
-    suite.write_text("studies: [x]\nseeds: {first: 2, most: 4}\n")
+    suite.write_text("studies: [x]\nseeds: {first: 3, most: 4}\n")
     (study,) = load_all([suite])
-    assert study.declared.looks == (2, 4) and study.declared.margin == 0.5
+    assert study.declared.looks == (3, 4) and study.declared.margin == 0.5
     suite.write_text("studies: [x]\nseeds: {first: 5, most: 4}\n")
     with pytest.raises(UserError, match=r"all.yaml:2: most is 4, first is 5"):
         plan_studies([suite], store=tmp_path / "store")

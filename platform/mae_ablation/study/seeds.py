@@ -26,7 +26,7 @@ from mae_ablation.study.values import (
 
 MOST_SEEDS = 10_000  # a slip, such as 1e9, is said before it is planned
 FIRST, MOST = 3, 20  # until decided, where a study does not say
-FEWEST = 2  # of a first look: one seed has no spread
+FEWEST = 3  # of a first look: fewer decide nothing (report/verdict.py)
 GROWING = "seeds: {first: 3, most: 20} or --until-decided"
 KEYS = ("first", "most", "looks", "start")
 Place = Callable[..., str]
@@ -163,7 +163,9 @@ def _counted(
 ) -> SeedPlan:
     """Seeds from `start` on, with looks from `first` to `most`; checks that they can be."""
     if first < FEWEST:
-        message = f"first is {first}: a look needs {FEWEST} seeds or more to see their spread"
+        message = (
+            f"first is {first}: fewer than {FEWEST} seeds decide nothing, give {FEWEST} or more"
+        )
         raise UserError(message, place("first"))
     if first > most:
         raise UserError(f"most is {most}, first is {first}: give {first} or more", place("most"))
