@@ -26,8 +26,7 @@ phases: [pretrain, linear_probe]
 @pytest.fixture
 def place(tmp_path):
     """A folder with a study of the smoke recipe, as a clone of the repository would have."""
-    (tmp_path / "studies" / "recipes").mkdir(parents=True)
-    shutil.copy(ROOT / "studies" / "recipes" / "smoke.yaml", tmp_path / "studies" / "recipes")
+    shutil.copytree(ROOT / "studies" / "recipes", tmp_path / "studies" / "recipes")
     (tmp_path / "studies" / "x.yaml").write_text(STUDY)
     return tmp_path
 
