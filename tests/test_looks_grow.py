@@ -61,7 +61,7 @@ def test_a_study_with_looks_is_killed_and_grown(place, tmp_path_factory):
     assert report["descriptive"] == "" and report["declared"]["results"] == 0
     assert "looks_linear_probe.png" in report["files"] and report["finished"] == report["asked"]
     table = (place / "reports" / "x" / "table.md").read_text()
-    assert "![Looks: Linear probe]" in table and "Standard error of a difference: " in table
+    assert "![Looks: Linear probe]" in table and "| 95 % with images |" in table
     mine = results(place / "store")
     other = tmp_path_factory.mktemp("undisturbed") / "store"
     run_undisturbed(place / "studies" / "x.yaml", other)
