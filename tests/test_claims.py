@@ -288,8 +288,8 @@ def test_seeds_added_after_results_make_a_report_descriptive(write_study, tmp_pa
     for _ in range(2):  # written again it stays so
         about, said = report(5)
         assert about["descriptive"] == (
-            "This table is descriptive only: declared after 6 results (seeds 0, 1, 2 at first, "
-            "then 3, 4)."
+            "This table is descriptive only: declared after 6 results: seeds were added "
+            "after results had been seen (0, 1, 2 at first, then 3, 4)."
         )
         assert about["headline"].startswith(about["descriptive"]) and all(said)
         assert note(folder).startswith("**This table is descriptive only: ")

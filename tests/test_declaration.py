@@ -121,7 +121,8 @@ def test_fixed_seeds_that_are_added_to_say_which(planned):
     give_accuracies(planned(FIXED), RESULTS)
     more = planned(FIXED, seeds=4)
     assert descriptive(more) == (
-        "This table is descriptive only: declared after 2 results (seeds 0, 1 at first, then 2, 3)."
+        "This table is descriptive only: declared after 2 results: seeds "
+        "were added after results had been seen (0, 1 at first, then 2, 3)."
     )
     assert descriptive(planned(FIXED)) == ""
 

@@ -147,4 +147,4 @@ def _added(plan: Plan, found: Declaration) -> str:
         return ""
     added = [seed for seed in found.seeds if seed not in first.seeds]
     before, after = (", ".join(map(str, each)) for each in (first.seeds, added))
-    return f" (seeds {before} at first, then {after})"
+    return f": seeds were added after results had been seen ({before} at first, then {after})"
