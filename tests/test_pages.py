@@ -405,7 +405,7 @@ def test_a_row_is_no_argument_of_the_line_above(plan):
     table = table_frame(plan, results)
     text = latex(plan, table.replace({"level": {"0.5": "[a]", "0.9": "*b"}}), results)
     assert "\n{}[a]$" in text and "\n{}*b" in text
-    assert "p: paired t test" not in text and "95" not in text  # there are none
+    assert "p: paired t test" not in text and "95 \\%" not in text  # there are none
     spread = latex(plan, table.assign(low=0.1, high=0.2, p_holm=0.5), results)
     assert "$\\Delta$ [95 \\%]" in spread and "with 95 \\% t interval" in spread
     assert "& p " not in spread and "p: paired t test" not in spread  # no room for that column
