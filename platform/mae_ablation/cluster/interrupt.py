@@ -1,10 +1,11 @@
-"""Interrupt: the first Ctrl-C (or SIGTERM) asks a run to save and leave, the second stops it."""
+"""Interrupt: the first Ctrl-C (SIGTERM, a terminal that is closed) asks a run to save and leave, the
+second stops it."""
 
 import signal
 import threading
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupt:
@@ -19,7 +20,8 @@ class Interrupt:
 
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():  # else: not ours to say
-            self._before = {number: signal.signal(number, self._take) for number in SIGNALS}
+            heard = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]  # nohup
+            self._before = {number: signal.signal(number, self._take) for number in heard}
         return self
 
     def __exit__(self, *exception: object) -> None:
