@@ -1,5 +1,5 @@
-"""Interrupt: the first Ctrl-C (SIGTERM, a terminal that is closed) asks a run to save and leave, the
-second stops it."""
+"""Interrupt: the first Ctrl-C (SIGTERM, closed terminal) asks a run to save and leave, the second
+stops it."""
 
 import signal
 import threading
