@@ -28,3 +28,13 @@ def test_what_was_started_with_nohup_outlives_its_terminal():
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_run_in_the_background_of_a_script_hears_ctrl_c_all_the_same():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Interrupt() as interrupt:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert interrupt.asked
+    finally:
+        signal.signal(signal.SIGINT, before)

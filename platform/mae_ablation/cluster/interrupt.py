@@ -20,7 +20,7 @@ class Interrupt:
 
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():  # else: not ours to say
-            heard = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]  # nohup
+            heard = [n for n in SIGNALS if not (n == signal.SIGHUP and is_ignored(n))]
             self._before = {number: signal.signal(number, self._take) for number in heard}
         return self
 
@@ -32,3 +32,9 @@ class Interrupt:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+
+
+def is_ignored(number: int) -> bool:
+    """Whether what started us had the signal ignored, as nohup has SIGHUP. A script has SIGINT so
+    in all that it starts in the background, where Ctrl-C is still to be heard."""
+    return signal.getsignal(number) is signal.SIG_IGN
