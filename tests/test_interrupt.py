@@ -2,13 +2,40 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
+from processes import PATIENCE_S, wait_for
 
-from mae_ablation.cluster.interrupt import SIGNALS, Interrupt
+from mae_ablation.cluster.interrupt import Interrupt
+
+AT_WORK = """\
+import sys, time
+from mae_ablation.cluster.interrupt import Interrupt
+
+with open(sys.argv[1], "w", buffering=1) as told, Interrupt() as interrupt:
+    told.write("at work\\n")
+    while not interrupt.asked:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    print("finishing the running step", flush=True)
+    told.write("left\\n")
+"""
+TERMINAL = """\
+import os, pty, sys, time
+
+shell, ours = pty.fork()
+if not shell:
+    os.execvp("bash", ["bash", "--norc", "-i"])
+os.write(ours, f"{sys.executable} at_work.py told\\n".encode())
+while not os.path.exists("told") or not open("told").read():
+    time.sleep(0.05)
+os.close(ours)
+"""
 
 
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_the_first_signal_asks_and_the_second_stops(number):
     before = signal.getsignal(number)
     with Interrupt() as interrupt:
@@ -38,3 +65,11 @@ def test_a_run_in_the_background_of_a_script_hears_ctrl_c_all_the_same():
             assert interrupt.asked
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_terminal_that_goes_away_says_so_twice_and_the_run_leaves_in_order(tmp_path):
+    """An interactive shell sends what it started a SIGHUP, and the system sends another."""
+    (tmp_path / "at_work.py").write_text(AT_WORK)
+    subprocess.run([sys.executable, "-c", TERMINAL], cwd=tmp_path, timeout=PATIENCE_S, check=True)
+    told = tmp_path / "told"
+    wait_for(lambda: told.read_text().splitlines() == ["at work", "left"], "the run to leave")

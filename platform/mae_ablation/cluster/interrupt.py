@@ -1,6 +1,7 @@
 """Interrupt: the first Ctrl-C (SIGTERM, closed terminal) asks a run to save and leave, the second
 stops it."""
 
+import os
 import signal
 import threading
 from types import FrameType
@@ -11,7 +12,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Interrupt:
     """For the block, `asked` says whether the run is to leave; a second signal raises.
 
-    Ray's own processes block SIGINT, so that a terminal's Ctrl-C reaches the driver alone.
+    Ray's own processes block SIGINT and SIGHUP (session.py), so that a terminal's Ctrl-C and its
+    end reach the driver alone. The end is told twice at once, by the shell and by the system, so
+    that another SIGHUP asks for nothing more.
     """
 
     def __init__(self) -> None:
@@ -29,7 +32,9 @@ class Interrupt:
             signal.signal(number, handler)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if number == signal.SIGHUP:
+            mute_lost_terminal()
+        elif self.asked:
             raise KeyboardInterrupt
         self.asked = True
 
@@ -38,3 +43,14 @@ def is_ignored(number: int) -> bool:
     """Whether what started us had the signal ignored, as nohup has SIGHUP. A script has SIGINT so
     in all that it starts in the background, where Ctrl-C is still to be heard."""
     return signal.getsignal(number) is signal.SIG_IGN
+
+
+def mute_lost_terminal() -> None:
+    """Send what is printed nowhere if its terminal is gone: else the next line is an error."""
+    for stream in (1, 2):
+        try:
+            os.write(stream, b"")
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream)
+            os.close(nowhere)

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -73,7 +74,8 @@ def start_ray(address: str) -> None:
         return
     for tried in range(1, STARTS + 1):
         try:
-            ray.init(address, num_cpus=cores(), include_dashboard=False, **quiet)
+            with hangups_held_back():
+                ray.init(address, num_cpus=cores(), include_dashboard=False, **quiet)
             return
         except Exception as error:  # of many types: what fails is one of several processes
             ray.shutdown()
@@ -82,6 +84,16 @@ def start_ray(address: str) -> None:
                 look = "`python -m platform doctor --start` looks why"
                 raise RayDied(f"Ray does not start on this machine: {reason}; {look}") from None
             print(f"Ray did not start ({type(error).__name__}): trying again", file=sys.stderr)
+
+
+@contextmanager
+def hangups_held_back() -> Iterator[None]:
+    """Have processes that the block starts outlive this terminal: the driver lets them save."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def require_alive() -> None:
