@@ -127,6 +127,13 @@ def test_fixed_seeds_that_are_added_to_say_which(planned):
     assert descriptive(planned(FIXED)) == ""
 
 
+def test_seeds_were_added_to_those_that_stood_and_not_to_an_earlier_thought(planned):
+    declare_plan(planned(FIXED))
+    declare_plan(planned(FIXED, seeds=3))
+    give_accuracies(planned(FIXED, seeds=3), RESULTS)
+    assert "(0, 1, 2 at first, then 3)" in descriptive(planned(FIXED, seeds=4))
+
+
 def test_a_level_that_is_added_makes_another_study(planned):
     declare_plan(planned())
     give_accuracies(planned(), RESULTS)
@@ -170,6 +177,19 @@ def test_declarations_travel_with_the_results(planned, tmp_path):
     there = plan_study(plan.study.path, store=tmp_path / "other")
     assert declared_in(there) == found and descriptive(there) == ""
     assert Store(tmp_path / "other").folders()
+
+
+@pytest.mark.parametrize("name", ["my study (2), müde", "ü" * 110, "50 % & more"])
+def test_declarations_of_any_name_of_a_study_travel(write_study, tmp_path, name):
+    path = write_study(STUDY)
+    study = path.rename(path.with_name(f"{name}.yaml"))
+    plan = plan_study(study, store=tmp_path / "store")
+    found = declare_plan(plan)
+    give_accuracies(plan, RESULTS)
+    export_results([plan], tmp_path / "results.zip")
+    import_results(tmp_path / "results.zip", tmp_path / "other")
+    assert declared_in(plan_study(study, store=tmp_path / "other")) == found
+    assert found.study == name
 
 
 def carried(planned, tmp_path, text=STUDY, change=None):

@@ -23,6 +23,8 @@ from mae_ablation.store.files import Files
 
 FOLDER = "declarations"
 NAME = re.compile(r".*-(?P<rows>[0-9a-f]{12})-(?P<number>\d+)\.json")
+ODD = re.compile(r"[^\w.=+-]+")  # what an archive refuses in names
+MOST_BYTES = 120  # of the study's part of a file's name
 PATIENCE_S = 30.0  # for another process that declares the same rows
 RETRY_S = 0.2
 
@@ -182,7 +184,9 @@ def put(theirs: Iterable[Declaration], files: Files) -> None:
 
 
 def _write(files: Files, new: Declaration) -> None:
-    name = f"{FOLDER}/{new.study}-{new.rows}-{new.number}.json"
+    # The study's name is for people alone: rows and number tell declarations apart.
+    readable = ODD.sub("-", new.study).encode()[:MOST_BYTES].decode(errors="ignore")
+    name = f"{FOLDER}/{readable}-{new.rows}-{new.number}.json"
     files.write(name, atomic.to_json(asdict(new)))
 
 

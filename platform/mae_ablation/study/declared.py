@@ -142,7 +142,7 @@ def descriptive(plan: Plan) -> str:
 def _added(plan: Plan, found: Declaration) -> str:
     """Which seeds were added to those of an earlier declaration; "" where that is not all."""
     known = declarations(plan.store.files, found.rows)
-    first = next((each for each in known if each.before), None)
+    first = next((each for each in reversed(known) if each.before), None)
     if first is None or not {*first.seeds} < {*found.seeds}:
         return ""
     added = [seed for seed in found.seeds if seed not in first.seeds]
