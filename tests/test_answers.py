@@ -14,6 +14,7 @@ from mae_ablation.report.results import results_frame
 from mae_ablation.report.sentences import could_see, sentences
 from mae_ablation.report.spread import point_line
 from mae_ablation.report.table import table_frame
+from mae_ablation.report.verdict import headline
 from mae_ablation.store.predictions import NAME, SUM, Predictions, pack, sum_of
 
 STUDY = """\
@@ -132,6 +133,13 @@ def test_no_difference_is_not_claimed_within_the_error_of_the_test_images(plan):
     assert half["decided"] == "no difference after 3 seeds"
     assert half["verdict"] == "inconclusive"
     assert "but test images alone err by 2.23 points" in half["note"]
+
+
+def test_without_a_paper_the_headline_does_not_count_it_as_no_difference_either(plan):
+    give_answers(plan)
+    table = table_of(plan)[0]
+    said = headline(table[table["metric"] == METRIC].assign(verdict=""))
+    assert "no difference" not in said and "1 within the error of the test images" in said
 
 
 def test_the_page_has_each_class_folded(plan, tmp_path):

@@ -82,6 +82,15 @@ def test_test_images_may_forbid_that_a_level_is_called_no_different():
     assert verdict(evidence(found, 0.5, image_se=0.4), -9.6, **FINE) == "inconclusive"
 
 
+def test_a_row_that_images_hide_is_not_judged_by_the_interval_of_one_sided_tests():
+    """Its interval at the one-sided level is without zero, and the two-sided one is not."""
+    found = decide(
+        {"a": dict(enumerate([0.1, 0.2, 0.3]))}, Sequential(looks=(3,), margin=0.5), range(3)
+    )["a"]
+    assert found.state == "no_difference" and found.low > 0 > found.strict_low
+    assert verdict(evidence(found, 0.5, image_se=0.4), 9.6, **FINE) == "inconclusive"
+
+
 def test_many_rows_take_more_evidence():
     clear, noisy = [-3.0, -3.6, -2.4], [1.0, -1.0, 0.5]
     alone, among = of(*clear), evidences(clear, *9 * [noisy])[0]

@@ -113,13 +113,12 @@ def evidence(
     """
     if np.isnan(found.low) or np.isnan(found.strict_low):
         return Evidence(pairs=found.seeds)
-    none = found.state == "no_difference" and margin_allows(margin, image_se)
-    return Evidence(
-        pairs=found.seeds,
-        corrected=Interval(low=found.low, high=found.high),
-        strict=Interval(low=found.strict_low, high=found.strict_high),
-        no_difference=none,
-    )
+    strict = Interval(low=found.strict_low, high=found.strict_high)
+    if found.state == "no_difference":  # its own interval is that of one-sided tests: too narrow
+        allowed = margin_allows(margin, image_se)
+        return Evidence(pairs=found.seeds, corrected=strict, strict=strict, no_difference=allowed)
+    corrected = Interval(low=found.low, high=found.high)
+    return Evidence(pairs=found.seeds, corrected=corrected, strict=strict)
 
 
 def verdict(
@@ -213,8 +212,8 @@ def worded(row: Mapping) -> str:
 
 
 def headline(rows: pd.DataFrame) -> str:
-    """The verdicts of one quantity's rows in one sentence, of those that the paper does not have
-    what is decided; "" where there is nothing."""
+    """The verdicts of one quantity's rows in one sentence, or what is decided where the paper has
+    none of them; "" where there is nothing."""
     given = [v for v in rows["verdict"] if v]
     if not given:
         return decisions_counted(rows)
@@ -229,11 +228,17 @@ def headline(rows: pd.DataFrame) -> str:
 def decisions_counted(rows: pd.DataFrame) -> str:
     """What a study that declares looks or a margin has decided of its levels, in one sentence."""
     levels = rows[rows["kind"] == "level"] if "decided" in rows else rows[:0]
-    given = (
-        [re.split(" after|,", text)[0] for text in levels["decided"] if text] if len(levels) else []
-    )
+    given = [decision_word(row) for row in levels.to_dict("records") if row["decided"]]
     differences = "1 difference" if len(given) == 1 else f"{len(given)} differences"
     return f"Of {differences} to the baseline: {counted_words(given)}." if given else ""
+
+
+def decision_word(row: Mapping) -> str:
+    """A row's decision without its seeds; what the test images do not let be said is another."""
+    said, limit = re.split(" after|,", row["decided"])[0], row.get("image_se")
+    if said == "no difference" and pd.notna(limit) and not margin_allows(row["margin"], limit):
+        return "within the error of the test images"
+    return said
 
 
 def counted_words(given: Sequence[str]) -> str:
