@@ -54,6 +54,13 @@ def test_time_left_packs_what_waits_behind_what_runs(tally):
     assert Remaining(tally.trials, {}).left(tally) is None
 
 
+def test_what_is_dropped_at_work_is_counted_once(tally):
+    tally.held = frozenset({1, 2, 3})  # 1 is at work until its lane hears of it
+    out = console(120)
+    Progress(out, tally.trials, done=0, seconds=SECONDS).show(tally)
+    assert "2 running" in out.file.getvalue() and "waiting" not in out.file.getvalue()
+
+
 def test_what_another_run_has_is_said(tally):
     tally.elsewhere = 1
     out = console(120)

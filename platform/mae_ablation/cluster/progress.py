@@ -119,7 +119,9 @@ class Progress:
 
     def _counts(self, tally: Tally) -> str:
         """Running, waiting, failed, in the store before; time left."""
-        waits = len(self._trials) - len(tally.ended) - len(tally.running) - len(tally.held)
+        # What is dropped may still be at work, and is counted once.
+        at_work = {lease.number for lease in tally.running.values()}
+        waits = len(self._trials) - len({*tally.ended, *at_work, *tally.held})
         counts = {"running": len(tally.running), "waiting": waits, "failed": len(tally.failed)}
         parts = [f"{count} {name}" for name, count in counts.items() if count]
         parts += [f"{tally.elsewhere} of them at work in another run"] * bool(tally.elsewhere)
