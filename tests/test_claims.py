@@ -258,6 +258,25 @@ def test_a_short_recipe_says_so_first_and_where_more_is_shown(made, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("study", "changes", "ending"),
+    [
+        (RATIO + "tune: {linear_probe.penalty: [1e-3, 1e-4]}\n", [], "--recipe long"),
+        (RATIO.replace("seeds: 3", "seeds: [0, 2, 5]"), [], "--recipe long"),
+        (RATIO, ["pretrain.epochs=800"], ""),
+    ],
+)
+def test_what_shows_more_can_be_typed_and_is_not_said_of_a_longer_training(
+    write_study, study, changes, ending
+):
+    path = write_study(study)
+    (path.parent / "recipes" / "long.yaml").write_text(TOY_RECIPE)
+    (path.parent / "recipes" / "short.yaml").write_text(TOY_RECIPE + "more: long\n")
+    store = path.parent / "store"
+    said = preamble(plan_study(path, store=store, recipe="short", changes=changes))
+    assert said.endswith(ending) and bool(said) == bool(ending)
+
+
 def test_a_recipe_cannot_point_to_one_that_is_not_there(write_study):
     path = write_study(RATIO, TOY_RECIPE + "more: overnigth\n")
     (path.parent / "recipes" / "overnight.yaml").write_text(TOY_RECIPE)

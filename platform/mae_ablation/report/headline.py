@@ -38,16 +38,17 @@ def preamble(plan: Plan, descriptive: str = "") -> str:
 
 def young(plan: Plan) -> str:
     """That the recipe trains too short to decide much, and what shows more; "" where it names no
-    other recipe."""
+    other recipe, and where nothing is to be decided or the training is not the recipe's."""
     study = plan.study
-    if not study.more:
+    longer = any(change.startswith("pretrain.epochs=") for change in study.changed)
+    if not study.more or not study.columns or longer:
         return ""
     words = ["python", "-m", "platform.run", str(study.path), "--recipe", study.more]
-    words += ["--until-decided"] if study.columns else []
+    words += ["--until-decided"] if study.may_grow else []
     epochs = counted(study.baseline.pretrain.epochs, "epoch")
     return (
-        f"Recipe {study.recipe_name} trains for {epochs} only, which tells pre-training from none "
-        f"and seldom tells levels apart; what shows more: {shlex.join(words)}"
+        f"Recipe {study.recipe_name} trains for {epochs} only, which seldom tells levels apart; "
+        f"what shows more: {shlex.join(words)}"
     )
 
 

@@ -91,13 +91,18 @@ def grown(fixed: SeedPlan, most: int | None) -> SeedPlan:
         UserError: most is below the first look, or the study names its seeds one by one.
     """
     start = fixed.seeds[0]
-    if fixed.seeds != tuple(range(start, start + len(fixed.seeds))):
+    if not is_counted(fixed.seeds):
         raise UserError("the study lists its seeds: add --seeds N", "--until-decided")
     if fixed.grows and most is None:
         return fixed
     first = fixed.looks[0] if fixed.grows else max(fixed.looks[0], FIRST)
     last = max(MOST, first) if most is None else most
     return _counted(first, last, None, start, lambda *key: "--most")
+
+
+def is_counted(seeds: Sequence[int]) -> bool:
+    """Whether seeds count up one by one, so that it is clear which come next."""
+    return list(seeds) == list(range(seeds[0], seeds[0] + len(seeds)))
 
 
 def flags_of(seeds: SeedPlan) -> tuple[str, ...]:

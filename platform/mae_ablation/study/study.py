@@ -54,6 +54,7 @@ from mae_ablation.study.seeds import (
     SeedPlan,
     flags_of,
     grown,
+    is_counted,
     read_declared,
     read_seeds,
     seeds_of,
@@ -135,6 +136,12 @@ class Study:
     def grows(self) -> bool:
         """Whether it takes seeds until rows are decided."""
         return len(self.declared.looks) > 1
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether `--until-decided` may be asked of it."""
+        judged = bool(self.columns) and self.measure == "accuracy"
+        return judged and not self.tune and is_counted(self.seeds)
 
     @property
     def columns(self) -> tuple[str, ...]:
