@@ -100,7 +100,7 @@ def test_a_reason_keeps_its_words_and_its_file_through_a_process():
         from_an_actor = RayTaskError("ask", traceback.format_exc(), fault)
     with pytest.raises(UserError, match="Caught UserError in DataLoader worker process 0") as error:
         handed_over.reraise()
-    expected = "pretrain: UserError: /images: cannot decode cat.jpg: two pictures"
+    expected = "pretrain: UserError: /images: cannot decode cat.jpg: two pictures\\nand more"
     assert reason_of("pretrain", error.value) == expected
     assert reason_of("pretrain", from_an_actor.as_instanceof_cause()) == expected
     assert reason_of("pretrain", fault) == expected

@@ -4,13 +4,18 @@ import difflib
 import re
 from collections.abc import Iterable
 
+WRAPPED = re.compile(r"Caught \w+ in .+\.$")
+"""first line of an error that torch hands from another process or thread: its type, no reason"""
+
 
 class UserError(Exception):
     """Printed as `place: message`, without a traceback."""
 
     def __init__(self, message: str, place: str = "") -> None:
         text = f"{place}: {message}" if place else message
-        super().__init__(text.replace("\n", "\\n"))  # a folder's name may hold one
+        if not WRAPPED.match(text.partition("\n")[0]):  # torch makes one of a whole traceback
+            text = text.replace("\n", "\\n")  # a folder's name may hold one
+        super().__init__(text)
 
 
 class Emptier(UserError):
@@ -26,8 +31,6 @@ def unknown(what: str, name: object, known: Iterable[str]) -> str:
     return f'unknown {what} "{name}" ({hint})'
 
 
-WRAPPED = re.compile(r"Caught \w+ in .+\.$")
-"""first line of an error that torch hands from another process or thread: its type, no reason"""
 RAISED = re.compile(r"[A-Za-z_][\w.]*: \S.*")
 """line of a traceback that holds an exception's type and words"""
 PLACE = '  File "'
