@@ -104,6 +104,18 @@ def test_of_what_is_changed_before_any_result_the_last_one_stands(planned):
     assert descriptive(planned()) == "This table is descriptive only: declared after 4 results."
 
 
+def test_a_pilot_with_other_seeds_takes_nothing_from_what_is_declared(planned, tmp_path):
+    mine, pilot = planned(FIXED), planned(FIXED.replace("seeds: 2", "seeds: [100, 101]"))
+    declare_plan(mine)
+    give_accuracies(mine, RESULTS)
+    declare_plan(pilot)
+    give_accuracies(pilot, RESULTS)
+    assert descriptive(mine) == descriptive(pilot) == ""
+    export_results([pilot], tmp_path / "results.zip")
+    declare_plan(replace(mine, store=Store(tmp_path / "other")))
+    assert import_results(tmp_path / "results.zip", tmp_path / "other")
+
+
 def test_results_that_were_there_first_are_counted(planned):
     give_accuracies(planned(FIXED), RESULTS)
     assert declare_plan(planned()).results == 2, "of the level; the baseline alone shows nothing"

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any
 
 from mae_ablation.store import atomic, claim
@@ -82,12 +83,23 @@ def declarations(files: Files, rows: str) -> list[Declaration]:
 def in_force(known: list[Declaration], asked: Declaration) -> Declaration | None:
     """The declaration that a study goes by; None: it has to be declared anew.
 
-    One that was made before any result stands. Of several of those the last one does: which one
-    was kept is decided before anything is seen. Behind it, any that says the same.
+    One that was made before any result and stands, or any after results that says the same.
     """
-    before = [each for each in known if each.before][-1:]
     after = [each for each in known if not each.before]
-    return next((each for each in (*before, *after) if each.hash == asked.hash), None)
+    return next((each for each in (*that_stand(known), *after) if each.hash == asked.hash), None)
+
+
+def that_stand(known: list[Declaration]) -> list[Declaration]:
+    """Those made before any result; of several that share seeds the last one alone.
+
+    Which of them was kept is decided before anything is seen. Other seeds, as a pilot has them,
+    are another experiment and replace nothing.
+    """
+    found: list[Declaration] = []
+    for each in reversed(known):
+        if each.before and all({*each.seeds}.isdisjoint(later.seeds) for later in found):
+            found.insert(0, each)
+    return found
 
 
 def declare(files: Files, asked: Declaration) -> Declaration:
@@ -143,8 +155,8 @@ def packed_in(notes: Mapping[str, bytes]) -> list[Declaration]:
 def contradictions(theirs: Iterable[Declaration], files: Files) -> list[str]:
     """In what an archive's declarations differ from those that a store goes by, a line each.
 
-    Of the same rows a store goes by one declaration that was made before any result. Another one
-    beside it would make its tables say what was not declared here.
+    Of the same rows and seeds a store goes by one declaration that was made before any result.
+    Another one beside it would make its tables say what was not declared here.
 
     Raises:
         Damaged: one of the store's cannot be read.
@@ -154,13 +166,10 @@ def contradictions(theirs: Iterable[Declaration], files: Files) -> list[str]:
     for each in theirs:
         by_rows.setdefault(each.rows, []).append(each)
     for rows, packed_ones in by_rows.items():
-        stands = [
-            next((each for each in reversed(some) if each.before), None)
-            for some in (declarations(files, rows), packed_ones)
-        ]
-        if None not in stands and stands[0].hash != stands[1].hash:
-            here, there = (tests_line(each) for each in stands)
-            lines.append(f"{stands[1].study} was declared with {there} there, here with {here}")
+        for mine, other in product(that_stand(declarations(files, rows)), that_stand(packed_ones)):
+            if mine.hash != other.hash and not {*mine.seeds}.isdisjoint(other.seeds):
+                here, there = tests_line(mine), tests_line(other)
+                lines.append(f"{other.study} was declared with {there} there, here with {here}")
     return lines
 
 

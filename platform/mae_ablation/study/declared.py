@@ -4,7 +4,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from mae_ablation.store.checkpoint import Damaged
-from mae_ablation.store.declaration import Declaration, declarations, declare, in_force, packed
+from mae_ablation.store.declaration import (
+    Declaration,
+    declarations,
+    declare,
+    in_force,
+    packed,
+    that_stand,
+)
 from mae_ablation.study.identity import identity
 from mae_ablation.study.plan import Plan, Row
 from mae_ablation.study.trial import Trial
@@ -142,8 +149,8 @@ def descriptive(plan: Plan) -> str:
 def _added(plan: Plan, found: Declaration) -> str:
     """Which seeds were added to those of an earlier declaration; "" where that is not all."""
     known = declarations(plan.store.files, found.rows)
-    first = next((each for each in reversed(known) if each.before), None)
-    if first is None or not {*first.seeds} < {*found.seeds}:
+    first = next((each for each in that_stand(known) if {*each.seeds} < {*found.seeds}), None)
+    if first is None:
         return ""
     added = [seed for seed in found.seeds if seed not in first.seeds]
     before, after = (", ".join(map(str, each)) for each in (first.seeds, added))
