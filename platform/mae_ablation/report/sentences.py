@@ -7,7 +7,7 @@ from mae_ablation.report.choice import EDGE
 from mae_ablation.report.limits import limiting
 from mae_ablation.report.results import HOURS, LOSS
 from mae_ablation.report.spread import together
-from mae_ablation.report.statistics import findings, tests_of, visible
+from mae_ablation.report.statistics import findings, seen_by
 from mae_ablation.report.steps import step_by_step
 from mae_ablation.report.verdict import MARGINS
 from mae_ablation.study.plan import Plan
@@ -29,7 +29,7 @@ def sentences(plan: Plan, metric: str, results: pd.DataFrame, table: pd.DataFram
 
     # findings over whole levels; what could have been seen is folded away
     left_out, whole, frame = comparable(metric, results, table)
-    folded = seen_by(plan, metric, whole, results)
+    folded = seen_by(plan, metric, whole[whole["metric"] == metric], results)
     said = [text for text in findings(plan, metric, frame, whole) if text not in folded]
 
     # steps beside them, and what they leave out
@@ -59,14 +59,8 @@ def could_see(plan: Plan, metric: str, results: pd.DataFrame, table: pd.DataFram
     if metric in (LOSS, HOURS) or baseline_apart(rows):
         return []
     _, whole, _ = comparable(metric, results, table)
-    seen = seen_by(plan, metric, whole, results)
+    seen = seen_by(plan, metric, whole[whole["metric"] == metric], results)
     return [*seen, *test_images(plan, rows)]
-
-
-def seen_by(plan: Plan, metric: str, table: pd.DataFrame, results: pd.DataFrame) -> list[str]:
-    """Which differences this many seeds could have shown."""
-    rows = table[table["metric"] == metric]
-    return visible(rows, len(plan.study.seeds), tests_of(results, metric))
 
 
 def baseline_apart(rows: pd.DataFrame) -> bool:

@@ -108,8 +108,15 @@ def findings(plan: Plan, metric: str, results: pd.DataFrame, table: pd.DataFrame
         said += [about + text for text in order(mine, values, metric)]
         if accuracy and ordered(factor):
             said += [about + text for text in optimum(mine, values)]
-    seen = visible(rows, len(plan.study.seeds), tests_of(results, metric)) if accuracy else []
-    return said + seen
+    return said + seen_by(plan, metric, rows, results) if accuracy else said
+
+
+def seen_by(plan: Plan, metric: str, rows: pd.DataFrame, results: pd.DataFrame) -> list[str]:
+    """What differences the seeds of an accuracy could have shown; nothing of a study with looks,
+    whose levels and seeds are not those of one test."""
+    if plan.study.grows:
+        return []
+    return visible(rows, len(plan.study.seeds), tests_of(results, metric))
 
 
 def tests_of(results: pd.DataFrame, metric: str) -> int:
