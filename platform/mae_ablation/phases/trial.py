@@ -22,7 +22,7 @@ from mae_ablation.phases.tokenizer import tokenizer
 from mae_ablation.store.claim import Claim
 from mae_ablation.store.folder import PhaseFolder, Store
 from mae_ablation.study.errors import one_line
-from mae_ablation.study.trial import Phase, Trial
+from mae_ablation.study.trial import ON_FROZEN_FEATURES, Phase, Trial
 
 PREPARATIONS = {"pca": pca, "tokenizer": tokenizer}
 
@@ -60,10 +60,11 @@ def run_trial(
         Stopped: asked to; what was reached is in a checkpoint.
         Busy: another run is at work on one of the phases.
     """
-    forget()  # the trial before may have left its encoder on the device
     place, upstream, reasons = Store(store), None, []
     needed = trial.needs.phases[0] if trial.needs else None
     for phase in trial.phases:
+        if phase is trial.phases[0] or phase.kind not in ON_FROZEN_FEATURES:
+            forget()  # the encoder and its features would take a training's memory
         try:
             if needed is not None:
                 upstream, needed = folder_of(needed, place, team), None
