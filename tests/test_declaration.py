@@ -129,14 +129,25 @@ def test_a_study_that_shares_the_baseline_with_a_finished_one_is_declared_before
 
 
 def test_fixed_seeds_that_are_added_to_say_which(planned):
-    declare_plan(planned(FIXED))
-    give_accuracies(planned(FIXED), RESULTS)
+    three = planned(FIXED, seeds=3)
+    declare_plan(three)
+    give_accuracies(three, RESULTS)
     more = planned(FIXED, seeds=4)
     assert descriptive(more) == (
-        "This table is descriptive only: declared after 2 results: seeds "
-        "were added after results had been seen (0, 1 at first, then 2, 3)."
+        "This table is descriptive only: declared after 3 results: seeds "
+        "were added after results had been seen (0, 1, 2 at first, then 3)."
     )
-    assert descriptive(planned(FIXED)) == ""
+    assert descriptive(planned(FIXED, seeds=3)) == ""
+
+
+@pytest.mark.parametrize("few", [1, 2])
+def test_seeds_too_few_to_decide_anything_may_be_added_to(planned, few):
+    """Their page says what to type to have enough, and that leads to a table with verdicts."""
+    declare_plan(planned(FIXED, seeds=few))
+    give_accuracies(planned(FIXED, seeds=few), RESULTS)
+    assert declare_plan(planned(FIXED, seeds=3)).results == 0
+    give_accuracies(planned(FIXED, seeds=3), RESULTS)
+    assert descriptive(planned(FIXED, seeds=3)) == ""
 
 
 def test_seeds_were_added_to_those_that_stood_and_not_to_an_earlier_thought(planned):
@@ -163,13 +174,13 @@ def test_growing_without_a_declaration_is_descriptive_and_fixed_seeds_are_as_the
 
 
 def test_the_report_says_what_was_declared(planned, tmp_path):
-    declare_plan(planned(FIXED))
-    give_accuracies(planned(FIXED), RESULTS)
+    declare_plan(planned(FIXED, seeds=3))
+    give_accuracies(planned(FIXED, seeds=3), RESULTS)
     write_report(planned(), tmp_path / "report")
     about = json.loads((tmp_path / "report" / "report.json").read_text())
-    assert about["looks"] == [3, 5] and about["declared"]["results"] == 2
+    assert about["looks"] == [3, 5] and about["declared"]["results"] == 3
     for name in ("table.md", "index.html", "table.tex"):
-        assert "declared after 2 results" in (tmp_path / "report" / name).read_text()
+        assert "declared after 3 results" in (tmp_path / "report" / name).read_text()
 
 
 def test_a_damaged_declaration_is_no_declaration(planned):

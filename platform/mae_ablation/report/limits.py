@@ -71,7 +71,9 @@ def limiting(seed_se: float, image_se: float) -> str:
     """
     if not seed_se >= 0:
         return f"test images: ± {image_se:.1f}; seeds: unknown from one: more seeds help"
-    if seed_se >= CLEARLY * image_se:
+    if seed_se == image_se == 0:
+        helps = "neither limits it"
+    elif seed_se >= CLEARLY * image_se:
         helps = "more seeds help, more images do not"
     elif image_se >= CLEARLY * seed_se:
         helps = "more images help, more seeds do not"

@@ -40,7 +40,9 @@ def quoted(plan: Plan, metric: str, rows: pd.DataFrame) -> str:
     parts += [f"is not told from {', '.join(open_rows)}"] if open_rows else []
     [baseline] = [row.label for row in plan.rows if row.is_baseline]
     what = f"{levels['factor'].iloc[0].replace('_', ' ')} {baseline}"
-    return f"On {study.baseline.data.name}, recipe {study.recipe_name}: {what} {'; '.join(parts)}."
+    where = f"{study.baseline.data.name}, recipe {study.recipe_name}"
+    where += f" with {', '.join(study.changed)}" if study.changed else ""
+    return f"On {where}: {what} {'; '.join(parts)}."
 
 
 def relation(row: Mapping) -> tuple[str, str]:
@@ -56,7 +58,8 @@ def relation(row: Mapping) -> tuple[str, str]:
             said = "reproduced" if abs(row["paper_difference"]) <= margin else "paper differs"
         return f"does not differ by more than {row['margin']:g} from", said
     if verdict == "reproduced" and abs(row["paper_difference"]) <= margin:
-        return f"does not differ by more than {margin:g} from", said
+        shown = margin_allows(margin, number(row.get("image_se")))
+        return (f"does not differ by more than {margin:g} from", said) if shown else ("", "")
 
     # Different.
     if decided.startswith("different") or said:

@@ -14,6 +14,7 @@ from mae_ablation.store.declaration import (
 )
 from mae_ablation.study.identity import identity
 from mae_ablation.study.plan import Plan, Row
+from mae_ablation.study.seeds import FEWEST
 from mae_ablation.study.trial import Trial
 
 
@@ -84,15 +85,19 @@ def results_seen(plan: Plan) -> int:
     """Results of the study's levels that its store has, at the study's seeds.
 
     Those of the baseline and of references are not counted: every study of the same recipe shares
-    them, and alone they show no difference.
+    them, and alone they show no difference. Nor are those of seeds that were declared before any
+    result and were too few to decide anything: a table of them ends no study.
     """
     columns = plan.study.columns
+    known = declarations(plan.store.files, declaration_of(plan).rows)
+    few = {s for each in known if each.before and len(each.seeds) < FEWEST for s in each.seeds}
     phases = {
         phase.identity: phase
         for row in plan.rows
         if not row.is_baseline
         for trial in row.every_trial
         for phase in trial.phases
+        if trial.seed not in few
         if (phase.column in columns if columns and plan.study.measure != "hours" else True)
     }
     return sum(phase.folder(plan.store).finished() for phase in phases.values())
