@@ -16,15 +16,17 @@ from mae_ablation.cluster.interrupt import Interrupt
 
 with open(sys.argv[1], "w", buffering=1) as told, Interrupt() as interrupt:
     told.write("at work\\n")
-    while not interrupt.asked:
+    until = time.monotonic() + 60
+    while not interrupt.asked and time.monotonic() < until:
         time.sleep(0.01)
     time.sleep(0.2)
     print("finishing the running step", flush=True)
     told.write("left\\n")
 """
 TERMINAL = """\
-import os, pty, sys, time
+import os, pty, signal, sys, time
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
 shell, ours = pty.fork()
 if not shell:
     os.execvp("bash", ["bash", "--norc", "-i"])
