@@ -117,7 +117,9 @@ def test_every_folder_of_reports_says_why_these_tests(tmp_path):
 
 
 VERDICTS = tuple(SIGNS)
-ROW = re.compile(r"^\| \[[\w-]+\]\(((?:published/)?[\w-]+)/table\.md\) .*\|([^|]+)\|$", re.MULTILINE)
+ROW = re.compile(
+    r"^\| \[[\w-]+\]\(((?:published/)?[\w-]+)/table\.md\) .*\|([^|]+)\|$", re.MULTILINE
+)
 
 
 def test_what_is_said_of_reports_is_in_their_tables():
