@@ -41,6 +41,7 @@ def about(place):
 
 
 @pytest.mark.slow
+@pytest.mark.rare
 def test_a_study_with_looks_is_killed_and_grown(place, tmp_path_factory):
     # Killed in its first look, the same command goes on to the last one.
     driver = start(place)
