@@ -110,6 +110,7 @@ def test_asking_for_a_gpu_where_there_is_none_is_one_line(place):
     assert seconds < 60
 
 
+@pytest.mark.slow
 def test_one_bad_trial_stays_one_bad_trial(place):
     """A level that diverges fails alone; its reason is in the table; the exit status says so."""
     study = STUDY.replace("mask_ratio: [0.5, 0.75]", "pretrain.base_lr: [1.5e-4, 1.0e+30]")
