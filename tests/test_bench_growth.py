@@ -18,6 +18,7 @@ def test_a_block_s_seconds_are_told_from_the_rest():
     assert growth.line((2, 4, 8, 16), (0.05, 0.07, 0.11, 0.19)) == pytest.approx((0.01, 0.03))
 
 
+@pytest.mark.slow
 def test_every_size_is_timed(toy, monkeypatch):
     monkeypatch.setattr(growth, "BATCHES", (10, 20))
     monkeypatch.setattr(growth, "SIDES", (10, 20))

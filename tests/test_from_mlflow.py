@@ -290,6 +290,7 @@ def the_story_of_a_toy(write_study, tmp_path):
     assert require_same_report(other, tmp_path).count("missing") == 2  # never run, never shown
 
 
+@pytest.mark.slow
 def test_the_report_of_a_database_is_the_stores(write_study, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     the_story_of_a_toy(write_study, tmp_path)

@@ -19,6 +19,7 @@ ACCURACY = {
 }
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_and_draws(tmp_path):
     nbformat = pytest.importorskip("nbformat", reason="needs nbformat, nbclient and ipykernel")
     client = pytest.importorskip("nbclient", reason="needs nbformat, nbclient and ipykernel")

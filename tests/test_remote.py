@@ -210,6 +210,7 @@ def test_a_restarted_lane_takes_its_own_claim_over_at_once(s3, quick):
     assert claim.take(afresh(s3 + "/own"), ID, "run-1/lane-0") is not None
 
 
+@pytest.mark.slow
 def test_a_study_on_an_object_store_gives_the_same_numbers(s3, quick, write_study, tmp_path):
     study = write_study(STUDY, TOY_RECIPE)
     here = plan_study(study, store=tmp_path / "store")

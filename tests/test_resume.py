@@ -109,7 +109,14 @@ def same(one, two):
     assert one.pictures() == two.pictures()
 
 
-@pytest.mark.parametrize("kind", TRAININGS)
+SUPERVISED = ("finetune", "partial", "scratch")
+STORIES = [
+    pytest.param(kind, marks=pytest.mark.slow) if kind in SUPERVISED else kind for kind in TRAININGS
+]
+"""fine-tuning, partial and scratch share one loop, and are left to make test"""
+
+
+@pytest.mark.parametrize("kind", STORIES)
 def test_stopped_after_any_step_a_training_ends_as_if_it_had_not_been(quick, tmp_path, kind):
     train = TRAININGS[kind]
     whole = a_folder(tmp_path, "whole")
