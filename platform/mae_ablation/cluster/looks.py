@@ -12,7 +12,7 @@ from mae_ablation.study.looks import Asked, Told
 from mae_ablation.study.trial import Trial
 
 Ask = Callable[[frozenset[str]], Asked]
-"""what is asked for by now; takes the identities of phases in trials that failed"""
+"""says what is asked for by now; takes the identities of phases in trials that failed"""
 
 
 class Looks:

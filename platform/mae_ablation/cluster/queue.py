@@ -75,7 +75,7 @@ class Snapshot:
     """False: it has just been started, and has to be given its trials"""
     waiting: int
     elsewhere: int
-    """of these, what another run is at work on"""
+    """those of them that another run is at work on"""
     running: dict[str, Lease]
     """by lane"""
     ended: list[tuple[int, str | None]]

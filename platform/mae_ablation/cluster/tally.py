@@ -34,7 +34,7 @@ class Tally:
     """lanes that have asked for a trial"""
     refusal: str | None = None
     stopped: bool = False
-    """whether the user asked to leave, or the budget is spent"""
+    """true once the user asked to leave, or the budget is spent"""
     spent: str = ""
     """the budget that is spent; "" while there is some left"""
     _ended: dict[int, str | None] = field(default_factory=dict)

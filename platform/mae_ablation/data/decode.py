@@ -172,7 +172,7 @@ TURNS = {
     7: (1, True),
     8: (1, False),
 }
-"""by EXIF orientation: quarter turns to the left, then whether to mirror left and right"""
+"""EXIF orientation: quarter turns to the left, then mirrored left and right or not"""
 
 
 def orientation(path: Path) -> int:

@@ -11,7 +11,7 @@ from mae_ablation.data.sets import even_shares
 from mae_ablation.study.errors import UserError
 
 SPLIT_SEED = 20_240_229
-"""of the split into training and validation: no trial's seed, so that all trials share the split"""
+"""seed of the split into training and validation; no trial's, so that all trials share the split"""
 
 
 def shuffled_classes(
