@@ -54,6 +54,14 @@ def test_the_interval_counts_both_parts():
     assert seeds_only < 0.9  # what an interval over seeds alone would have covered
 
 
+def test_few_seeds_are_never_made_more_certain_by_images():
+    rng = np.random.default_rng(2)
+    for _ in range(50):
+        found = split_variance(answers(rng, 3, 400, seed_part=0.05, image_part=0.2))
+        alone = 4.3027 * found.seed_se  # t of two degrees of freedom
+        assert found.high - found.difference >= alone * (1 - 1e-4)
+
+
 def test_the_sentence_says_what_helps():
     assert limiting(0.8, 0.3) == (
         "test images: ± 0.3; seeds: ± 0.8: more seeds help, more images do not"

@@ -60,6 +60,11 @@ def split_variance(correct: ArrayLike) -> Split:
     squares = seed_variance**2 / (seeds - 1) + image_variance**2 / (images - 1)
     df = whole**2 / squares if squares > 0 else np.inf
     half = float(stats.t.ppf(1 - ALPHA / 2, df) * whole**0.5)
+
+    # With few seeds those degrees of freedom grow faster than the error does; what counts images,
+    # too, is never more certain than the seeds alone.
+    alone = float(stats.t.ppf(1 - ALPHA / 2, seeds - 1) * seed_variance**0.5)
+    half = max(half, alone)
     return Split(difference=mean, seeds=seeds, parts=parts, low=mean - half, high=mean + half)
 
 
