@@ -20,7 +20,13 @@ from mae_ablation.phases.optim import lr_at
 from mae_ablation.phases.pca import pca
 from mae_ablation.phases.pretrain import pretrain
 from mae_ablation.phases.run import PhaseRun
-from mae_ablation.phases.supervised import classifier, optimizer_for, supervised, tune_last
+from mae_ablation.phases.supervised import (
+    classifier,
+    optimizer_for,
+    supervised,
+    tune_last,
+    validation_epochs,
+)
 from mae_ablation.phases.tokenizer import tokenizer
 from mae_ablation.phases.trial import run_trial
 from mae_ablation.store.folder import Store
@@ -138,6 +144,21 @@ def test_a_killed_training_resumes_bit_for_bit(quick, tmp_path, kind):
     assert got["test_acc1"] == wanted["test_acc1"]
     assert learnt(whole) == learnt(killed)
     same_state(whole, killed)
+
+
+def test_few_labels_are_not_validated_in_every_epoch():
+    assert validation_epochs(3, trained_images=5000, validation_images=5000) == [1, 2, 3]
+    assert validation_epochs(12, trained_images=1000, validation_images=5000) == [5, 10, 12]
+    assert validation_epochs(2, trained_images=10, validation_images=5000) == [2]
+
+
+def test_the_result_has_the_validation_accuracy_of_the_last_epoch(quick, tmp_path):
+    folder = a_folder(tmp_path, "x")
+    recipe = change(quick, "finetune", labels=50, epochs=5)
+    result = supervised(recipe, "finetune", 0, PhaseRun(folder=folder), None)
+    validated = {m["finetune/epoch"]: m.get("finetune/validation_acc1") for _, m in curve(folder)}
+    assert list(validated) == [1, 2, 3, 4, 5]
+    assert validated[5] == result["validation_acc1"]
 
 
 def test_averaged_weights_are_what_is_measured(quick, tmp_path):

@@ -167,7 +167,7 @@ class Following(tune.Trainable):
     def reset_config(self, new_config: dict) -> bool:
         """Go over to another try."""
         self._try = self._searched[new_config["number"]]
-        self._told = 0  # epochs
+        self._told = 0  # validations
         self._last = {METRIC: float("nan"), "epoch": 0}
         return True
 
@@ -197,18 +197,19 @@ class Following(tune.Trainable):
         return known is not None and (known.stopping or len(known.ended) == len(numbers))
 
     def _next_epoch(self) -> dict | None:
-        """What the journal says of the first epoch that has not been told; None if there is none.
+        """The first validation in the journal that has not been told; None: there is none.
 
-        A scheduler is to see every epoch; without one the last is enough.
+        A scheduler is to see every one; without one the last is enough.
         """
         phase = self._try.watched
-        name = f"{phase.prefix}/{METRIC}"
-        rows = phase.folder(self._store).journal.read()
-        found = [row["m"][name] for row in rows if name in row["m"]]
+        name, epoch = f"{phase.prefix}/{METRIC}", f"{phase.prefix}/epoch"
+        points = [row["m"] for row in phase.folder(self._store).journal.read()]
+        found = [point for point in points if name in point]
         if len(found) <= self._told:
             return None
         self._told = self._told + 1 if self._try.may_be_stopped else len(found)
-        self._last = {METRIC: found[self._told - 1], "epoch": self._told}
+        last = found[self._told - 1]
+        self._last = {METRIC: last[name], "epoch": last[epoch]}
         return self._last
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

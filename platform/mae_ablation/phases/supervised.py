@@ -41,6 +41,16 @@ HEAD_STD = 2e-5  # the official code's; nearly zero, so that training starts fro
 EVALUATED = 512  # images classified at a time
 
 
+def validation_epochs(epochs: int, trained_images: int, validation_images: int) -> list[int]:
+    """Epochs after which validation accuracy is measured: the last one, and of the others as many
+    as leave fewer images to be classified than trained on.
+
+    With few labels an epoch would otherwise spend more on validation than on training.
+    """
+    every = -(-validation_images // trained_images)
+    return [epoch for epoch in range(1, epochs + 1) if epoch % every == 0 or epoch == epochs]
+
+
 def classifier(
     recipe: Recipe,
     settings: Finetune,
@@ -220,6 +230,7 @@ def supervised(
         right = answers(data.validation) == data.validation.labels
         return 100 * right.double().mean().item()
 
+    validated = validation_epochs(settings.epochs, len(seen), len(data.validation))
     patches = recipe.patches_at(settings.image_size)
     flops = training_flops(
         encoder_flops(recipe, data.channels, patches), embed_flops(recipe, data.channels, patches)
@@ -275,17 +286,15 @@ def supervised(
         loss, seconds = meter.finish()
         checkpoints.seconds += seconds
         per_s = steps * batch_size / seconds
-        validation_acc1 = validation_accuracy()
-        run.note(
-            meter.global_step,
-            {
-                f"{name}/loss": loss,
-                f"{name}/lr": max(group["lr"] for group in optimizer.param_groups),
-                f"{name}/epoch": meter.epoch,
-                f"{name}/validation_acc1": round(validation_acc1, 3),
-                **{f"{name}/{key}": value for key, value in speed(per_s).items()},
-            },
-        )
+        point = {
+            f"{name}/loss": loss,
+            f"{name}/lr": max(group["lr"] for group in optimizer.param_groups),
+            f"{name}/epoch": meter.epoch,
+            **{f"{name}/{key}": value for key, value in speed(per_s).items()},
+        }
+        if meter.epoch in validated:
+            point[f"{name}/validation_acc1"] = validation_accuracy()
+        run.note(meter.global_step, point)
         checkpoints.after_epoch()
         run.tell(name, meter.epoch, settings.epochs, loss, steps * batch_size, seconds)
 
@@ -294,7 +303,7 @@ def supervised(
     rate = images_seen / checkpoints.seconds
     return {
         **keep_answers(run, answers(data.test), data.test.labels, data.classes),
-        "validation_acc1": validation_accuracy(),
+        "validation_acc1": run.last(f"{name}/validation_acc1"),
         "train_loss": run.last(f"{name}/loss"),
         "epochs": settings.epochs,
         "tuned_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
