@@ -77,6 +77,7 @@ def prepared(command: str, place) -> list[str]:
     values = {"FILE_OR_TRIAL": folder.identity, "3f2a9c": folder.identity[:6]}
     values |= {"NAME": "mask_ratio", "my.yaml": "cluster.yaml", "[FILE]": ""}
     values |= {"data/imagenet100 --classes 100": "FOLDER", "s3://BUCKET/mae-ablation": "store"}
+    values |= {"published/results.zip": "published/results.zip --store imported"}
     for mark, value in values.items():
         command = command.replace(mark, value)
     words = []
