@@ -107,7 +107,7 @@ def _result(phase, seed: int) -> dict:
 
 def stage_plan(place: Path) -> None:
     """What `--plan` and the beginning of a run say."""
-    from mae_ablation.commands import introduction
+    from mae_ablation.api import introduction
 
     study = place / "studies" / "scale.yaml"
     plan = _plan(place)
@@ -120,7 +120,7 @@ stage_again = stage_plan
 def stage_queue(place: Path) -> float:
     """All trials through two real lanes. Returns seconds from the last look, twice a second, that
     saw nothing finished to the first that saw everything: without the start of Ray."""
-    from mae_ablation.cluster.run import Lanes, ray_session, run_trials
+    from mae_ablation.run.driver import Lanes, ray_session, run_trials
 
     trials, looks = _plan(place).trials, []
 
@@ -151,7 +151,7 @@ def stage_report(place: Path) -> None:
 
 
 def _plan(place: Path):
-    from mae_ablation.commands import plan_study
+    from mae_ablation.api import plan_study
 
     return plan_study(place / "studies" / "scale.yaml", store=place / "store")
 

@@ -16,7 +16,7 @@ def small_model(seed=0, **changes):
     """A masked autoencoder of 4 x 6 patches of 2 pixels, three channels, with a seed's weights."""
     from mae_ablation.mae.initialise import initialise
     from mae_ablation.mae.model import MaskedAutoencoder
-    from mae_ablation.phases.optim import generator
+    from mae_ablation.train.optim import generator
 
     shape = dict(
         image_size=(8, 12),
@@ -36,7 +36,7 @@ def small_model(seed=0, **changes):
 @pytest.fixture
 def toy():
     """Arguments of a recipe that trains in well under a second: 6 x 6 patches, 200 images."""
-    from mae_ablation.study.recipe import Data, LinearProbe, Model, Pretrain, Recipe
+    from mae_ablation.recipe.recipe import Data, LinearProbe, Model, Pretrain, Recipe
 
     return Recipe(
         data=Data(image_size=30, train_images=200, validation_images=100),
@@ -61,7 +61,7 @@ def images(tmp_path):
     from torchvision.io import write_jpeg, write_png
 
     from mae_ablation.data import folder
-    from mae_ablation.phases.optim import generator
+    from mae_ablation.train.optim import generator
 
     rng = generator(0, "images")
     for split, count in (("train", 6), ("val", 2)):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from mae_ablation.commands import plan_study
-from mae_ablation.phases.trial import run_trial
+from mae_ablation.api import plan_study
 from mae_ablation.store.folder import Store
+from mae_ablation.train.trial import run_trial
 
 OF_THE_RUN = ("seconds", "images_per_s", "flops_per_s", "finished_at", "peak_memory_bytes", "lanes")
 OF_THE_RUN += ("mfu", "attempt", "attempts", "commit")

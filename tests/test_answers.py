@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from stores import give_accuracies
 
-from mae_ablation.commands import plan_study
+from mae_ablation.api import plan_study
 from mae_ablation.report.readings import Readings
 from mae_ablation.report.report import write_report
 from mae_ablation.report.results import results_frame
@@ -178,7 +178,7 @@ def test_a_plan_says_how_many_seeds_a_point_takes(plan, write_study, tmp_path):
 
 
 def test_hours_take_no_points(plan):
-    from mae_ablation.summary import describe
+    from mae_ablation.report.summary import describe
 
     give_answers(plan)
     assert "a difference of 1 point takes" in describe(plan)

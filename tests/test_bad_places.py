@@ -28,8 +28,8 @@ touch store
 RUN = """
 import sys
 from pathlib import Path
-from mae_ablation.commands import plan_study
-from mae_ablation.phases.trial import run_trial
+from mae_ablation.api import plan_study
+from mae_ablation.train.trial import run_trial
 
 seeds = {"full": 1, "roomy": 1, "readonly": 2, "gone": 3}[sys.argv[1]]
 plan = plan_study(Path("studies/x.yaml"), store="store", seeds=seeds)

@@ -4,9 +4,9 @@ import torch
 
 from mae_ablation.bench.laptop import Training, laptop
 from mae_ablation.bench.threads import threads
-from mae_ablation.phases.checkpoints import load_checkpoint
-from mae_ablation.phases.pretrain import pretrain
-from mae_ablation.phases.run import PhaseRun
+from mae_ablation.train.checkpoints import load_checkpoint
+from mae_ablation.train.pretrain import pretrain
+from mae_ablation.train.run import PhaseRun
 
 torch.set_num_threads(1)
 

@@ -27,7 +27,7 @@ def test_rows_compare_round_by_round():
 
 
 def test_a_toy_study_has_a_trial_for_every_level(tmp_path):
-    from mae_ablation.commands import plan_study
+    from mae_ablation.api import plan_study
 
     path = write_study(tmp_path, "x", "pretrain.base_lr", [1.5e-4, 1e-4, 2e-4], epochs=7)
     trials = plan_study(path, store=tmp_path / "store").trials

@@ -5,9 +5,9 @@ import torch
 
 from mae_ablation.bench import probe
 from mae_ablation.data.dataset import load
-from mae_ablation.phases.linear_probe import Head, encoder, extract
-from mae_ablation.phases.optim import generator
-from mae_ablation.phases.run import PhaseRun
+from mae_ablation.train.linear_probe import Head, encoder, extract
+from mae_ablation.train.optim import generator
+from mae_ablation.train.run import PhaseRun
 
 torch.set_num_threads(1)
 

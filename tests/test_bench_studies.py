@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from mae_ablation.api import plan_studies
 from mae_ablation.bench import sharing, studies
 from mae_ablation.bench.studies import Parts, Run, between, scripts_s
 from mae_ablation.bench.toy import write_study
-from mae_ablation.commands import plan_studies
 from mae_ablation.study.plan import trials_of
 
 PARTS = Parts(

@@ -3,11 +3,11 @@
 import pytest
 from conftest import ROOT, TOY_RECIPE
 
-from mae_ablation.commands import plan_study
+from mae_ablation.api import plan_study
 from mae_ablation.report.results import results_frame
+from mae_ablation.report.summary import summary
 from mae_ablation.report.table import table_frame
 from mae_ablation.study.budget import EQUAL, training_ratio
-from mae_ablation.summary import summary
 
 USUAL = "pretrain: {epochs: 2, warmup_epochs: 1, batch_size: 50}"
 EIGHT = TOY_RECIPE.replace(USUAL, "pretrain: {epochs: 8, warmup_epochs: 1, batch_size: 10}")

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from mae_ablation.errors import UserError
 from mae_ablation.mae.checkpoints import (
     Shape,
     export_official,
@@ -23,7 +24,6 @@ from mae_ablation.mae.checkpoints import (
 )
 from mae_ablation.mae.positions import interpolate_positions, position_table
 from mae_ablation.mae.targets import patchify
-from mae_ablation.study.errors import UserError
 
 
 def same(one, two) -> bool:

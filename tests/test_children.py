@@ -10,8 +10,8 @@ import time
 import pytest
 from conftest import ROOT
 
-from mae_ablation import children
 from mae_ablation.cli import main
+from mae_ablation.run import children
 
 SERVER = """\
 import socket, subprocess, sys, time

@@ -9,7 +9,8 @@ import pytest
 from conftest import TOY_RECIPE
 from stores import give_accuracies
 
-from mae_ablation.commands import plan_study
+from mae_ablation.api import plan_study
+from mae_ablation.errors import UserError
 from mae_ablation.report.apart import apart
 from mae_ablation.report.captions import curves_caption, figure_caption
 from mae_ablation.report.headline import preamble, table_headline
@@ -22,7 +23,6 @@ from mae_ablation.report.sentences import could_see, sentences
 from mae_ablation.report.suite import card, member, suite_headline
 from mae_ablation.report.table import table_frame
 from mae_ablation.study.declared import declare_plan
-from mae_ablation.study.errors import UserError
 
 PROBE = "linear_probe_acc1"
 SCHEDULE = """\
@@ -392,7 +392,7 @@ def test_a_value_at_the_grid_s_edge_is_warned_of(made, rates, edge):
                 folder = trial.phases[-1].folder(plan.store)
                 better = dict(each.values)["base_lr"] == 0.1
                 folder.finish({**folder.result(), "validation_acc1": 90.0 if better else 80.0})
-    from mae_ablation.summary import describe
+    from mae_ablation.report.summary import describe
 
     results = results_frame(plan)
     table = table_frame(plan, results)

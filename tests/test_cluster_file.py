@@ -8,10 +8,10 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from mae_ablation.cluster.cluster_file import read_cluster_file, unfinished, unsafe
-from mae_ablation.cluster.template import FILES, template
-from mae_ablation.cluster.validation import refusal
-from mae_ablation.study.errors import UserError
+from mae_ablation.errors import UserError
+from mae_ablation.launch.cluster_file import read_cluster_file, unfinished, unsafe
+from mae_ablation.launch.template import FILES, template
+from mae_ablation.launch.validation import refusal
 
 AWS = {
     "FILL IN s3://BUCKET/mae-ablation (BUCKET is an output of the stack)": "s3://bucket/mae",

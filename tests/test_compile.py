@@ -7,8 +7,8 @@ import torch
 from test_evaluations import change
 from test_phases import a_folder, losses
 
-from mae_ablation.phases.pretrain import pretrain
-from mae_ablation.phases.run import PhaseRun
+from mae_ablation.train.pretrain import pretrain
+from mae_ablation.train.run import PhaseRun
 
 
 @pytest.fixture

@@ -10,9 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mae_ablation.mae.masking import random_shuffle
 from mae_ablation.mae.targets import PCATarget, TokenTarget
-from mae_ablation.phases.models import build_model, target_of
-from mae_ablation.phases.optim import generator
-from mae_ablation.study.cost import (
+from mae_ablation.recipe.cost import (
     embed_flops,
     encoder_flops,
     nominal_flops,
@@ -20,6 +18,8 @@ from mae_ablation.study.cost import (
     pretrain_flops,
     training_flops,
 )
+from mae_ablation.train.models import build_model, target_of
+from mae_ablation.train.optim import generator
 
 VARIANTS = {
     "three quarters masked": {},

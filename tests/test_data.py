@@ -27,9 +27,9 @@ from mae_ablation.data.draws import draw_labelled, hold_out
 from mae_ablation.data.feed import Feed, plain
 from mae_ablation.data.jitter import apply_jitter, random_jitter
 from mae_ablation.data.sets import SETS
-from mae_ablation.phases.optim import generator
-from mae_ablation.study.errors import UserError
-from mae_ablation.study.recipe import Data
+from mae_ablation.errors import UserError
+from mae_ablation.recipe.recipe import Data
+from mae_ablation.train.optim import generator
 
 
 def test_all_of_fashion_mnist_is_bundled_with_its_mean_and_deviation():

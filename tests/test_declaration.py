@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 from stores import give_accuracies
 
-from mae_ablation.commands import declared_lines, plan_study
+from mae_ablation.api import declared_lines, plan_study
+from mae_ablation.errors import UserError
 from mae_ablation.report.report import write_report
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.store.declaration import declarations
 from mae_ablation.store.folder import Store
 from mae_ablation.store_commands import export_results, import_results
 from mae_ablation.study.declared import declaration_of, declare_plan, declared_in, descriptive
-from mae_ablation.study.errors import UserError
 
 STUDY = """\
 recipe: toy

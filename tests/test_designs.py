@@ -2,11 +2,11 @@
 
 import pytest
 
-from mae_ablation.commands import plan_study
+from mae_ablation.api import plan_study
+from mae_ablation.errors import UserError
 from mae_ablation.report.results import results_frame
+from mae_ablation.report.summary import summary
 from mae_ablation.report.table import table_frame
-from mae_ablation.study.errors import UserError
-from mae_ablation.summary import summary
 
 TWO = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75, 0.9]\n  decoder_depth: [1, 2]\n"
 SAMPLINGS = """\

@@ -9,9 +9,10 @@ from types import ModuleType
 import pytest
 from conftest import ROOT
 
-from mae_ablation import doctor, machine
+from mae_ablation import doctor
 from mae_ablation.cli import main
 from mae_ablation.doctor import FAIL, OK, WARN, Finding
+from mae_ablation.study import machine
 
 
 def test_a_finding_is_a_line_and_says_the_remedy_only_where_it_is_needed():

@@ -11,8 +11,8 @@ import pytest
 from conftest import ROOT
 from stores import give_accuracies
 
+from mae_ablation.api import plan_study
 from mae_ablation.cli import main, main_run
-from mae_ablation.commands import plan_study
 from mae_ablation.report.how_to_read import HOW_TO_READ, how_to_read, write_how_to_read
 from mae_ablation.report.report import write_report
 from mae_ablation.report.suite import SIGNS
@@ -47,7 +47,7 @@ def place(tmp_path_factory):
     import torch
     from PIL import Image
 
-    from mae_ablation.phases.trial import run_trial
+    from mae_ablation.train.trial import run_trial
 
     place = tmp_path_factory.mktemp("documents")
     for name in ("studies", "reports"):

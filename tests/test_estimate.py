@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 from conftest import ROOT
 
-from mae_ablation.commands import plan_study
+from mae_ablation.api import plan_study
 from mae_ablation.forecast import calibrated, machine_of
-from mae_ablation.price import against, cost_lines, utilisation
+from mae_ablation.report.summary import introduction
 from mae_ablation.study.estimate import END_S, START_S, TRIAL_S, estimate
 from mae_ablation.study.packing import makespan
+from mae_ablation.study.price import against, cost_lines, utilisation
 from mae_ablation.study.speed import (
     ENCODED,
     HEAD_FLOPS,
@@ -24,7 +25,6 @@ from mae_ablation.study.speed import (
     measured,
     work_of,
 )
-from mae_ablation.summary import introduction
 
 STUDY = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
 LANE = Machine(lanes=2)

@@ -13,24 +13,24 @@ from stores import is_speed
 from test_phases import Killed, a_folder, curve, kill_after, same_state
 
 from mae_ablation.data.dataset import load
-from mae_ablation.phases.checkpoints import load_checkpoint
-from mae_ablation.phases.knn import vote
-from mae_ablation.phases.models import GateClosed, target_of
-from mae_ablation.phases.optim import lr_at
-from mae_ablation.phases.pca import pca
-from mae_ablation.phases.pretrain import pretrain
-from mae_ablation.phases.run import PhaseRun
-from mae_ablation.phases.supervised import (
+from mae_ablation.store.folder import Store
+from mae_ablation.study.trial import evaluation_phases, make_trial
+from mae_ablation.train.checkpoints import load_checkpoint
+from mae_ablation.train.knn import vote
+from mae_ablation.train.models import GateClosed, target_of
+from mae_ablation.train.optim import lr_at
+from mae_ablation.train.pca import pca
+from mae_ablation.train.pretrain import pretrain
+from mae_ablation.train.run import PhaseRun
+from mae_ablation.train.supervised import (
     classifier,
     optimizer_for,
     supervised,
     tune_last,
     validation_epochs,
 )
-from mae_ablation.phases.tokenizer import tokenizer
-from mae_ablation.phases.trial import run_trial
-from mae_ablation.store.folder import Store
-from mae_ablation.study.trial import evaluation_phases, make_trial
+from mae_ablation.train.tokenizer import tokenizer
+from mae_ablation.train.trial import run_trial
 
 torch.set_num_threads(1)
 
@@ -222,7 +222,7 @@ def test_each_epoch_count_is_a_phase_and_no_block_is_the_probe(quick):
 
 
 def test_the_best_on_validation_is_taken_whatever_the_test_says(write_study, tmp_path):
-    from mae_ablation.commands import plan_study
+    from mae_ablation.api import plan_study
     from mae_ablation.report.results import results_frame
 
     study = "recipe: toy\nfactors:\n  blocks: [1]\nphases: [partial]\n"
@@ -344,7 +344,7 @@ def test_how_many_components_the_paper_s_ratio_gives(toy):
 
 
 def test_a_killed_tokenizer_resumes_bit_for_bit(quick, tmp_path, monkeypatch):
-    monkeypatch.setattr("mae_ablation.phases.tokenizer.CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr("mae_ablation.train.tokenizer.CHECKPOINT_EVERY_S", 0.0)
     whole, killed = a_folder(tmp_path, "whole"), a_folder(tmp_path, "killed")
     wanted = tokenizer(quick, PhaseRun(folder=whole))
     with pytest.raises(Killed):
@@ -369,7 +369,7 @@ def test_tokens_that_say_too_little_are_not_predicted(quick, tmp_path):
 
 
 def test_a_probe_at_another_resolution(toy, tmp_path):
-    from mae_ablation.phases.linear_probe import linear_probe
+    from mae_ablation.train.linear_probe import linear_probe
 
     for protocol in ("cached", "paper"):
         recipe = change(toy, "linear_probe", image_size=40, protocol=protocol)

@@ -9,7 +9,7 @@ import pytest
 from conftest import TOY_RECIPE
 
 from mae_ablation import cli
-from mae_ablation.commands import plan_study
+from mae_ablation.api import plan_study
 from mae_ablation.store import archive
 from mae_ablation.store.folder import Store
 

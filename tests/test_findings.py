@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from stores import give_accuracies
 
-from mae_ablation.commands import plan_study
+from mae_ablation.api import plan_study
 from mae_ablation.report.latex import latex
 from mae_ablation.report.markdown import markdown, remarks
 from mae_ablation.report.page import table_lines

@@ -9,14 +9,13 @@ import torch
 from fake_mlflow import FakeMlflow
 from test_tracking import RESULT, folder_of, journals, kill, serve, train
 
+from mae_ablation.api import plan_study
 from mae_ablation.cli import main
-from mae_ablation.commands import plan_study
-from mae_ablation.phases.trial import run_trial
+from mae_ablation.errors import UserError
 from mae_ablation.report.readings import Readings
 from mae_ablation.report.report import csv, write_report
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.table import table_frame
-from mae_ablation.study.errors import UserError
 from mae_ablation.tracking import runs as runs_module
 from mae_ablation.tracking.experiment import Experiment
 from mae_ablation.tracking.phase_tags import LIMIT, packed
@@ -24,6 +23,7 @@ from mae_ablation.tracking.phase_tags import RESULT as TAG
 from mae_ablation.tracking.reading import MlflowReadings
 from mae_ablation.tracking.runs import PHASES
 from mae_ablation.tracking.tracker import Tracker
+from mae_ablation.train.trial import run_trial
 
 STUDY = """\
 recipe: toy

@@ -15,8 +15,8 @@ from hypothesis import strategies as some
 from test_fuzz_values import quoted
 from test_tracking import train
 
+from mae_ablation.api import plan_study
 from mae_ablation.cli import main
-from mae_ablation.commands import plan_study
 from mae_ablation.report.readings import Readings
 from mae_ablation.report.report import csv
 from mae_ablation.report.results import results_frame

@@ -5,11 +5,11 @@ from conftest import TOY_RECIPE
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from mae_ablation.commands import plan_study
+from mae_ablation.api import plan_study
+from mae_ablation.errors import UserError
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.table import table_frame
 from mae_ablation.study.document import read
-from mae_ablation.study.errors import UserError
 from mae_ablation.study.settings import read_change, section_settings
 
 fast = settings(derandomize=True, deadline=None, max_examples=40, database=None)

@@ -10,7 +10,7 @@ from PIL import ExifTags, Image
 from torchvision import datasets
 from torchvision.transforms.v2 import functional as TF
 
-from mae_ablation.commands import plan_study
+from mae_ablation.api import plan_study
 from mae_ablation.data import folder
 from mae_ablation.data.catalog import facts
 from mae_ablation.data.dataset import load
@@ -18,13 +18,13 @@ from mae_ablation.data.decode import CannotDecode, Reader, decode
 from mae_ablation.data.examine import examine, told
 from mae_ablation.data.feed import plain
 from mae_ablation.data.folder import EXTENSIONS, check_layout, listing
+from mae_ablation.errors import UserError, one_line
+from mae_ablation.recipe.recipe import Data
 from mae_ablation.report.contents import contents
 from mae_ablation.report.page import caption
 from mae_ablation.report.results import results_frame
+from mae_ablation.report.summary import describe
 from mae_ablation.report.table import table_frame
-from mae_ablation.study.errors import UserError, one_line
-from mae_ablation.study.recipe import Data
-from mae_ablation.summary import describe
 
 
 def a_folder(images, **more):

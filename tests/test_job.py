@@ -8,15 +8,15 @@ from types import SimpleNamespace
 import pytest
 from conftest import TOY_RECIPE
 
-from mae_ablation import head, submit
-from mae_ablation.cluster import job as jobs
-from mae_ablation.cluster.home import folders_of, pack, unpack
-from mae_ablation.cluster.place import Cluster
-from mae_ablation.commands import plan_study
+from mae_ablation.api import plan_study
+from mae_ablation.errors import UserError
+from mae_ablation.launch import head, submit
+from mae_ablation.launch import job as jobs
+from mae_ablation.launch.home import folders_of, pack, unpack
+from mae_ablation.launch.place import Cluster
+from mae_ablation.recipe.recipe import Data
 from mae_ablation.store.folder import Store
 from mae_ablation.study.declared import declare_plan, declared_in, packed_declarations
-from mae_ablation.study.errors import UserError
-from mae_ablation.study.recipe import Data
 from mae_ablation.study.suite import load_all
 from mae_ablation.study.trial import DataFacts
 
@@ -159,7 +159,9 @@ def test_a_running_job_is_attached_to_and_an_ended_one_gets_a_number():
     assert jobs.next_id(cluster, "mae-x-1") == "mae-x-1-3"
 
 
-PREAMBLE = "2026 setting up\nRunning entrypoint for job mae-x-1: python -m mae_ablation.head\n"
+PREAMBLE = (
+    "2026 setting up\nRunning entrypoint for job mae-x-1: python -m mae_ablation.launch.head\n"
+)
 
 
 def told(cluster, connect=None):
@@ -228,7 +230,7 @@ def reached(monkeypatch):
     """`submit_studies` with a fake cluster behind the tunnel."""
 
     def reach(cluster, wants_token=False, **arguments):
-        monkeypatch.setattr("mae_ablation.cluster.tunnel.Tunnel", OpenTunnel)
+        monkeypatch.setattr("mae_ablation.launch.tunnel.Tunnel", OpenTunnel)
         monkeypatch.setattr(jobs, "connect", lambda url, tokens: (cluster, wants_token))
         studies = [Path("studies/x.yaml")]
         options = {"reports": Path("reports"), "lanes": 2, **arguments}
@@ -252,7 +254,7 @@ def test_ctrl_c_detaches_and_the_same_command_comes_back(clone, reached, capsys)
         f"stop it:   ray exec cluster.yaml 'RAY_AUTH_MODE=token ray job stop {job}'\n"
     )
     assert cluster.files == ["job.json", "studies/recipes/toy.yaml", "studies/x.yaml"]
-    assert cluster.submitted[0]["entrypoint"].endswith(f" -m mae_ablation.head {job}")
+    assert cluster.submitted[0]["entrypoint"].endswith(f" -m mae_ablation.launch.head {job}")
 
     cluster.connections = [[PREAMBLE + "one\ntwo\n", KeyboardInterrupt()]]
     assert reached(cluster, store="s3://mine/store") == 130, "another store is another job"
@@ -339,7 +341,7 @@ def test_what_is_at_home_is_not_touched(clone):
 
 
 def test_an_evaluation_of_what_was_trained_elsewhere_fails_in_one_line(clone):
-    from mae_ablation.phases.trial import run_trial
+    from mae_ablation.train.trial import run_trial
 
     plan = plan_study(Path("studies/x.yaml"), store="here")
     trial = plan.trials[0]
@@ -367,7 +369,7 @@ def test_a_head_that_lacks_packages_says_so_in_one_line(monkeypatch, capsys):
 
 
 def test_an_unreachable_head_is_one_line(clone, monkeypatch):
-    from mae_ablation.cluster import tunnel
+    from mae_ablation.launch import tunnel
 
     (clone / "ray").write_text("#!/bin/sh\necho noise; echo 'ssh: connect: refused'; exit 1\n")
     (clone / "ray").chmod(0o755)

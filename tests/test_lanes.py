@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from mae_ablation.cluster.capacity import backend, fitted, limit, most, room, seats
-from mae_ablation.cluster.lanes import Lanes, derivation
-from mae_ablation.cluster.life import end_of, reason_of
-from mae_ablation.study.errors import UserError
+from mae_ablation.errors import UserError
+from mae_ablation.run.capacity import backend, fitted, limit, most, room, seats
+from mae_ablation.run.lanes import Lanes, derivation
+from mae_ablation.run.life import end_of, reason_of
 
 LAPTOP = {"CPU": 8.0}
 GPU_NODE = {"CPU": 4.0, "GPU": 1.0, "accelerator_type:A10G": 1.0}

@@ -8,7 +8,7 @@ from conftest import ROOT
 from processes import finish, journal_lines, start, wait_for
 from stores import run_undisturbed, settled
 
-from mae_ablation.commands import plan_study
+from mae_ablation.api import plan_study
 from mae_ablation.report.standing import standing
 from mae_ablation.store.folder import Store
 

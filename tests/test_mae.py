@@ -11,9 +11,9 @@ from mae_ablation.mae.masking import random_shuffle, removed_mask
 from mae_ablation.mae.model import official_model
 from mae_ablation.mae.positions import position_table
 from mae_ablation.mae.targets import PixelTarget, normalise_patches, patchify, unpatchify
-from mae_ablation.phases.optim import generator
-from mae_ablation.study.cost import parameters
-from mae_ablation.study.recipe import Data, Pretrain, Recipe
+from mae_ablation.recipe.cost import parameters
+from mae_ablation.recipe.recipe import Data, Pretrain, Recipe
+from mae_ablation.train.optim import generator
 
 
 def expected_keys(depth: int, d: int, patch: int) -> dict[str, tuple]:

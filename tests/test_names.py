@@ -7,10 +7,10 @@ import pytest
 from fake_mlflow import FakeMlflow
 from test_tracking import folder_of, train
 
+from mae_ablation.api import plan_studies, plan_study, require_own_reports
 from mae_ablation.cli import main
-from mae_ablation.commands import plan_studies, plan_study, require_own_reports
+from mae_ablation.errors import UserError
 from mae_ablation.report.report import write_report
-from mae_ablation.study.errors import UserError
 from mae_ablation.study.names import MOST_BYTES, cut, file_name, job_name, tracking_keys
 from mae_ablation.tracking.experiment import STUDY_FILE, Experiment
 

@@ -10,10 +10,10 @@ import pytest
 from processes import write_place
 from stores import require_same, run_undisturbed
 
-from mae_ablation.cluster.lanes import Lanes
-from mae_ablation.cluster.run import fit_lanes, run_trials
-from mae_ablation.cluster.session import STARTS, prepare_environment
-from mae_ablation.commands import plan_study
+from mae_ablation.api import plan_study
+from mae_ablation.run.driver import fit_lanes, run_trials
+from mae_ablation.run.lanes import Lanes
+from mae_ablation.run.session import STARTS, prepare_environment
 
 pytestmark = pytest.mark.slow
 LEVELS = "[0.25, 0.4, 0.5, 0.6, 0.75, 0.9]"
@@ -137,8 +137,8 @@ def test_a_lane_of_two_workers_over_two_nodes(cluster, plans, tmp_path):
 
 @pytest.mark.rare
 def test_a_store_that_is_not_shared_ends_the_study(cluster, plans, tmp_path, monkeypatch):
-    from mae_ablation.cluster import run as run_module
-    from mae_ablation.study.errors import UserError
+    from mae_ablation.errors import UserError
+    from mae_ablation.run import driver as run_module
 
     study, _ = plans
     nodes = add_nodes(cluster, 1)

@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT, TOY_RECIPE
 from stores import give_accuracies
 
-from mae_ablation.commands import plan_study
+from mae_ablation.api import plan_study
 from mae_ablation.report.report import write_report
 
 STUDY = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75, 0.9]\nseeds: 3\n"

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from mae_ablation import cli
-from mae_ablation.commands import plan_studies, plan_study
+from mae_ablation.api import plan_studies, plan_study
 from mae_ablation.report import pictures
 from mae_ablation.report.cells import trials_behind
 from mae_ablation.report.curves import curve_of, curves_svg, mean_curve, thinned

@@ -6,14 +6,14 @@ import math
 import pytest
 import torch
 
-from mae_ablation.phases import pretrain as pretrain_module
-from mae_ablation.phases.checkpoints import load_checkpoint
-from mae_ablation.phases.linear_probe import Head, linear_probe, optimizer_for
-from mae_ablation.phases.models import build_model
-from mae_ablation.phases.optim import decay_groups, generator, lr_at, scaled_lr
-from mae_ablation.phases.pretrain import pretrain
-from mae_ablation.phases.run import Diverged, PhaseRun
 from mae_ablation.store.folder import PhaseFolder
+from mae_ablation.train import pretrain as pretrain_module
+from mae_ablation.train.checkpoints import load_checkpoint
+from mae_ablation.train.linear_probe import Head, linear_probe, optimizer_for
+from mae_ablation.train.models import build_model
+from mae_ablation.train.optim import decay_groups, generator, lr_at, scaled_lr
+from mae_ablation.train.pretrain import pretrain
+from mae_ablation.train.run import Diverged, PhaseRun
 
 torch.set_num_threads(1)  # sums in another order are other numbers
 
@@ -184,9 +184,9 @@ def test_a_loss_that_is_not_finite_stops_the_phase(toy, folder):
 
 def test_one_bad_trial_is_marked_and_tried_again(toy, tmp_path, monkeypatch):
     from mae_ablation.data.catalog import facts
-    from mae_ablation.phases import trial as trial_module
     from mae_ablation.store.folder import Store
     from mae_ablation.study.trial import make_trial
+    from mae_ablation.train import trial as trial_module
 
     class AStudy:
         phases = ("pretrain", "linear_probe")
@@ -208,9 +208,9 @@ def test_one_bad_trial_is_marked_and_tried_again(toy, tmp_path, monkeypatch):
 
 def test_two_evaluations_of_one_pretraining(toy, tmp_path):
     from mae_ablation.data.catalog import facts
-    from mae_ablation.phases.trial import run_trial
     from mae_ablation.store.folder import Store
     from mae_ablation.study.trial import make_trial, merge
+    from mae_ablation.train.trial import run_trial
 
     class AStudy:
         phases = ("pretrain", "linear_probe")

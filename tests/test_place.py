@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from mae_ablation.cluster import place
-from mae_ablation.cluster.place import Address, Cluster, Local, choose
-from mae_ablation.study.errors import UserError
+from mae_ablation.errors import UserError
+from mae_ablation.launch import place
+from mae_ablation.launch.place import Address, Cluster, Local, choose
 
 OTHERS = "--cluster FILE, --address A or RAY_ADDRESS choose another place"
 HERE = "--local stays on this machine"
@@ -177,7 +177,7 @@ def test_a_cloud_that_has_no_answer(monkeypatch, tmp_path, script, reason):
 
 CHEAP = """
 import sys, time
-from mae_ablation.cluster.place import choose
+from mae_ablation.launch.place import choose
 began = time.process_time()
 print(choose(None, None, False).line)
 quick = time.process_time() - began < 0.1

@@ -5,13 +5,13 @@ import sys
 import pytest
 from bench_scale import recorded, write_study
 
-from mae_ablation.commands import introduction, plan_study
+from mae_ablation.api import introduction, plan_study
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.spread import ROWS_READ, SEEDS_READ
+from mae_ablation.report.summary import trial_lines
 from mae_ablation.report.table import table_frame
 from mae_ablation.store.files import LocalFiles
 from mae_ablation.study.study import load
-from mae_ablation.summary import trial_lines
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ import pytest
 import torch
 from test_phases import Killed, a_folder, kill_after, losses, same_state
 
-from mae_ablation.phases.linear_probe import linear_probe
-from mae_ablation.phases.precision import Precision
-from mae_ablation.phases.pretrain import pretrain
-from mae_ablation.phases.run import PhaseRun
-from mae_ablation.phases.supervised import supervised
 from mae_ablation.study.identity import evaluation_document, identity, pretrain_document
+from mae_ablation.train.linear_probe import linear_probe
+from mae_ablation.train.precision import Precision
+from mae_ablation.train.pretrain import pretrain
+from mae_ablation.train.run import PhaseRun
+from mae_ablation.train.supervised import supervised
 
 
 def at(recipe, section, precision):

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from mae_ablation.cluster.progress import Progress
-from mae_ablation.cluster.queue import Lease
-from mae_ablation.cluster.remaining import Remaining
-from mae_ablation.cluster.tally import Tally
-from mae_ablation.commands import plan_study
+from mae_ablation.api import plan_study
+from mae_ablation.run.progress import Progress
+from mae_ablation.run.queue import Lease
+from mae_ablation.run.remaining import Remaining
+from mae_ablation.run.tally import Tally
 
 AT_WORK = {"phase": "pretrain", "epoch": 2, "epochs": 7, "loss": 0.5, "images_per_s": 900.0}
 AT_WORK |= {"seconds_left": 50.0}

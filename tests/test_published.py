@@ -4,8 +4,8 @@ import pytest
 from conftest import ROOT
 from stores import give_accuracies
 
+from mae_ablation.api import plan_study
 from mae_ablation.cli import main
-from mae_ablation.commands import plan_study
 from mae_ablation.report.index import write_index
 from mae_ablation.report.report import write_report
 

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from mae_ablation.cluster import queue as queue_module
-from mae_ablation.cluster.queue import AGAIN, ATTEMPTS, BUSY_S, WAIT, Outcome, TrialQueue
-from mae_ablation.cluster.shelf import Shelf
-from mae_ablation.cluster.tally import Tally
+from mae_ablation.run import queue as queue_module
+from mae_ablation.run.queue import AGAIN, ATTEMPTS, BUSY_S, WAIT, Outcome, TrialQueue
+from mae_ablation.run.shelf import Shelf
+from mae_ablation.run.tally import Tally
 
 
 def trial(label, source="pretrain", needs=None):

@@ -3,7 +3,7 @@
 import pytest
 from stores import give_accuracies
 
-from mae_ablation.commands import plan_study
+from mae_ablation.api import plan_study
 from mae_ablation.report.quoted import quoted
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.table import table_frame

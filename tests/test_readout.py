@@ -8,20 +8,20 @@ from test_phases import a_folder
 
 from mae_ablation.data.dataset import load
 from mae_ablation.mae.model import MaskedAutoencoder
-from mae_ablation.phases import logistic_regression
-from mae_ablation.phases.features import forget
-from mae_ablation.phases.knn import knn
-from mae_ablation.phases.labels import labelled
-from mae_ablation.phases.linear_probe import linear_probe
-from mae_ablation.phases.logistic_regression import LogisticRegression
-from mae_ablation.phases.run import PhaseRun, Stopped
-from mae_ablation.phases.supervised import supervised
+from mae_ablation.recipe.checks import Invalid
+from mae_ablation.recipe.evaluations import PENALTIES
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.store.predictions import Predictions, pack, predictions_of, unpack
-from mae_ablation.study.checks import Invalid
-from mae_ablation.study.evaluations import PENALTIES
 from mae_ablation.study.identity import evaluation_document
 from mae_ablation.study.speed import measured, work_of
+from mae_ablation.train import logistic_regression
+from mae_ablation.train.features import forget
+from mae_ablation.train.knn import knn
+from mae_ablation.train.labels import labelled
+from mae_ablation.train.linear_probe import linear_probe
+from mae_ablation.train.logistic_regression import LogisticRegression
+from mae_ablation.train.run import PhaseRun, Stopped
+from mae_ablation.train.supervised import supervised
 
 torch.set_num_threads(1)
 

@@ -17,13 +17,13 @@ from timm.models.vision_transformer import VisionTransformer
 
 from mae_ablation import cli
 from mae_ablation.mae.checkpoints import export_official, read_checkpoint
-from mae_ablation.phases.inspect import open_model, read_image
-from mae_ablation.phases.models import build_model
-from mae_ablation.phases.run import PhaseRun
-from mae_ablation.phases.trial import run_trial
 from mae_ablation.store.folder import Store
 from mae_ablation.study.identity import pretrain_document
 from mae_ablation.study.trial import make_trial
+from mae_ablation.train.inspect import open_model, read_image
+from mae_ablation.train.models import build_model
+from mae_ablation.train.run import PhaseRun
+from mae_ablation.train.trial import run_trial
 
 
 @pytest.fixture
@@ -285,8 +285,8 @@ def test_what_cannot_be_reconstructed_is_one_line(trained, toy, picture, tmp_pat
 
 
 def test_a_checkpoint_of_another_shape_names_keys_and_shapes(toy, tmp_path):
+    from mae_ablation.errors import UserError
     from mae_ablation.mae.checkpoints import load_into
-    from mae_ablation.study.errors import UserError
 
     wide = dataclasses.replace(toy, model=dataclasses.replace(toy.model, encoder_width=32))
     state = build_model(wide, 1, 0).state_dict()
@@ -319,7 +319,7 @@ def test_a_folder_of_images_is_checked(tmp_path, picture, capsys):
 
 def test_a_phase_run_in_a_folder_of_its_own(toy, tmp_path):
     """A checkpoint is known by the phase.json beside it."""
-    from mae_ablation.phases.pretrain import pretrain
+    from mae_ablation.train.pretrain import pretrain
 
     folder = a_folder(tmp_path, "mine")
     folder.begin(pretrain_document(toy, 0, "f"))

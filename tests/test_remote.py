@@ -7,12 +7,12 @@ import time
 import pytest
 from conftest import TOY_RECIPE
 
+from mae_ablation.api import plan_study
 from mae_ablation.cli import main
-from mae_ablation.commands import plan_study
-from mae_ablation.phases.trial import run_trial
 from mae_ablation.store import claim
 from mae_ablation.store.files import files_at
 from mae_ablation.store.folder import Store
+from mae_ablation.train.trial import run_trial
 
 STUDY = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
 ID = "0123456789ab"

@@ -4,16 +4,16 @@ import pandas as pd
 import pytest
 from stores import give_accuracies
 
+from mae_ablation.api import plan_study, record_failures
 from mae_ablation.cli import main
-from mae_ablation.commands import plan_study, record_failures
-from mae_ablation.outcome import conclude
+from mae_ablation.errors import UserError
 from mae_ablation.report.figure import panel, positions, those_with_room
 from mae_ablation.report.index import write_index
+from mae_ablation.report.outcome import conclude
 from mae_ablation.report.report import write_report
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.table import table_frame
 from mae_ablation.store.files import LocalFiles
-from mae_ablation.study.errors import UserError
 
 STUDY = """\
 title: Masking ratio

@@ -15,13 +15,13 @@ from stores import is_speed
 from test_evaluations import change
 from test_phases import a_folder, curve
 
-from mae_ablation.phases.checkpoints import checkpoint_bytes, load_checkpoint
-from mae_ablation.phases.linear_probe import linear_probe
-from mae_ablation.phases.meter import Meter
-from mae_ablation.phases.pretrain import pretrain
-from mae_ablation.phases.run import Diverged, PhaseRun, Stopped
-from mae_ablation.phases.supervised import supervised
-from mae_ablation.phases.tokenizer import tokenizer
+from mae_ablation.train.checkpoints import checkpoint_bytes, load_checkpoint
+from mae_ablation.train.linear_probe import linear_probe
+from mae_ablation.train.meter import Meter
+from mae_ablation.train.pretrain import pretrain
+from mae_ablation.train.run import Diverged, PhaseRun, Stopped
+from mae_ablation.train.supervised import supervised
+from mae_ablation.train.tokenizer import tokenizer
 
 torch.set_num_threads(1)
 
@@ -201,7 +201,7 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(quick, tmp_pa
 
 
 def test_saving_takes_at_most_a_twentieth_of_the_time(quick, tmp_path, monkeypatch):
-    from mae_ablation.phases import checkpoints
+    from mae_ablation.train import checkpoints
 
     folder = a_folder(tmp_path, "slow")
     saved, now = [], [time.monotonic() + 10]

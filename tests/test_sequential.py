@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mae_ablation.errors import UserError
 from mae_ablation.report.paired import compared
 from mae_ablation.report.sequential import (
     DIFFERENT,
@@ -11,7 +12,6 @@ from mae_ablation.report.sequential import (
     sequential_tests,
 )
 from mae_ablation.report.spending import nominal_levels
-from mae_ablation.study.errors import UserError
 from mae_ablation.study.sequential import Sequential, looks_between
 
 LOOKS = (3, 5, 8, 12, 20)

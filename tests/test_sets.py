@@ -25,10 +25,10 @@ from mae_ablation.data.examine import examine
 from mae_ablation.data.feed import Feed, plain
 from mae_ablation.data.folder import EXTENSIONS, LAYOUT, check_layout, listing
 from mae_ablation.data.sets import SETS, location
-from mae_ablation.phases.optim import generator
-from mae_ablation.study.errors import UserError
-from mae_ablation.study.evaluations import Knn
-from mae_ablation.study.recipe import Data, Model, Pretrain, Recipe, Tokenizer
+from mae_ablation.errors import UserError
+from mae_ablation.recipe.evaluations import Knn
+from mae_ablation.recipe.recipe import Data, Model, Pretrain, Recipe, Tokenizer
+from mae_ablation.train.optim import generator
 
 ANY = {"image_size": 16, "validation_images": 2, "workers": 0}
 
@@ -79,7 +79,7 @@ def test_fingerprints_are_the_sums_that_torchvision_checks():
 def test_the_catalogue_imports_nothing_heavy():
     code = (
         "import sys, mae_ablation.data.catalog as c\n"
-        "from mae_ablation.study.recipe import Data\n"
+        "from mae_ablation.recipe.recipe import Data\n"
         "assert c.facts(Data(name='cifar10')).classes == 10\n"
         "heavy = {'torch', 'torchvision', 'numpy', 'PIL', 'timm'} & set(sys.modules)\n"
         "assert not heavy, heavy"

@@ -9,8 +9,8 @@ from conftest import ROOT, TOY_RECIPE
 from PIL import Image
 from stores import give_accuracies
 
+from mae_ablation.api import plan_study
 from mae_ablation.cli import main
-from mae_ablation.commands import plan_study
 from mae_ablation.report.report import write_report
 
 STUDY = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\nseeds: 2\n"
@@ -139,7 +139,7 @@ INTERRUPTED = {
     "masks": "mae_ablation.reconstruct.masks",
     "export --checkpoint a --out b": "mae_ablation.reconstruct.export",
     "reconstruct --checkpoint a --image b": "mae_ablation.reconstruct.reconstruct",
-    "cluster check mine.yaml": "mae_ablation.cluster.cluster_file.unfinished",
+    "cluster check mine.yaml": "mae_ablation.launch.cluster_file.unfinished",
     "ui": "mae_ablation.tracking.ui.serve",
 }
 

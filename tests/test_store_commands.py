@@ -13,9 +13,9 @@ from conftest import ROOT, TOY_RECIPE
 from test_store import another_process, damage
 
 from mae_ablation import cli
-from mae_ablation.commands import plan_study
-from mae_ablation.phases.trial import run_trial
+from mae_ablation.api import plan_study
 from mae_ablation.store.folder import Store
+from mae_ablation.train.trial import run_trial
 
 STUDY = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
 
@@ -178,7 +178,7 @@ def test_gc_without_studies_is_refused(place, capsys):
 AS_ANOTHER = """
 import os, sys
 from pathlib import Path
-from mae_ablation.commands import plan_study
+from mae_ablation.api import plan_study
 from mae_ablation.store_commands import verify
 
 def check():

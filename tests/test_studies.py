@@ -3,12 +3,12 @@
 import pytest
 from conftest import ROOT
 
-from mae_ablation.commands import introduction, plan_studies, plan_study
-from mae_ablation.study.errors import UserError
+from mae_ablation.api import introduction, plan_studies, plan_study
+from mae_ablation.errors import UserError
+from mae_ablation.recipe.presets import difference
+from mae_ablation.report.summary import settings_lines, summary, together
 from mae_ablation.study.paper import FIELDS, paper_row, paper_tables
 from mae_ablation.study.plan import missing, trials_of
-from mae_ablation.study.presets import difference
-from mae_ablation.summary import settings_lines, summary, together
 
 STUDIES = ROOT / "studies"
 FILES = sorted(p for p in STUDIES.glob("*.yaml") if p.stem != "paper")
@@ -213,7 +213,7 @@ def test_named_levels_change_several_fields_at_once(write_study, tmp_path):
 def test_mask_tokens_cost_what_the_reference_counts():
     """Matrix products of ViT-L/16, decoder 8 x 512: 3.23 times, with every patch embedded and
     predicted in both; what training executes, which leaves that out, is a little more."""
-    from mae_ablation.study.cost import nominal_flops, pretrain_flops
+    from mae_ablation.recipe.cost import nominal_flops, pretrain_flops
 
     plan = planned(STUDIES / "mask_token.yaml")
     recipes = [next(r.recipe for r in plan.rows if r.level.value == v) for v in ("with", "without")]

@@ -4,9 +4,11 @@ import dataclasses
 
 import pytest
 
-from mae_ablation.commands import plan_studies, plan_study
-from mae_ablation.study.errors import UserError
-from mae_ablation.study.evaluations import added_later
+from mae_ablation.api import plan_studies, plan_study
+from mae_ablation.errors import UserError
+from mae_ablation.recipe.evaluations import added_later
+from mae_ablation.recipe.recipe import Data, Recipe
+from mae_ablation.report.summary import summary
 from mae_ablation.study.identity import (
     evaluation_document,
     identity,
@@ -14,9 +16,7 @@ from mae_ablation.study.identity import (
     section,
 )
 from mae_ablation.study.paper import paper_value
-from mae_ablation.study.recipe import Data, Recipe
 from mae_ablation.study.study import load
-from mae_ablation.summary import summary
 
 SMALL = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
 

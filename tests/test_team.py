@@ -13,20 +13,20 @@ from test_resume import AfterStep
 from mae_ablation.data.augment import View
 from mae_ablation.data.dataset import load
 from mae_ablation.data.feed import Feed
-from mae_ablation.phases.checkpoints import load_checkpoint
-from mae_ablation.phases.knn import knn
-from mae_ablation.phases.linear_probe import linear_probe
-from mae_ablation.phases.optim import generator
-from mae_ablation.phases.pretrain import pretrain
-from mae_ablation.phases.run import PhaseRun, Stopped
-from mae_ablation.phases.supervised import supervised
-from mae_ablation.phases.team import Team, mirrored
-from mae_ablation.phases.trial import run_trial
+from mae_ablation.errors import UserError
+from mae_ablation.recipe.batch import split_batch
+from mae_ablation.recipe.recipe import Data, LinearProbe, Model, Pretrain, Recipe
 from mae_ablation.store.folder import PhaseFolder, Store
-from mae_ablation.study.batch import split_batch
-from mae_ablation.study.errors import UserError
-from mae_ablation.study.recipe import Data, LinearProbe, Model, Pretrain, Recipe
 from mae_ablation.study.trial import make_trial
+from mae_ablation.train.checkpoints import load_checkpoint
+from mae_ablation.train.knn import knn
+from mae_ablation.train.linear_probe import linear_probe
+from mae_ablation.train.optim import generator
+from mae_ablation.train.pretrain import pretrain
+from mae_ablation.train.run import PhaseRun, Stopped
+from mae_ablation.train.supervised import supervised
+from mae_ablation.train.team import Team, mirrored
+from mae_ablation.train.trial import run_trial
 
 torch.set_num_threads(1)
 
@@ -202,7 +202,7 @@ def worker(rank, root):
         out["wild"] = f"{type(error).__name__}: {error}"
 
     # what one of them meets alone it raises
-    import mae_ablation.phases.trial as trials
+    import mae_ablation.train.trial as trials
 
     def broken(recipe, seed, run, upstream):
         if rank == 1:

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from mae_ablation.errors import UserError
 from mae_ablation.mae.dalle import DalleEncoder, load_dalle
 from mae_ablation.mae.tokenizer import RESTART_AFTER, PatchTokenizer, perplexity
-from mae_ablation.study.errors import UserError
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 from fake_mlflow import FakeMlflow
 
-from mae_ablation.commands import plan_study
+from mae_ablation.api import plan_study
 from mae_ablation.store.files import LocalFiles
 from mae_ablation.tracking.experiment import ANOTHER, Experiment
 from mae_ablation.tracking.tracker import Tracker

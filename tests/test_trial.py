@@ -12,14 +12,14 @@ from test_resume import AfterStep
 from torch._utils import ExceptionWrapper
 
 from mae_ablation.data.catalog import facts
-from mae_ablation.phases import trial as trials
-from mae_ablation.phases.run import Busy, Stopped
-from mae_ablation.phases.trial import reason_of, run_trial
+from mae_ablation.errors import UserError
+from mae_ablation.recipe.recipe import Data
 from mae_ablation.store.files import LocalFiles
 from mae_ablation.store.folder import Store
-from mae_ablation.study.errors import UserError
-from mae_ablation.study.recipe import Data
 from mae_ablation.study.trial import make_trial
+from mae_ablation.train import trial as trials
+from mae_ablation.train.run import Busy, Stopped
+from mae_ablation.train.trial import reason_of, run_trial
 
 torch.set_num_threads(1)
 

@@ -7,18 +7,18 @@ import pandas as pd
 import pytest
 from processes import finish, start, wait_for, write_place
 
-from mae_ablation.cluster.queue import DROPPED, WAIT, Outcome, TrialQueue
-from mae_ablation.cluster.tally import Tally
-from mae_ablation.commands import plan_study
+from mae_ablation.api import plan_study
+from mae_ablation.errors import UserError
 from mae_ablation.report.html import cost
 from mae_ablation.report.measured import measured
 from mae_ablation.report.readings import Readings
 from mae_ablation.report.results import results_frame
+from mae_ablation.report.summary import summary
 from mae_ablation.report.table import table_frame
-from mae_ablation.study.errors import UserError
+from mae_ablation.run.queue import DROPPED, WAIT, Outcome, TrialQueue
+from mae_ablation.run.tally import Tally
 from mae_ablation.study.plan import missing, trials_of
 from mae_ablation.study.work import work_of
-from mae_ablation.summary import summary
 
 STUDY = """\
 recipe: toy
@@ -416,7 +416,7 @@ ASHA = STUDY.replace("tune:\n", "tune:\n  scheduler: asha\n")
 
 def test_the_last_try_of_a_row_is_never_stopped(planned):
     """A search that is begun again hears of the tries in another order."""
-    from mae_ablation.cluster.search import Stop
+    from mae_ablation.run.search import Stop
 
     class Queue:
         class drop:
@@ -437,8 +437,8 @@ def test_a_study_that_stops_nothing_has_its_tries_run_to_the_end(planned):
 
 
 def test_asha_stops_the_worst_of_a_row_and_never_at_the_last_epoch():
-    from mae_ablation.cluster.search import asha
-    from mae_ablation.study.evaluations import LinearProbe
+    from mae_ablation.recipe.evaluations import LinearProbe
+    from mae_ablation.run.search import asha
 
     class Trial:
         def __init__(self, name):

@@ -5,23 +5,23 @@ from types import SimpleNamespace
 
 import pytest
 
-from mae_ablation.cluster import budget as budget_module
-from mae_ablation.cluster import run as run_module
-from mae_ablation.cluster.budget import Budget
-from mae_ablation.cluster.looks import Looks
-from mae_ablation.cluster.queue import WAIT, Outcome, TrialQueue
-from mae_ablation.cluster.tally import Tally
-from mae_ablation.commands import open_trials, plan_studies, plan_study
-from mae_ablation.outcome import count_asked, looks_lines
+from mae_ablation.api import open_trials, plan_studies, plan_study
+from mae_ablation.errors import UserError
 from mae_ablation.report.headline import table_headline
+from mae_ablation.report.outcome import count_asked, looks_lines
 from mae_ablation.report.report import write_report
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.standing import Asking, standing
+from mae_ablation.report.summary import trial_lines
 from mae_ablation.report.table import table_frame
+from mae_ablation.run import budget as budget_module
+from mae_ablation.run import driver as run_module
+from mae_ablation.run.budget import Budget
+from mae_ablation.run.looks import Looks
+from mae_ablation.run.queue import WAIT, Outcome, TrialQueue
+from mae_ablation.run.tally import Tally
 from mae_ablation.study.declared import declare_plan
-from mae_ablation.study.errors import UserError
 from mae_ablation.study.suite import load_all
-from mae_ablation.summary import trial_lines
 
 STUDY = """\
 recipe: toy
@@ -339,7 +339,7 @@ def test_a_plan_says_when_it_is_looked_at_and_what_it_costs_from_to(planned):
 
 
 def summary_of(plan):
-    from mae_ablation.commands import introduction
+    from mae_ablation.api import introduction
 
     return introduction([], [plan], 2)
 

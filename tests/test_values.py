@@ -3,18 +3,18 @@
 import pytest
 from conftest import TOY_RECIPE
 
-from mae_ablation.commands import plan_study
+from mae_ablation.api import plan_study
+from mae_ablation.errors import UserError
+from mae_ablation.recipe.recipe import kept_of, largest_ratio
 from mae_ablation.report.compare import compare
 from mae_ablation.report.figure import is_geometric
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.saved import SavedReport
 from mae_ablation.report.statistics import ordered
+from mae_ablation.report.summary import summary
 from mae_ablation.report.table import table_frame
-from mae_ablation.study.errors import UserError
-from mae_ablation.study.recipe import kept_of, largest_ratio
 from mae_ablation.study.settings import read_change
 from mae_ablation.study.study import load
-from mae_ablation.summary import summary
 from mae_ablation.tracking.colours import colours, sequential
 from mae_ablation.tracking.description import factor_metrics, params_of, places_of
 

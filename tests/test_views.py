@@ -8,7 +8,7 @@ import pytest
 from fake_mlflow import FakeMlflow
 from test_tracking import STUDY, train
 
-from mae_ablation.commands import plan_study
+from mae_ablation.api import plan_study
 from mae_ablation.report.note import note
 from mae_ablation.report.report import write_report
 from mae_ablation.tracking.address import database, runs_url, server

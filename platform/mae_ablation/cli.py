@@ -27,8 +27,8 @@ from mae_ablation.cli_model import add_export, add_masks, add_reconstruct
 from mae_ablation.cli_parser import Parser
 from mae_ablation.cli_store import add_store_commands
 from mae_ablation.cli_study import add_plan, add_report, add_run
+from mae_ablation.errors import Emptier, UserError
 from mae_ablation.store.checkpoint import Damaged
-from mae_ablation.study.errors import Emptier, UserError
 
 NO_RESULT, USER_ERROR, INTERRUPTED = 1, 2, 130
 EXAMPLES = """examples:

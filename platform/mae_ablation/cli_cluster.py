@@ -14,7 +14,7 @@ EXAMPLES = """examples:
 
 
 def add_cluster(parser: argparse.ArgumentParser) -> None:
-    from mae_ablation.cluster.template import FILES
+    from mae_ablation.launch.template import FILES
 
     parser.epilog = EXAMPLES
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -27,7 +27,7 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
 
 
 def do_template(arguments: argparse.Namespace) -> int:
-    from mae_ablation.cluster.template import template
+    from mae_ablation.launch.template import template
 
     print(template(arguments.name), end="")
     return 0
@@ -35,11 +35,11 @@ def do_template(arguments: argparse.Namespace) -> int:
 
 def do_check(arguments: argparse.Namespace) -> int:
     """Exit status 2 for a file that `ray up` would stop at; what is only unsafe is a remark."""
-    from mae_ablation.cluster.cluster_file import unfinished, unsafe
+    from mae_ablation.launch.cluster_file import unfinished, unsafe
 
     errors, remarks = unfinished(arguments.file), unsafe(arguments.file)
     if not errors:
-        from mae_ablation.cluster.validation import refusal
+        from mae_ablation.launch.validation import refusal
 
         errors = [line for line in [refusal(arguments.file)] if line]
     for line in errors:

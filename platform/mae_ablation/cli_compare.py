@@ -6,9 +6,9 @@ from pathlib import Path
 
 from mae_ablation.cli_flags import folder
 from mae_ablation.cli_store import say
+from mae_ablation.errors import UserError
 from mae_ablation.report.saved import open_report
 from mae_ablation.store.paths import expanded
-from mae_ablation.study.errors import UserError
 from mae_ablation.study.places import require_place, written
 
 EXAMPLES = """examples:

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
+from mae_ablation.errors import unknown
 from mae_ablation.store.paths import expanded
-from mae_ablation.study.errors import unknown
 from mae_ablation.study.recipe_file import PHASES
 from mae_ablation.study.values import Unreadable, to_number, to_whole
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from mae_ablation.study.errors import UserError, unknown
+from mae_ablation.errors import UserError, unknown
 
 CHOICE = re.compile(r"argument (.+?): invalid choice: ['\"]?(.*?)['\"]? \(choose from (.*)\)$")
 

@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 from mae_ablation import store_commands
+from mae_ablation.api import plan_studies, require_readable
 from mae_ablation.cli_flags import STUDY, add_study, named
-from mae_ablation.commands import plan_studies, require_readable
+from mae_ablation.errors import UserError
 from mae_ablation.store.folder import Store
 from mae_ablation.store.paths import expanded
-from mae_ablation.study.errors import UserError
 
 EXAMPLES = """examples:
   %(prog)s ls

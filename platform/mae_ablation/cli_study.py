@@ -3,6 +3,12 @@
 import argparse
 import sys
 
+from mae_ablation.api import (
+    introduction,
+    plan_studies,
+    require_writable,
+    run_studies,
+)
 from mae_ablation.cli_flags import (
     BUDGET,
     LANES,
@@ -14,18 +20,12 @@ from mae_ablation.cli_flags import (
     add_study,
     named,
 )
-from mae_ablation.commands import (
-    introduction,
-    plan_studies,
-    require_writable,
-    run_studies,
-)
+from mae_ablation.errors import UserError
 from mae_ablation.forecast import calibrated, machine_of
-from mae_ablation.outcome import report_studies
-from mae_ablation.study.errors import UserError
+from mae_ablation.report.outcome import report_studies
+from mae_ablation.report.summary import budget_lines, counted, settings_lines, trial_lines
 from mae_ablation.study.estimate import estimate
 from mae_ablation.study.suite import load_all, suites_of
-from mae_ablation.summary import budget_lines, counted, settings_lines, trial_lines
 
 USAGE = "%(prog)s STUDY.yaml... [flags]"
 RUN_EXAMPLES = """examples:
@@ -96,7 +96,7 @@ def _add_everything(parser: argparse.ArgumentParser) -> None:
 
 
 def do_run(arguments: argparse.Namespace) -> int:
-    from mae_ablation.cluster.place import Cluster, Local, choose
+    from mae_ablation.launch.place import Cluster, Local, choose
 
     if arguments.plan:
         return do_plan(arguments)
@@ -109,7 +109,7 @@ def do_run(arguments: argparse.Namespace) -> int:
     print(place.line, flush=True)
     options = {**named(arguments, (*LANES, *BUDGET, "price")), "reports": arguments.reports}
     if isinstance(place, Cluster):
-        from mae_ablation.submit import submit_studies
+        from mae_ablation.launch.submit import submit_studies
 
         there = None if arguments.store == "store" else arguments.store
         return submit_studies(cluster=place, **{**asked, **options, "store": there})

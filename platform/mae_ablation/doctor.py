@@ -11,9 +11,9 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from mae_ablation import machine
 from mae_ablation.store.folder import Store
 from mae_ablation.store.paths import expanded_place, is_remote
+from mae_ablation.study import machine
 from mae_ablation.study.trouble import remedy_of
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
@@ -72,7 +72,7 @@ def python(found: tuple[int, ...] = tuple(sys.version_info[:3])) -> Finding:
 
 def torch_device() -> Finding:
     try:
-        from mae_ablation.phases.device import described
+        from mae_ablation.train.device import described
 
         value = described()
     except (ImportError, OSError) as error:  # OSError: a library of it is not there
@@ -114,7 +114,7 @@ def out_of_range(name: str, requirement) -> str:
 
 def ray(start: bool = False) -> Finding:
     """What Ray needs; started only if asked."""
-    from mae_ablation.cluster.readiness import shared_memory, socket_path_left, starts
+    from mae_ablation.run.readiness import shared_memory, socket_path_left, starts
 
     if find_spec("ray") is None:
         return Finding(state=FAIL, name="Ray", value="missing", remedy="pip install 'ray[train]'")
@@ -189,7 +189,7 @@ def data() -> Finding:
     """The bundled set must be there; others are only named."""
     from mae_ablation.data.fashion_mnist import FILE
     from mae_ablation.data.sets import SETS, missing
-    from mae_ablation.study.recipe import Data
+    from mae_ablation.recipe.recipe import Data
 
     if not FILE.is_file():
         remedy = "install the package again"

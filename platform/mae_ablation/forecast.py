@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from mae_ablation import machine as here
 from mae_ablation.data.catalog import require_present
-from mae_ablation.study.errors import UserError
+from mae_ablation.errors import UserError
+from mae_ablation.study import machine as here
 from mae_ablation.study.plan import Plan, missing, trials_of
 from mae_ablation.study.speed import Machine, Measured
 
@@ -41,7 +41,7 @@ def calibrated(plans: Sequence[Plan], machine: Machine) -> list[Measured]:
         raise UserError("there are not so many GPUs here to time: leave it out", "--calibrate")
     if machine.workers > 1:
         raise UserError("it times lanes of one worker: leave it out", "--calibrate")
-    from mae_ablation.phases.calibrate import calibrate
+    from mae_ablation.train.calibrate import calibrate
 
     todo = missing(trials_of(plans), plans[0].store)
     for data in dict.fromkeys(trial.recipe.data for trial in todo):

@@ -41,8 +41,8 @@ def reconstruct(
     for path in images:
         require_file(path, "the path of an image")
 
-    from mae_ablation.phases.inspect import open_model, read_image, reconstruction
     from mae_ablation.report.panels import draw_panels
+    from mae_ablation.train.inspect import open_model, read_image, reconstruction
 
     model = open_model(checkpoint, Store(store), target, heads=heads)
     pixels = [read_image(path, model) for path in images]
@@ -73,7 +73,7 @@ def export(
     find_checkpoint(checkpoint, Store(store))
 
     from mae_ablation.mae.checkpoints import export_official, export_timm
-    from mae_ablation.phases.inspect import open_model
+    from mae_ablation.train.inspect import open_model
 
     official = format == "official"
     found = open_model(checkpoint, Store(store), None, heads=heads, decoder=official)
@@ -86,8 +86,8 @@ def masks(*, out: Path, seed: int = 0) -> str:
     """Write a picture of the samplings of the paper's Figure 6 on a bundled image."""
     require_place(out)
 
-    from mae_ablation.phases.inspect import sampling_pictures
     from mae_ablation.report.panels import draw_masks
+    from mae_ablation.train.inspect import sampling_pictures
 
     draw_masks(sampling_pictures(seed), out)
     return f"{out}: random, block-wise and grid sampling"

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mae_ablation.commands import plan_studies, require_writable
-from mae_ablation.outcome import command_again
+from mae_ablation.api import plan_studies, require_writable
+from mae_ablation.errors import Emptier, UserError
+from mae_ablation.report.outcome import command_again
 from mae_ablation.store import archive, declaration
 from mae_ablation.store.atomic import PART
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.store.folder import PhaseFolder, Store
 from mae_ablation.store.predictions import predictions_of
 from mae_ablation.study.declared import packed_declarations, require_sound
-from mae_ablation.study.errors import Emptier, UserError
 from mae_ablation.study.identity import VERSIONS, identity
 from mae_ablation.study.lookup import find_phase
 from mae_ablation.study.places import require_place

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from mae_ablation import machine
 from mae_ablation.bench.page import as_json, keep
-from mae_ablation.commit import code_commit
+from mae_ablation.store.commit import code_commit
+from mae_ablation.study import machine
 
 RECIPES = Path("studies/recipes")
 

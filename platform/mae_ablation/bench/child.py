@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mae_ablation import children
+from mae_ablation.run import children
 
 ROOT = Path(__file__).parents[2]
 LINES = 20  # of what a child that failed said last

@@ -11,7 +11,7 @@ from mae_ablation.bench.laptop import Training, laptop
 from mae_ablation.bench.pairs import seconds
 from mae_ablation.bench.threads import threads
 from mae_ablation.data.dataset import load
-from mae_ablation.study.recipe import Recipe
+from mae_ablation.recipe.recipe import Recipe
 
 WARM_UP = 2
 STEPS = 6

@@ -10,12 +10,12 @@ from mae_ablation.data.augment import View, normalise
 from mae_ablation.data.dataset import load
 from mae_ablation.data.feed import Feed
 from mae_ablation.mae.masking import sample_shuffle
-from mae_ablation.phases.memory import keep_freed_memory
-from mae_ablation.phases.models import build_model, target_of
-from mae_ablation.phases.optim import decay_groups, generator, lr_at, scaled_lr, set_lr
-from mae_ablation.study.recipe import Recipe
+from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.study.recipe_file import read_recipe
 from mae_ablation.study.settings import resolve
+from mae_ablation.train.memory import keep_freed_memory
+from mae_ablation.train.models import build_model, target_of
+from mae_ablation.train.optim import decay_groups, generator, lr_at, scaled_lr, set_lr
 
 RECIPES = Path(__file__).parents[3] / "studies" / "recipes"
 
@@ -26,7 +26,7 @@ def laptop() -> Recipe:
 
 
 class Training:
-    """Pre-training of a recipe: `phases/pretrain.py` without what is written and told.
+    """Pre-training of a recipe: `train/pretrain.py` without what is written and told.
 
     A step is its whole work on a batch: indices, crops, normalisation, masks, forward, backward,
     optimiser. For recipes that predict pixels; on the CPU.

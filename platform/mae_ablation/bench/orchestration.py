@@ -80,7 +80,7 @@ def rows_of(
 
 def start_ups(rounds: int) -> dict[str, list[float]]:
     """Seconds of start-up of all sides, measured in turn in one Ray session."""
-    from mae_ablation.cluster.session import ray_session
+    from mae_ablation.run.session import ray_session
 
     found: dict[str, list[float]] = {"lane": [], "trainer": [], "tune": []}
     sides = {"lane": lane_gap, "trainer": trainer_gap, "tune": tune_gap}
@@ -94,8 +94,8 @@ def start_ups(rounds: int) -> dict[str, list[float]]:
 
 def lane_gap(place: Path) -> float:
     """Median seconds between the trials of one lane."""
-    from mae_ablation.cluster.run import Lanes, run_trials
-    from mae_ablation.commands import plan_study
+    from mae_ablation.api import plan_study
+    from mae_ablation.run.driver import Lanes, run_trials
 
     levels = [1e-4 * (1 + i / 100) for i in range(TRIALS)]
     study = write_study(place, "many", "pretrain.base_lr", levels)

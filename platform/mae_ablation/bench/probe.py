@@ -15,13 +15,13 @@ from mae_ablation.bench.threads import threads
 from mae_ablation.data.augment import View, normalise
 from mae_ablation.data.dataset import Dataset, Split, load
 from mae_ablation.data.feed import Feed, plain
-from mae_ablation.phases.features import Encode, encoder
-from mae_ablation.phases.linear_probe import Head, acc1, linear_probe, optimizer_for
-from mae_ablation.phases.optim import generator, lr_at, set_lr
-from mae_ablation.phases.pretrain import pretrain
-from mae_ablation.phases.run import PhaseRun
+from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.store.folder import PhaseFolder
-from mae_ablation.study.recipe import Recipe
+from mae_ablation.train.features import Encode, encoder
+from mae_ablation.train.linear_probe import Head, acc1, linear_probe, optimizer_for
+from mae_ablation.train.optim import generator, lr_at, set_lr
+from mae_ablation.train.pretrain import pretrain
+from mae_ablation.train.run import PhaseRun
 
 EPOCHS = 90  # paper, Table 10
 PRETRAIN_EPOCHS = 2  # of the encoder both sides read; its recipe says 7

@@ -23,11 +23,11 @@ from torch.utils.data import Dataset as Pictures
 from torchvision import transforms
 
 from mae_ablation.data.dataset import Dataset, Split, load
-from mae_ablation.machine import cores
-from mae_ablation.phases.linear_probe import Head
-from mae_ablation.phases.models import build_model, target_of
-from mae_ablation.phases.optim import decay_groups, generator, scaled_lr
-from mae_ablation.study.recipe import Recipe
+from mae_ablation.recipe.recipe import Recipe
+from mae_ablation.study.machine import cores
+from mae_ablation.train.linear_probe import Head
+from mae_ablation.train.models import build_model, target_of
+from mae_ablation.train.optim import decay_groups, generator, scaled_lr
 
 NO_STORE = "none"  # a plan asks for one
 WARM_UP = 5  # steps that are not counted: a DataLoader begins with some batches in stock
@@ -158,7 +158,7 @@ class Clock:
 
 
 def main(words: list[str] | None = None) -> None:
-    from mae_ablation.commands import plan_study
+    from mae_ablation.api import plan_study
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("phase", choices=("pretrain", "probe"))

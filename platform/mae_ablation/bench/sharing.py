@@ -58,7 +58,7 @@ def agreement(*, apart_s: float, together_s: float, apart: int, shared: int) -> 
 
 def paper_trials() -> tuple[int, int]:
     """Trials of the paper's studies, planned one by one and together."""
-    from mae_ablation.commands import plan_studies
+    from mae_ablation.api import plan_studies
     from mae_ablation.study.plan import trials_of
 
     with tempfile.TemporaryDirectory() as empty:
@@ -71,7 +71,7 @@ def paper_trials() -> tuple[int, int]:
 
 def compare(rounds: int, epochs: int) -> dict:
     """Trials and seconds of both, measured in turn in one Ray session."""
-    from mae_ablation.cluster.session import ray_session
+    from mae_ablation.run.session import ray_session
 
     found = []
     with ray_session():
@@ -96,8 +96,8 @@ def compare(rounds: int, epochs: int) -> dict:
 def run(studies: Sequence[Path], store: Path) -> tuple[int, float]:
     """Run the pre-trainings of some studies on one lane: how many, and seconds from the first's
     beginning to the last's end."""
-    from mae_ablation.cluster.run import Lanes, run_trials
-    from mae_ablation.commands import plan_studies
+    from mae_ablation.api import plan_studies
+    from mae_ablation.run.driver import Lanes, run_trials
     from mae_ablation.study.plan import trials_of
 
     store.mkdir()
@@ -112,7 +112,7 @@ def run(studies: Sequence[Path], store: Path) -> tuple[int, float]:
 
 def timed(trial: object, store: str, **how: object) -> str | None:
     """run_trial, and a note of when it was at work."""
-    from mae_ablation.phases.trial import run_trial
+    from mae_ablation.train.trial import run_trial
 
     begin = time.time()
     failure = run_trial(trial, store, **how)

@@ -17,16 +17,16 @@ Step = Callable[[torch.Tensor], None]
 
 
 def ours(shape: Shape, precision: str = "float32") -> Step:
-    """The product's step, as phases/pretrain.py puts it together."""
+    """The product's step, as train/pretrain.py puts it together."""
     from mae_ablation.mae.initialise import initialise
     from mae_ablation.mae.masking import random_shuffle
     from mae_ablation.mae.model import MaskedAutoencoder
     from mae_ablation.mae.targets import PixelTarget
-    from mae_ablation.phases.memory import keep_freed_memory
-    from mae_ablation.phases.optim import decay_groups, generator
-    from mae_ablation.phases.precision import Precision
-    from mae_ablation.study.batch import images_at_once
-    from mae_ablation.study.recipe import Data, Model, Pretrain, Recipe
+    from mae_ablation.recipe.batch import images_at_once
+    from mae_ablation.recipe.recipe import Data, Model, Pretrain, Recipe
+    from mae_ablation.train.memory import keep_freed_memory
+    from mae_ablation.train.optim import decay_groups, generator
+    from mae_ablation.train.precision import Precision
 
     keep_freed_memory()
     (width, depth, heads), (decoder_width, decoder_depth, decoder_heads) = (

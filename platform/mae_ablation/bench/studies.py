@@ -8,10 +8,10 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import mean
 
+from mae_ablation.api import plan_study
 from mae_ablation.bench import sharing
 from mae_ablation.bench.child import ROOT, answer_of, run_module
 from mae_ablation.bench.pairs import Row
-from mae_ablation.commands import plan_study
 from mae_ablation.study.plan import Plan
 
 STUDY = ROOT.parent / "studies" / "mask_ratio.yaml"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from mae_ablation.data import folder
 from mae_ablation.data.sets import SETS, location, missing
-from mae_ablation.study.errors import UserError, one_line
-from mae_ablation.study.recipe import Data
+from mae_ablation.errors import UserError, one_line
+from mae_ablation.recipe.recipe import Data
 
 if TYPE_CHECKING:
     import numpy as np

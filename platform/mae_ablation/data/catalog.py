@@ -2,9 +2,9 @@
 
 from mae_ablation.data.folder import LAYOUT, check_layout, listing
 from mae_ablation.data.sets import SETS, even_shares, location, missing
+from mae_ablation.errors import UserError
+from mae_ablation.recipe.recipe import Data, Recipe
 from mae_ablation.store.paths import expanded
-from mae_ablation.study.errors import UserError
-from mae_ablation.study.recipe import Data, Recipe
 from mae_ablation.study.token_file import require_hash
 from mae_ablation.study.trial import DataFacts
 

@@ -16,7 +16,7 @@ from mae_ablation.data.augment import resized
 from mae_ablation.data.draws import hold_out
 from mae_ablation.data.folder import Images, check_layout, listing
 from mae_ablation.data.sets import SETS, location
-from mae_ablation.study.recipe import Data
+from mae_ablation.recipe.recipe import Data
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

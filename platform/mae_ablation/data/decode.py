@@ -28,7 +28,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from mae_ablation.data.augment import View, boxes_for
-from mae_ablation.study.errors import UserError, one_line
+from mae_ablation.errors import UserError, one_line
 
 Show = Callable[[torch.Tensor, int], torch.Tensor]
 """Maps a decoded image and its seed to what is wanted of it, in the worker."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from mae_ablation.data.sets import even_shares
-from mae_ablation.study.errors import UserError
+from mae_ablation.errors import UserError
 
 SPLIT_SEED = 20_240_229
 """seed of the split into training and validation; no trial's, so that all trials share the split"""

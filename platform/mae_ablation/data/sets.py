@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from mae_ablation.data import fashion_mnist
+from mae_ablation.recipe.recipe import Data
 from mae_ablation.store.paths import expanded
-from mae_ablation.study.recipe import Data
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

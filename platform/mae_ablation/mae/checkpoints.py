@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 
+from mae_ablation.errors import UserError
 from mae_ablation.mae.model import MaskedAutoencoder
 from mae_ablation.mae.positions import position_table
 from mae_ablation.mae.unwrap import find_weights
-from mae_ablation.study.errors import UserError
 from mae_ablation.study.places import require_file, require_suffix, written
 
 State = Mapping[str, torch.Tensor]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mae_ablation.study.errors import UserError
+from mae_ablation.errors import UserError
 
 WRAPPERS = (
     *("model", "state_dict", "model_state_dict", "module", "network", "net", "weights"),

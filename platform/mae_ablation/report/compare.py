@@ -15,9 +15,9 @@ from mae_ablation.report.paired import ALPHA, Compared, compared, summed
 from mae_ablation.report.results import HOURS, LOSS
 from mae_ablation.report.saved import SavedReport
 from mae_ablation.report.statistics import LEVELS, spearman
+from mae_ablation.report.summary import counted, some
 from mae_ablation.report.verdict import SEEDS
 from mae_ablation.study.factors import canonical
-from mae_ablation.summary import counted, some
 
 SCALE = re.compile(r" \((?:here |stand-in).*\)$")
 """ends the label of a level: what a recipe's scale made of it"""

@@ -15,10 +15,10 @@ from scipy import stats
 from mae_ablation.report import vector
 from mae_ablation.report.heatmap import crossed, heatmap
 from mae_ablation.report.results import HOURS, LOSS, metrics_of
+from mae_ablation.report.summary import some
 from mae_ablation.study.factors import Factor
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.values import format_value
-from mae_ablation.summary import some
 
 OURS, PAPER, REFERENCE = sns.color_palette("colorblind")[0], "0.35", "0.45"
 AXES = {

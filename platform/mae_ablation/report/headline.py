@@ -15,10 +15,10 @@ from mae_ablation.report.page import command
 from mae_ablation.report.quoted import quoted
 from mae_ablation.report.results import HOURS, LOSS
 from mae_ablation.report.steps import against_the_paper
+from mae_ablation.report.summary import counted, some
 from mae_ablation.report.verdict import SEEDS
 from mae_ablation.report.verdict import headline as verdicts_counted
 from mae_ablation.study.plan import Plan
-from mae_ablation.summary import counted, some
 
 NAMED_LEVELS = 6
 """levels that a sentence lists"""

@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mae_ablation.errors import Emptier, UserError
 from mae_ablation.report.readings import Readings
 from mae_ablation.store import atomic
-from mae_ablation.study.errors import Emptier, UserError
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.suite import Suite
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from mae_ablation.study.errors import Emptier
+from mae_ablation.errors import Emptier
 
 
 def require_no_emptier(folder: Path, finished: int, asked: int) -> None:

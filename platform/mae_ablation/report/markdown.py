@@ -16,8 +16,8 @@ from mae_ablation.report.published import Published
 from mae_ablation.report.results import HOURS
 from mae_ablation.report.sentences import COULD_SEE, could_see, sentences
 from mae_ablation.report.statistics import tests_of
+from mae_ablation.report.summary import counted
 from mae_ablation.study.plan import Plan
-from mae_ablation.summary import counted
 
 
 def markdown(

@@ -2,10 +2,10 @@
 
 import pandas as pd
 
+from mae_ablation.recipe.evaluations import Finetune, LinearProbe
 from mae_ablation.report.results import HOURS, LOSS, column_of
-from mae_ablation.study.evaluations import Finetune, LinearProbe
+from mae_ablation.report.summary import counted, on_labels, some
 from mae_ablation.study.plan import Plan
-from mae_ablation.summary import counted, on_labels, some
 
 
 def measured(plan: Plan, metric: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mae_ablation.summary import counted
+from mae_ablation.report.summary import counted
 
 RowKey = tuple[str, str, str]
 """metric, factor ("" for none), level"""

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
+from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.report.results import HOURS, LOSS
+from mae_ablation.report.summary import counted
 from mae_ablation.report.verdict import worded
 from mae_ablation.study.plan import Plan
-from mae_ablation.study.recipe import Recipe
-from mae_ablation.summary import counted
 
 TITLES = {
     "linear_probe_acc1": "Linear probe",

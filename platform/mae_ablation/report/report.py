@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from mae_ablation.errors import UserError
 from mae_ablation.report.kept import require_no_emptier
 from mae_ablation.report.markdown import markdown
 from mae_ablation.report.published import published_of
@@ -15,7 +16,6 @@ from mae_ablation.report.standing import standing
 from mae_ablation.report.table import table_frame
 from mae_ablation.store import atomic
 from mae_ablation.study.declared import declared_in, descriptive
-from mae_ablation.study.errors import UserError
 from mae_ablation.study.owner import path_from, require_own_place
 from mae_ablation.study.plan import Plan
 

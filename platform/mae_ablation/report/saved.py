@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 
+from mae_ablation.errors import UserError, unknown
 from mae_ablation.store.paths import expanded
-from mae_ablation.study.errors import UserError, unknown
 
 COLUMNS = ("factor", "level", "kind", "metric", "seed", "value", "trial_id")
 """of trials.csv, that a comparison needs"""

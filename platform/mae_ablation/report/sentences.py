@@ -9,9 +9,9 @@ from mae_ablation.report.results import HOURS, LOSS
 from mae_ablation.report.spread import together
 from mae_ablation.report.statistics import findings, seen_by
 from mae_ablation.report.steps import step_by_step
+from mae_ablation.report.summary import some
 from mae_ablation.report.verdict import MARGINS
 from mae_ablation.study.plan import Plan
-from mae_ablation.summary import some
 
 COULD_SEE = "What this many seeds could have seen"
 """names what is folded away beneath a table"""

@@ -22,10 +22,10 @@ from mae_ablation.report.paired import (
     summed,
 )
 from mae_ablation.report.results import HOURS, LOSS
+from mae_ablation.report.summary import some
 from mae_ablation.report.verdict import NOISE
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.study import Factor
-from mae_ablation.summary import some
 
 LEVELS = 3
 """that a rank correlation or an optimum needs at least"""

@@ -11,10 +11,10 @@ import pandas as pd
 from mae_ablation.report.paired import compared
 from mae_ablation.report.results import HOURS, LOSS
 from mae_ablation.report.statistics import LEVELS
+from mae_ablation.report.summary import counted
 from mae_ablation.report.verdict import MARGINS
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.study import Factor
-from mae_ablation.summary import counted
 
 NAMED_STEPS = 3
 """steps that a headline lists"""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from mae_ablation.errors import UserError
 from mae_ablation.report import page
 from mae_ablation.report.headline import cautions, too_few
 from mae_ablation.report.how_to_read import HOW_TO_READ
@@ -15,14 +16,13 @@ from mae_ablation.report.kept import require_no_emptier
 from mae_ablation.report.readings import Readings
 from mae_ablation.report.results import HOURS, LOSS, metrics_of, results_frame
 from mae_ablation.report.saved import report_in
+from mae_ablation.report.summary import counted, some
 from mae_ablation.report.table import paper_of, table_frame
 from mae_ablation.report.verdict import RULE, SEEDS, by_sign, worded
 from mae_ablation.store import atomic
-from mae_ablation.study.errors import UserError
 from mae_ablation.study.owner import path_from, require_own_place
 from mae_ablation.study.plan import Plan, Row
 from mae_ablation.study.suite import Suite
-from mae_ablation.summary import counted, some
 
 SIGNS = {
     "reproduced": "✓",

@@ -5,6 +5,9 @@ from typing import Any
 
 import pandas as pd
 
+from mae_ablation.recipe.cost import nominal_flops, pretrain_flops
+from mae_ablation.recipe.presets import size_of
+from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.report.answers import answers_of
 from mae_ablation.report.apart import apart
 from mae_ablation.report.cells import trials_behind
@@ -12,11 +15,8 @@ from mae_ablation.report.choice import UNFINISHED
 from mae_ablation.report.judge import COMPARISON, differences, judge
 from mae_ablation.report.results import HOURS, LOSS, column_of, metrics_of
 from mae_ablation.study.budget import EQUAL, training_ratio
-from mae_ablation.study.cost import nominal_flops, pretrain_flops
 from mae_ablation.study.paper import paper_row, paper_value
 from mae_ablation.study.plan import Plan, Row
-from mae_ablation.study.presets import size_of
-from mae_ablation.study.recipe import Recipe
 
 STAND_IN = "stand-in tokeniser, in-domain"
 

@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from mae_ablation.study.cost import pretrain_flops
-from mae_ablation.study.errors import UserError
-from mae_ablation.study.recipe import Data, Recipe
+from mae_ablation.errors import UserError
+from mae_ablation.recipe.cost import pretrain_flops
+from mae_ablation.recipe.recipe import Data, Recipe
 from mae_ablation.study.study import Study
 from mae_ablation.study.trial import DataFacts, pretraining_images, training_images
 

@@ -17,9 +17,9 @@ from itertools import product
 from math import prod
 from typing import Any
 
+from mae_ablation.errors import UserError, unknown
+from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.study.document import Document
-from mae_ablation.study.errors import UserError, unknown
-from mae_ablation.study.recipe import Recipe
 from mae_ablation.study.settings import Setting, read_setting, require_once, resolve
 from mae_ablation.study.values import format_value
 

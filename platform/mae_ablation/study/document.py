@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from mae_ablation.study.errors import UserError
+from mae_ablation.errors import UserError
 
 Key = tuple[str | int, ...]
 TAGS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from mae_ablation.recipe.cost import encoder_parameters, parameters
 from mae_ablation.store.folder import Store
-from mae_ablation.study.cost import encoder_parameters, parameters
 from mae_ablation.study.packing import makespan
 from mae_ablation.study.plan import Plan, open_phases, trials_of
 from mae_ablation.study.speed import Machine, Measured, Speeds, measured, work_of

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from mae_ablation.errors import UserError
+from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.study.design import Combination, Said, Varied
 from mae_ablation.study.document import Document, Text
-from mae_ablation.study.errors import UserError
 from mae_ablation.study.names import require_name
-from mae_ablation.study.recipe import Recipe
 from mae_ablation.study.recipe_file import RecipeFile
 from mae_ablation.study.settings import (
     Setting,

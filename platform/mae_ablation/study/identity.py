@@ -15,7 +15,7 @@ from dataclasses import fields
 from functools import lru_cache
 from typing import Any, get_type_hints
 
-from mae_ablation.study.recipe import Recipe
+from mae_ablation.recipe.recipe import Recipe
 
 VERSIONS = {
     "pca": 2,

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
+from mae_ablation.errors import UserError
 from mae_ablation.store.folder import PhaseFolder, Store
-from mae_ablation.study.errors import UserError
 from mae_ablation.study.places import require_file
 
 LISTED = 10

@@ -10,7 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
-from mae_ablation.study.errors import UserError
+from mae_ablation.errors import UserError
 
 MOST_BYTES = 120
 """of a file's name: encrypted folders take 143, and locks and temporary files add to it"""

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from mae_ablation.study.errors import UserError
+from mae_ablation.errors import UserError
 
 
 def path_from(folder: Path, study: Path) -> str:

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from mae_ablation.errors import UserError
 from mae_ablation.store.atomic import replacing
-from mae_ablation.study.errors import UserError
 
 
 def require_file(path: Path, wanted: str) -> None:

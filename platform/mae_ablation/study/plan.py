@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from mae_ablation.recipe.recipe import Data, Recipe
 from mae_ablation.store.folder import Store
 from mae_ablation.study.factors import Factor, Level
-from mae_ablation.study.recipe import Data, Recipe
 from mae_ablation.study.study import Study
 from mae_ablation.study.trial import DataFacts, Phase, Trial, evaluations, make_trial, merge
 from mae_ablation.study.tries import Try, combinations_of, labelled, searched, settled

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mae_ablation.errors import UserError, unknown
 from mae_ablation.store.paths import expanded
 from mae_ablation.study.document import Document, Text, read, text_at
-from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.settings import (
     Setting,
     field_name,

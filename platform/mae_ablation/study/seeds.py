@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mae_ablation.errors import UserError, unknown
 from mae_ablation.study.document import Document
-from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.sequential import Sequential, looks_between
 from mae_ablation.study.values import (
     Unreadable,

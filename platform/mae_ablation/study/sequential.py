@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from mae_ablation.study.errors import UserError
+from mae_ablation.errors import UserError
 
 GROWTH = 1.6
 """from one look to the next, about"""

@@ -11,11 +11,11 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from mae_ablation.study import presets
-from mae_ablation.study.checks import Invalid
+from mae_ablation.errors import UserError, unknown
+from mae_ablation.recipe import presets
+from mae_ablation.recipe.checks import Invalid
+from mae_ablation.recipe.recipe import Model, Recipe
 from mae_ablation.study.document import Document, Text, read_list, text_at
-from mae_ablation.study.errors import UserError, unknown
-from mae_ablation.study.recipe import Model, Recipe
 from mae_ablation.study.values import (
     Unreadable,
     format_given,

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
-from mae_ablation.study.cost import embed_flops, encoder_flops, pretrain_flops, training_flops
+from mae_ablation.recipe.cost import embed_flops, encoder_flops, pretrain_flops, training_flops
 from mae_ablation.study.trial import DataFacts, Phase, pretraining_images, training_images
 
 TRAININGS = ("pretrain", "finetune", "partial", "scratch")

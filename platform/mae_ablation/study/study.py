@@ -33,13 +33,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from mae_ablation.errors import UserError, unknown
+from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.study.design import DESIGNS, ONE_FACTOR, Size, combinations, size_of
 from mae_ablation.study.document import Document, read
-from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.factors import Factor, alone, crossed, read_factors
 from mae_ablation.study.names import file_name, require_name, tracking_keys
 from mae_ablation.study.paper import paper_tables
-from mae_ablation.study.recipe import Recipe
 from mae_ablation.study.recipe_file import (
     COMMAND_LINE,
     EVALUATIONS,

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mae_ablation.errors import UserError, unknown
 from mae_ablation.study.document import Document, read, text_at
-from mae_ablation.study.errors import UserError, unknown
 from mae_ablation.study.names import folded, require_name
 from mae_ablation.study.recipe_file import COMMAND_LINE, text_of
 from mae_ablation.study.seeds import SeedPlan, read_seeds

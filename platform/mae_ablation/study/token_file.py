@@ -4,7 +4,7 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-from mae_ablation.study.errors import UserError
+from mae_ablation.errors import UserError
 
 
 def require_hash(path: Path, expected: str, place: str) -> None:

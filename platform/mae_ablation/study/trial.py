@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, replace
 
+from mae_ablation.recipe.cost import pretrain_flops
+from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.store.folder import PhaseFolder, Store
-from mae_ablation.study.cost import pretrain_flops
 from mae_ablation.study.identity import (
     evaluation_document,
     identity,
@@ -11,7 +12,6 @@ from mae_ablation.study.identity import (
     pretrain_document,
     tokenizer_document,
 )
-from mae_ablation.study.recipe import Recipe
 from mae_ablation.study.study import Study
 
 ON_FROZEN_FEATURES = ("linear_probe", "knn")

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.store.folder import Store
 from mae_ablation.study.identity import identity
-from mae_ablation.study.recipe import Recipe
 from mae_ablation.study.study import Study
 from mae_ablation.study.trial import Phase, Trial
 from mae_ablation.study.tune import applied

@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Literal
 
-from mae_ablation.study.checks import Invalid
+from mae_ablation.errors import UserError, unknown
+from mae_ablation.recipe.checks import Invalid
+from mae_ablation.recipe.presets import FIELDS as PRESETS
+from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.study.design import Varied
 from mae_ablation.study.document import Document
-from mae_ablation.study.errors import UserError, unknown
-from mae_ablation.study.presets import FIELDS as PRESETS
-from mae_ablation.study.recipe import Recipe
 from mae_ablation.study.settings import Setting, field_name, read_setting, require_once
 from mae_ablation.study.values import Unreadable, format_given, format_value, to_whole
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from mae_ablation.errors import one_line
 from mae_ablation.store.patience import waiting
-from mae_ablation.study.errors import one_line
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.trouble import AGAIN, remedy_of
 from mae_ablation.tracking.address import server

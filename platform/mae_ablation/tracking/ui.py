@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from mae_ablation import children
-from mae_ablation.study.errors import UserError
+from mae_ablation.errors import UserError
+from mae_ablation.run import children
 from mae_ablation.tracking.address import (
     HOST,
     MODEL_TRAINING,

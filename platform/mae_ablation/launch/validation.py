@@ -1,0 +1,28 @@
+"""Ray's own opinion of a cluster file, without asking a cloud."""
+
+import contextlib
+import io
+import logging
+from pathlib import Path
+
+from mae_ablation.launch.cluster_file import read_document
+
+
+def refusal(path: Path) -> str | None:
+    """Why `ray up` would refuse the file, as `file:line: text`, or None. Imports Ray: a second."""
+    import click
+    from jsonschema import ValidationError
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    document = read_document(path)
+    logging.getLogger("ray.autoscaler").setLevel(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # Ray prints what it then raises
+            validate_config(prepare_config(document.data))
+    except ValidationError as error:
+        return f"{document.place(*error.absolute_path)}: Ray refuses it: {error.message}"
+    except click.ClickException as error:
+        return f"{path}: Ray refuses it: {error.message}"
+    except Exception as error:  # Ray stumbles over some files instead of refusing them
+        return f"{path}: Ray refuses it: {type(error).__name__}: {error}"
+    return None

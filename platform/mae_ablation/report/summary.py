@@ -1,0 +1,306 @@
+"""What a person is told: a plan before it is run, and where the results lie afterwards."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mae_ablation.recipe.cost import pretrain_flops
+from mae_ablation.recipe.evaluations import (
+    RANDAUGMENT_DEVIATION,
+    Finetune,
+    Knn,
+    LinearProbe,
+    Partial,
+)
+from mae_ablation.recipe.presets import difference, size_of
+from mae_ablation.recipe.recipe import Recipe
+from mae_ablation.report.choice import edge_lines
+from mae_ablation.report.readings import Readings
+from mae_ablation.report.spread import point_line
+from mae_ablation.study.budget import EQUAL, training_ratio
+from mae_ablation.study.design import design_line
+from mae_ablation.study.estimate import Estimate, estimate
+from mae_ablation.study.plan import Plan, missing, trials_of, unfinished
+from mae_ablation.study.price import cost_lines
+from mae_ablation.study.recipe_file import PHASES
+from mae_ablation.study.seeds import seeds_line
+from mae_ablation.study.suite import suite_lines
+from mae_ablation.study.trial import steps_per_epoch, training_images
+from mae_ablation.study.tune import tune_line
+
+
+def counted(n: int, noun: str) -> str:
+    """1 seed, 2 seeds."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def some(names: Sequence[str], most: int = 20) -> str:
+    """Names in a line: all of them, or the first and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def summary(plan: Plan, lanes: int) -> str:
+    """A plan in a few lines: how many trials and why, what is there, what the rest costs."""
+    return "\n".join([describe(plan), *cost_lines(estimate([plan], lanes))])
+
+
+def introduction(
+    studies: Sequence[Path],
+    plans: Sequence[Plan],
+    lanes: int = 1,
+    *,
+    cost: Estimate | None = None,
+    price: float | None = None,
+) -> str:
+    """Summaries of some plans, and of all together where they are several.
+
+    Args:
+        studies: the files they are from.
+        lanes: where `cost` is not given.
+        cost: what they need, all together.
+        price: of a GPU-hour.
+    """
+    costs = costs_from_to(plans, cost or estimate(plans, lanes), price)
+    if len(plans) == 1:
+        return "\n".join([describe(plans[0]), *costs])
+    last = "\n".join([together(plans), *costs])
+    return "\n\n".join([*suite_lines(studies), *map(describe, plans), last])
+
+
+def costs_from_to(plans: Sequence[Plan], cost: Estimate, price: float | None) -> list[str]:
+    """What is missing costs; where studies grow, from their first looks to the most seeds."""
+    if not any(plan.study.grows for plan in plans):
+        return cost_lines(cost, price)
+    first = [plan.up_to(plan.study.declared.looks[0]) for plan in plans]
+    few = cost_lines(estimate(first, machine=cost.machine), price)
+    return [
+        *(f"first look, {line}" for line in few),
+        *(f"at most, {line}" for line in cost_lines(cost, price)),
+    ]
+
+
+def budget_lines(hours: float | None, gpu_hours: float | None) -> list[str]:
+    """When a run leaves, whatever is decided by then."""
+    given = ((hours, "hours"), (gpu_hours, "GPU-hours"))
+    said = [f"{value:g} {unit}" for value, unit in given if value is not None]
+    return [f"budget: leaves after {' or '.join(said)}; the same command goes on"] if said else []
+
+
+def together(plans: Sequence[Plan]) -> str:
+    """What several studies need together, beneath their own lines."""
+    trials = trials_of(plans)
+    alone = sum(len(plan.trials) for plan in plans)
+    todo = missing(trials, plans[0].store)
+    pretrainings = sum(trial.source == "pretrain" for trial in trials)
+    return (
+        f"together: {counted(len(plans), 'study').replace('studys', 'studies')}, "
+        f"{alone} trials - {alone - len(trials)} shared between studies = {len(trials)} "
+        f"({counted(pretrainings, 'distinct pre-training')}), {len(todo)} to run"
+    )
+
+
+def describe(plan: Plan) -> str:
+    """A study: its question, its data, its levels and its trials."""
+    study, recipe = plan.study, plan.study.baseline
+    trials, todo = plan.trials, plan.missing()
+    rows = len(plan.rows) + len(plan.references)
+    asked = rows * len(study.seeds) * study.tries
+    tries = f" x {study.tries} tries" if study.tries > 1 else ""
+    lines = [
+        f"{study.name}: {study.title} (recipe {study.recipe_name}"
+        + "".join(f", {change}" for change in study.changed)
+        + (f"; reproduces {study.paper.replace('_', ' ')} of the paper)" if study.paper else ")"),
+        f"data: {recipe.data.name}, {recipe.data.image_size} px in {recipe.grid} x {recipe.grid} "
+        f"patches of {recipe.model.patch_size} px; lr {recipe.pretrain.base_lr:g} x "
+        f"{recipe.pretrain.batch_size} / 256 = "
+        f"{recipe.pretrain.base_lr * recipe.pretrain.batch_size / 256:g}",
+    ]
+    if plan.data.missing:
+        lines.append(f"note: {plan.data.missing}")
+    lines += left_out_lines(plan)
+    for factor in study.factors:
+        lines.append(f"{factor.name}: " + some([level.label for level in factor.levels]))
+        if (key := study.tracking_keys[factor.name]) != factor.name:
+            lines.append(f'note: MLflow has it as "{key}"')
+        if factor.left_out:
+            lines.append(f"note: no counterpart at this scale for {', '.join(factor.left_out)}")
+    lines += design_line(study.design, study.size, len(study.seeds), study.tries)
+    if study.tune:
+        lines.append(tune_line(study.tune))
+        lines += edge_lines(plan, Readings(plan.store))
+    if study.budget == "flops":
+        lines += flops_lines(plan)
+    if study.skipped:
+        every = ",".join(p for p in PHASES if p in (*study.phases, *study.skipped))
+        lines.append(
+            f"note: {study.skipped_by} leaves out {', '.join(study.skipped)}; "
+            f"--phases {every} runs {'it' if len(study.skipped) == 1 else 'them'} too"
+        )
+    if study.grows:
+        lines.append(seeds_line(study.declared))
+        first = study.declared.looks[0]
+        few = plan.up_to(first).trials
+        seeds = f"{first} to {len(study.seeds)} seeds"
+        shared = dict.fromkeys((rows * first - len(few), asked - len(trials)))
+        counts = f"{seeds} - {' to '.join(map(str, shared))} shared = {len(few)} to {len(trials)}"
+    else:
+        seeds = counted(len(study.seeds), "seed")
+        counts = f"{seeds}{tries} - {asked - len(trials)} shared = {len(trials)}"
+    lines.append(
+        f"trials: ({len(plan.rows)} levels + {len(plan.references)} references) x {counts}; "
+        f"{len(trials) - sum(t.source != 'prepare' for t in todo)} finished in "
+        f"{plan.store.root}, {len(todo)} to run{' at most' * study.grows}"
+    )
+    lines += point_line(plan, Readings(plan.store)) if study.measure == "accuracy" else []
+    for row in plan.rows:
+        if row.same_as:
+            lines.append(
+                f"note: {row.factor.name} {row.label} and {row.same_as} are one training"
+                + row.why_same()
+            )
+    return "\n".join(lines)
+
+
+def left_out_lines(plan: Plan) -> list[str]:
+    """What lies in the folders of images and is not trained on, a line per folder."""
+    found = {(t.recipe.data.folder, t.data.left_out): None for t in plan.trials if t.data.left_out}
+    return [
+        f"note: not taken of {folder}: {left_out}; `python -m platform data {shlex.quote(folder)}` "
+        "checks the rest"
+        for folder, left_out in found
+    ]
+
+
+def flops_lines(plan: Plan) -> list[str]:
+    """Steps of every level at equal FLOPs, and what the whole training comes to."""
+    base, images = plan.study.baseline, training_images(plan.study.baseline, plan.data)
+    cost = pretrain_flops(base, plan.data.channels)
+    steps = f"{base.pretrain.epochs} epochs of {steps_per_epoch(base, images)} steps"
+    lines = [f"budget: the FLOPs of the baseline's {steps}"]
+    for row in plan.rows:
+        each = pretrain_flops(row.recipe, plan.data.channels)
+        ratio = training_ratio(row.recipe, base, plan.data)
+        steps = steps_per_epoch(row.recipe, training_images(row.recipe, plan.data))
+        epochs = counted(row.recipe.pretrain.epochs, "epoch")
+        lines.append(
+            f"  {row.label:<24} {epochs:>11} of {counted(steps, 'step')} x "
+            f"{each / cost:.2f} of the baseline's FLOPs per image = {ratio:.2f} of its training"
+        )
+        if abs(ratio - 1) > EQUAL:
+            lines[-1] += ": not equal, the training has too few steps for that"
+    return lines
+
+
+def trial_lines(plan: Plan) -> str:
+    """Every trial of a plan, once, in the order it will run."""
+    first = {t.needs.id: t.needs for t in plan.trials if t.needs}
+    lines = []
+    for trial in [*first.values(), *plan.trials]:
+        todo = unfinished(trial, plan.store)
+        state = "to run: " + ", ".join(p.prefix for p in todo) if todo else "finished"
+        kept = f"keeps {trial.recipe.kept_patches:>3}" if trial.source == "pretrain" else ""
+        lines.append(f"  {trial.id}  {trial.label:<32} {kept:<10} {state}")
+    return "\n".join(lines)
+
+
+def settings_lines(recipe: Recipe, phases: Sequence[str]) -> str:
+    """The baseline's settings, phase by phase."""
+    m, p, q = recipe.model, recipe.pretrain, recipe.linear_probe
+    lines = [
+        f"model: encoder {m.encoder_width} x {m.encoder_depth} blocks ({m.encoder_heads} heads), "
+        f"patch {m.patch_size}, decoder {m.decoder_width} x {m.decoder_depth} "
+        f"({m.decoder_heads} heads)",
+        f"pretrain: AdamW, {rate(p.base_lr, p.batch_size)}, weight decay {p.weight_decay:g}, "
+        f"betas {p.beta1:g} and {p.beta2:g}, {schedule(p)}, {p.augmentation}, "
+        f"{p.mask_sampling} masking {100 * p.mask_ratio:g} %, target {p.target}",
+    ]
+    if "linear_probe" in phases:
+        lines.append(
+            f"linear_probe: {q.protocol} protocol, {classifier(q)}, {q.pooling}{on_labels(q)}"
+        )
+    if "knn" in phases:
+        k = recipe.knn
+        lines.append(
+            f"knn: {k.neighbours} neighbours, temperature {k.temperature:g}, "
+            f"{q.pooling}{on_labels(k)}"
+        )
+    supervised = [name for name in ("finetune", "partial", "scratch") if name in phases]
+    lines += [f"{name}: {supervised_line(getattr(recipe, name))}" for name in supervised]
+    return "\n".join([*lines, *preset_lines(recipe, supervised)])
+
+
+def classifier(q: LinearProbe) -> str:
+    """How the linear probe's classifier is trained."""
+    if q.protocol == "converged":
+        tried = ", ".join(f"{penalty:g}" for penalty in q.penalties)
+        choice = " (best on validation)" if len(q.penalties) > 1 else ""
+        return f"logistic regression by L-BFGS, L2 penalty {tried}{choice}"
+    optimiser = "LARS" if q.protocol == "paper" else "SGD"
+    return (
+        f"{optimiser}, {rate(q.base_lr, q.batch_size)}, weight decay {q.weight_decay:g}, "
+        f"momentum {q.momentum:g}, {schedule(q)}"
+    )
+
+
+def on_labels(section: LinearProbe | Knn | Finetune) -> str:
+    """ ", on 1,000 labels" where an evaluation does not see them all."""
+    return f", on {section.labels:,} labels" if section.labels else ""
+
+
+def rate(base_lr: float, batch_size: int) -> str:
+    return f"lr {base_lr:g} x {batch_size} / 256 = {base_lr * batch_size / 256:g}"
+
+
+def schedule(section) -> str:
+    return f"{section.epochs} epochs ({section.warmup_epochs:g} warm-up, cosine)"
+
+
+def supervised_line(s: Finetune) -> str:
+    length = schedule(s)
+    if isinstance(s, Partial):
+        tried = ", ".join(map(str, s.epochs_tried))
+        length = f"best on validation of {tried} epochs ({s.warmup_epochs:g} warm-up, cosine)"
+    augment = f"RandAugment ({s.randaugment_magnitude}, {RANDAUGMENT_DEVIATION:g})"
+    return (
+        f"AdamW, {rate(s.base_lr, s.batch_size)}, weight decay {s.weight_decay:g}, betas "
+        f"{s.beta1:g} and {s.beta2:g}, layer decay {s.layer_decay:g}, {length}, {augment}, "
+        f"label smoothing {s.label_smoothing:g}, mixup {s.mixup:g}, cutmix {s.cutmix:g}, "
+        f"drop path {s.drop_path:g}, random erasing {s.random_erasing:g}, EMA {s.ema:g}"
+        f"{on_labels(s)}"
+    )
+
+
+def preset_lines(recipe: Recipe, phases: Sequence[str]) -> list[str]:
+    """How the official code's fine-tuning differs from the paper's Table 9, where that is asked."""
+    if "finetune" not in phases:
+        return []
+    size = size_of(recipe.model.encoder_width, recipe.model.encoder_depth)
+    differ = difference("paper_table9", "repo_finetune_md", size)
+    values = ", ".join(f"{name} {a:g} -> {b:g}" for name, (a, b) in differ.items())
+    return [f"finetune.preset: paper_table9 -> repo_finetune_md (ViT-{size}): {values}"]
+
+
+def ending(trials: int, tracker, files: dict[str, list[Path]], left: int, seconds: float) -> str:
+    """Where the results lie, and what to do next.
+
+    Args:
+        trials: that were asked for, `left` of them without a result.
+        files: each experiment's report.
+    """
+    from mae_ablation.tracking.address import runs_url, server, shown
+
+    lines = [f"{trials - left} of {trials} trials finished ({seconds / 60:.1f} min)"]
+    if left:
+        lines.append(f"{left} without a result; the same command tries them again")
+    for report in files.values():
+        lines.append(f"report: {report[0]}, {next(f for f in report if f.suffix == '.png')}")
+    if tracker.trouble:
+        lines.append(f"MLflow is behind ({tracker.trouble}): {tracker.remedy}")
+    else:
+        ui = f"start the UI with  {Path(sys.executable)} -m mae_ablation ui"
+        lines.append(f"MLflow: {shown(there) if (there := server()) else ui}")
+        for experiment_id in tracker.experiment_ids():
+            lines.append(f"        then open {runs_url(experiment_id)}")
+    return "\n".join(lines)

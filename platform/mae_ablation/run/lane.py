@@ -1,0 +1,141 @@
+"""Lane: a long-lived Ray Train worker group that pulls trials from the queue until there are none.
+
+Starting Ray's and torch's processes costs 14 to 20 CPU seconds; a lane pays that once, and a
+further trial in it a few hundredths of a second.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from mae_ablation.errors import one_line
+from mae_ablation.run.queue import AGAIN, WAIT, Outcome, Task
+
+BEAT_S = 0.5
+WAIT_S = 0.3  # until the queue is asked again by a lane whose trials wait for another lane's
+
+
+def lane_loop(config: dict) -> None:
+    """Training function of the lane's TorchTrainer, on each of its workers.
+
+    Config: `queue` (actor), `shelf` (actor of shared data sets), `lane` (its name), `lanes` (how
+    many there are), `store` (absolute path or URI), `marker` (the store's), `threads`, `gpu`
+    (bool), `batch_per_worker`, `commit`, `run` (a name of its own for this run), `work` (stands in
+    for run_trial, or None).
+    """
+    import ray
+    import torch
+
+    from mae_ablation.run.marker import unshared
+    from mae_ablation.train.memory import keep_freed_memory
+    from mae_ablation.train.team import Team
+
+    queue, lane = config["queue"], config["lane"]
+    torch.set_num_threads(config["threads"])
+    keep_freed_memory()
+    device = "cuda" if config["gpu"] and torch.cuda.is_available() else "cpu"
+    team = Team.here(config["batch_per_worker"])
+    if reason := unshared(config["store"], config["marker"]):
+        ray.get(queue.refuse.remote(reason))
+        return
+    with Beat(queue, lane) as beat:
+        outcome = None
+        while True:
+            task = ray.get(queue.next.remote(lane, outcome)) if team.rank == 0 else None
+            task = team.agree(task)
+            if task is None:
+                return
+            if task != AGAIN:
+                outcome = None
+            if task in (WAIT, AGAIN):
+                time.sleep(WAIT_S)
+                continue
+            beat.number, beat.progress = task.number, {}
+            outcome = run_task(task, config, device, team, beat)
+            beat.number = None
+            if outcome.failure and device == "cuda":
+                try:
+                    torch.cuda.synchronize()
+                except RuntimeError:  # a kernel has failed: so will every call in this process
+                    ray.get(queue.leave.remote(lane, outcome))
+                    raise
+
+
+def run_task(task: Task, config: dict, device: str, team: Any, beat: "Beat") -> Outcome:
+    """Run a trial; what became of it.
+
+    An exception of one worker of several is raised: the others may wait for it, so that they are
+    started again together. It may be the echo of another's death, so the trial is tried again.
+    """
+    from mae_ablation.run.shelf import fetch
+    from mae_ablation.train.run import Busy, Stopped
+    from mae_ablation.train.trial import run_trial
+
+    work = config["work"] or run_trial
+    try:
+        fetch(config["shelf"], config["lane"], task.trial)
+        failure = work(
+            task.trial,
+            config["store"],
+            device=device,
+            commit=config["commit"],
+            lanes=config["lanes"],
+            report=beat.report,
+            stop=beat.stop,
+            team=team,
+            owner=f"{config['run']}-{task.owner}",
+            attempt=task.attempt,
+        )
+        return Outcome(task.number, failure)
+    except Busy:
+        return Outcome(task.number, put_back="busy")
+    except Stopped:
+        return Outcome(task.number, put_back="stopped")
+    except Exception as error:
+        if team.size > 1:
+            raise
+        return Outcome(task.number, one_line(error))
+
+
+class Beat(threading.Thread):
+    """Tells the queue how the lane's trial is doing, and hears whether to stop."""
+
+    def __init__(self, queue: Any, lane: str) -> None:
+        super().__init__(name="beat", daemon=True)
+        self._queue, self._lane = queue, lane
+        self.number: int | None = None
+        """the trial at work"""
+        self.progress: dict = {}
+        self._stop_asked = False
+        self._left = threading.Event()
+
+    @property
+    def report(self) -> Callable[[dict], None]:
+        def take(progress: dict) -> None:
+            self.progress = {**self.progress, **progress}
+
+        return take
+
+    def stop(self) -> bool:
+        return self._stop_asked
+
+    def run(self) -> None:
+        import ray
+
+        while not self._left.wait(BEAT_S):
+            number = self.number
+            if number is None:
+                continue
+            try:
+                answer = self._queue.beat.remote(self._lane, number, self.progress)
+                self._stop_asked = ray.get(answer)
+            except ray.exceptions.RayError:  # the queue ended with its driver: save, and leave
+                self._stop_asked = True
+
+    def __enter__(self) -> "Beat":
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._left.set()

@@ -1,0 +1,79 @@
+"""Lanes: how many trials run side by side, and what each lane has."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mae_ablation.recipe.batch import images_at_once, split_batch
+from mae_ablation.recipe.recipe import Recipe
+from mae_ablation.study.trial import Trial
+
+SHARED = ("pretrain", "linear_probe", "partial", "finetune", "scratch")
+"""phases whose batches the workers of a lane share"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lanes:
+    """How many lanes, and the workers of each."""
+
+    count: int | None = None
+    """None: as many as there is room for"""
+    grows: bool = False
+    """whether there may be more of them when nodes join"""
+    cpus: int = 1
+    """threads of each worker"""
+    gpus: float = 0.0
+    """of each worker; a part of one lets several workers share it"""
+    workers: int = 1
+    """of each lane: they train one trial together"""
+    batch_per_worker: int | None = None
+    """images a worker takes at a time, at most; None: its whole share of a batch"""
+    accelerator: str | None = None
+    """type of GPU, as Ray names it, such as "A10G" """
+
+    @property
+    def need(self) -> dict[str, float]:
+        """Ray's resources of one worker."""
+        need: dict[str, float] = {"CPU": self.cpus}
+        if self.gpus:
+            need["GPU"] = self.gpus
+        if self.accelerator:
+            need[f"accelerator_type:{self.accelerator}"] = 0.001
+        return need
+
+    def __str__(self) -> str:
+        each = f"{self.cpus} thread{'s' * (self.cpus > 1)}"
+        each += f" and {self.gpus:g} {self.accelerator or 'GPU'}" if self.gpus else ""
+        count = self.count or 1
+        team = f"{self.workers} workers x " if self.workers > 1 else ""
+        return f"{count} lane{'s' * (count > 1)} x {team}{each}"
+
+
+def batches(recipe: Recipe, kinds: Iterable[str]) -> dict[str, int]:
+    """Batch size of each phase whose batches are shared."""
+    return {kind: getattr(recipe, kind).batch_size for kind in kinds if kind in SHARED}
+
+
+def derivation(recipe: Recipe, kinds: Iterable[str], lanes: Lanes) -> list[str]:
+    """Lines that say how a recipe's batches are shared; none where they are not.
+
+    Raises:
+        UserError: one cannot be shared evenly.
+    """
+    lines = {}
+    for kind, batch in batches(recipe, kinds).items():
+        at_most = lanes.batch_per_worker
+        if kind == "pretrain":
+            at_most = images_at_once(recipe, lanes.workers, at_most, lanes.gpus > 0)
+        images, times = split_batch(batch, lanes.workers, at_most)
+        if (images, times) != (batch, 1):
+            workers = f"{lanes.workers} worker{'s' * (lanes.workers > 1)}"
+            line = f"batch {batch} = {workers} x {images} images x {times} accumulated"
+            lines.setdefault(line, []).append(kind)
+    return [f"{line} ({', '.join(kinds)})" for line, kinds in lines.items()]
+
+
+def require_even_batches(trials: Iterable[Trial], lanes: Lanes) -> None:
+    """Raises UserError if a batch of one of the trials cannot be shared evenly."""
+    phases = [phase for trial in trials for phase in trial.phases]
+    for batch in {b for phase in phases for b in batches(phase.recipe, [phase.kind]).values()}:
+        split_batch(batch, lanes.workers, lanes.batch_per_worker)

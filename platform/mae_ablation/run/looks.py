@@ -1,0 +1,87 @@
+"""Looks of growing studies, at work: seeds beyond a look wait in the queue until rows ask for them.
+
+Which phases are asked for is decided elsewhere (`ask`), from the store alone. So a driver that is
+killed and started again comes to the same decisions.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mae_ablation.run.tally import Tally
+from mae_ablation.study.looks import Asked, Told
+from mae_ablation.study.trial import Trial
+
+Ask = Callable[[frozenset[str]], Asked]
+"""says what is asked for by now; takes the identities of phases in trials that failed"""
+
+
+class Looks:
+    """Has the queue hand out or drop trials, as rows are decided.
+
+    Args:
+        trials: as the queue numbers them.
+        ask: asked at the start, and after every trial that ends. An OSError of the store is tried
+            again.
+    """
+
+    def __init__(self, trials: Sequence[Trial], ask: Ask) -> None:
+        self._identities = {
+            number: frozenset(trial.result_id)
+            for number, trial in enumerate(trials)
+            if trial.source != "prepare"
+        }
+        self._ask = ask
+        self._told: set[Told] = set()
+        self._ended = 0  # trials, when it was last asked
+        self._dropped: set[int] = set()
+        asked = ask(frozenset())
+        self._first = asked
+        self._held = {n for n, mine in self._identities.items() if mine.isdisjoint(asked.now)}
+
+    @property
+    def held(self) -> frozenset[int]:
+        """Numbers of the trials that wait for a look."""
+        return frozenset(self._held)
+
+    def look(self, queue: Any, tally: Tally, say: Callable[[str], None]) -> None:
+        """Ask what is wanted if a trial has ended since, and have the queue do it.
+
+        `say`: told what each look decided.
+        """
+        if lost := self._dropped - tally.ended.keys():
+            queue.drop.remote(sorted(lost))  # each time: the queue may have been started again
+        if self._first is not None:
+            asked, self._first = self._first, None
+        elif len(tally.ended) == self._ended:
+            return
+        else:
+            try:
+                asked = self._ask(self._failed(tally))
+            except OSError:
+                return
+            self._ended = len(tally.ended)
+        self._tell(asked, say)
+        self._follow(asked, queue, tally)
+        tally.held = self.held | self._dropped - tally.ended.keys()
+
+    def _failed(self, tally: Tally) -> frozenset[str]:
+        numbers = (n for n in tally.failed if n in self._identities)
+        return frozenset(identity for n in numbers for identity in self._identities[n])
+
+    def _tell(self, asked: Asked, say: Callable[[str], None]) -> None:
+        for key, line in asked.lines.items():
+            if key not in self._told:
+                self._told.add(key)
+                say(line)
+
+    def _follow(self, asked: Asked, queue: Any, tally: Tally) -> None:
+        """Release what is asked for now, and drop what no look will ask for."""
+        open_ = self._identities.keys() - tally.ended.keys() - self._dropped
+        now = {n for n in open_ if not self._identities[n].isdisjoint(asked.now)}
+        later = {n for n in open_ - now if not self._identities[n].isdisjoint(asked.later)}
+        if released := sorted(self._held & now):
+            queue.release.remote(released)
+        if over := sorted(open_ - now - later):
+            self._dropped.update(over)
+            queue.drop.remote(over)
+        self._held = (self._held & later) - now

@@ -1,0 +1,182 @@
+"""Live progress: a table that redraws itself on a terminal, a plain line now and then else."""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from mae_ablation.run.crew import slot_of
+from mae_ablation.run.queue import Lease
+from mae_ablation.run.remaining import Remaining
+from mae_ablation.run.tally import Tally
+from mae_ablation.store.folder import Store
+from mae_ablation.study.trial import Trial
+
+PLAIN_EVERY_S = ((60, 10), (600, 30), (3600, 120), (float("inf"), 600))
+"""until so many seconds have passed, a line every so many: a night's log stays readable"""
+STARTING = "starting Ray and the lanes ..."
+WIDE, BESIDE = 100, 38  # columns of a terminal with room for all; those beside the trial's else
+
+
+def duration(seconds: float) -> str:
+    """75 -> "1:15", 3700 -> "1:01:40"."""
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    return f"{hours}:{m:02d}:{s:02d}" if hours else f"{m}:{s:02d}"
+
+
+class Progress:
+    """Shows how a study and its trials stand while they run.
+
+    Args:
+        trials: those to run.
+        done: how many others are finished in the store already.
+        seconds: estimated, by identity of a phase; the time left is corrected by what is measured.
+        store: where a failed trial's reason lies.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        trials: Sequence[Trial],
+        *,
+        done: int = 0,
+        seconds: Mapping[str, float] | None = None,
+        store: Store | None = None,
+    ) -> None:
+        self._console, self._trials, self._done, self._store = console, trials, done, store
+        self._remaining = Remaining(trials, seconds or {})
+        self._began = time.monotonic()
+        self._told: float | None = None
+        self._finished = 0  # how many of them have been told
+        self._failed: set[int] = set()
+        self._live = Live(console=console, refresh_per_second=2) if console.is_terminal else None
+
+    def __enter__(self) -> "Progress":
+        if self._live:
+            self._live.start()
+            self._live.update(STARTING)
+        else:
+            self._console.print(STARTING)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def say(self, line: str) -> None:
+        self._console.print(line)
+
+    def show(self, tally: Tally) -> None:
+        self._remaining.watch(tally)
+        self._tell_ended(tally)
+        if self._live:
+            self._live.update(self._table(tally))
+        elif self._is_due():
+            self._told = time.monotonic()
+            self._console.print(f"{self._headline(tally)}  {self._counts(tally)}")
+            for lane, lease in sorted(tally.running.items()):
+                if "phase" in lease.progress:
+                    text = line(tally.label(lease.number), lease)
+                    self._console.print(f"  lane {slot_of(lane)}: {text}")
+
+    def _is_due(self) -> bool:
+        now = time.monotonic()
+        every = next(each for until, each in PLAIN_EVERY_S if now - self._began < until)
+        return self._told is None or now - self._told >= every
+
+    def _tell_ended(self, tally: Tally) -> None:
+        headline = self._headline(tally)
+        for number in tally.finished[self._finished :]:
+            self._console.print(f"{headline}  finished {tally.label(number)}")
+        self._finished = len(tally.finished)
+        for number in [n for n in tally.failed if n not in self._failed]:
+            self._console.print(f"{headline}  FAILED {tally.label(number)}: {tally.failed[number]}")
+            if place := self._place(self._trials[number]):
+                self._console.print(f"  its log: {place}")
+            self._failed.add(number)
+
+    def _place(self, trial: Trial) -> str:
+        """The folder of the phase that failed; empty where the store does not say."""
+        if self._store is None:
+            return ""
+        with suppress(OSError):
+            folders = [phase.folder(self._store) for phase in trial.phases]
+            failed = next((folder for folder in folders if folder.failure()), None)
+            if failed:
+                return f"{self._store.root}/{failed.name}/failure.json"
+            open_ = [folder for folder in folders if not folder.finished()]
+            return f"{self._store.root}/{open_[0].name}" if open_ else ""
+        return ""
+
+    def _headline(self, tally: Tally) -> str:
+        passed = duration(time.monotonic() - self._began)
+        return f"[{passed}] {len(tally.ended) - len(tally.dropped)}/{tally.asked} trials"
+
+    def _counts(self, tally: Tally) -> str:
+        """Running, waiting, failed, in the store before; time left."""
+        # What is dropped may still be at work, and is counted once.
+        at_work = {lease.number for lease in tally.running.values()}
+        waits = len(self._trials) - len({*tally.ended, *at_work, *tally.held})
+        counts = {"running": len(tally.running), "waiting": waits, "failed": len(tally.failed)}
+        parts = [f"{count} {name}" for name, count in counts.items() if count]
+        parts += [f"{tally.elsewhere} of them at work in another run"] * bool(tally.elsewhere)
+        parts += [f"{self._done} cached"] * bool(self._done)
+        left = self._remaining.left(tally)
+        parts += [f"about {duration(left)} left"] if left else []
+        parts += [waiting(tally)] if tally.live < tally.wanted else []
+        return ", ".join(parts)
+
+    def _table(self, tally: Tally) -> Table:
+        wide = self._console.width >= WIDE
+        title = f"{self._headline(tally)}{'  ' if wide else NEW_LINE}{self._counts(tally)}"
+        table = Table(title=title, title_justify="left", box=None, expand=False)
+        room = None if wide else max(8, self._console.width - BESIDE)
+        names = ("lane", "trial", "phase", "epoch", "", "loss", "images/s", "left")
+        for name in [name for name in names if wide or name in NARROW]:
+            most = room if name == "trial" else None
+            table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=most)
+        for lane, lease in sorted(tally.running.items()):
+            label = tally.label(lease.number) + again(lease)
+            row = dict(zip(names, (slot_of(lane), label, *cells(lease.progress)), strict=True))
+            table.add_row(*(row[name] for name in names if wide or name in NARROW))
+        return table
+
+
+NEW_LINE = "\n"
+NARROW = ("lane", "trial", "phase", "epoch", "left")
+
+
+def waiting(tally: Tally) -> str:
+    return f"waiting for nodes: {tally.live} of {tally.wanted} lanes"
+
+
+def again(lease: Lease) -> str:
+    return f" (attempt {lease.attempt})" if lease.attempt > 1 else ""
+
+
+def cells(progress: dict) -> tuple:
+    """Table cells of one lane's progress."""
+    if "phase" not in progress:
+        return ("starting", "", "", "", "", "")
+    return (
+        progress["phase"],
+        f"{progress['epoch']}/{progress['epochs']}",
+        ProgressBar(total=progress["epochs"], completed=progress["epoch"], width=20),
+        f"{progress['loss']:.4f}",
+        f"{progress['images_per_s']:,.0f}",
+        duration(progress["seconds_left"]),
+    )
+
+
+def line(label: str, lease: Lease) -> str:
+    """One lane's progress as text."""
+    p = lease.progress
+    return (
+        f"{label}{again(lease)}  {p['phase']} epoch {p['epoch']}/{p['epochs']}  "
+        f"loss {p['loss']:.4f}  {p['images_per_s']:,.0f} images/s"
+    )

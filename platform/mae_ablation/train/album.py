@@ -1,0 +1,71 @@
+"""Reconstructions of the same few test images along a pre-training, as small pictures.
+
+Rows: original, masked, reconstruction, reconstruction between the visible patches. The pictures
+are looked at, nothing is chosen by them.
+"""
+
+import io
+
+import torch
+
+from mae_ablation.data.augment import View, normalise
+from mae_ablation.data.dataset import Dataset
+from mae_ablation.data.feed import Feed
+from mae_ablation.mae.masking import sample_shuffle
+from mae_ablation.mae.model import MaskedAutoencoder
+from mae_ablation.mae.picture import can_draw, panels
+from mae_ablation.recipe.recipe import Recipe
+from mae_ablation.train.optim import generator
+from mae_ablation.train.run import PhaseRun
+
+IMAGES = 8
+SIDE = 96  # pixels of an image at least: smaller ones are enlarged
+
+
+class Album:
+    """Draws a picture after some of the epochs; the same images and masks for every seed."""
+
+    def __init__(
+        self, recipe: Recipe, model: MaskedAutoencoder, data: Dataset, run: PhaseRun
+    ) -> None:
+        settings = recipe.pretrain
+        self._model, self._data, self._run = model, data, run
+        self._keep = recipe.kept_patches
+        wanted = settings.reconstructions if can_draw(model) else 0
+        self._epochs = {round(settings.epochs * (i + 1) / wanted) for i in range(wanted)}
+        if not wanted:
+            return
+        index = torch.linspace(0, len(data.test) - 1, IMAGES).long()
+        feed = Feed(data.test, View(augmentation="none"), run.device)
+        pixels, _ = next(iter(feed.batches([index], generator(0, "album/images"))))
+        self._images = normalise(pixels, data.mean, data.std)
+        self._shuffle = sample_shuffle(
+            settings.mask_sampling,
+            len(index),
+            model.grid,
+            self._keep,
+            generator(0, "album/masks"),
+        ).to(run.device)
+
+    def add(self, epoch: int, step: int) -> None:
+        """Draw the picture of an epoch, if it is one of those."""
+        if epoch not in self._epochs:
+            return
+        data = self._data
+        self._model.eval()
+        drawn = panels(self._model, self._images, self._shuffle, self._keep, data.mean, data.std)
+        self._model.train()
+        rows = [torch.cat(list(part), dim=-1) for part in drawn]  # images side by side
+        self._run.folder.save_picture(step, to_png(torch.cat(rows, dim=-2), SIDE))
+
+
+def to_png(picture: torch.Tensor, side: int) -> bytes:
+    """Pixels (c, h, w) in [0, 1], every quarter of the height enlarged to `side` pixels or more."""
+    from PIL import Image
+
+    times = max(1, -(-side * 4 // picture.shape[-2]))
+    large = picture.repeat_interleave(times, -1).repeat_interleave(times, -2)
+    array = (large * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    file = io.BytesIO()
+    Image.fromarray(array.squeeze()).save(file, format="PNG")
+    return file.getvalue()

@@ -1,0 +1,156 @@
+"""Checkpoints: everything a training needs to go on bit for bit, saved after any step.
+
+Two kinds of generators. Those drawn in the training loop are saved as they are. Those behind the
+order and the augmentation of images may be batches ahead of the loop; they are saved as they were
+when the epoch began, and the draws of the steps already done are made again.
+"""
+
+import io
+import time
+from dataclasses import dataclass, field
+
+import torch
+
+from mae_ablation.store.checkpoint import Checkpoint
+from mae_ablation.store.folder import PhaseFolder
+from mae_ablation.train.meter import BAD_STEPS, Meter
+from mae_ablation.train.run import PhaseRun, Stopped
+
+SAVED_SHARE = 0.05  # of the time at most is spent on saving, unless every step is to be saved
+AGREE_EVERY = BAD_STEPS  # steps between two agreements of several workers on stopping and saving
+
+
+@dataclass(kw_only=True, slots=True)
+class Checkpoints:
+    """Saves and restores a training; `parts` have `state_dict` and `load_state_dict`."""
+
+    run: PhaseRun
+    meter: Meter
+    parts: dict[str, torch.nn.Module | torch.optim.Optimizer]
+    replayed: dict[str, torch.Generator]
+    """drawn for the whole epoch, or ahead of the loop"""
+    generators: dict[str, torch.Generator] = field(default_factory=dict)
+    """drawn in the loop, step by step"""
+    every_s: float
+    """0: after every step"""
+    seconds: float = 0.0
+    """training seconds of finished epochs, over all attempts"""
+    _at_begin: dict[str, torch.Tensor] = field(default_factory=dict)
+    _saved_at: float = field(default_factory=time.monotonic)
+    _took: float = 0.0
+
+    def resume(self) -> None:
+        """Restore the newest sound checkpoint, if there is one, and the meter with it.
+
+        Points of the journal that come after it are forgotten.
+        """
+        data = self._chosen()
+        if data is None:
+            self.run.team.alone(lambda: self.run.folder.journal.cut(after_step=-1))
+            return
+        state = load_checkpoint(data, self.run.device)
+        for name, part in self.parts.items():
+            if name in state:  # earlier versions had fewer parts
+                part.load_state_dict(state[name])
+        for name, generator in (self.generators | self.replayed).items():
+            generator.set_state(state["generators"][name].cpu())
+        self.seconds = state["seconds"]
+        if "in_epoch" in state:  # earlier versions saved at the end of an epoch only
+            self.meter.load_state(state["epoch"], state["in_epoch"])
+        else:
+            self.meter.epoch = state["epoch"]
+        self.run.team.alone(lambda: self.run.folder.journal.cut(after_step=state["step"]))
+
+    def begin_epoch(self) -> None:
+        """Before anything of an epoch is drawn, or drawn again."""
+        self._at_begin = {name: g.get_state() for name, g in self.replayed.items()}
+        self.meter.begin()
+
+    def after_step(self) -> None:
+        """Save if it is time to.
+
+        Raises:
+            Stopped: the run is to stop; a checkpoint has been written.
+        """
+        if self.meter.step == self.meter.steps:
+            return  # the epoch's end follows, with its point in the journal
+        if self.run.team.size > 1 and self.meter.step % AGREE_EVERY:
+            return
+        self._save_if(self._is_due())
+
+    def after_epoch(self) -> None:
+        """Save if it is time to, or after the last epoch. Raises as `after_step` does."""
+        self._save_if(self._is_due() or self.meter.epoch == self.meter.epochs)
+
+    def _is_due(self) -> bool:
+        waited = time.monotonic() - self._saved_at
+        return waited >= self.every_s and (not self.every_s or waited * SAVED_SHARE >= self._took)
+
+    def _save_if(self, due: bool) -> None:
+        stop, due = self.run.team.agree((self.run.stop(), due))
+        if stop or due:
+            self._save()
+        if stop:
+            raise Stopped(f"stopped after step {self.meter.global_step}")
+
+    def _save(self) -> None:
+        self.meter.look()
+        if not self.meter.is_sound:
+            return  # nothing good comes of it: the last good one stays the newest
+        began = time.perf_counter()
+        in_epoch = self.meter.state()
+        self.run.team.alone(lambda: self._write(in_epoch))
+        self.run.tell_saved(self.meter.global_step)
+        self._took = time.perf_counter() - began
+        self._saved_at = time.monotonic()
+        self.meter.leave_out(self._took)
+
+    def _write(self, in_epoch: dict) -> None:
+        now = {name: g.get_state() for name, g in (self.generators | self.replayed).items()}
+        step = self.meter.global_step
+        state = {
+            **{name: part.state_dict() for name, part in self.parts.items()},
+            "generators": now | (self._at_begin if self.meter.step else {}),
+            "epoch": self.meter.epoch,
+            "step": step,
+            "seconds": self.seconds,
+            "in_epoch": in_epoch,
+        }
+        self.run.folder.save_checkpoint(step, checkpoint_bytes(state))
+
+    def _chosen(self) -> bytes | None:
+        """The checkpoint to go on from: rank 0 chooses, the others read the same."""
+        folder, team, data = self.run.folder, self.run.team, None
+
+        def choose() -> str | None:
+            nonlocal data
+            found = folder.sound_checkpoint()
+            drop_newer(folder, found[0] if found else None)
+            data = found[1] if found else None
+            return found[0].name if found else None
+
+        name = team.alone(choose)
+        if name is not None and team.rank > 0:
+            folder.files.refresh()
+            data = Checkpoint(folder.files, folder.name, name.rsplit("/", 1)[-1]).read()
+        return data
+
+
+def drop_newer(folder: PhaseFolder, chosen: Checkpoint | None) -> None:
+    """Remove the damaged checkpoints newer than the chosen one: they would outlive better ones."""
+    for checkpoint in folder.checkpoints():
+        if checkpoint == chosen:
+            return
+        folder.files.remove(checkpoint.name)
+
+
+def checkpoint_bytes(state: dict) -> memoryview:
+    """A checkpoint's file."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    return file.getbuffer()
+
+
+def load_checkpoint(data: bytes, device: str) -> dict:
+    """A checkpoint as plain tensors and numbers; nothing in it is executed."""
+    return torch.load(io.BytesIO(data), map_location=device, weights_only=True)

@@ -1,0 +1,283 @@
+"""Single models looked at: from a checkpoint or the store, with images of the user's own."""
+
+import atexit
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mae_ablation.data.augment import normalise
+from mae_ablation.data.dataset import load
+from mae_ablation.data.sets import IMAGENET_MEAN, IMAGENET_STD, SETS
+from mae_ablation.errors import UserError
+from mae_ablation.mae.checkpoints import (
+    USUAL_HEADS,
+    Shape,
+    load_into,
+    open_checkpoint,
+    require_decoder,
+    shape_of,
+)
+from mae_ablation.mae.masking import removed_mask, sample_shuffle
+from mae_ablation.mae.model import MaskedAutoencoder
+from mae_ablation.mae.picture import Panels, can_draw, hide, lends_statistics, panels
+from mae_ablation.mae.targets import PCATarget, PixelTarget, Target, TokenTarget
+from mae_ablation.recipe.recipe import Data
+from mae_ablation.store.files import LocalFiles
+from mae_ablation.store.folder import PhaseFolder, Store
+from mae_ablation.study.lookup import find_checkpoint
+from mae_ablation.study.places import require_file
+from mae_ablation.train.optim import generator
+
+MASKS_SIDE, MASKS_GRID = 28, 14  # patches of two pixels: the paper's 14 x 14
+MASKS_IMAGE = 870  # of the bundled test images: one that fills the frame
+MASKS = (
+    ("random 75 %", "random", 4),
+    ("block-wise 50 %", "block", 2),
+    ("block-wise 75 %", "block", 4),
+    ("grid 75 %", "grid", 4),
+)
+"""title, sampling, and of how many patches one stays visible"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inspected:
+    """A model, and what is known of how it was trained."""
+
+    model: MaskedAutoencoder
+    place: str
+    """file or identity, for errors"""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    keep: int
+    """visible patches in training; a quarter where that is not known"""
+    sampling: str
+    notes: tuple[str, ...] = ()
+    """what was taken of its file and what was not, for the user"""
+
+    def caption(self, keep: int, sampling: str) -> str:
+        """What a picture of it shows, and what it borrows."""
+        patches = self.model.grid[0] * self.model.grid[1]
+        lent = (
+            "; each patch has its true mean and contrast, removed ones too: the model predicts "
+            "normalised patches"
+            if lends_statistics(self.model)
+            else ""
+        )
+        return f"{sampling} sampling keeps {keep} of {patches} patches{lent}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drawn:
+    """Panels as numbers, each (images, height, width, channels) in [0, 1], and their caption."""
+
+    panels: dict
+    caption: str
+
+
+def open_model(
+    checkpoint: str,
+    store: Store,
+    target: str | None,
+    *,
+    heads: tuple[int, int] | None = None,
+    decoder: bool = True,
+) -> Inspected:
+    """The model of a checkpoint file, or of a pre-training in the store by its identity, of which
+    as much is enough as no other begins with.
+
+    Args:
+        target: "pixel" or "pixel_norm" where the file does not say; None: pixel.
+        heads: of encoder and decoder where neither file nor width says.
+        decoder: refuse a file without one.
+
+    Raises:
+        UserError: nothing there, not a checkpoint, or no decoder where one is needed.
+    """
+    file, folder = _file(checkpoint, store)
+    document = folder.document()  # None: a file from elsewhere
+    opened = open_checkpoint(file)
+    state = opened.state
+    if decoder:
+        require_decoder(state, str(file), opened.others)
+    shape = shape_of(state, str(file))
+    known = document["model"] if document else opened.description
+    trained = document["pretrain"] if document else known
+    given = zip(("encoder_heads", "decoder_heads"), heads or (), strict=False)
+    model = _build(
+        shape, state, trained.get("target", target or "pixel"), known | dict(given), str(file)
+    )
+    load_into(model, state, encoder_only=shape.decoder_width is None, place=str(file))
+    patches = shape.grid[0] * shape.grid[1]
+    mean, std = _statistics(document, shape.channels)
+    return Inspected(
+        model=model.eval(),
+        place=checkpoint,
+        mean=mean,
+        std=std,
+        keep=trained.get("kept_patches", patches // 4),
+        sampling=trained.get("mask_sampling", "random"),
+        notes=() if document else opened.notes,
+    )
+
+
+def _file(checkpoint: str, store: Store) -> tuple[Path, PhaseFolder]:
+    """The checkpoint's file and the folder it lies in, fetched if the store is elsewhere."""
+    found = find_checkpoint(checkpoint, store)
+    if isinstance(found, Path):
+        return found, PhaseFolder.at(found.parent)
+    folder = found
+    sound = folder.sound_checkpoint()
+    if sound is None:
+        raise UserError(f"pre-training {checkpoint} has no checkpoint yet", "--checkpoint")
+    newest, data = sound
+    if isinstance(store.files, LocalFiles):
+        return store.files.path / newest.name, folder
+    with tempfile.NamedTemporaryFile(suffix=".pt", delete=False) as file:
+        atexit.register(os.unlink, file.name)
+        file.write(data)
+    return Path(file.name), folder
+
+
+def _build(shape: Shape, state: dict, target: str, known: dict, place: str) -> MaskedAutoencoder:
+    """A model of these sizes."""
+    encoder_only = shape.decoder_width is None
+    return MaskedAutoencoder(
+        image_size=tuple(side * shape.patch_size for side in shape.grid),
+        patch_size=shape.patch_size,
+        channels=shape.channels,
+        encoder_width=shape.encoder_width,
+        encoder_depth=shape.encoder_depth,
+        encoder_heads=_heads("encoder", shape.encoder_width, known, place),
+        decoder_width=4 if encoder_only else shape.decoder_width,
+        decoder_depth=1 if encoder_only else shape.decoder_depth,
+        decoder_heads=1 if encoder_only else _heads("decoder", shape.decoder_width, known, place),
+        mlp_ratio=shape.mlp_ratio,
+        target=_target(shape, state, target),
+        encoder_mask_tokens=shape.encoder_mask_tokens,
+        class_token=shape.class_token,
+    )
+
+
+def _heads(part: str, width: int, known: dict, place: str) -> int:
+    """Heads leave no trace in weights: as said, or as the paper's models of that width have."""
+    heads = known.get(f"{part}_heads", USUAL_HEADS.get(width))
+    if heads is None or width % heads:
+        raise UserError(
+            f"does not say how many attention heads its {part} of width {width} has: give "
+            "--heads ENCODER,DECODER",
+            place,
+        )
+    return heads
+
+
+def _target(shape: Shape, state: dict, target: str) -> Target:
+    values = shape.patch_size**2 * shape.channels
+    if "target.components" in state:
+        return PCATarget(state["target.mean"], state["target.components"])
+    if target == "dvae_token" or shape.prediction_width not in (None, values):
+        return TokenTarget(shape.prediction_width)
+    return PixelTarget(values, per_patch=target == "pixel_norm")
+
+
+def _statistics(document: dict | None, channels: int) -> tuple[tuple[float, ...], ...]:
+    """Mean and deviation the model's images were normalised with: its data set's, or ImageNet's."""
+    if document:
+        known = SETS[document["data"]["name"]]
+        return known.mean, known.std
+    return IMAGENET_MEAN[:channels], IMAGENET_STD[:channels]
+
+
+def read_image(path: Path, inspected: Inspected) -> torch.Tensor:
+    """Pixels (1, c, h, w) in [0, 1] at the model's size: turned as a person sees the picture, which
+    a training does not do, resized to cover the size, centre cropped.
+
+    Raises:
+        UserError: not an image, with the reason.
+    """
+    from torchvision.transforms.v2 import functional as F
+
+    from mae_ablation.data.decode import CannotDecode, decode, orientation, upright
+
+    model = inspected.model
+    height, width = (side * model.patch_size for side in model.grid)
+    require_file(path, "the path of an image")
+    try:
+        image = upright(decode(path), orientation(path))
+    except CannotDecode as error:
+        raise UserError(f"not an image that can be read: {error}", str(path)) from None
+    if len(inspected.mean) == 1:
+        image = F.rgb_to_grayscale(image)
+    cover = max(height / image.shape[1], width / image.shape[2])
+    size = [max(height, round(image.shape[1] * cover)), max(width, round(image.shape[2] * cover))]
+    image = F.resize(image, size, F.InterpolationMode.BICUBIC, antialias=True)
+    return F.center_crop(image, [height, width])[None].float() / 255
+
+
+def reconstruction(
+    inspected: Inspected,
+    images: Sequence[torch.Tensor],
+    mask_ratio: float | None,
+    sampling: str | None,
+    seed: int,
+) -> Drawn:
+    """The four panels of each image.
+
+    Raises:
+        UserError: the model predicts tokens; a ratio or sampling that the grid does not allow.
+    """
+    model = inspected.model
+    if not can_draw(model):
+        raise UserError("the model predicts tokens, not pixels: nothing to draw", inspected.place)
+    sampling = sampling or inspected.sampling
+    keep = visible(inspected, mask_ratio, sampling)
+    batch = normalise(torch.cat(list(images)), inspected.mean, inspected.std)
+    shuffle = sample_shuffle(sampling, len(batch), model.grid, keep, generator(seed, "reconstruct"))
+    drawn = panels(model, batch, shuffle, keep, inspected.mean, inspected.std)
+    return Drawn(panels=as_arrays(drawn), caption=inspected.caption(keep, sampling))
+
+
+def visible(inspected: Inspected, mask_ratio: float | None, sampling: str) -> int:
+    """Patches to keep: as asked for, as trained, or a quarter for grid sampling."""
+    rows, columns = inspected.model.grid
+    patches = rows * columns
+    keep = patches // 4 if sampling == "grid" else inspected.keep
+    if mask_ratio is not None:
+        keep = int(patches * (1 - mask_ratio))
+        if not 0 < keep < patches:
+            raise UserError(f"{mask_ratio:g} leaves none or all of the patches", "--mask-ratio")
+    if sampling == "grid" and (rows % 2 or columns % 2 or keep * 4 != patches):
+        raise UserError(
+            f"grid keeps one patch of every 2 x 2: impossible on {rows} x {columns} patches with "
+            f"{keep} visible",
+            "--sampling",
+        )
+    return keep
+
+
+def as_arrays(drawn: Panels) -> dict:
+    """By title: (n, h, w, c) numpy arrays."""
+    titles = {
+        "original": drawn.original,
+        "masked": drawn.masked,
+        "reconstruction": drawn.reconstruction,
+        "reconstruction + visible": drawn.pasted,
+    }
+    return {title: part.permute(0, 2, 3, 1).numpy() for title, part in titles.items()}
+
+
+def sampling_pictures(seed: int) -> dict:
+    """One bundled image under each sampling of the paper's Figure 6, by title: (h, w, c) arrays."""
+    data = load(Data(image_size=MASKS_SIDE))
+    pixels = data.test.images[MASKS_IMAGE].float()[None] / 255
+    patches = MASKS_GRID**2
+    out = {"original": pixels}
+    for title, sampling, keep in MASKS:
+        shuffle = sample_shuffle(
+            sampling, 1, (MASKS_GRID, MASKS_GRID), patches // keep, generator(seed, "masks")
+        )
+        out[title] = hide(pixels, removed_mask(shuffle, patches // keep), MASKS_GRID)
+    return {title: picture[0].permute(1, 2, 0).numpy() for title, picture in out.items()}

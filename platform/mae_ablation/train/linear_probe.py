@@ -1,0 +1,222 @@
+"""Phase `linear_probe`: a linear classifier on frozen features (paper, appendix A.1, Table 10).
+
+Three protocols:
+
+    converged   features of every image extracted once; logistic regression to its one solution
+                (converged_probe.py)
+    cached      the same features; SGD with momentum
+    paper       random crops and flips encoded afresh in every epoch; LARS
+
+The latter two are here. Their features pass a batch normalisation without affine parameters first,
+so that one learning rate serves every row of an ablation.
+"""
+
+import time
+from collections.abc import Iterator
+
+import torch
+from timm.optim.lars import Lars
+from torch import nn
+from torch.nn import functional as F
+
+from mae_ablation.data.augment import View, normalise
+from mae_ablation.data.dataset import load
+from mae_ablation.data.feed import Feed
+from mae_ablation.recipe.cost import encoder_flops, training_flops
+from mae_ablation.recipe.recipe import LinearProbe, Recipe
+from mae_ablation.store.folder import PhaseFolder
+from mae_ablation.train.answers import keep_answers
+from mae_ablation.train.checkpoints import Checkpoints
+from mae_ablation.train.converged_probe import converged_probe
+from mae_ablation.train.facts import facts
+from mae_ablation.train.features import ENCODE_BATCH, encoder, extract
+from mae_ablation.train.labels import labelled
+from mae_ablation.train.memory import reset_peak_memory
+from mae_ablation.train.meter import Meter
+from mae_ablation.train.optim import generator, lr_at, scaled_lr, set_lr
+from mae_ablation.train.run import PhaseRun
+
+
+class Head(nn.Module):
+    """Batch normalisation without affine parameters (eps 1e-6), then a linear layer."""
+
+    def __init__(self, width: int, classes: int, rng: torch.Generator) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(width, affine=False, eps=1e-6)
+        self.linear = nn.Linear(width, classes)
+        nn.init.trunc_normal_(self.linear.weight, std=0.01, generator=rng)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Logits (n, classes) of features (n, width)."""
+        return self.linear(self.norm(features))
+
+
+def optimizer_for(settings: LinearProbe, head: Head, lr: float) -> torch.optim.Optimizer:
+    """LARS for the paper's protocol (no trust ratio, no decay for the bias), else SGD."""
+    if settings.protocol == "cached":
+        return torch.optim.SGD(
+            head.parameters(), lr=lr, momentum=settings.momentum, weight_decay=settings.weight_decay
+        )
+    matrices = {"params": [head.linear.weight], "always_adapt": True}
+    vectors = {"params": [head.linear.bias], "weight_decay": 0.0}
+    return Lars(
+        [matrices, vectors],
+        lr=lr,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        trust_coeff=0.001,
+    )
+
+
+@torch.no_grad()
+def predict(head: Head, features: torch.Tensor) -> torch.Tensor:
+    """Classes (n,) of features (n, width), on the CPU."""
+    head.eval()
+    predicted = head(features).argmax(dim=1).cpu()
+    head.train()
+    return predicted
+
+
+def acc1(head: Head, features: torch.Tensor, labels: torch.Tensor) -> float:
+    """Top-1 accuracy in per cent."""
+    return 100 * (predict(head, features) == labels).double().mean().item()
+
+
+def linear_probe(
+    recipe: Recipe, seed: int, run: PhaseRun, *, source: str, upstream: PhaseFolder | None
+) -> dict:
+    """Train the classifier by the recipe's protocol; returns what `result.json` holds.
+
+    Arguments as in `encoder`.
+
+    Raises:
+        Diverged, Stopped: as the protocols do.
+    """
+    converged = recipe.linear_probe.protocol == "converged"
+    probe = converged_probe if converged else gradient_probe
+    return probe(recipe, seed, run, source=source, upstream=upstream)
+
+
+def gradient_probe(
+    recipe: Recipe, seed: int, run: PhaseRun, *, source: str, upstream: PhaseFolder | None
+) -> dict:
+    """Train the classifier by SGD or LARS, or go on; returns what `result.json` holds.
+
+    Test accuracy is that of the last epoch. Arguments as in `encoder`.
+
+    Raises:
+        Diverged: several losses in a row, or an epoch's mean, are not finite.
+        Stopped: the run was to stop; a checkpoint has been written.
+    """
+    settings, team = recipe.linear_probe, run.team
+    reset_peak_memory(run.device)
+    began = time.perf_counter()
+
+    # frozen features
+    data = load(recipe.data)
+    encode = encoder(recipe, source, upstream, data.channels, seed, run.device)
+    validation = extract(data.validation, encode, data, recipe, run)
+    test = extract(data.test, encode, data, recipe, run)
+    cached = settings.protocol == "cached"
+    seen = labelled(data, settings.labels, seed)
+    train = extract(seen, encode, data, recipe, run) if cached else None
+    labels = seen.labels.to(run.device)
+
+    # classifier and optimiser
+    order_rng, augment_rng = (generator(seed, f"probe/{s}") for s in ("order", "augment"))
+    head = Head(test.shape[1], data.classes, generator(seed, "probe/init")).to(run.device)
+    batch_size = min(settings.batch_size, len(labels))
+    steps = len(labels) // batch_size
+    peak_lr = scaled_lr(settings.base_lr, batch_size)
+    optimizer = optimizer_for(settings, head, peak_lr)
+
+    # where an earlier attempt stopped
+    meter = Meter(run, settings.epochs, steps)
+    checkpoints = Checkpoints(
+        run=run,
+        meter=meter,
+        parts={"head": head, "optimizer": optimizer},
+        replayed={"order": order_rng, "augment": augment_rng},
+        every_s=settings.checkpoint_every_s,
+    )
+    checkpoints.resume()
+    checkpoints.seconds += time.perf_counter() - began
+
+    view = View(
+        augmentation="crop_random",
+        crop_min_area=settings.crop_min_area,
+        crop_drawn_once=True,
+        image_size=settings.image_size,
+    )
+    feed = Feed(seen, view, run.device, workers=recipe.data.workers)
+
+    def mine(n: int) -> list[torch.Tensor]:
+        """Rows of a batch that this worker encodes, never more at a time than the encoder takes."""
+        return list(torch.arange(n).split(ENCODE_BATCH)[team.turns])
+
+    def features(order: torch.Tensor, skip: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Batches of features and labels in this order, the first ones left out."""
+        batches = order[: steps * batch_size].split(batch_size)
+        if cached:
+            yield from ((train[index], labels[index]) for index in batches[skip:])
+            return
+        rows = mine(batch_size)
+        shown = feed.batches(batches, augment_rng, skip=skip, shares=mine)
+        for index in batches[skip:]:
+            parts = [encode(normalise(next(shown)[0], data.mean, data.std)) for _ in rows]
+            yield team.assemble(rows, parts, batch_size).to(run.device), labels[index]
+
+    head.train()
+    for epoch in range(meter.epoch, settings.epochs):
+        checkpoints.begin_epoch()
+        order = torch.randperm(len(labels), generator=order_rng)
+        for step, (inputs, wanted) in enumerate(features(order, meter.step), start=meter.step):
+            set_lr(
+                optimizer,
+                lr_at(
+                    epoch + step / steps,
+                    peak=peak_lr,
+                    warmup=settings.warmup_epochs,
+                    epochs=settings.epochs,
+                ),
+            )
+            loss = F.cross_entropy(head(inputs), wanted)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            meter.add(loss.detach())
+            checkpoints.after_step()
+
+        # the end of an epoch: check, journal, checkpoint, tell
+        loss, seconds = meter.finish()
+        checkpoints.seconds += seconds
+        validation_acc1 = acc1(head, validation, data.validation.labels)
+        run.note(
+            meter.global_step,
+            {
+                "linear_probe/loss": loss,
+                "linear_probe/lr": optimizer.param_groups[0]["lr"],
+                "linear_probe/epoch": meter.epoch,
+                "linear_probe/validation_acc1": round(validation_acc1, 3),
+            },
+        )
+        checkpoints.after_epoch()
+        run.tell("linear_probe", meter.epoch, settings.epochs, loss, steps * batch_size, seconds)
+
+    # after the last epoch, once
+    patches = recipe.patches_at(settings.image_size)
+    forward = encoder_flops(recipe, data.channels, patches) if source != "pixels" else 0
+    products = 2 * test.shape[1] * data.classes
+    head_flops = training_flops(products, products)
+    return {
+        **keep_answers(run, predict(head, test), data.test.labels, data.classes),
+        "validation_acc1": acc1(head, validation, data.validation.labels),
+        "train_loss": run.last("linear_probe/loss"),
+        "epochs": settings.epochs,
+        "seconds": checkpoints.seconds,
+        "images_per_s": settings.epochs * steps * batch_size / checkpoints.seconds,
+        "flops_per_image": head_flops + (0 if cached else forward),
+        "encoder_flops_per_image": forward,
+        **facts(run),
+    }
