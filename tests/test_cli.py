@@ -148,7 +148,6 @@ STUDY_FILE = "studies/mask_ratio.yaml"
         (["plan", STUDY_FILE, "--gpu-hours", "2"], "no GPU is asked for: --gpus 1"),
         (["run", STUDY_FILE, "--hours", "0"], "'0' is no number of hours above 0"),
         (["plan", STUDY_FILE, "--hours", "soon"], "'soon' is no number of hours above 0"),
-        (["plan", STUDY_FILE, "--address", "a", "--calibrate"], "it times this machine"),
         (["run", STUDY_FILE, "--local", "--address", "a"], "not allowed with argument --local"),
         (["masks", "--seed", "-1"], "--seed: '-1' is not a whole number from 0"),
         (

@@ -20,7 +20,6 @@ LEVELS = {
     "tracking": 6,
     "report": 7,
     "doctor": 8,
-    "forecast": 8,
     "reconstruct": 8,
     "api": 9,
     "store_commands": 10,

@@ -9,7 +9,6 @@ from pathlib import Path
 from mae_ablation.data.catalog import facts, require_fit, require_present
 from mae_ablation.data.sets import SETS, location
 from mae_ablation.errors import UserError
-from mae_ablation.forecast import calibrated, machine_of
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.report.outcome import conclude, count_asked
 from mae_ablation.report.saved import report_in
@@ -23,6 +22,7 @@ from mae_ablation.study.looks import Asked, asked_of, by_round
 from mae_ablation.study.owner import require_own_place
 from mae_ablation.study.plan import Plan, make_plan, missing, trials_of
 from mae_ablation.study.price import against, cost_lines, utilisation
+from mae_ablation.study.speed import machine_of
 from mae_ablation.study.study import Study
 from mae_ablation.study.suite import Suite, load_all, suites_of
 from mae_ablation.study.trial import Trial
@@ -131,7 +131,6 @@ def run_studies(
     workers: int = 1,
     batch_per_worker: int | None = None,
     accelerator: str | None = None,
-    calibrate: bool = False,
     price: float | None = None,
     hours: float | None = None,
     gpu_hours: float | None = None,
@@ -146,7 +145,6 @@ def run_studies(
         workers: of each lane; they train one trial together.
         batch_per_worker: images a worker takes at a time, at most (default: its whole share).
         accelerator: type of GPU, as Ray names it.
-        calibrate: time training steps on this machine for the estimate.
         price: of a GPU-hour, in any currency.
         hours: after which the run leaves, with whatever is decided by then; None: it does not.
         gpu_hours: likewise, of all GPUs of the lanes together.
@@ -185,8 +183,7 @@ def run_studies(
     )
     require_even_batches(todo, asked_for)
     place = machine_of(lanes=lanes, workers=workers, gpus=gpus, local=address == "local")
-    known = calibrated(plans, place) if calibrate and todo else ()
-    cost = estimate(plans, machine=place, calibration=known)
+    cost = estimate(plans, machine=place)
     console.print(introduction(studies, plans, cost=cost, price=price))
     for line in [*budget_lines(hours, gpu_hours), *declared_lines(plans)]:
         console.print(line)

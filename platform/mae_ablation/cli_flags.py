@@ -113,12 +113,7 @@ def add_budget(parser: argparse.ArgumentParser) -> None:
 
 
 def add_price(parser: argparse.ArgumentParser) -> None:
-    """What the estimate rests on, and what it is worth in money."""
-    parser.add_argument(
-        "--calibrate",
-        action="store_true",
-        help="time training steps on this machine for the estimate (seconds)",
-    )
+    """What the estimate is worth in money."""
     parser.add_argument(
         "--price-per-gpu-hour",
         type=price,

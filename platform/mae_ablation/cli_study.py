@@ -21,10 +21,10 @@ from mae_ablation.cli_flags import (
     named,
 )
 from mae_ablation.errors import UserError
-from mae_ablation.forecast import calibrated, machine_of
 from mae_ablation.report.outcome import report_studies
 from mae_ablation.report.summary import budget_lines, counted, settings_lines, trial_lines
 from mae_ablation.study.estimate import estimate
+from mae_ablation.study.speed import machine_of
 from mae_ablation.study.suite import load_all, suites_of
 
 USAGE = "%(prog)s STUDY.yaml... [flags]"
@@ -44,7 +44,6 @@ RUN_EXAMPLES = """examples:
 PLAN_EXAMPLES = """examples:
   %(prog)s studies/mask_ratio.yaml
   time training steps first, for a better estimate:
-  %(prog)s studies/target.yaml --calibrate
   GPU-hours and money:
   %(prog)s studies/paper.yaml \\
       --recipe imagenet --gpus 1 --lanes 8 \\
@@ -105,7 +104,6 @@ def do_run(arguments: argparse.Namespace) -> int:
     wanted = {name: value for name, value in asked.items() if name not in ("studies", "store")}
     load_all(arguments.studies, **wanted)  # its errors are said before a place is looked for
     place = choose(arguments.address, arguments.cluster, arguments.local)
-    require_local(arguments, isinstance(place, Local))
     print(place.line, flush=True)
     options = {**named(arguments, (*LANES, *BUDGET, "price")), "reports": arguments.reports}
     if isinstance(place, Cluster):
@@ -114,7 +112,7 @@ def do_run(arguments: argparse.Namespace) -> int:
         there = None if arguments.store == "store" else arguments.store
         return submit_studies(cluster=place, **{**asked, **options, "store": there})
     address = "local" if isinstance(place, Local) else place.address
-    unfinished = run_studies(**asked, **options, address=address, calibrate=arguments.calibrate)
+    unfinished = run_studies(**asked, **options, address=address)
     return 1 if unfinished else 0
 
 
@@ -122,12 +120,10 @@ def do_plan(arguments: argparse.Namespace) -> int:
     """Without a look for a cluster that is up: only what the flags say."""
     require_gpus(arguments)
     elsewhere = bool(arguments.cluster or arguments.address not in (None, "local"))
-    require_local(arguments, not elsewhere)
     plans = plan_studies(**named(arguments, STUDY))
     shape = named(arguments, ("lanes", "workers", "gpus"))
     machine = machine_of(**shape, local=not elsewhere)
-    known = calibrated(plans, machine) if arguments.calibrate else ()
-    cost = estimate(plans, machine=machine, calibration=known)
+    cost = estimate(plans, machine=machine)
     print(introduction(arguments.studies, plans, cost=cost, price=arguments.price))
     for line in budget_lines(**named(arguments, BUDGET)):
         print(line)
@@ -153,14 +149,6 @@ def require_gpus(arguments: argparse.Namespace) -> None:
     ):
         if value is not None and not arguments.gpus:
             raise UserError("no GPU is asked for: --gpus 1", flag)
-
-
-def require_local(arguments: argparse.Namespace, local: bool) -> None:
-    """Raises UserError for a calibration of another machine than the study's."""
-    if arguments.calibrate and not local:
-        raise UserError(
-            "it times this machine, the study runs on another: leave it out", "--calibrate"
-        )
 
 
 def do_report(arguments: argparse.Namespace) -> int:

@@ -33,8 +33,6 @@ class Estimate:
     and on nothing ("assumed")"""
     known: int
     """phases whose time is known"""
-    calibrated: bool = False
-    """whether they were timed for this estimate, and not found in the store"""
 
     @property
     def gpus(self) -> float:
@@ -51,7 +49,6 @@ def estimate(
     lanes: int | None = None,
     *,
     machine: Machine | None = None,
-    calibration: Sequence[Measured] = (),
 ) -> Estimate:
     """Seconds and bytes of the missing trials of some studies.
 
@@ -61,14 +58,12 @@ def estimate(
     Args:
         lanes: short for Machine(lanes=lanes).
         machine: what the studies would run on.
-        calibration: measured instead of the store's finished phases.
     """
     machine = machine or Machine(lanes=lanes or 1)
     store = plans[0].store
     todo = open_phases(trials_of(plans), store)
     kinds = {phase.kind for _, phases in todo for phase in phases}
-    known = calibration or (known_in(store, kinds, machine) if todo else [])
-    speeds = Speeds(known, machine)
+    speeds = Speeds(known_in(store, kinds, machine) if todo else [], machine)
     basis = {"measured": 0.0, "scaled": 0.0, "assumed": 0.0}
     by_phase: dict[str, float] = {}
     for trial, phases in todo:
@@ -87,7 +82,6 @@ def estimate(
         by_phase=by_phase,
         basis=basis,
         known=speeds.count,
-        calibrated=bool(calibration),
     )
 
 
@@ -106,9 +100,11 @@ def _phase_seconds(
     trial: Trial, phases: Iterable[Phase], speeds: Speeds, basis: dict[str, float]
 ) -> dict[str, float]:
     """Seconds of a trial's open phases, by identity; adds them to what they rest on."""
-    found = {}
+    found, encoded = {}, False
     for phase in phases:
-        seconds, rests_on = speeds.seconds(work_of(phase, trial.source, trial.data))
+        work = work_of(phase, trial.source, trial.data, encoded=encoded)
+        seconds, rests_on = speeds.seconds(work)
+        encoded = encoded or phase.kind == "linear_probe"  # whose features are kept for k-NN
         basis[rests_on] += seconds
         found[phase.identity] = seconds
     return found

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from statistics import median
 
 from mae_ablation.study.estimate import Estimate
-from mae_ablation.study.speed import PREPARATIONS
 
 
 def in_time(seconds: float) -> str:
@@ -37,17 +36,15 @@ def size(number: float) -> str:
 def basis(cost: Estimate) -> str:
     """What the time rests on."""
     if not cost.known:
-        return (
-            f"assumed, nothing like it measured yet: {cost.machine.assumed / 1e9:,.0f} GFLOP/s "
-            "a lane"
-        )
+        whose = "a GPU's guess" if cost.machine.gpus else "by a matrix product of this machine"
+        speed = f"at most {cost.machine.assumed / 1e9:,.0f} GFLOP/s a lane"
+        return f"assumed {whose}, nothing like it measured yet: {speed}"
     total = sum(cost.basis.values()) or 1.0
     shares = {name: 100 * seconds / total for name, seconds in cost.basis.items()}
     words = {"measured": "measured at the same shape", "scaled": "scaled from other shapes"}
-    words["assumed"] = f"assumed ({', '.join(PREPARATIONS)})"
+    words["assumed"] = "assumed"
     parts = [f"{share:.0f} % {words[name]}" for name, share in shares.items() if share >= 0.5]
-    what = "calibrated shapes" if cost.calibrated else "finished phases"
-    return f"from {cost.known} {what}: {', '.join(parts)}"
+    return f"from {cost.known} finished phases: {', '.join(parts)}"
 
 
 def gpu_line(cost: Estimate, price: float | None) -> str:

@@ -1,8 +1,10 @@
-"""Speed: FLOP/s of each kind of phase at each shape, as finished phases or a calibration have it.
+"""Speed of each kind of phase at each shape, as finished phases have it, else as assumed.
 
 A phase's work is so many images of so many FLOPs each. Two phases of one kind with as many FLOPs
-per image have the same shape; how fast a shape is, is what is measured. What a classifier on
-frozen features costs beside its matrix products is counted as FLOPs, too: one rule for all.
+per image have the same shape, and what is measured is the FLOP/s of a shape. Where nothing like a
+phase has been measured, it is assumed to reach the share of a matrix product's FLOP/s that was
+found on another machine. What a classifier on frozen features costs beside its matrix products is
+counted as FLOPs, too: one rule for all.
 """
 
 import math
@@ -13,20 +15,26 @@ from dataclasses import dataclass
 from statistics import median
 
 from mae_ablation.recipe.cost import embed_flops, encoder_flops, pretrain_flops, training_flops
+from mae_ablation.study import machine as here
 from mae_ablation.study.trial import DataFacts, Phase, pretraining_images, training_images
 
 TRAININGS = ("pretrain", "finetune", "partial", "scratch")
-PREPARATIONS = {"pca": 0.02, "tokenizer": 2.6}
-"""Seconds per 1,000 training images and epoch of a lane of the laptop recipe's; measured"""
+PREPARATIONS = {"pca": 1e6, "tokenizer": 1.3e8}
+"""FLOPs per training image of what a target needs first; measured, laptop recipe"""
 ENCODED = 4 / 3
 """Images encoded once for every training image: validation and test come on top"""
 HEAD_FLOPS = 85e3  # per image and epoch of a classifier on cached features: measured, laptop recipe
-CONVERGED_PASSES = 1200
-"""Passes of a converged classifier, at an encoder's speed: all penalties take some 600, and
-products this narrow run half as fast; measured, laptop recipe: 19 s"""
-KNN_FLOPS = 400  # per pair of a training image and one that is classified: measured, laptop recipe
-ASSUMED = {"cpu": 20e9, "gpu": 10e12}
-"""FLOP/s of one CPU lane on small models, and of one GPU on a ViT, until something is measured"""
+CONVERGED_PASSES = 1200  # of a converged classifier: twice the passes that all penalties take
+
+# Shares of a matrix product's FLOP/s (`machine.product_flops_per_s`), for what is not measured yet.
+# From reports/published/results.zip: 60 trials of the recipe overnight, two lanes on two cores with
+# a product of 85 GFLOP/s. Fastest of five pre-trainings at each masking ratio, whose shape is the
+# recipe laptop's: 33 GFLOP/s at 20 MFLOPs per image, 40 at 43, 46 at 83; fine-tuning 47 at 79.
+SHARE = 0.66  # what a large model comes close to
+STEP_FLOPS = 14e6  # per trained image: what is not a matrix product takes as long as these
+NARROW = 8  # products with as many columns as classes are so many times slower: 18 of 40 s a probe
+KNN_FLOPS = 120  # of a pair beside its product: its place among the nearest; 2.5 s for 412 M pairs
+GPU_FLOPS_PER_S = 10e12  # of one GPU on a ViT; no product is measured on a GPU
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,10 +45,16 @@ class Work:
     images: float
     flops: float
     """per image, backward pass included"""
+    narrow_flops: float = 0.0
+    """those of them that are a converged classifier's"""
 
 
-def work_of(phase: Phase, source: str, data: DataFacts) -> Work:
-    """Work of a phase of a trial whose evaluations see `source`."""
+def work_of(phase: Phase, source: str, data: DataFacts, *, encoded: bool = False) -> Work:
+    """Returns the work of a phase of a trial whose evaluations see `source`.
+
+    Args:
+        encoded: whether the trial's linear probe has encoded the images just before.
+    """
     recipe, kind = phase.recipe, phase.kind
     labels = getattr(getattr(recipe, kind, None), "labels", None)
     images = labels or training_images(recipe, data)
@@ -54,18 +68,19 @@ def work_of(phase: Phase, source: str, data: DataFacts) -> Work:
         flops = training_flops(encode, embed_flops(recipe, data.channels, patches))
         return Work(kind=kind, images=section.epochs * images, flops=flops)
     if kind in PREPARATIONS:
-        return Work(kind=kind, images=images, flops=0.0)
+        return Work(kind=kind, images=images, flops=PREPARATIONS[kind])
     encode = 0.0 if source == "pixels" else encode
     others = recipe.data.validation_images + data.test_images
     encode_all = encode * (1 + others / images)
-    if kind == "knn":
-        return Work(kind=kind, images=images, flops=encode_all + others * KNN_FLOPS)
     probe = recipe.linear_probe
-    if probe.protocol == "converged":
-        pixels = data.channels * (probe.image_size or recipe.data.image_size) ** 2
-        width = pixels if source == "pixels" else recipe.model.encoder_width
-        flops = converged_flops(encode_all, width, data.classes)
+    pixels = data.channels * (probe.image_size or recipe.data.image_size) ** 2
+    width = pixels if source == "pixels" else recipe.model.encoder_width
+    if kind == "knn":
+        flops = others * (2 * width + KNN_FLOPS) + (0.0 if encoded else encode_all)
         return Work(kind=kind, images=images, flops=flops)
+    if probe.protocol == "converged":
+        flops = converged_flops(encode_all, width, data.classes)
+        return Work(kind=kind, images=images, flops=flops, narrow_flops=flops - encode_all)
     flops = probe_flops(encode, probe.epochs, probe.protocol == "paper")
     return Work(kind=kind, images=images, flops=flops)
 
@@ -140,10 +155,31 @@ class Machine:
 
     @property
     def assumed(self) -> float:
-        """FLOP/s of a lane of which nothing is measured."""
-        share = min(self.gpus, 1.0) if self.gpus else 1.0
-        workers = self.workers if self.gpus else 1  # on one machine they share the cores
-        return ASSUMED[self.device] * share * workers
+        """FLOP/s of a lane on a large model, as long as nothing like it is measured."""
+        if self.gpus:
+            return GPU_FLOPS_PER_S * min(self.gpus, 1.0) * self.workers
+        return SHARE * here.product_flops_per_s()  # workers on one machine share its cores
+
+
+def machine_of(
+    *, lanes: int | None = None, workers: int = 1, gpus: float = 0.0, local: bool = True
+) -> Machine:
+    """Returns what studies would run on, as far as it is known before Ray is started.
+
+    Args:
+        lanes: None: as many as this machine has room for; elsewhere nobody knows yet, and it is
+            one.
+        local: whether they run on this machine.
+    """
+    if not local:
+        return Machine(lanes=lanes or 1, workers=workers, gpus=gpus)
+    room = here.gpus() / gpus if gpus else here.cores()
+    return Machine(
+        lanes=lanes or max(1, int(room) // workers),
+        workers=workers,
+        gpus=gpus,
+        processor=None if gpus else here.processor(),
+    )
 
 
 class Speeds:
@@ -160,17 +196,16 @@ class Speeds:
 
     def seconds(self, work: Work) -> tuple[float, str]:
         """Seconds of a phase, and what they rest on: "measured", "scaled" or "assumed"."""
-        if work.kind in PREPARATIONS:
-            return PREPARATIONS[work.kind] * work.images / 1000, "assumed"
-        rate, basis = self._rate(work)
-        return work.images * work.flops / rate, basis
-
-    def _rate(self, work: Work) -> tuple[float, str]:
+        slowed = work.flops + (NARROW - 1) * work.narrow_flops
         for kind in dict.fromkeys((work.kind, *TRAININGS)):
             if points := self._curves.get(kind):
                 rate, exact = at(points, work.flops)
-                return rate, "measured" if exact and kind == work.kind else "scaled"
-        return self._machine.assumed, "assumed"
+                if kind == work.kind:  # its rate was measured over narrow products, too
+                    return work.images * work.flops / rate, "measured" if exact else "scaled"
+                return work.images * slowed / rate, "scaled"
+        if work.kind in TRAININGS:
+            slowed += STEP_FLOPS
+        return work.images * slowed / self._machine.assumed, "assumed"
 
 
 def beside(known: list[Measured], lanes: int) -> list[Measured]:
