@@ -16,19 +16,14 @@ from mae_ablation.data.dataset import load
 from mae_ablation.store.folder import Store
 from mae_ablation.study.trial import evaluation_phases, make_trial
 from mae_ablation.train.checkpoints import load_checkpoint
+from mae_ablation.train.classifier import build_classifier, freeze_all_but_last, layer_decay_adamw
 from mae_ablation.train.knn import vote
 from mae_ablation.train.models import GateClosed, target_of
 from mae_ablation.train.optim import lr_at
 from mae_ablation.train.pca import pca
 from mae_ablation.train.pretrain import pretrain
 from mae_ablation.train.run import PhaseRun
-from mae_ablation.train.supervised import (
-    classifier,
-    optimizer_for,
-    supervised,
-    tune_last,
-    validation_epochs,
-)
+from mae_ablation.train.supervised import supervised, validation_epochs
 from mae_ablation.train.tokenizer import tokenizer
 from mae_ablation.train.trial import run_trial
 
@@ -83,8 +78,8 @@ def test_layers_learn_slower_towards_the_input(quick, pooling):
     rate is decay^(depth + 1 - id); vectors, positions and class token do not decay."""
     data = load(quick.data)
     settings = change(quick, "finetune", pooling=pooling).finetune
-    model = classifier(quick, settings, data, 0, None)
-    optimizer = optimizer_for(model, settings, 1.0)
+    model = build_classifier(quick, settings, data, 0, None)
+    optimizer = layer_decay_adamw(model, settings, 1.0)
     assert sum(len(g["params"]) for g in optimizer.param_groups) == len(list(model.parameters()))
     names = {id(p): name for name, p in model.named_parameters()}
     seen = {}
@@ -108,20 +103,20 @@ def test_the_classifier_starts_as_the_encoder_with_a_new_norm_and_head(quick, tm
     upstream = a_folder(tmp_path, "upstream")
     pretrain(quick, 0, PhaseRun(folder=upstream))
     trained = load_checkpoint(upstream.final_checkpoint(), "cpu")["model"]
-    mean = classifier(quick, quick.finetune, load(quick.data), 0, upstream)
+    mean = build_classifier(quick, quick.finetune, load(quick.data), 0, upstream)
     assert torch.equal(mean.blocks[1].attn.qkv.weight, trained["blocks.1.attn.qkv.weight"])
     assert torch.equal(mean.fc_norm.weight, torch.ones(16))
     assert mean.pos_embed.requires_grad and mean.head.weight.abs().max() < 1e-4
     assert mean.blocks[1].drop_path1.drop_prob == pytest.approx(0.1)
     assert isinstance(mean.blocks[0].drop_path1, torch.nn.Identity)  # grows from 0
     cls = change(quick, "finetune", pooling="cls")
-    model = classifier(cls, cls.finetune, load(quick.data), 0, upstream)
+    model = build_classifier(cls, cls.finetune, load(quick.data), 0, upstream)
     assert torch.equal(model.norm.weight, trained["norm.weight"])
 
 
 def test_positions_are_interpolated_where_the_resolution_differs(quick, tmp_path):
     larger = change(quick, "finetune", image_size=40)
-    model = classifier(larger, larger.finetune, load(quick.data), 0, None)
+    model = build_classifier(larger, larger.finetune, load(quick.data), 0, None)
     assert model.pos_embed.shape == (1, 1 + 8 * 8, 16)
     result = supervised(larger, "finetune", 0, PhaseRun(folder=a_folder(tmp_path, "x")), None)
     assert 0 <= result["test_acc1"] <= 100
@@ -186,15 +181,15 @@ def test_the_cosine_of_fine_tuning_ends_at_its_final_rate():
     ],
 )
 def test_which_parts_are_tuned(quick, blocks, tuned):
-    model = classifier(quick, quick.partial, load(quick.data), 0, None)
-    tune_last(model, blocks)
+    model = build_classifier(quick, quick.partial, load(quick.data), 0, None)
+    freeze_all_but_last(model, blocks)
     for name, parameter in model.named_parameters():
         assert parameter.requires_grad == name.startswith(tuple(tuned)), name
 
 
 def test_frozen_parts_stay_as_they_were(quick, tmp_path):
     recipe = change(quick, "partial", blocks=0.5)
-    before = classifier(recipe, recipe.partial, load(quick.data), 0, None).state_dict()
+    before = build_classifier(recipe, recipe.partial, load(quick.data), 0, None).state_dict()
     folder = a_folder(tmp_path, "partial")
     supervised(recipe, "partial", 0, PhaseRun(folder=folder, prefix="partial_2ep"), None)
     after = load_checkpoint(folder.final_checkpoint(), "cpu")["model"]

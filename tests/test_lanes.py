@@ -46,9 +46,9 @@ def test_on_a_cluster_the_head_without_gpu_stays_free():
 
 def test_nccl_for_whole_gpus_that_are_real():
     numbers = {"CPU": 4.0, "GPU": 1.0}
-    team = Lanes(gpus=1, workers=2)
-    assert backend(team, [HEAD, GPU_NODE, GPU_NODE]) == "nccl"
-    assert backend(team, [HEAD, GPU_NODE, numbers]) == "gloo"
+    pair = Lanes(gpus=1, workers=2)
+    assert backend(pair, [HEAD, GPU_NODE, GPU_NODE]) == "nccl"
+    assert backend(pair, [HEAD, GPU_NODE, numbers]) == "gloo"
     assert backend(Lanes(gpus=0.5, workers=2), [GPU_NODE]) == "gloo"
     assert backend(Lanes(gpus=1), [GPU_NODE]) == "gloo"
 
@@ -88,7 +88,7 @@ def test_asking_for_more_than_there_is_is_one_line(lanes, message):
 
 def test_how_batches_are_shared_is_said(toy):
     recipe = replace(toy, pretrain=replace(toy.pretrain, batch_size=96))
-    lanes = Lanes(workers=4, batch_per_worker=12)
+    lanes = Lanes(workers=4, micro_batch=12)
     assert derivation(recipe, ["pretrain", "knn"], lanes) == [
         "batch 96 = 4 workers x 12 images x 2 accumulated (pretrain)"
     ]

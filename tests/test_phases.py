@@ -9,7 +9,7 @@ import torch
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.train import pretrain as pretrain_module
 from mae_ablation.train.checkpoints import load_checkpoint
-from mae_ablation.train.linear_probe import Head, linear_probe, optimizer_for
+from mae_ablation.train.linear_probe import Head, linear_probe, probe_optimizer
 from mae_ablation.train.models import build_model
 from mae_ablation.train.optim import decay_groups, generator, lr_at, scaled_lr
 from mae_ablation.train.pretrain import pretrain
@@ -273,7 +273,7 @@ def test_tokens_and_matrices_decay_vectors_and_positions_do_not(toy):
 def test_lars_scales_the_weight_by_its_trust_ratio_and_leaves_the_bias_alone(toy):
     settings = dataclasses.replace(toy.linear_probe, protocol="paper", momentum=0.9)
     head = Head(6, 4, generator(0, "probe/init"))
-    optimizer = optimizer_for(settings, head, lr=0.5)
+    optimizer = probe_optimizer(settings, head, lr=0.5)
     weight, bias = head.linear.weight, head.linear.bias
     before = weight.detach().clone()
     weight.grad, bias.grad = torch.randn_like(weight), torch.randn_like(bias)

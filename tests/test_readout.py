@@ -15,9 +15,9 @@ from mae_ablation.store.predictions import Predictions, pack, predictions_of, un
 from mae_ablation.study.identity import evaluation_document
 from mae_ablation.study.speed import measured, work_of
 from mae_ablation.train import logistic_regression
-from mae_ablation.train.features import forget
+from mae_ablation.train.evaluation import draw_labelled_images
+from mae_ablation.train.features import clear_features
 from mae_ablation.train.knn import knn
-from mae_ablation.train.labels import labelled
 from mae_ablation.train.linear_probe import linear_probe
 from mae_ablation.train.logistic_regression import LogisticRegression
 from mae_ablation.train.run import PhaseRun, Stopped
@@ -92,7 +92,7 @@ def test_a_converged_probe_has_no_noise_of_its_own(converged, tmp_path):
 
 
 def test_the_probe_and_k_nn_of_a_trial_encode_each_image_once(converged, tmp_path, monkeypatch):
-    forget()
+    clear_features()
     passes, features_of = [], MaskedAutoencoder.features
 
     def counted(model, images, pooling):
@@ -105,7 +105,7 @@ def test_the_probe_and_k_nn_of_a_trial_encode_each_image_once(converged, tmp_pat
     run = PhaseRun(folder=a_folder(tmp_path, "knn"))
     after_probe = knn(converged, 3, run, source="random", upstream=None)
     assert sum(passes) == once > 0
-    forget()
+    clear_features()
     afresh = knn(converged, 3, run, source="random", upstream=None)
     assert sum(passes) == 2 * once
     assert afresh["predictions_sha256"] == after_probe["predictions_sha256"]
@@ -139,11 +139,11 @@ def test_a_stop_is_heard_between_penalties(converged, folder):
 
 def test_evaluations_of_a_seed_see_the_same_few_labels(toy):
     data = load(toy.data)
-    few = labelled(data, 40, seed=3)
+    few = draw_labelled_images(data, 40, seed=3)
     assert few.labels.bincount().tolist() == [4] * 10
-    assert torch.equal(few.images, labelled(data, 40, seed=3).images)
-    assert not torch.equal(few.images, labelled(data, 40, seed=4).images)
-    assert labelled(data, None, seed=3) is data.train
+    assert torch.equal(few.images, draw_labelled_images(data, 40, seed=3).images)
+    assert not torch.equal(few.images, draw_labelled_images(data, 40, seed=4).images)
+    assert draw_labelled_images(data, None, seed=3) is data.train
 
 
 def test_fewer_labels_train_fewer_steps(toy, folder):

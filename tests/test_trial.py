@@ -19,7 +19,7 @@ from mae_ablation.store.folder import Store
 from mae_ablation.study.trial import make_trial
 from mae_ablation.train import trial as trials
 from mae_ablation.train.run import Busy, Stopped
-from mae_ablation.train.trial import reason_of, run_trial
+from mae_ablation.train.trial import explain_failure, run_trial
 
 torch.set_num_threads(1)
 
@@ -101,10 +101,10 @@ def test_a_reason_keeps_its_words_and_its_file_through_a_process():
     with pytest.raises(UserError, match="Caught UserError in DataLoader worker process 0") as error:
         handed_over.reraise()
     expected = "pretrain: UserError: /images: cannot decode cat.jpg: two pictures\\nand more"
-    assert reason_of("pretrain", error.value) == expected
-    assert reason_of("pretrain", from_an_actor.as_instanceof_cause()) == expected
-    assert reason_of("pretrain", fault) == expected
-    assert reason_of("pretrain", ValueError()) == "pretrain: ValueError"
+    assert explain_failure("pretrain", error.value) == expected
+    assert explain_failure("pretrain", from_an_actor.as_instanceof_cause()) == expected
+    assert explain_failure("pretrain", fault) == expected
+    assert explain_failure("pretrain", ValueError()) == "pretrain: ValueError"
 
 
 def test_an_animation_among_the_images_fails_a_streamed_trial_with_its_name(toy, tmp_path):
@@ -179,7 +179,7 @@ def test_claims_are_given_back_whatever_happens(trial, tmp_path, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(trials, "pretrain", broken)
-    wanted = "pretrain: out of main memory; fewer images per worker at a time need less"
+    wanted = "pretrain: out of main memory; try a smaller --micro-batch"
     assert run_trial(trial, tmp_path).startswith(wanted)
     claim = pretrained.claim("another")
     assert claim is not None
@@ -188,7 +188,7 @@ def test_claims_are_given_back_whatever_happens(trial, tmp_path, monkeypatch):
 
 def test_out_of_gpu_memory_is_said_in_one_line():
     error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee manual.")
-    assert reason_of("finetune", error) == (
-        "finetune: out of GPU memory; fewer images per worker at a time need less "
+    assert explain_failure("finetune", error) == (
+        "finetune: out of GPU memory; try a smaller --micro-batch "
         "(OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.)"
     )

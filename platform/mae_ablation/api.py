@@ -129,7 +129,7 @@ def run_studies(
     gpus: float = 0.0,
     address: str = "local",
     workers: int = 1,
-    batch_per_worker: int | None = None,
+    micro_batch: int | None = None,
     accelerator: str | None = None,
     price: float | None = None,
     hours: float | None = None,
@@ -143,7 +143,7 @@ def run_studies(
         gpus: what each worker gets of a GPU.
         address: a Ray cluster's ("auto": the one that runs here), or "local" for this machine.
         workers: of each lane; they train one trial together.
-        batch_per_worker: images a worker takes at a time, at most (default: its whole share).
+        micro_batch: images per forward pass, at most; the rest is accumulated (default: all).
         accelerator: type of GPU, as Ray names it.
         price: of a GPU-hour, in any currency.
         hours: after which the run leaves, with whatever is decided by then; None: it does not.
@@ -178,7 +178,7 @@ def run_studies(
         count=lanes,
         gpus=gpus,
         workers=workers,
-        batch_per_worker=batch_per_worker,
+        micro_batch=micro_batch,
         accelerator=accelerator,
     )
     require_even_batches(todo, asked_for)

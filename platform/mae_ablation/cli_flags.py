@@ -10,7 +10,7 @@ from mae_ablation.study.values import Unreadable, to_number, to_whole
 
 STUDY = ("studies", "store", "recipe", "changes", "seeds", "phases", "until_decided", "most")
 BUDGET = ("hours", "gpu_hours")
-LANES = ("lanes", "gpus", "workers", "batch_per_worker", "accelerator")
+LANES = ("lanes", "gpus", "workers", "micro_batch", "accelerator")
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:
@@ -80,10 +80,10 @@ def add_lanes(parser: argparse.ArgumentParser) -> None:
         help="of a GPU, for each worker (default: 0)",
     )
     parser.add_argument(
-        "--batch-per-worker",
+        "--micro-batch",
         type=positive,
         metavar="N",
-        help="images a worker takes at a time, at most (default: its share of the batch)",
+        help="images per forward pass; the rest is accumulated (default: all)",
     )
     parser.add_argument("--accelerator", metavar="TYPE", help="of GPU, as Ray names it: A10G")
 

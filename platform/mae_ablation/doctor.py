@@ -72,9 +72,9 @@ def python(found: tuple[int, ...] = tuple(sys.version_info[:3])) -> Finding:
 
 def torch_device() -> Finding:
     try:
-        from mae_ablation.train.device import described
+        from mae_ablation.train.device import describe_devices
 
-        value = described()
+        value = describe_devices()
     except (ImportError, OSError) as error:  # OSError: a library of it is not there
         reason = str(error).splitlines()[0]
         return Finding(state=FAIL, name="torch", value=reason, remedy="pip install torch")

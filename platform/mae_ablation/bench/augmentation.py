@@ -14,7 +14,7 @@ from mae_ablation.bench.threads import threads
 from mae_ablation.data.augment import View, normalise
 from mae_ablation.data.dataset import Split
 from mae_ablation.data.feed import Feed
-from mae_ablation.train.memory import keep_freed_memory
+from mae_ablation.train.device import keep_freed_memory
 
 BATCH, SIDE, CHANNELS = 128, 32, 3
 IMAGES = 16 * BATCH

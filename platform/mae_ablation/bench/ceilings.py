@@ -10,7 +10,7 @@ from mae_ablation.data.sets import SETS
 from mae_ablation.recipe.cost import pretrain_flops
 from mae_ablation.study.recipe_file import read_recipe
 from mae_ablation.study.settings import resolve
-from mae_ablation.train.ceiling import ceiling_flops_per_s
+from mae_ablation.train.device import ceiling_flops_per_s
 
 COPIED_BYTES = 2**28
 

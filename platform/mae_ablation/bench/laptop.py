@@ -13,7 +13,7 @@ from mae_ablation.mae.masking import sample_shuffle
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.study.recipe_file import read_recipe
 from mae_ablation.study.settings import resolve
-from mae_ablation.train.memory import keep_freed_memory
+from mae_ablation.train.device import keep_freed_memory
 from mae_ablation.train.models import build_model, target_of
 from mae_ablation.train.optim import decay_groups, generator, lr_at, scaled_lr, set_lr
 

@@ -17,8 +17,9 @@ from mae_ablation.data.dataset import Dataset, Split, load
 from mae_ablation.data.feed import Feed, plain
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.store.folder import PhaseFolder
+from mae_ablation.train.evaluation import accuracy
 from mae_ablation.train.features import Encode, encoder
-from mae_ablation.train.linear_probe import Head, acc1, linear_probe, optimizer_for
+from mae_ablation.train.linear_probe import Head, linear_probe, probe_optimizer
 from mae_ablation.train.optim import generator, lr_at, set_lr
 from mae_ablation.train.pretrain import pretrain
 from mae_ablation.train.run import PhaseRun
@@ -132,7 +133,7 @@ def their_training(recipe: Recipe, data: Dataset, inputs: Inputs, seed: int) -> 
     settings, labels = recipe.linear_probe, data.train.labels
     order_rng = generator(seed, "probe/order")
     head = Head(recipe.model.encoder_width, data.classes, generator(seed, "probe/init")).train()
-    optimizer = optimizer_for(replace(settings, protocol="paper"), head, LARS_LR)
+    optimizer = probe_optimizer(replace(settings, protocol="paper"), head, LARS_LR)
     batch_size = min(settings.batch_size, len(labels))
     steps = len(labels) // batch_size
     for epoch in range(settings.epochs):
@@ -174,4 +175,4 @@ def their_accuracies(recipe: Recipe, data: Dataset, encode: Encode, seeds: int) 
     """Test accuracy in per cent after all epochs, of so many seeds."""
     inputs, test = looking_up(data, encode), features_of(data.test, data, encode)
     heads = (their_training(recipe, data, inputs, seed) for seed in range(seeds))
-    return [acc1(head, test, data.test.labels) for head in heads]
+    return [accuracy(head.predict(test), data.test.labels) for head in heads]

@@ -22,9 +22,9 @@ def ours(shape: Shape, precision: str = "float32") -> Step:
     from mae_ablation.mae.masking import random_shuffle
     from mae_ablation.mae.model import MaskedAutoencoder
     from mae_ablation.mae.targets import PixelTarget
-    from mae_ablation.recipe.batch import images_at_once
+    from mae_ablation.recipe.batch import limit_micro_batch
     from mae_ablation.recipe.recipe import Data, Model, Pretrain, Recipe
-    from mae_ablation.train.memory import keep_freed_memory
+    from mae_ablation.train.device import keep_freed_memory
     from mae_ablation.train.optim import decay_groups, generator
     from mae_ablation.train.precision import Precision
 
@@ -54,7 +54,7 @@ def ours(shape: Shape, precision: str = "float32") -> Step:
         model=Model(**sizes),
         pretrain=Pretrain(batch_size=shape.batch, mask_ratio=0.75),
     )
-    at_once = images_at_once(recipe, 1, None, on_gpu=False) or shape.batch
+    at_once = limit_micro_batch(recipe, 1, None, on_gpu=False) or shape.batch
 
     def step(images: torch.Tensor) -> None:
         shuffles = random_shuffle(len(images), shape.patches, masks)

@@ -21,8 +21,7 @@ from mae_ablation.bench.child import environment
 from mae_ablation.bench.pairs import Row, quotients
 from mae_ablation.bench.shapes import SHAPES
 from mae_ablation.bench.sides import SIDES
-from mae_ablation.train.ceiling import ceiling_flops_per_s
-from mae_ablation.train.memory import peak_memory_bytes
+from mae_ablation.train.device import ceiling_flops_per_s, peak_memory_bytes
 
 WARM_UP = 2
 TARGETS = {"laptop": 1.4, "vit_tiny": 1.15, "vit_base": 1.05}

@@ -11,7 +11,7 @@ from mae_ablation.report.results import metrics_of
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.trial import Trial
 
-ROWS, IMAGES = 4, 8  # of a picture in the store (train/album.py)
+ROWS, IMAGES = 4, 8  # of a picture in the store (train/pictures.py)
 SHOWN = 5  # images of a picture
 SIDE = 56  # pixels of an image at most
 COLOURS = 96  # of a coloured picture: a quarter of its bytes

@@ -107,7 +107,7 @@ def run_trials(
         "marker": mark(place),
         "threads": lanes.cpus,
         "gpu": lanes.gpus > 0,
-        "batch_per_worker": lanes.batch_per_worker,
+        "micro_batch": lanes.micro_batch,
         "commit": commit,
         "work": work,
     }

@@ -21,29 +21,29 @@ def lane_loop(config: dict) -> None:
 
     Config: `queue` (actor), `shelf` (actor of shared data sets), `lane` (its name), `lanes` (how
     many there are), `store` (absolute path or URI), `marker` (the store's), `threads`, `gpu`
-    (bool), `batch_per_worker`, `commit`, `run` (a name of its own for this run), `work` (stands in
+    (bool), `micro_batch`, `commit`, `run` (a name of its own for this run), `work` (stands in
     for run_trial, or None).
     """
     import ray
     import torch
 
     from mae_ablation.run.marker import unshared
-    from mae_ablation.train.memory import keep_freed_memory
-    from mae_ablation.train.team import Team
+    from mae_ablation.train.device import keep_freed_memory
+    from mae_ablation.train.workers import Workers
 
     queue, lane = config["queue"], config["lane"]
     torch.set_num_threads(config["threads"])
     keep_freed_memory()
     device = "cuda" if config["gpu"] and torch.cuda.is_available() else "cpu"
-    team = Team.here(config["batch_per_worker"])
+    workers = Workers.connect(config["micro_batch"])
     if reason := unshared(config["store"], config["marker"]):
         ray.get(queue.refuse.remote(reason))
         return
     with Beat(queue, lane) as beat:
         outcome = None
         while True:
-            task = ray.get(queue.next.remote(lane, outcome)) if team.rank == 0 else None
-            task = team.agree(task)
+            task = ray.get(queue.next.remote(lane, outcome)) if workers.rank == 0 else None
+            task = workers.broadcast(task)
             if task is None:
                 return
             if task != AGAIN:
@@ -52,7 +52,7 @@ def lane_loop(config: dict) -> None:
                 time.sleep(WAIT_S)
                 continue
             beat.number, beat.progress = task.number, {}
-            outcome = run_task(task, config, device, team, beat)
+            outcome = run_task(task, config, device, workers, beat)
             beat.number = None
             if outcome.failure and device == "cuda":
                 try:
@@ -62,7 +62,7 @@ def lane_loop(config: dict) -> None:
                     raise
 
 
-def run_task(task: Task, config: dict, device: str, team: Any, beat: "Beat") -> Outcome:
+def run_task(task: Task, config: dict, device: str, workers: Any, beat: "Beat") -> Outcome:
     """Run a trial; what became of it.
 
     An exception of one worker of several is raised: the others may wait for it, so that they are
@@ -83,7 +83,7 @@ def run_task(task: Task, config: dict, device: str, team: Any, beat: "Beat") -> 
             lanes=config["lanes"],
             report=beat.report,
             stop=beat.stop,
-            team=team,
+            workers=workers,
             owner=f"{config['run']}-{task.owner}",
             attempt=task.attempt,
         )
@@ -93,7 +93,7 @@ def run_task(task: Task, config: dict, device: str, team: Any, beat: "Beat") -> 
     except Stopped:
         return Outcome(task.number, put_back="stopped")
     except Exception as error:
-        if team.size > 1:
+        if workers.size > 1:
             raise
         return Outcome(task.number, one_line(error))
 

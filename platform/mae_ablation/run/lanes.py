@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mae_ablation.recipe.batch import images_at_once, split_batch
+from mae_ablation.recipe.batch import limit_micro_batch, split_batch
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.study.trial import Trial
 
 SHARED = ("pretrain", "linear_probe", "partial", "finetune", "scratch")
-"""phases whose batches the workers of a lane share"""
+"""phases whose batches are divided among the workers of a lane"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,8 +25,8 @@ class Lanes:
     """of each worker; a part of one lets several workers share it"""
     workers: int = 1
     """of each lane: they train one trial together"""
-    batch_per_worker: int | None = None
-    """images a worker takes at a time, at most; None: its whole share of a batch"""
+    micro_batch: int | None = None
+    """largest number of images per forward pass; None: a worker's whole part of the batch"""
     accelerator: str | None = None
     """type of GPU, as Ray names it, such as "A10G" """
 
@@ -44,26 +44,26 @@ class Lanes:
         each = f"{self.cpus} thread{'s' * (self.cpus > 1)}"
         each += f" and {self.gpus:g} {self.accelerator or 'GPU'}" if self.gpus else ""
         count = self.count or 1
-        team = f"{self.workers} workers x " if self.workers > 1 else ""
-        return f"{count} lane{'s' * (count > 1)} x {team}{each}"
+        workers = f"{self.workers} workers x " if self.workers > 1 else ""
+        return f"{count} lane{'s' * (count > 1)} x {workers}{each}"
 
 
 def batches(recipe: Recipe, kinds: Iterable[str]) -> dict[str, int]:
-    """Batch size of each phase whose batches are shared."""
+    """Look up the batch size of each phase whose batches are divided."""
     return {kind: getattr(recipe, kind).batch_size for kind in kinds if kind in SHARED}
 
 
 def derivation(recipe: Recipe, kinds: Iterable[str], lanes: Lanes) -> list[str]:
-    """Lines that say how a recipe's batches are shared; none where they are not.
+    """Say in lines how a recipe's batches are divided; none where they are not.
 
     Raises:
-        UserError: one cannot be shared evenly.
+        UserError: one cannot be divided evenly.
     """
     lines = {}
     for kind, batch in batches(recipe, kinds).items():
-        at_most = lanes.batch_per_worker
+        at_most = lanes.micro_batch
         if kind == "pretrain":
-            at_most = images_at_once(recipe, lanes.workers, at_most, lanes.gpus > 0)
+            at_most = limit_micro_batch(recipe, lanes.workers, at_most, lanes.gpus > 0)
         images, times = split_batch(batch, lanes.workers, at_most)
         if (images, times) != (batch, 1):
             workers = f"{lanes.workers} worker{'s' * (lanes.workers > 1)}"
@@ -73,7 +73,7 @@ def derivation(recipe: Recipe, kinds: Iterable[str], lanes: Lanes) -> list[str]:
 
 
 def require_even_batches(trials: Iterable[Trial], lanes: Lanes) -> None:
-    """Raises UserError if a batch of one of the trials cannot be shared evenly."""
+    """Raise UserError if a batch of one of the trials cannot be divided evenly."""
     phases = [phase for trial in trials for phase in trial.phases]
     for batch in {b for phase in phases for b in batches(phase.recipe, [phase.kind]).values()}:
-        split_batch(batch, lanes.workers, lanes.batch_per_worker)
+        split_batch(batch, lanes.workers, lanes.micro_batch)

@@ -1,8 +1,8 @@
-"""Checkpoints: everything a training needs to go on bit for bit, saved after any step.
+"""Checkpoints: everything a training needs to resume bit for bit, saved after any step.
 
-Two kinds of generators. Those drawn in the training loop are saved as they are. Those behind the
-order and the augmentation of images may be batches ahead of the loop; they are saved as they were
-when the epoch began, and the draws of the steps already done are made again.
+There are two kinds of generators. Those drawn in the training loop are saved as they are. Those
+behind the order and the augmentation of images may be batches ahead of the loop: they are saved as
+they were when the epoch began, and the draws of the finished steps are made again.
 """
 
 import io
@@ -16,8 +16,8 @@ from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.train.meter import BAD_STEPS, Meter
 from mae_ablation.train.run import PhaseRun, Stopped
 
-SAVED_SHARE = 0.05  # of the time at most is spent on saving, unless every step is to be saved
-AGREE_EVERY = BAD_STEPS  # steps between two agreements of several workers on stopping and saving
+SAVING_SHARE = 0.05  # largest share of the time spent on saving, unless every step is saved
+AGREE_EVERY = BAD_STEPS  # steps between two broadcasts of whether to stop or save
 
 
 @dataclass(kw_only=True, slots=True)
@@ -28,13 +28,11 @@ class Checkpoints:
     meter: Meter
     parts: dict[str, torch.nn.Module | torch.optim.Optimizer]
     replayed: dict[str, torch.Generator]
-    """drawn for the whole epoch, or ahead of the loop"""
+    """generators drawn for the whole epoch, or ahead of the loop"""
     generators: dict[str, torch.Generator] = field(default_factory=dict)
-    """drawn in the loop, step by step"""
+    """generators drawn in the loop, step by step"""
     every_s: float
-    """0: after every step"""
-    seconds: float = 0.0
-    """training seconds of finished epochs, over all attempts"""
+    """seconds between two checkpoints; 0: one after every step"""
     _at_begin: dict[str, torch.Tensor] = field(default_factory=dict)
     _saved_at: float = field(default_factory=time.monotonic)
     _took: float = 0.0
@@ -42,11 +40,11 @@ class Checkpoints:
     def resume(self) -> None:
         """Restore the newest sound checkpoint, if there is one, and the meter with it.
 
-        Points of the journal that come after it are forgotten.
+        Points of the journal that come after it are removed.
         """
         data = self._chosen()
         if data is None:
-            self.run.team.alone(lambda: self.run.folder.journal.cut(after_step=-1))
+            self.run.workers.on_rank_zero(lambda: self.run.folder.journal.cut(after_step=-1))
             return
         state = load_checkpoint(data, self.run.device)
         for name, part in self.parts.items():
@@ -54,15 +52,15 @@ class Checkpoints:
                 part.load_state_dict(state[name])
         for name, generator in (self.generators | self.replayed).items():
             generator.set_state(state["generators"][name].cpu())
-        self.seconds = state["seconds"]
+        self.meter.train_seconds = state["seconds"]
         if "in_epoch" in state:  # earlier versions saved at the end of an epoch only
             self.meter.load_state(state["epoch"], state["in_epoch"])
         else:
             self.meter.epoch = state["epoch"]
-        self.run.team.alone(lambda: self.run.folder.journal.cut(after_step=state["step"]))
+        self.run.workers.on_rank_zero(lambda: self.run.folder.journal.cut(after_step=state["step"]))
 
     def begin_epoch(self) -> None:
-        """Before anything of an epoch is drawn, or drawn again."""
+        """Remember the generators before anything of an epoch is drawn, or drawn again."""
         self._at_begin = {name: g.get_state() for name, g in self.replayed.items()}
         self.meter.begin()
 
@@ -74,7 +72,7 @@ class Checkpoints:
         """
         if self.meter.step == self.meter.steps:
             return  # the epoch's end follows, with its point in the journal
-        if self.run.team.size > 1 and self.meter.step % AGREE_EVERY:
+        if self.run.workers.size > 1 and self.meter.step % AGREE_EVERY:
             return
         self._save_if(self._is_due())
 
@@ -84,23 +82,23 @@ class Checkpoints:
 
     def _is_due(self) -> bool:
         waited = time.monotonic() - self._saved_at
-        return waited >= self.every_s and (not self.every_s or waited * SAVED_SHARE >= self._took)
+        return waited >= self.every_s and (not self.every_s or waited * SAVING_SHARE >= self._took)
 
     def _save_if(self, due: bool) -> None:
-        stop, due = self.run.team.agree((self.run.stop(), due))
+        stop, due = self.run.workers.broadcast((self.run.stop(), due))
         if stop or due:
             self._save()
         if stop:
             raise Stopped(f"stopped after step {self.meter.global_step}")
 
     def _save(self) -> None:
-        self.meter.look()
+        self.meter.check()
         if not self.meter.is_sound:
             return  # nothing good comes of it: the last good one stays the newest
         began = time.perf_counter()
         in_epoch = self.meter.state()
-        self.run.team.alone(lambda: self._write(in_epoch))
-        self.run.tell_saved(self.meter.global_step)
+        self.run.workers.on_rank_zero(lambda: self._write(in_epoch))
+        self.run.report_checkpoint(self.meter.global_step)
         self._took = time.perf_counter() - began
         self._saved_at = time.monotonic()
         self.meter.leave_out(self._took)
@@ -113,14 +111,14 @@ class Checkpoints:
             "generators": now | (self._at_begin if self.meter.step else {}),
             "epoch": self.meter.epoch,
             "step": step,
-            "seconds": self.seconds,
+            "seconds": self.meter.train_seconds,
             "in_epoch": in_epoch,
         }
         self.run.folder.save_checkpoint(step, checkpoint_bytes(state))
 
     def _chosen(self) -> bytes | None:
-        """The checkpoint to go on from: rank 0 chooses, the others read the same."""
-        folder, team, data = self.run.folder, self.run.team, None
+        """Read the checkpoint to resume from: rank zero chooses, the others read the same."""
+        folder, workers, data = self.run.folder, self.run.workers, None
 
         def choose() -> str | None:
             nonlocal data
@@ -129,8 +127,8 @@ class Checkpoints:
             data = found[1] if found else None
             return found[0].name if found else None
 
-        name = team.alone(choose)
-        if name is not None and team.rank > 0:
+        name = workers.on_rank_zero(choose)
+        if name is not None and workers.rank > 0:
             folder.files.refresh()
             data = Checkpoint(folder.files, folder.name, name.rsplit("/", 1)[-1]).read()
         return data
@@ -145,12 +143,12 @@ def drop_newer(folder: PhaseFolder, chosen: Checkpoint | None) -> None:
 
 
 def checkpoint_bytes(state: dict) -> memoryview:
-    """A checkpoint's file."""
+    """Serialise a checkpoint."""
     file = io.BytesIO()
     torch.save(state, file)
     return file.getbuffer()
 
 
 def load_checkpoint(data: bytes, device: str) -> dict:
-    """A checkpoint as plain tensors and numbers; nothing in it is executed."""
+    """Read a checkpoint as plain tensors and numbers; nothing in it is executed."""
     return torch.load(io.BytesIO(data), map_location=device, weights_only=True)

@@ -15,46 +15,44 @@ from mae_ablation.recipe.cost import encoder_flops
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.study.speed import converged_flops
-from mae_ablation.train.answers import keep_answers
-from mae_ablation.train.facts import facts
+from mae_ablation.train.device import reset_peak_memory
+from mae_ablation.train.evaluation import accuracy, draw_labelled_images, save_predictions
 from mae_ablation.train.features import encoder, extract
-from mae_ablation.train.labels import labelled
 from mae_ablation.train.logistic_regression import LogisticRegression
-from mae_ablation.train.memory import reset_peak_memory
 from mae_ablation.train.run import PhaseRun, Stopped
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Tried:
-    """One penalty and its solution."""
+class PenaltyFit:
+    """A penalty, its solution, and how well that classifies."""
 
     penalty: float
     objective: float
     converged: bool
     validation_acc1: float
-    answers: torch.Tensor
+    predicted: torch.Tensor
     """classes (n,) of the test images"""
 
 
 def converged_probe(
     recipe: Recipe, seed: int, run: PhaseRun, *, source: str, upstream: PhaseFolder | None
 ) -> dict:
-    """Solve for every penalty, test the one best on validation; returns what `result.json` holds.
+    """Solve for every penalty, test the one best on validation; returns `result.json`'s content.
 
-    Every worker encodes its share of the images; rank zero solves, the others wait. Arguments as in
+    Every worker encodes some of the images; rank zero solves, the others wait. Arguments as in
     `features.encoder`.
 
     Raises:
         Stopped: the run was to stop; nothing is kept.
     """
-    settings, team = recipe.linear_probe, run.team
+    settings, workers = recipe.linear_probe, run.workers
     reset_peak_memory(run.device)
     began = time.perf_counter()
 
     # frozen features
     data = load(recipe.data)
     encode = encoder(recipe, source, upstream, data.channels, seed, run.device)
-    seen = labelled(data, settings.labels, seed)
+    seen = draw_labelled_images(data, settings.labels, seed)
     train, validation, test = (
         extract(split, encode, data, recipe, run) for split in (seen, data.validation, data.test)
     )
@@ -62,37 +60,37 @@ def converged_probe(
     # one solution per penalty, each from the one before: rank zero's work
     regression: LogisticRegression | None = None
 
-    def solve(penalty: float) -> Tried:
+    def fit(penalty: float) -> PenaltyFit:
         nonlocal regression
         if regression is None:
             labels = seen.labels.to(run.device)
             regression = LogisticRegression(train.double(), labels, data.classes)
         solution = regression.solve(penalty)
         predicted = [solution.scores(part).argmax(dim=1).cpu() for part in (validation, test)]
-        return Tried(
+        return PenaltyFit(
             penalty=penalty,
             objective=solution.objective,
             converged=solution.converged,
-            validation_acc1=acc1(predicted[0], data.validation.labels),
-            answers=predicted[1],
+            validation_acc1=accuracy(predicted[0], data.validation.labels),
+            predicted=predicted[1],
         )
 
-    tried: list[Tried] = []
+    fits: list[PenaltyFit] = []
     for penalty in settings.penalties:
-        if team.agree(run.stop()):
+        if workers.broadcast(run.stop()):
             raise Stopped(f"stopped before penalty {penalty:g}")
-        tried.append(team.alone(lambda penalty=penalty: solve(penalty)))
+        fits.append(workers.on_rank_zero(lambda penalty=penalty: fit(penalty)))
 
     # the one best on validation, the strongest of equals: `max` takes the first
-    best = max(tried, key=lambda each: each.validation_acc1)
-    at_edge = len(tried) > 1 and best in (tried[0], tried[-1])
+    best = max(fits, key=lambda each: each.validation_acc1)
+    at_edge = len(fits) > 1 and best in (fits[0], fits[-1])
     seconds = time.perf_counter() - began
-    run.tell("linear_probe", 1, 1, best.objective, len(seen), seconds)
+    run.report_epoch("linear_probe", 1, 1, best.objective, len(seen), seconds)
     forward = encoder_flops(recipe, data.channels, recipe.patches_at(settings.image_size))
     forward = 0 if source == "pixels" else forward
     encode_all = forward * (1 + (len(validation) + len(test)) / len(seen))
     return {
-        **keep_answers(run, best.answers, data.test.labels, data.classes),
+        **save_predictions(run, best.predicted, data.test.labels, data.classes),
         "validation_acc1": best.validation_acc1,
         "train_loss": best.objective,
         "penalty": best.penalty,
@@ -102,10 +100,5 @@ def converged_probe(
         "images_per_s": len(seen) / seconds,
         "flops_per_image": converged_flops(encode_all, train.shape[1], data.classes),
         "encoder_flops_per_image": forward,
-        **facts(run),
+        **run.describe(),
     }
-
-
-def acc1(predicted: torch.Tensor, labels: torch.Tensor) -> float:
-    """Top-1 accuracy in per cent."""
-    return 100 * (predicted == labels).double().mean().item()

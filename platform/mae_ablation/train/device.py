@@ -1,18 +1,115 @@
-"""Device: what torch has to train on, for a person."""
+"""The device that trains, and the process on it: name, memory, and speed at its best."""
+
+import ctypes
+import resource
+import sys
+import time
+from functools import lru_cache
+from pathlib import Path
 
 import torch
 
+from mae_ablation.study import machine
 
-def described() -> str:
-    """The GPUs by name, Apple's, or the CPU with its threads."""
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # mallopt's names of them, malloc.h
+KEPT_BYTES = 2**30
+PRODUCT_SIDE = {"cpu": 1024, "cuda": 8192}
+PRODUCTS, PRODUCTS_S = 6, 1.0  # so many matrix products, or as many as this time allows
+DTYPES = {
+    "float32": torch.float32,
+    "tf32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+def describe_devices() -> str:
+    """Name the GPUs, or the CPU's threads, as `doctor` shows them."""
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         return f"CUDA: {', '.join(names)}"
-    if torch.backends.mps.is_available():
-        return "MPS is there, studies use the CPU: " + threads()
-    return "CPU, " + threads()
-
-
-def threads() -> str:
     number = torch.get_num_threads()
-    return f"{number} thread{'s' * (number > 1)}"
+    cpu = f"CPU, {number} thread{'s' * (number > 1)}"
+    if torch.backends.mps.is_available():
+        return "MPS is there, studies use the CPU: " + cpu
+    return cpu
+
+
+def name_processor(device: str) -> str:
+    """Name the GPU, or the CPU and its cores: the hardware that measured times belong to."""
+    return torch.cuda.get_device_name() if device.startswith("cuda") else machine.processor()
+
+
+# memory
+
+
+def keep_freed_memory() -> None:
+    """Let the process keep what a step frees for the next one, up to 1 GiB.
+
+    By default glibc returns a large tensor's pages to the system, and every step of a small model
+    asks for some 4,000 of them again, each cleared: about 4 % of the laptop recipe's step.
+    """
+    if allocator := load_glibc():
+        allocator.mallopt(TRIM_THRESHOLD, KEPT_BYTES)
+        allocator.mallopt(MMAP_THRESHOLD, KEPT_BYTES)
+
+
+def load_glibc() -> ctypes.CDLL | None:
+    """Load the C library, where it is glibc."""
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return library if library and hasattr(library, "gnu_get_libc_version") else None
+
+
+def reset_peak_memory(device: str) -> None:
+    """Start to measure a phase's peak memory in a process that has run others before."""
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+        return
+    if allocator := load_glibc():
+        allocator.malloc_trim(0)  # what earlier phases left is not this one's
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: VmHWM starts again from here
+    except OSError:
+        return  # elsewhere the peak is that of the process
+
+
+def peak_memory_bytes(device: str) -> int:
+    """Measure the peak of GPU memory, or of the process's resident memory, since the reset."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated()
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    except (OSError, IndexError):  # not Linux, or a sandbox that hides the line
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+# speed
+
+
+@lru_cache(maxsize=8)  # a lane measures once, 0.2 s
+def ceiling_flops_per_s(device: str, precision: str = "float32", threads: int = 0) -> float:
+    """Measure the FLOP/s of the fastest of some square matrix products.
+
+    Args:
+        precision: of the recipe; the process is set to or from "tf32" already.
+        threads: `torch.get_num_threads()`, a key of the cache alone.
+    """
+    side = PRODUCT_SIDE[torch.device(device).type]
+    left, right = torch.randn(2, side, side, device=device).to(DTYPES[precision]).unbind(0)
+    out, times = torch.empty_like(left), []
+    while len(times) < PRODUCTS and sum(times) < PRODUCTS_S:  # bfloat16 on a CPU may take seconds
+        times.append(time_product(left, right, out))
+    return 2 * side**3 / min(times)
+
+
+def time_product(left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> float:
+    """Measure the seconds of one matrix product."""
+    if left.is_cuda:
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    torch.mm(left, right, out=out)
+    if left.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - began

@@ -19,14 +19,16 @@ from mae_ablation.train.precision import Precision
 from mae_ablation.train.run import PhaseRun
 
 ENCODE_BATCH = 512
-KEPT_BYTES = 2**30  # of features that wait for the trial's next evaluation
+CACHE_BYTES = 2**30  # of features
 Encode = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(slots=True)
-class Recent:
-    """What was encoded last, for the trial's next evaluation: linear probe and k-NN see the same
-    features, and encoding them costs either more than all the rest."""
+class FeatureCache:
+    """The last encoder and its features, for the trial's next evaluation.
+
+    Linear probe and k-NN see the same features, and encoding them costs more than all the rest.
+    """
 
     key: Hashable = None
     encode: Encode | None = None
@@ -36,44 +38,44 @@ class Recent:
     def keep(self, split: Split | Files, features: torch.Tensor) -> None:
         """Hold a split's features, unless they are large."""
         held = sum(each.nbytes for _, each in self.features.values())
-        if held + features.nbytes <= KEPT_BYTES:
+        if held + features.nbytes <= CACHE_BYTES:
             self.features[id(split)] = split, features
 
 
-_recent = Recent()
+_cache = FeatureCache()
 
 
-def forget() -> None:
-    """Drop what was encoded last, and the encoder."""
-    global _recent
-    _recent = Recent()
+def clear_features() -> None:
+    """Drop the last encoder and its features."""
+    global _cache
+    _cache = FeatureCache()
 
 
 def encoder(
     recipe: Recipe, source: str, upstream: PhaseFolder | None, channels: int, seed: int, device: str
 ) -> Encode:
-    """Maps normalised images (n, c, h, w) to features (n, width), without gradients.
+    """Return a function from normalised images (n, c, h, w) to features (n, width), frozen.
 
     Args:
         source: "pretrain" (the upstream phase's last checkpoint), "random" (the same seed's
             initial weights) or "pixels".
     """
-    global _recent
+    global _cache
     settings = recipe.linear_probe
     weights = upstream and [found.name for found in upstream.checkpoints()]
     key = (
         *(source, upstream, weights, channels, seed, device, recipe.model, recipe.data),
         *(settings.pooling, settings.image_size, settings.precision),
     )
-    if _recent.key != key:
-        _recent = Recent(key, loaded_encoder(recipe, source, upstream, channels, seed, device))
-    return _recent.encode
+    if _cache.key != key:
+        _cache = FeatureCache(key, load_encoder(recipe, source, upstream, channels, seed, device))
+    return _cache.encode
 
 
-def loaded_encoder(
+def load_encoder(
     recipe: Recipe, source: str, upstream: PhaseFolder | None, channels: int, seed: int, device: str
 ) -> Encode:
-    """The encoder, with its weights read. Arguments as in `encoder`."""
+    """Build the encoder and read its weights. Arguments as in `encoder`."""
     precision = Precision(recipe.linear_probe.precision, device)
     if source == "pixels":
         return lambda images: images.flatten(1)
@@ -86,7 +88,7 @@ def loaded_encoder(
     @torch.no_grad()
     def encode(images: torch.Tensor) -> torch.Tensor:
         parts = images.split(ENCODE_BATCH)
-        with precision.forward():
+        with precision.autocast():
             encoded = [model.features(p, recipe.linear_probe.pooling) for p in parts]
         return torch.cat(encoded).float()
 
@@ -96,20 +98,20 @@ def loaded_encoder(
 def extract(
     split: Split | Files, encode: Encode, data: Dataset, recipe: Recipe, run: PhaseRun
 ) -> torch.Tensor:
-    """Features (n, width) of a whole split, without augmentation, encoded by all workers."""
-    if encode is _recent.encode and id(split) in _recent.features:
-        return _recent.features[id(split)][1]
+    """Encode a whole split with all workers, without augmentation: (n, width)."""
+    if encode is _cache.encode and id(split) in _cache.features:
+        return _cache.features[id(split)][1]
     batches = plain(
         split,
         run.device,
         ENCODE_BATCH,
         image_size=recipe.linear_probe.image_size,
         workers=recipe.data.workers,
-        turns=run.team.turns,
+        turns=run.workers.own_batches,
     )
     parts = [encode(normalise(pixels, data.mean, data.std)) for pixels, _ in batches]
-    rows = list(torch.arange(len(split)).split(ENCODE_BATCH)[run.team.turns])
-    features = run.team.assemble(rows, parts, len(split)).to(run.device)
-    if encode is _recent.encode:
-        _recent.keep(split, features)
+    rows = list(torch.arange(len(split)).split(ENCODE_BATCH)[run.workers.own_batches])
+    features = run.workers.gather_rows(rows, parts, len(split)).to(run.device)
+    if encode is _cache.encode:
+        _cache.keep(split, features)
     return features

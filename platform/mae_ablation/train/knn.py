@@ -14,11 +14,9 @@ from torch.nn import functional as F
 from mae_ablation.data.dataset import Files, Split, load
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.store.folder import PhaseFolder
-from mae_ablation.train.answers import keep_answers
-from mae_ablation.train.facts import facts
+from mae_ablation.train.device import reset_peak_memory
+from mae_ablation.train.evaluation import accuracy, draw_labelled_images, save_predictions
 from mae_ablation.train.features import encoder, extract
-from mae_ablation.train.labels import labelled
-from mae_ablation.train.memory import reset_peak_memory
 from mae_ablation.train.run import PhaseRun
 
 QUERIES = 256  # test images compared at a time
@@ -27,12 +25,17 @@ QUERIES = 256  # test images compared at a time
 def knn(
     recipe: Recipe, seed: int, run: PhaseRun, *, source: str, upstream: PhaseFolder | None
 ) -> dict:
-    """Returns what `result.json` holds. Arguments as in `linear_probe`."""
+    """Classify validation and test split; returns the content of `result.json`.
+
+    Arguments as in `features.encoder`.
+    """
     reset_peak_memory(run.device)
     began = time.perf_counter()
+
+    # the bank: labelled training images
     data = load(recipe.data)
     encode = encoder(recipe, source, upstream, data.channels, seed, run.device)
-    seen = labelled(data, recipe.knn.labels, seed)
+    seen = draw_labelled_images(data, recipe.knn.labels, seed)
     bank = F.normalize(extract(seen, encode, data, recipe, run), dim=1)
     labels = seen.labels.to(run.device)
 
@@ -41,19 +44,18 @@ def knn(
         votes = [vote(part, bank, labels, data.classes, recipe) for part in queries.split(QUERIES)]
         return torch.cat(votes).cpu()
 
-    right = predict(data.validation) == data.validation.labels
     out = {
-        **keep_answers(run, predict(data.test), data.test.labels, data.classes),
-        "validation_acc1": 100 * right.double().mean().item(),
+        **save_predictions(run, predict(data.test), data.test.labels, data.classes),
+        "validation_acc1": accuracy(predict(data.validation), data.validation.labels),
     }
-    run.tell("knn", 1, 1, 0.0, len(seen), time.perf_counter() - began)
-    return {**out, "seconds": time.perf_counter() - began, **facts(run)}
+    run.report_epoch("knn", 1, 1, 0.0, len(seen), time.perf_counter() - began)
+    return {**out, "seconds": time.perf_counter() - began, **run.describe()}
 
 
 def vote(
     queries: torch.Tensor, bank: torch.Tensor, labels: torch.Tensor, classes: int, recipe: Recipe
 ) -> torch.Tensor:
-    """Classes (q,) of unit features (q, D), by the nearest of the bank (m, D)."""
+    """Classify unit features (q, D) by the nearest of the bank (m, D); returns classes (q,)."""
     k = min(recipe.knn.neighbours, len(bank))
     similarity, nearest = (queries @ bank.T).topk(k, dim=1)
     weights = (similarity / recipe.knn.temperature).exp()

@@ -13,6 +13,7 @@ so that one learning rate serves every row of an ablation.
 
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from timm.optim.lars import Lars
@@ -25,16 +26,15 @@ from mae_ablation.data.feed import Feed
 from mae_ablation.recipe.cost import encoder_flops, training_flops
 from mae_ablation.recipe.recipe import LinearProbe, Recipe
 from mae_ablation.store.folder import PhaseFolder
-from mae_ablation.train.answers import keep_answers
 from mae_ablation.train.checkpoints import Checkpoints
 from mae_ablation.train.converged_probe import converged_probe
-from mae_ablation.train.facts import facts
+from mae_ablation.train.device import reset_peak_memory
+from mae_ablation.train.evaluation import accuracy, draw_labelled_images, save_predictions
 from mae_ablation.train.features import ENCODE_BATCH, encoder, extract
-from mae_ablation.train.labels import labelled
-from mae_ablation.train.memory import reset_peak_memory
 from mae_ablation.train.meter import Meter
 from mae_ablation.train.optim import generator, lr_at, scaled_lr, set_lr
 from mae_ablation.train.run import PhaseRun
+from mae_ablation.train.step import OptimizerStep
 
 
 class Head(nn.Module):
@@ -48,12 +48,20 @@ class Head(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Logits (n, classes) of features (n, width)."""
+        """Map features (n, width) to logits (n, classes)."""
         return self.linear(self.norm(features))
 
+    @torch.no_grad()
+    def predict(self, features: torch.Tensor) -> torch.Tensor:
+        """Classify features (n, width); returns classes (n,) on the CPU."""
+        self.eval()
+        predicted = self(features).argmax(dim=1).cpu()
+        self.train()
+        return predicted
 
-def optimizer_for(settings: LinearProbe, head: Head, lr: float) -> torch.optim.Optimizer:
-    """LARS for the paper's protocol (no trust ratio, no decay for the bias), else SGD."""
+
+def probe_optimizer(settings: LinearProbe, head: Head, lr: float) -> torch.optim.Optimizer:
+    """Make LARS for the paper's protocol (bias without trust ratio and decay), else SGD."""
     if settings.protocol == "cached":
         return torch.optim.SGD(
             head.parameters(), lr=lr, momentum=settings.momentum, weight_decay=settings.weight_decay
@@ -69,24 +77,10 @@ def optimizer_for(settings: LinearProbe, head: Head, lr: float) -> torch.optim.O
     )
 
 
-@torch.no_grad()
-def predict(head: Head, features: torch.Tensor) -> torch.Tensor:
-    """Classes (n,) of features (n, width), on the CPU."""
-    head.eval()
-    predicted = head(features).argmax(dim=1).cpu()
-    head.train()
-    return predicted
-
-
-def acc1(head: Head, features: torch.Tensor, labels: torch.Tensor) -> float:
-    """Top-1 accuracy in per cent."""
-    return 100 * (predict(head, features) == labels).double().mean().item()
-
-
 def linear_probe(
     recipe: Recipe, seed: int, run: PhaseRun, *, source: str, upstream: PhaseFolder | None
 ) -> dict:
-    """Train the classifier by the recipe's protocol; returns what `result.json` holds.
+    """Train the classifier by the recipe's protocol; returns the content of `result.json`.
 
     Arguments as in `encoder`.
 
@@ -101,7 +95,7 @@ def linear_probe(
 def gradient_probe(
     recipe: Recipe, seed: int, run: PhaseRun, *, source: str, upstream: PhaseFolder | None
 ) -> dict:
-    """Train the classifier by SGD or LARS, or go on; returns what `result.json` holds.
+    """Train the classifier by SGD or LARS, or resume; returns the content of `result.json`.
 
     Test accuracy is that of the last epoch. Arguments as in `encoder`.
 
@@ -109,30 +103,33 @@ def gradient_probe(
         Diverged: several losses in a row, or an epoch's mean, are not finite.
         Stopped: the run was to stop; a checkpoint has been written.
     """
-    settings, team = recipe.linear_probe, run.team
-    reset_peak_memory(run.device)
+    settings, workers, device = recipe.linear_probe, run.workers, run.device
+    reset_peak_memory(device)
     began = time.perf_counter()
 
     # frozen features
     data = load(recipe.data)
-    encode = encoder(recipe, source, upstream, data.channels, seed, run.device)
+    encode = encoder(recipe, source, upstream, data.channels, seed, device)
     validation = extract(data.validation, encode, data, recipe, run)
     test = extract(data.test, encode, data, recipe, run)
     cached = settings.protocol == "cached"
-    seen = labelled(data, settings.labels, seed)
+    seen = draw_labelled_images(data, settings.labels, seed)
     train = extract(seen, encode, data, recipe, run) if cached else None
-    labels = seen.labels.to(run.device)
-
-    # classifier and optimiser
+    labels = seen.labels.to(device)
     order_rng, augment_rng = (generator(seed, f"probe/{s}") for s in ("order", "augment"))
-    head = Head(test.shape[1], data.classes, generator(seed, "probe/init")).to(run.device)
-    batch_size = min(settings.batch_size, len(labels))
+
+    # classifier
+    head = Head(test.shape[1], data.classes, generator(seed, "probe/init")).to(device)
+
+    # optimiser
+    batch_size, epochs = min(settings.batch_size, len(labels)), settings.epochs
     steps = len(labels) // batch_size
     peak_lr = scaled_lr(settings.base_lr, batch_size)
-    optimizer = optimizer_for(settings, head, peak_lr)
+    lr_schedule = partial(lr_at, peak=peak_lr, warmup=settings.warmup_epochs, epochs=epochs)
+    optimizer = probe_optimizer(settings, head, peak_lr)
 
     # where an earlier attempt stopped
-    meter = Meter(run, settings.epochs, steps)
+    meter = Meter(run, epochs, steps)
     checkpoints = Checkpoints(
         run=run,
         meter=meter,
@@ -141,58 +138,50 @@ def gradient_probe(
         every_s=settings.checkpoint_every_s,
     )
     checkpoints.resume()
-    checkpoints.seconds += time.perf_counter() - began
+    meter.train_seconds += time.perf_counter() - began
+    update = OptimizerStep(optimizer=optimizer, meter=meter)
 
+    # features of random crops, encoded afresh: the paper's protocol
     view = View(
         augmentation="crop_random",
         crop_min_area=settings.crop_min_area,
         crop_drawn_once=True,
         image_size=settings.image_size,
     )
-    feed = Feed(seen, view, run.device, workers=recipe.data.workers)
+    feed = Feed(seen, view, device, workers=recipe.data.workers)
 
-    def mine(n: int) -> list[torch.Tensor]:
-        """Rows of a batch that this worker encodes, never more at a time than the encoder takes."""
-        return list(torch.arange(n).split(ENCODE_BATCH)[team.turns])
+    def own_rows(n: int) -> list[torch.Tensor]:
+        """List this worker's rows of a batch, in parts that the encoder takes."""
+        return list(torch.arange(n).split(ENCODE_BATCH)[workers.own_batches])
 
     def features(order: torch.Tensor, skip: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Batches of features and labels in this order, the first ones left out."""
+        """Yield batches of features and labels in this order, the first ones left out."""
         batches = order[: steps * batch_size].split(batch_size)
         if cached:
             yield from ((train[index], labels[index]) for index in batches[skip:])
             return
-        rows = mine(batch_size)
-        shown = feed.batches(batches, augment_rng, skip=skip, shares=mine)
+        rows = own_rows(batch_size)
+        shown = feed.batches(batches, augment_rng, skip=skip, shares=own_rows)
         for index in batches[skip:]:
             parts = [encode(normalise(next(shown)[0], data.mean, data.std)) for _ in rows]
-            yield team.assemble(rows, parts, batch_size).to(run.device), labels[index]
+            yield workers.gather_rows(rows, parts, batch_size).to(device), labels[index]
 
     head.train()
-    for epoch in range(meter.epoch, settings.epochs):
+    for epoch in range(meter.epoch, epochs):
         checkpoints.begin_epoch()
         order = torch.randperm(len(labels), generator=order_rng)
+
         for step, (inputs, wanted) in enumerate(features(order, meter.step), start=meter.step):
-            set_lr(
-                optimizer,
-                lr_at(
-                    epoch + step / steps,
-                    peak=peak_lr,
-                    warmup=settings.warmup_epochs,
-                    epochs=settings.epochs,
-                ),
-            )
-            loss = F.cross_entropy(head(inputs), wanted)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            meter.add(loss.detach())
+            set_lr(optimizer, lr_schedule(epoch + step / steps))
+            for _ in update.micro_batches():
+                update.backward(F.cross_entropy(head(inputs), wanted))
+            update.apply()
             checkpoints.after_step()
 
-        # the end of an epoch: check, journal, checkpoint, tell
-        loss, seconds = meter.finish()
-        checkpoints.seconds += seconds
-        validation_acc1 = acc1(head, validation, data.validation.labels)
-        run.note(
+        # end of the epoch: curve, checkpoint, progress
+        loss, seconds = meter.finish_epoch()
+        validation_acc1 = accuracy(head.predict(validation), data.validation.labels)
+        run.log(
             meter.global_step,
             {
                 "linear_probe/loss": loss,
@@ -202,21 +191,21 @@ def gradient_probe(
             },
         )
         checkpoints.after_epoch()
-        run.tell("linear_probe", meter.epoch, settings.epochs, loss, steps * batch_size, seconds)
+        run.report_epoch("linear_probe", meter.epoch, epochs, loss, steps * batch_size, seconds)
 
-    # after the last epoch, once
+    # the test split, once, after the last epoch
     patches = recipe.patches_at(settings.image_size)
     forward = encoder_flops(recipe, data.channels, patches) if source != "pixels" else 0
     products = 2 * test.shape[1] * data.classes
     head_flops = training_flops(products, products)
     return {
-        **keep_answers(run, predict(head, test), data.test.labels, data.classes),
-        "validation_acc1": acc1(head, validation, data.validation.labels),
-        "train_loss": run.last("linear_probe/loss"),
-        "epochs": settings.epochs,
-        "seconds": checkpoints.seconds,
-        "images_per_s": settings.epochs * steps * batch_size / checkpoints.seconds,
+        **save_predictions(run, head.predict(test), data.test.labels, data.classes),
+        "validation_acc1": accuracy(head.predict(validation), data.validation.labels),
+        "train_loss": run.last_logged("linear_probe/loss"),
+        "epochs": epochs,
+        "seconds": meter.train_seconds,
+        "images_per_s": epochs * steps * batch_size / meter.train_seconds,
         "flops_per_image": head_flops + (0 if cached else forward),
         "encoder_flops_per_image": forward,
-        **facts(run),
+        **run.describe(),
     }

@@ -1,6 +1,6 @@
-"""Meter: where a training stands, and its losses, watched without waiting for them at every step.
+"""Meter: progress and losses of a training, read without waiting for the device at every step.
 
-Losses stay on the device; every few steps, and at the end of an epoch, they are looked at.
+Losses stay on the device; they are read every few steps and at the end of an epoch.
 """
 
 import math
@@ -10,52 +10,55 @@ import torch
 
 from mae_ablation.train.run import Diverged, PhaseRun
 
-BAD_STEPS = 10  # so many losses in a row that are not finite end the phase
+BAD_STEPS = 10  # number of losses in a row, none finite, that ends the phase
 
 
 class Meter:
-    """Epochs and steps done, loss and seconds of the epoch in work.
+    """Counts epochs, steps, loss and seconds of a training.
 
     Args:
-        epochs, steps: how many there are, and optimiser steps in each.
+        epochs: number of epochs.
+        steps: optimiser steps in each.
     """
 
     def __init__(self, run: PhaseRun, epochs: int, steps: int) -> None:
-        self.epochs, self.steps, self._team = epochs, steps, run.team
+        self.epochs, self.steps, self._workers = epochs, steps, run.workers
         self.epoch = 0
-        """finished"""
+        """finished epochs"""
         self.step = 0
-        """done in the epoch in work"""
+        """finished steps of the current epoch"""
+        self.train_seconds = 0.0
+        """seconds of finished epochs, over all attempts"""
         self._total = torch.zeros((), device=run.device)
         self._recent = torch.zeros(BAD_STEPS, device=run.device)
-        self._looked = self._bad = self._row = 0
+        self._checked = self._bad = self._row = 0
         self._first_bad: tuple[int, float] | None = None  # global step and loss
         self._seconds, self._since = 0.0, time.perf_counter()
 
     @property
     def global_step(self) -> int:
-        """Optimiser steps done since the beginning."""
+        """Number of optimiser steps since the beginning."""
         return self.epoch * self.steps + self.step
 
     def begin(self) -> None:
-        """An epoch begins, or the rest of one does."""
+        """Start the clock of an epoch, or of the rest of one."""
         self._since = time.perf_counter()
 
     def add(self, loss: torch.Tensor) -> None:
-        """Take the loss of a step, a scalar on the device.
+        """Add the loss of a step, a scalar on the device.
 
         Raises:
             Diverged: BAD_STEPS losses in a row were not finite.
         """
         self._total += loss
-        self._recent[self.step - self._looked] = loss
+        self._recent[self.step - self._checked] = loss
         self.step += 1
-        if self.step - self._looked == BAD_STEPS:
-            self.look()
+        if self.step - self._checked == BAD_STEPS:
+            self.check()
 
-    def look(self) -> None:
-        """Look at the losses since the last look; waits for the device. Raises as `add` does."""
-        losses = self._team.mean(self._recent)[: self.step - self._looked].tolist()
+    def check(self) -> None:
+        """Read the losses since the last check; waits for the device. Raises as `add` does."""
+        losses = self._workers.average(self._recent)[: self.step - self._checked].tolist()
         worst = 0
         for i, loss in enumerate(losses):
             if math.isfinite(loss):
@@ -64,27 +67,28 @@ class Meter:
             self._row, self._bad = self._row + 1, self._bad + 1
             worst = max(worst, self._row)
             if self._first_bad is None:
-                self._first_bad = self.epoch * self.steps + self._looked + i + 1, loss
-        self._looked = self.step
+                self._first_bad = self.epoch * self.steps + self._checked + i + 1, loss
+        self._checked = self.step
         if worst >= BAD_STEPS:
             raise self._diverged()
 
     @property
     def is_sound(self) -> bool:
-        """No loss of this epoch that was looked at was bad: its state may be kept."""
+        """Whether every loss that was checked is finite, so that the state is worth saving."""
         return self._first_bad is None
 
-    def finish(self) -> tuple[float, float]:
-        """The epoch's mean loss and its seconds; the next epoch may begin.
+    def finish_epoch(self) -> tuple[float, float]:
+        """Return the epoch's mean loss and its seconds, and get ready for the next one.
 
         Raises:
             Diverged: the mean is not finite.
         """
-        self.look()
-        loss, seconds = self._team.mean(self._total).item() / self.steps, self.seconds
+        self.check()
+        loss, seconds = self._workers.average(self._total).item() / self.steps, self.seconds
         if not math.isfinite(loss):
             raise self._diverged(loss)
-        self.epoch, self.step, self._looked = self.epoch + 1, 0, 0
+        self.train_seconds += seconds
+        self.epoch, self.step, self._checked = self.epoch + 1, 0, 0
         self._total, self._seconds = torch.zeros_like(self._total), 0.0
         return loss, seconds
 
@@ -103,20 +107,20 @@ class Meter:
 
     @property
     def seconds(self) -> float:
-        """Of the epoch in work, over all attempts."""
+        """Seconds of the current epoch, over all attempts."""
         return self._seconds + time.perf_counter() - self._since
 
     def leave_out(self, seconds: float) -> None:
-        """These seconds were not spent on training."""
+        """Subtract seconds that were not spent on training."""
         self._since += seconds
 
     def state(self) -> dict:
-        """What `load_state` takes; all ranks have to ask."""
-        total = self._team.mean(self._total).cpu()
+        """Return what `load_state` takes; every rank must call it."""
+        total = self._workers.average(self._total).cpu()
         seconds = self.seconds if self.step else 0.0
         return {"steps": self.step, "total": total, "seconds": seconds}
 
     def load_state(self, epoch: int, state: dict) -> None:
-        """Stand where another meter stood."""
-        self.epoch, self.step, self._looked = epoch, state["steps"], state["steps"]
+        """Continue where another meter stood."""
+        self.epoch, self.step, self._checked = epoch, state["steps"], state["steps"]
         self._total, self._seconds = state["total"].to(self._total.device), state["seconds"]

@@ -18,7 +18,7 @@ from mae_ablation.train.optim import generator
 
 
 class GateClosed(RuntimeError):
-    """The tokens are not good enough to be predicted."""
+    """The tokeniser is not good enough for its tokens to be predicted."""
 
     on_all_ranks = True  # it follows from a result that all ranks read
 
@@ -30,7 +30,7 @@ Tokens = Callable[[torch.Tensor], torch.Tensor]
 def build_model(
     recipe: Recipe, channels: int, seed: int, target: Target | None = None
 ) -> MaskedAutoencoder:
-    """The recipe's model with the initial weights of a seed. `target`: None for raw pixels."""
+    """Build the recipe's model with a seed's initial weights; target None: raw pixels."""
     m = recipe.model
     model = MaskedAutoencoder(
         image_size=recipe.data.image_size,
@@ -55,7 +55,7 @@ def build_model(
 def encoder_of(
     recipe: Recipe, channels: int, seed: int, upstream: PhaseFolder | None
 ) -> MaskedAutoencoder:
-    """A model whose encoder is the finished pre-training's, or a seed's initial one for None."""
+    """Build a model with the encoder of a finished pre-training; None: a seed's initial one."""
     model = build_model(recipe, channels, seed)
     if upstream is not None:
         weights = load_checkpoint(upstream.final_checkpoint(), "cpu")["model"]
@@ -66,9 +66,10 @@ def encoder_of(
 def target_of(
     recipe: Recipe, upstream: PhaseFolder | None, data: Dataset, device: str
 ) -> tuple[Target, Tokens | None]:
-    """What a recipe's pre-training predicts, and the tokeniser where it predicts tokens.
+    """Make the recipe's target, and the tokeniser where the target is tokens.
 
-    `upstream` is the finished PCA or tokeniser phase.
+    Args:
+        upstream: the finished PCA or tokeniser phase.
     """
     target = recipe.pretrain.target
     if target == "pca":
@@ -86,7 +87,7 @@ def target_of(
 
 
 def new_tokenizer(recipe: Recipe, channels: int) -> PatchTokenizer:
-    """An untrained in-domain tokeniser."""
+    """Build an untrained in-domain tokeniser."""
     t = recipe.tokenizer
     return PatchTokenizer(
         channels=channels,
@@ -96,7 +97,7 @@ def new_tokenizer(recipe: Recipe, channels: int) -> PatchTokenizer:
 
 
 def tokenizer_of(recipe: Recipe, upstream: PhaseFolder | None, channels: int) -> torch.nn.Module:
-    """The DALL-E encoder of the user's file, or the in-domain tokeniser of its finished phase."""
+    """Load the user's DALL-E encoder, or the in-domain tokeniser of its finished phase."""
     if recipe.tokenizer.source == "dalle":
         return load_dalle(recipe.tokenizer.file, recipe.tokenizer.sha256)
     tokenizer = new_tokenizer(recipe, channels)
@@ -105,7 +106,7 @@ def tokenizer_of(recipe: Recipe, upstream: PhaseFolder | None, channels: int) ->
 
 
 def require_quality(recipe: Recipe, result: dict) -> None:
-    """The recipe's gate on an in-domain tokeniser, whoever trained it.
+    """Check an in-domain tokeniser against the recipe's gate.
 
     Raises:
         GateClosed: too few codes are in use, or they explain too little of the validation images.

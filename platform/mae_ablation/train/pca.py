@@ -14,23 +14,24 @@ from mae_ablation.data.feed import Feed
 from mae_ablation.mae.targets import patchify
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.train.checkpoints import checkpoint_bytes
-from mae_ablation.train.facts import facts
-from mae_ablation.train.memory import reset_peak_memory
+from mae_ablation.train.device import reset_peak_memory
 from mae_ablation.train.optim import generator
 from mae_ablation.train.run import PhaseRun
 
 PATCHES = 1_000_000
-"""patches the covariance is estimated on, of images spread evenly over the training split"""
+"""number of patches that the covariance is estimated on"""
 BATCH = 512
 
 
 def pca(recipe: Recipe, run: PhaseRun) -> dict:
     """Fit and save `mean` (P,), `components` (P, P) by falling `eigenvalues` (P,).
 
-    Returns what `result.json` holds.
+    Returns the content of `result.json`.
     """
     reset_peak_memory(run.device)
     began = time.perf_counter()
+
+    # images spread evenly over the training split
     data = load(recipe.data)
     images = min(len(data.train), max(1, PATCHES // recipe.patches))
     index = torch.linspace(0, len(data.train) - 1, images).round().long()
@@ -60,5 +61,5 @@ def pca(recipe: Recipe, run: PhaseRun) -> dict:
         "patches": count,
         "explained": (values.cumsum(0) / values.sum()).tolist(),
         "seconds": time.perf_counter() - began,
-        **facts(run),
+        **run.describe(),
     }

@@ -14,7 +14,7 @@ HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Precision:
-    """One phase's. Making one sets what torch keeps for the whole process, TensorFloat-32.
+    """The precision of one phase. Making one switches TensorFloat-32 for the whole process.
 
     Args:
         name: "float32", "tf32", "bfloat16" or "float16".
@@ -28,20 +28,20 @@ class Precision:
         torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
         torch.backends.cudnn.allow_tf32 = name == "tf32"  # torch's own default is on
 
-    def forward(self) -> AbstractContextManager:
-        """For a forward pass."""
+    def autocast(self) -> AbstractContextManager:
+        """Return the context of a forward pass."""
         return torch.autocast(self._type, dtype=self._half) if self._half else nullcontext()
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Add the loss's gradients, scaled where they need be."""
+        """Add the loss's gradients; float16 scales them."""
         self._scaler.scale(loss).backward()
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
-        """One optimiser step, left out where float16 gradients have overflown."""
+        """Step the optimiser; a step whose float16 gradients overflow is left out."""
         self._scaler.step(optimizer)
         self._scaler.update()
 
     @property
     def parts(self) -> dict[str, torch.amp.GradScaler]:
-        """What a checkpoint has to hold besides model and optimiser."""
+        """The state that a checkpoint holds besides model and optimiser."""
         return {"scaler": self._scaler} if self._scaler.is_enabled() else {}

@@ -1,4 +1,7 @@
-"""Phase `pretrain`: masked pre-training (paper, section 3 and Table 8)."""
+"""Phase `pretrain`: masked pre-training (paper, section 3 and Table 8).
+
+The loss is `MaskedAutoencoder.forward` (mae/model.py).
+"""
 
 from functools import partial
 
@@ -9,60 +12,62 @@ from mae_ablation.data.augment import View, normalise
 from mae_ablation.data.dataset import load
 from mae_ablation.data.feed import Feed
 from mae_ablation.mae.masking import sample_shuffle
-from mae_ablation.recipe.batch import images_at_once
+from mae_ablation.recipe.batch import limit_micro_batch
 from mae_ablation.recipe.cost import pretrain_flops
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.study.trial import steps_per_epoch
-from mae_ablation.train.album import Album
-from mae_ablation.train.ceiling import utilisation
 from mae_ablation.train.checkpoints import Checkpoints
-from mae_ablation.train.facts import facts
-from mae_ablation.train.memory import reset_peak_memory
+from mae_ablation.train.device import reset_peak_memory
 from mae_ablation.train.meter import Meter
 from mae_ablation.train.models import build_model, target_of
 from mae_ablation.train.optim import decay_groups, generator, lr_at, scaled_lr, set_lr
+from mae_ablation.train.pictures import EpochPictures
 from mae_ablation.train.precision import Precision
 from mae_ablation.train.run import PhaseRun
+from mae_ablation.train.step import OptimizerStep
 
 
 def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | None = None) -> dict:
-    """Train, or go on training; returns what `result.json` holds.
+    """Train the model, or resume its training; returns the content of `result.json`.
 
-    `upstream` is the finished PCA or tokeniser of a target that needs one.
+    Args:
+        upstream: the finished PCA or tokeniser, for a target that needs one.
 
     Raises:
         Diverged: several losses in a row, or an epoch's mean, are not finite.
         Stopped: the run was to stop; a checkpoint has been written.
-        UserError: the batch cannot be shared evenly by the workers.
+        UserError: the batch cannot be divided evenly among the workers.
         ValueError: a batch is larger than the training split.
     """
-    settings, team = recipe.pretrain, run.team
-    reset_peak_memory(run.device)
+    settings, workers, device = recipe.pretrain, run.workers, run.device
+    reset_peak_memory(device)
 
     # data
     data = load(recipe.data)
-    batch_size = settings.batch_size
+    batch_size, epochs = settings.batch_size, settings.epochs
     steps = steps_per_epoch(recipe, len(data.train))
     if steps == 0:
         raise ValueError(
             f"pretrain.batch_size {batch_size} is above the {len(data.train)} training images"
         )
-    on_gpu = run.device.startswith("cuda")
-    at_most = images_at_once(recipe, team.size, team.batch_per_worker, on_gpu)
-    shares = team.shares(batch_size, at_most)
-    view = View(
-        augmentation=settings.augmentation,
-        crop_min_area=settings.crop_min_area,
+    at_most = limit_micro_batch(
+        recipe, workers.size, workers.micro_batch, device.startswith("cuda")
     )
-    feed = Feed(data.train, view, run.device, workers=recipe.data.workers)
+    parts = workers.micro_batches(batch_size, at_most)
+    view = View(augmentation=settings.augmentation, crop_min_area=settings.crop_min_area)
+    feed = Feed(data.train, view, device, workers=recipe.data.workers)
     order_rng, augment_rng, mask_rng = (generator(seed, s) for s in ("order", "augment", "mask"))
 
-    # model and optimiser
-    target, tokens_of = target_of(recipe, upstream, data, run.device)
-    model = build_model(recipe, data.channels, seed, target).to(run.device)
-    precision = Precision(settings.precision, run.device)
+    # model
+    target, tokens_of = target_of(recipe, upstream, data, device)
+    model = build_model(recipe, data.channels, seed, target).to(device)
+    flops = pretrain_flops(recipe, data.channels)
+
+    # optimiser
+    precision = Precision(settings.precision, device)
     peak_lr = scaled_lr(settings.base_lr, batch_size)
+    lr_schedule = partial(lr_at, peak=peak_lr, warmup=settings.warmup_epochs, epochs=epochs)
     optimizer = torch.optim.AdamW(
         decay_groups(model, settings.weight_decay),
         lr=peak_lr,
@@ -71,7 +76,7 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
     )
 
     # where an earlier attempt stopped
-    meter = Meter(run, settings.epochs, steps)
+    meter = Meter(run, epochs, steps)
     checkpoints = Checkpoints(
         run=run,
         meter=meter,
@@ -81,101 +86,86 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
         every_s=settings.checkpoint_every_s,
     )
     checkpoints.resume()
-    album = Album(recipe, model, data, run)
+    pictures = EpochPictures(recipe, model, data, run)
+
+    # compiled or not, by one worker or several
     model.train()
+    trained = workers.wrap(compile_model(model) if settings.compile else model)
+    update = OptimizerStep(
+        optimizer=optimizer,
+        meter=meter,
+        precision=precision,
+        parts=parts,
+        workers=workers,
+        model=trained,
+    )
 
-    # what is called: the loss, compiled or not, by one worker or several
-    trained = team.wrap(compiled_by_torch(model) if settings.compile else model)
-    flops = pretrain_flops(recipe, data.channels)
-
-    def mfu(images_per_s: float) -> float:
-        return utilisation(flops * images_per_s, run.device, settings.precision, team.size)
-
-    for epoch in range(meter.epoch, settings.epochs):
+    for epoch in range(meter.epoch, epochs):
         checkpoints.begin_epoch()
         order = torch.randperm(len(data.train), generator=order_rng)
         batches = feed.batches(
             order[: steps * batch_size].split(batch_size),
             augment_rng,
             skip=meter.step,
-            shares=lambda n: [share.rows for share in shares],
+            shares=lambda n: [part.rows for part in parts],
         )
+
         for step in range(meter.step, steps):
-            set_lr(
-                optimizer,
-                lr_at(
-                    epoch + step / steps,
-                    peak=peak_lr,
-                    warmup=settings.warmup_epochs,
-                    epochs=settings.epochs,
-                ),
-            )
+            set_lr(optimizer, lr_schedule(epoch + step / steps))
             shuffles = sample_shuffle(
-                settings.mask_sampling,
-                batch_size,
-                model.grid,
-                recipe.kept_patches,
-                mask_rng,
+                settings.mask_sampling, batch_size, model.grid, recipe.kept_patches, mask_rng
             )
 
-            # gradients of the batch, share by share: normalised, masked, reconstructed
-            optimizer.zero_grad(set_to_none=True)
-            mean_loss = torch.zeros((), device=run.device)
-            for share in shares:
+            # gradients
+            for micro_batch in update.micro_batches():
                 pixels, _ = next(batches)
-                batch = normalise(pixels, data.mean, data.std)
-                shuffle = shuffles[share.rows].to(run.device, non_blocking=True)
+                images = normalise(pixels, data.mean, data.std)
+                shuffle = shuffles[micro_batch.rows].to(device, non_blocking=True)
                 tokens = tokens_of(pixels) if tokens_of else None
-                with team.averaging(trained, last=share is shares[-1]):
-                    with precision.forward():
-                        loss = trained(batch, shuffle, recipe.kept_patches, tokens) / len(shares)
-                    precision.backward(loss)
-                mean_loss += loss.detach()
+                with precision.autocast():
+                    loss = trained(images, shuffle, recipe.kept_patches, tokens)
+                update.backward(loss)
 
-            # one optimiser step
-            precision.step(optimizer)
-            meter.add(mean_loss)
+            # weights
+            update.apply()
             checkpoints.after_step()
 
-        # the end of an epoch: check, journal, checkpoint, tell
-        loss, seconds = meter.finish()
-        done, step = meter.epoch, meter.global_step
-        checkpoints.seconds += seconds
-        rate = steps * batch_size / seconds
-        run.note(
-            step,
+        # end of the epoch: curve, picture, checkpoint, progress
+        loss, seconds = meter.finish_epoch()
+        images_per_s = steps * batch_size / seconds
+        run.log(
+            meter.global_step,
             {
                 "pretrain/loss": loss,
                 "pretrain/lr": optimizer.param_groups[0]["lr"],
-                "pretrain/epoch": done,
-                "pretrain/images_per_s": round(rate, 1),
-                "pretrain/mfu": round(mfu(rate), 4),
+                "pretrain/epoch": meter.epoch,
+                "pretrain/images_per_s": round(images_per_s, 1),
+                "pretrain/mfu": run.mfu(flops * images_per_s, settings.precision),
             },
         )
-        team.alone(partial(album.add, done, step))
+        pictures.draw_after(meter.epoch, meter.global_step)
         checkpoints.after_epoch()  # after the picture: what is drawn twice is the same
-        run.tell("pretrain", done, settings.epochs, loss, steps * batch_size, seconds)
+        run.report_epoch("pretrain", meter.epoch, epochs, loss, steps * batch_size, seconds)
 
-    images_seen = settings.epochs * steps * batch_size
-    rate = images_seen / checkpoints.seconds
+    images_per_s = epochs * steps * batch_size / meter.train_seconds
     return {
-        "train_loss": run.last("pretrain/loss"),
-        "epochs": settings.epochs,
-        "seconds": checkpoints.seconds,
-        "images_per_s": rate,
+        "train_loss": run.last_logged("pretrain/loss"),
+        "epochs": epochs,
+        "seconds": meter.train_seconds,
+        "images_per_s": images_per_s,
         "flops_per_image": flops,
-        "flops_per_s": flops * rate,
-        "mfu": round(mfu(rate), 4),
+        "flops_per_s": flops * images_per_s,
+        "mfu": run.mfu(flops * images_per_s, settings.precision),
         "compiled": settings.compile and was_compiled(),
-        **facts(run),
+        **run.describe(),
     }
 
 
-def compiled_by_torch(model: nn.Module) -> nn.Module:
+def compile_model(model: nn.Module) -> nn.Module:
     """Compile the model's forward and backward pass, which happens in its first step.
 
-    A lane trains one shape after another: what torch compiled for an earlier one is forgotten, else
-    it would count towards its limit on recompilations.
+    A lane trains one shape after another. What torch compiled for earlier ones is dropped, or it
+    would count towards torch's limit on recompilations.
     """
     torch.compiler.reset()
     torch._dynamo.utils.counters.clear()
@@ -183,5 +173,5 @@ def compiled_by_torch(model: nn.Module) -> nn.Module:
 
 
 def was_compiled() -> bool:
-    """Whether torch made a graph since `compiled_by_torch`, and did not run the model as it is."""
+    """Tell whether torch made a graph since `compile_model`, or ran the model uncompiled."""
     return torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0

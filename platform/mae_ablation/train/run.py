@@ -1,10 +1,17 @@
-"""PhaseRun: one phase at work: where it writes, whom it tells, who works on it, how it may end."""
+"""PhaseRun: one phase at work, with the folder it writes to and the progress it reports."""
 
+import platform as python_platform
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.metadata import version
 
+import torch
+
+from mae_ablation import __version__
 from mae_ablation.store.folder import PhaseFolder
-from mae_ablation.train.team import Team
+from mae_ablation.train.device import ceiling_flops_per_s, name_processor, peak_memory_bytes
+from mae_ablation.train.workers import Workers
 
 
 class Diverged(RuntimeError):
@@ -30,35 +37,35 @@ class PhaseRun:
     commit: str = "unknown"
     """commit of the code, for the result"""
     prefix: str = ""
-    """of the names of its metrics, where that is not the phase's own name"""
+    """prefix of its metrics' names; empty: the phase's own name"""
     lanes: int = 1
-    """how many trials run side by side, itself included: it matters to measured times"""
+    """number of trials that run side by side, this one included; measured times depend on it"""
     attempt: int = 1
-    """how often the trial has been started, this time included"""
+    """number of times the trial has been started, this time included"""
     report: Callable[[dict], None] = field(default=lambda progress: None)
-    """told the progress after every epoch, by rank 0"""
+    """receives the progress after every epoch, on rank zero"""
     stop: Callable[[], bool] = field(default=lambda: False)
-    """whether to leave; asked after every optimiser step"""
-    team: Team = Team()
+    """asked after every optimiser step; true: save and leave"""
+    workers: Workers = Workers()
 
-    def note(self, step: int, metrics: dict[str, float]) -> None:
-        """Write a point of the journal."""
-        self.team.alone(lambda: self.folder.journal.append(step, metrics))
+    def log(self, step: int, metrics: dict[str, float]) -> None:
+        """Append a point to the phase's journal."""
+        self.workers.on_rank_zero(lambda: self.folder.journal.append(step, metrics))
 
-    def last(self, metric: str) -> float:
-        """The metric's value at the journal's last point."""
-        return self.team.alone(lambda: self.folder.journal.read()[-1]["m"][metric])
+    def last_logged(self, metric: str) -> float:
+        """Read the metric's value at the journal's last point."""
+        return self.workers.on_rank_zero(lambda: self.folder.journal.read()[-1]["m"][metric])
 
-    def tell_saved(self, step: int) -> None:
-        """Report a checkpoint."""
-        if self.team.rank == 0:
+    def report_checkpoint(self, step: int) -> None:
+        """Report that a checkpoint has been written after this optimiser step."""
+        if self.workers.rank == 0:
             self.report({"saved": {self.folder.name: step}})
 
-    def tell(
+    def report_epoch(
         self, phase: str, epoch: int, epochs: int, loss: float, images: int, seconds: float
     ) -> None:
-        """Report the end of an epoch that saw so many images in so many seconds."""
-        if self.team.rank > 0:
+        """Report the end of an epoch that trained on so many images in so many seconds."""
+        if self.workers.rank > 0:
             return
         self.report(
             {
@@ -70,3 +77,33 @@ class PhaseRun:
                 "seconds_left": (epochs - epoch) * seconds,
             }
         )
+
+    def mfu(self, flops_per_s: float, precision: str) -> float:
+        """Compute the model FLOPs utilisation: the share reached of all workers' best speed.
+
+        FLOPs are those of the model as the paper describes it (recipe/cost.py), whatever an
+        implementation saves; the best speed is measured, not the one on the data sheet.
+        """
+        ceiling = ceiling_flops_per_s(self.device, precision, torch.get_num_threads())
+        return round(flops_per_s / (ceiling * self.workers.size), 4)
+
+    def describe(self) -> dict:
+        """Describe how the result was made: code, versions, device, workers, attempts."""
+        packages = {name: version(name) for name in ("torch", "timm", "ray")}
+        on_gpu = self.device.startswith("cuda")
+        return {
+            "commit": self.commit,
+            "versions": {
+                "mae-ablation": __version__,
+                "python": python_platform.python_version(),
+                **packages,
+            },
+            "device": torch.cuda.get_device_name() if on_gpu else "cpu",
+            "processor": name_processor(self.device),
+            "threads": torch.get_num_threads(),
+            "lanes": self.lanes,
+            "workers": self.workers.size,
+            "attempts": self.attempt,
+            "peak_memory_bytes": peak_memory_bytes(self.device),
+            "finished_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }

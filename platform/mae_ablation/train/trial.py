@@ -1,4 +1,4 @@
-"""One trial: its phases in order, skipping what the store has. Knows nothing of Ray."""
+"""One trial: runs its phases in order, except those that the store has. Knows nothing of Ray."""
 
 import gc
 import traceback
@@ -13,7 +13,7 @@ from mae_ablation.errors import one_line
 from mae_ablation.store.claim import Claim
 from mae_ablation.store.folder import PhaseFolder, Store
 from mae_ablation.study.trial import ON_FROZEN_FEATURES, Phase, Trial
-from mae_ablation.train.features import forget
+from mae_ablation.train.features import clear_features
 from mae_ablation.train.knn import knn
 from mae_ablation.train.linear_probe import linear_probe
 from mae_ablation.train.pca import pca
@@ -21,8 +21,8 @@ from mae_ablation.train.precision import Precision
 from mae_ablation.train.pretrain import pretrain
 from mae_ablation.train.run import Busy, PhaseRun, Stopped
 from mae_ablation.train.supervised import supervised
-from mae_ablation.train.team import Team
 from mae_ablation.train.tokenizer import tokenizer
+from mae_ablation.train.workers import Workers
 
 PREPARATIONS = {"pca": pca, "tokenizer": tokenizer}
 
@@ -36,7 +36,7 @@ def run_trial(
     lanes: int = 1,
     report: Callable[[dict], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
-    team: Team = Team(),  # noqa: B008 (frozen)
+    workers: Workers = Workers(),  # noqa: B008 (frozen)
     owner: str = "",
     attempt: int = 1,
 ) -> str | None:
@@ -45,16 +45,16 @@ def run_trial(
     A phase that raises is marked failed in its folder, with the traceback. Without its
     pre-training no evaluation is tried; one evaluation that fails leaves the others alone.
 
-    To be called by every worker of the team. What only one of them meets is raised: the others may
-    wait for it, and have to be started anew together.
+    Every worker calls this. An error that only one of them meets is raised: the others may wait for
+    it, so all have to be started again together.
 
     Args:
-        stop: whether to leave; asked after every optimiser step.
+        stop: asked after every optimiser step; true: save and leave.
         owner: who claims the phases (store/claim.py).
-        attempt: how often the trial has been started, this time included.
+        attempt: number of times the trial has been started, this time included.
 
-    Returns the first reason in one line, None if all went well; a store that cannot be read or
-    written is a reason, too.
+    Returns the first failure in one line, or None. A store that cannot be read or written is a
+    failure, too.
 
     Raises:
         Stopped: asked to; what was reached is in a checkpoint.
@@ -64,12 +64,12 @@ def run_trial(
     needed = trial.needs.phases[0] if trial.needs else None
     for phase in trial.phases:
         if phase is trial.phases[0] or phase.kind not in ON_FROZEN_FEATURES:
-            forget()  # the encoder and its features would take a training's memory
+            clear_features()  # the encoder and its features would take a training's memory
         try:
             if needed is not None:
-                upstream, needed = folder_of(needed, place, team), None
+                upstream, needed = find_folder(needed, place, workers), None
             run = PhaseRun(
-                folder=folder_of(phase, place, team),
+                folder=find_folder(phase, place, workers),
                 device=device,
                 commit=commit,
                 prefix=phase.prefix,
@@ -77,13 +77,13 @@ def run_trial(
                 attempt=attempt,
                 report=report,
                 stop=stop,
-                team=team,
+                workers=workers,
             )
             reason = run_if_missing(trial, phase, run, upstream, owner)
         except OSError as error:  # the store is away before, or after, the phase is at work
-            if not team.raised_by_all(error):
+            if not workers.is_raised_everywhere(error):
                 raise
-            reason = reason_of(phase.kind, error)
+            reason = explain_failure(phase.kind, error)
         if reason:
             reasons.append(reason)
         if phase.kind == "pretrain":
@@ -93,9 +93,9 @@ def run_trial(
     return reasons[0] if reasons else None
 
 
-def folder_of(phase: Phase, store: Store, team: Team) -> PhaseFolder:
-    """The phase's folder, the same for all workers."""
-    return PhaseFolder(store.files, team.alone(lambda: phase.folder(store).name))
+def find_folder(phase: Phase, store: Store, workers: Workers) -> PhaseFolder:
+    """Find the phase's folder, the same for all workers."""
+    return PhaseFolder(store.files, workers.on_rank_zero(lambda: phase.folder(store).name))
 
 
 def run_if_missing(
@@ -104,21 +104,22 @@ def run_if_missing(
     """Claim and run a phase that has no result yet; returns the reason if it failed."""
     if is_finished(run):
         return None
-    if run.team.agree(run.stop()):
+    if run.workers.broadcast(run.stop()):
         raise Stopped(f"stopped before {run.folder.name}")
-    with claimed(run, owner):
+    with hold_claim(run, owner):
         if is_finished(run):  # another run had the claim until now
             return None
         return run_phase(trial, phase, run, upstream)
 
 
 def is_finished(run: PhaseRun) -> bool:
-    return run.team.alone(lambda: run.folder.result() is not None)
+    """Tell whether the phase has a result."""
+    return run.workers.on_rank_zero(lambda: run.folder.result() is not None)
 
 
 @contextmanager
-def claimed(run: PhaseRun, owner: str) -> Iterator[None]:
-    """Hold the phase's claim for the block; rank 0 does, for all. Raises Busy."""
+def hold_claim(run: PhaseRun, owner: str) -> Iterator[None]:
+    """Hold the phase's claim during the block; rank zero takes it for all. Raises Busy."""
     claim: Claim | None = None
 
     def take() -> bool:
@@ -127,9 +128,9 @@ def claimed(run: PhaseRun, owner: str) -> Iterator[None]:
         return claim is not None
 
     try:
-        if not run.team.alone(take):
+        if not run.workers.on_rank_zero(take):
             raise Busy(f"{run.folder.name} is at work in another run")
-        run.folder.files.refresh()  # on every worker: all are to see what rank 0 has written
+        run.folder.files.refresh()  # on every worker: all must see what rank zero has written
         yield
     finally:
         if claim is not None:
@@ -141,21 +142,21 @@ def run_phase(
     trial: Trial, phase: Phase, run: PhaseRun, upstream: PhaseFolder | None
 ) -> str | None:
     """Run one phase into its folder; returns the reason if it failed."""
-    team = run.team
+    workers = run.workers
     Precision("float32", run.device)  # what an earlier phase of this process set ends with it
     try:
-        team.alone(lambda: run.folder.begin(phase.document))
-        result = result_of(trial, phase, run, upstream)
+        workers.on_rank_zero(lambda: run.folder.begin(phase.document))
+        result = train_phase(trial, phase, run, upstream)
         whole = {"phase": phase.kind, "identity": phase.identity, **result}
-        team.alone(lambda: run.folder.finish(whole))
+        workers.on_rank_zero(lambda: run.folder.finish(whole))
         return None
     except (Stopped, Busy):
         raise
     except Exception as error:
-        reason, shared = reason_of(phase.kind, error), team.raised_by_all(error)
+        reason, shared = explain_failure(phase.kind, error), workers.is_raised_everywhere(error)
         with suppress(Exception):  # the store may be what failed: the reason is returned, too
             # what only one worker meets ends the others a little later: the first reason is kept
-            if team.rank == 0 if shared else run.folder.failure() is None:
+            if workers.rank == 0 if shared else run.folder.failure() is None:
                 run.folder.fail(reason, traceback.format_exc())
         if not shared:
             raise
@@ -165,21 +166,21 @@ def run_phase(
     return reason
 
 
-def reason_of(kind: str, error: Exception) -> str:
-    """Why a phase failed, in one line."""
+def explain_failure(kind: str, error: Exception) -> str:
+    """Say in one line why a phase failed."""
     text = one_line(error)
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         where = "GPU" if isinstance(error, torch.OutOfMemoryError) else "main"
-        text = f"out of {where} memory; fewer images per worker at a time need less ({text})"
+        text = f"out of {where} memory; try a smaller --micro-batch ({text})"
     return f"{kind}: {text}"
 
 
-def result_of(trial: Trial, phase: Phase, run: PhaseRun, upstream: PhaseFolder | None) -> dict:
-    """What the phase's training returns. Preparations are rank 0's work, the others wait."""
+def train_phase(trial: Trial, phase: Phase, run: PhaseRun, upstream: PhaseFolder | None) -> dict:
+    """Run the phase's training; preparations run on rank zero while the others wait."""
     recipe, seed = phase.recipe, trial.seed
     if phase.kind in PREPARATIONS:
-        alone = replace(run, team=Team())
-        return run.team.alone(lambda: PREPARATIONS[phase.kind](recipe, alone))
+        alone = replace(run, workers=Workers())
+        return run.workers.on_rank_zero(lambda: PREPARATIONS[phase.kind](recipe, alone))
     if phase.kind == "pretrain":
         return pretrain(recipe, seed, run, upstream)
     if phase.kind in ("linear_probe", "knn"):

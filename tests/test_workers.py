@@ -25,12 +25,12 @@ from mae_ablation.train.optim import generator
 from mae_ablation.train.pretrain import pretrain
 from mae_ablation.train.run import PhaseRun, Stopped
 from mae_ablation.train.supervised import supervised
-from mae_ablation.train.team import Team, mirrored
 from mae_ablation.train.trial import run_trial
+from mae_ablation.train.workers import Workers, mirrored_rows
 
 torch.set_num_threads(1)
 
-# how a batch is shared ---------------------------------------------------------------------------
+# how a batch is divided ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -40,13 +40,13 @@ torch.set_num_threads(1)
         (4096, 8, None, 512, 1),
         (4096, 1, None, 4096, 1),
         (4096, 1, 100, 64, 64),
-        (7, 1, None, 7, 1),  # not shared: it may be odd
+        (7, 1, None, 7, 1),  # not divided: it may be odd
         (7, 1, 7, 7, 1),
         (24, 2, 5, 4, 3),
         (12, 3, None, 4, 1),
     ],
 )
-def test_how_a_batch_is_shared(batch, workers, at_most, images, times):
+def test_how_a_batch_is_divided(batch, workers, at_most, images, times):
     assert split_batch(batch, workers, at_most) == (images, times)
     assert batch == images * workers * times
 
@@ -54,43 +54,49 @@ def test_how_a_batch_is_shared(batch, workers, at_most, images, times):
 @pytest.mark.parametrize(
     ("batch", "workers", "at_most", "message"),
     [
-        (50, 4, None, "batch 50 cannot be shared evenly by 4 workers, an even number of images"),
-        (50, 4, None, "take a batch of 48 or 56, or one worker"),
-        (4096, 12, None, "take a batch of 4080 or 4104, or 8 workers"),
-        (7, 1, 4, "batch 7 cannot be taken in even parts: take a batch of 6 or 8"),
-        (8, 2, 1, "1 image per worker at a time is too few: take 2 or more"),
+        (
+            50,
+            4,
+            None,
+            "batch 50 cannot be divided evenly among 4 workers, an even number of images",
+        ),
+        (50, 4, None, "use a batch of 48 or 56, or one worker"),
+        (4096, 12, None, "use a batch of 4080 or 4104, or 8 workers"),
+        (7, 1, 4, "batch 7 cannot be divided evenly: use a batch of 6 or 8"),
+        (8, 2, 1, "--micro-batch is 1, which is too few: use 2 or more"),
     ],
 )
-def test_a_batch_that_cannot_be_shared_is_the_user_s_to_change(batch, workers, at_most, message):
+def test_a_batch_that_cannot_be_divided_is_the_user_s_to_change(batch, workers, at_most, message):
     with pytest.raises(UserError, match=message):
         split_batch(batch, workers, at_most)
 
 
 def test_what_follows_from_the_recipe_all_workers_raise():
-    team = Team(rank=1, size=2)
+    workers = Workers(rank=1, size=2)
     with pytest.raises(UserError) as caught:
-        team.shares(50)
-    assert team.raised_by_all(caught.value) and not team.raised_by_all(ValueError())
+        workers.micro_batches(50)
+    assert workers.is_raised_everywhere(caught.value)
+    assert not workers.is_raised_everywhere(ValueError())
 
 
-def test_shares_are_the_batch_and_pair_the_images_that_mixup_pairs():
-    shares = [mirrored(24, number, 3) for number in range(3)]
-    assert sorted(torch.cat(shares).tolist()) == list(range(24))
-    for rows in shares:
+def test_micro_batches_are_the_batch_and_pair_the_images_that_mixup_pairs():
+    parts = [mirrored_rows(24, number, 3) for number in range(3)]
+    assert sorted(torch.cat(parts).tolist()) == list(range(24))
+    for rows in parts:
         assert torch.equal(rows.flip(0), 23 - rows)
 
 
 @pytest.mark.parametrize("augmentation", ["crop_random", "crop_jitter"])
-def test_a_share_shows_what_the_whole_batch_shows(augmentation):
+def test_a_micro_batch_shows_what_the_whole_batch_shows(augmentation):
     split = load(Data(image_size=30, train_images=200, validation_images=100)).train
     feed = Feed(split, View(augmentation=augmentation, randaugment_magnitude=9))
     indices = torch.randperm(200, generator=generator(0, "order")).split(40)
     whole = list(feed.batches(indices, generator(0, "augment")))
-    rows = [mirrored(40, number, 4) for number in (1, 2)]
+    rows = [mirrored_rows(40, number, 4) for number in (1, 2)]
     shown = feed.batches(indices, generator(0, "augment"), skip=3, shares=lambda n: rows)
-    shares = list(shown)
-    assert len(shares) == 4
-    for i, (pixels, labels) in enumerate(shares):
+    parts = list(shown)
+    assert len(parts) == 4
+    for i, (pixels, labels) in enumerate(parts):
         wanted, of_all = whole[3 + i // 2]
         assert torch.equal(pixels, wanted[rows[i % 2]])
         assert torch.equal(labels, of_all[rows[i % 2]])
@@ -120,11 +126,11 @@ PAPER = change(TOY, "linear_probe", protocol="paper")
 CONVERGED = change(TOY, "linear_probe", protocol="converged")
 
 
-def a_run(root, name, team=Team(), **more):  # noqa: B008 (frozen)
-    return PhaseRun(folder=PhaseFolder.at(Path(root) / name), team=team, **more)
+def a_run(root, name, workers=Workers(), **more):  # noqa: B008 (frozen)
+    return PhaseRun(folder=PhaseFolder.at(Path(root) / name), workers=workers, **more)
 
 
-def train_all(root, team):
+def train_all(root, workers):
     """What is compared between one worker and two; a line of results by name."""
     results = {}
     trainings = {
@@ -136,9 +142,9 @@ def train_all(root, team):
         "knn": lambda run: knn(TOY, 0, run, source="random", upstream=None),
     }
     for name, train in trainings.items():
-        if team.rank == 0:
+        if workers.rank == 0:
             (Path(root) / name).mkdir(parents=True)
-        results[name] = train(a_run(root, name, team))
+        results[name] = train(a_run(root, name, workers))
     return results
 
 
@@ -169,35 +175,37 @@ def worker(rank, root):
         world_size=2,
         timeout=datetime.timedelta(minutes=5),
     )
-    team, out, two = Team.here(None), {}, Path(root) / "two"
-    assert (team.rank, team.size) == (rank, 2)
-    out["results"] = train_all(two, team)
+    workers, out, two = Workers.connect(), {}, Path(root) / "two"
+    assert (workers.rank, workers.size) == (rank, 2)
+    out["results"] = train_all(two, workers)
 
     # stopped in the middle of an epoch, at the next agreement; rank 0's wish counts
     if rank == 0:
         (two / "stopped").mkdir()
     try:
         stop = AfterStep(2) if rank == 0 else lambda: False
-        pretrain(TOY, 0, a_run(two, "stopped", team, stop=stop))
+        pretrain(TOY, 0, a_run(two, "stopped", workers, stop=stop))
     except Stopped as stopped:
         out["stopped"] = str(stopped)
 
     # a preparation is rank 0's work
     trial = a_trial("dvae_token")
-    out["trial"] = [run_trial(t, two / "store", team=team, owner="a") for t in (trial.needs, trial)]
+    out["trial"] = [
+        run_trial(t, two / "store", workers=workers, owner="a") for t in (trial.needs, trial)
+    ]
 
     # the store of rank 0 is full: everybody knows
     from mae_ablation.store.files import LocalFiles
 
     write = LocalFiles.write
     LocalFiles.write = full_disk if rank == 0 else write
-    out["full"] = run_trial(a_trial(), two / "full", team=team, owner="a")
+    out["full"] = run_trial(a_trial(), two / "full", workers=workers, owner="a")
     LocalFiles.write = write
 
     # a loss that is not finite on one of them
     wild = change(TOY, "pretrain", base_lr=1e30)
     try:
-        pretrain(wild, 0, a_run(two, "pretrain_wild", team))
+        pretrain(wild, 0, a_run(two, "pretrain_wild", workers))
     except RuntimeError as error:
         out["wild"] = f"{type(error).__name__}: {error}"
 
@@ -207,11 +215,11 @@ def worker(rank, root):
     def broken(recipe, seed, run, upstream):
         if rank == 1:
             raise ValueError("only here")
-        run.team.mean(torch.zeros(1))  # waits for the other, which never comes
+        run.workers.average(torch.zeros(1))  # waits for the other, which never comes
 
     trials.pretrain = broken
     try:
-        run_trial(a_trial(), two / "alone", team=team, owner="a")
+        run_trial(a_trial(), two / "alone", workers=workers, owner="a")
     except Exception as error:
         out["alone"] = f"{type(error).__name__}: {error}"
     (Path(root) / f"rank{rank}").write_bytes(pickle.dumps(out))
@@ -220,10 +228,10 @@ def worker(rank, root):
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
     """(folder, what each of two workers found, results of a single one)."""
-    root = tmp_path_factory.mktemp("team")
+    root = tmp_path_factory.mktemp("workers")
     torch.multiprocessing.spawn(worker, (str(root),), nprocs=2)
     found = [pickle.loads((root / f"rank{rank}").read_bytes()) for rank in (0, 1)]
-    return root, found, train_all(root / "one", Team())
+    return root, found, train_all(root / "one", Workers())
 
 
 def points(root, name):
@@ -261,7 +269,7 @@ def test_two_workers_train_what_one_does(both, name):
 def test_so_does_one_that_takes_the_batch_in_parts(both, tmp_path, name):
     root, _, _ = both
     (tmp_path / name).mkdir()
-    run = a_run(tmp_path, name, Team(batch_per_worker=4))
+    run = a_run(tmp_path, name, Workers(micro_batch=4))
     pretrain(TOY, 0, run) if name == "pretrain" else supervised(TOY, name, 0, run, None)
     close(root / "one", tmp_path, name)
 

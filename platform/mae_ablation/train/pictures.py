@@ -1,7 +1,7 @@
 """Reconstructions of the same few test images along a pre-training, as small pictures.
 
 Rows: original, masked, reconstruction, reconstruction between the visible patches. The pictures
-are looked at, nothing is chosen by them.
+are for people; nothing is selected by them.
 """
 
 import io
@@ -19,11 +19,11 @@ from mae_ablation.train.optim import generator
 from mae_ablation.train.run import PhaseRun
 
 IMAGES = 8
-SIDE = 96  # pixels of an image at least: smaller ones are enlarged
+SIDE_PIXELS = 96  # smaller images are enlarged to at least this
 
 
-class Album:
-    """Draws a picture after some of the epochs; the same images and masks for every seed."""
+class EpochPictures:
+    """Draws a picture after some of the epochs, with the same images and masks for every seed."""
 
     def __init__(
         self, recipe: Recipe, model: MaskedAutoencoder, data: Dataset, run: PhaseRun
@@ -47,20 +47,22 @@ class Album:
             generator(0, "album/masks"),
         ).to(run.device)
 
-    def add(self, epoch: int, step: int) -> None:
-        """Draw the picture of an epoch, if it is one of those."""
-        if epoch not in self._epochs:
-            return
+    def draw_after(self, epoch: int, step: int) -> None:
+        """Draw and save the picture of an epoch, if it is one of those; rank zero does."""
+        if epoch in self._epochs:
+            self._run.workers.on_rank_zero(lambda: self._draw(step))
+
+    def _draw(self, step: int) -> None:
         data = self._data
         self._model.eval()
         drawn = panels(self._model, self._images, self._shuffle, self._keep, data.mean, data.std)
         self._model.train()
         rows = [torch.cat(list(part), dim=-1) for part in drawn]  # images side by side
-        self._run.folder.save_picture(step, to_png(torch.cat(rows, dim=-2), SIDE))
+        self._run.folder.save_picture(step, to_png(torch.cat(rows, dim=-2), SIDE_PIXELS))
 
 
 def to_png(picture: torch.Tensor, side: int) -> bytes:
-    """Pixels (c, h, w) in [0, 1], every quarter of the height enlarged to `side` pixels or more."""
+    """Encode pixels (c, h, w) in [0, 1], each quarter of the height at least `side` pixels high."""
     from PIL import Image
 
     times = max(1, -(-side * 4 // picture.shape[-2]))
