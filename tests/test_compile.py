@@ -45,6 +45,7 @@ def test_an_earlier_training_of_the_lane_does_not_use_up_the_limit(toy, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.rare
 def test_so_it_is_with_the_compiler_proper(toy, tmp_path):
     compiled, curve = train(change(toy, "pretrain", compile=True), tmp_path, "compiled")
     assert compiled and curve == pytest.approx(train(toy, tmp_path, "plain")[1], rel=1e-4)

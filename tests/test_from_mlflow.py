@@ -297,6 +297,7 @@ def test_the_report_of_a_database_is_the_stores(write_study, tmp_path, monkeypat
 
 
 @pytest.mark.slow
+@pytest.mark.rare
 def test_the_report_of_a_server_is_the_stores(write_study, tmp_path, monkeypatch):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

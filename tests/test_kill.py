@@ -81,6 +81,7 @@ def test_ctrl_c_once_saves_and_leaves(place, undisturbed):
 
 
 @pytest.mark.slow
+@pytest.mark.rare
 def test_ctrl_c_while_the_lanes_start(place):
     driver = start(place)
     wait_for(lambda: descendants(driver.pid, CONTROLLER), "a lane to start")

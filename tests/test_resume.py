@@ -26,6 +26,8 @@ from mae_ablation.train.tokenizer import tokenizer
 torch.set_num_threads(1)
 
 STEPS = 8  # two epochs of four
+STOPS = (1, 4, 7, 8)
+"""the first step, the end of an epoch, the middle of the other, the end"""
 
 
 @pytest.fixture
@@ -33,14 +35,12 @@ def quick(toy):
     """Two epochs of four steps in every phase, saved at the end only, or when stopped; a tokeniser
     has four epochs."""
     rarely = {"epochs": 2, "warmup_epochs": 0.5, "batch_size": 50, "checkpoint_every_s": 1e9}
-    for section in ("pretrain", "linear_probe", "finetune", "partial", "scratch"):
-        tried = {"epochs_tried": (2,)} if section == "partial" else {}
-        toy = change(toy, section, **rarely, **tried)
+    for section in ("pretrain", "linear_probe", "finetune"):
+        toy = change(toy, section, **rarely)
     toy = change(
         toy, "pretrain", augmentation="crop_jitter", mask_sampling="block", reconstructions=2
     )
-    toy = change(toy, "finetune", random_erasing=0.5)
-    toy = change(toy, "scratch", ema=0.9)
+    toy = change(toy, "finetune", random_erasing=0.5, ema=0.9)
     gates = {"min_perplexity": 1, "min_explained": 0}
     return change(toy, "tokenizer", codes=16, epochs=4, batch_size=50, lr=1e-2, **gates)
 
@@ -54,8 +54,6 @@ TRAININGS = {
     "probe cached": probe,
     "probe paper": lambda r, run: probe(change(r, "linear_probe", protocol="paper"), run),
     "finetune": lambda recipe, run: supervised(recipe, "finetune", 0, run, None),
-    "partial": lambda recipe, run: supervised(recipe, "partial", 0, run, None),
-    "scratch": lambda recipe, run: supervised(recipe, "scratch", 0, run, None),
     "tokenizer": tokenizer,
 }
 
@@ -109,19 +107,12 @@ def same(one, two):
     assert one.pictures() == two.pictures()
 
 
-SUPERVISED = ("finetune", "partial", "scratch")
-STORIES = [
-    pytest.param(kind, marks=pytest.mark.slow) if kind in SUPERVISED else kind for kind in TRAININGS
-]
-"""fine-tuning, partial and scratch share one loop, and are left to make test"""
-
-
-@pytest.mark.parametrize("kind", STORIES)
+@pytest.mark.parametrize("kind", TRAININGS)
 def test_stopped_after_any_step_a_training_ends_as_if_it_had_not_been(quick, tmp_path, kind):
     train = TRAININGS[kind]
     whole = a_folder(tmp_path, "whole")
     wanted = train(quick, PhaseRun(folder=whole))
-    for step in range(1, STEPS + 1):
+    for step in STOPS:
         folder = a_folder(tmp_path, str(step))
         with pytest.raises(Stopped, match=f"stopped after step {step}$"):
             train(quick, PhaseRun(folder=folder, stop=AfterStep(step)))
@@ -141,8 +132,7 @@ def test_stopped_after_every_step(quick, tmp_path):
     same(whole, folder)
 
 
-@pytest.mark.parametrize("kind", ["pretrain", "finetune"])
-def test_files_of_steps_already_done_are_not_decoded_again(quick, tmp_path, kind, monkeypatch):
+def test_files_of_steps_already_done_are_not_decoded_again(quick, tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     for split, n in (("train", 24), ("val", 2)):
         for name in ("cat", "dog"):
@@ -152,18 +142,18 @@ def test_files_of_steps_already_done_are_not_decoded_again(quick, tmp_path, kind
                 Image.fromarray(pixels).save(tmp_path / "set" / split / name / f"{i}.png")
     place = {"name": "image_folder", "folder": str(tmp_path / "set"), "workers": 0}
     sizes = {"train_images": None, "validation_images": 8, "reading": "stream"}
-    recipe = change(change(quick, "data", **place, **sizes), kind, batch_size=10)
-    recipe = change(recipe, "pretrain", reconstructions=0)
+    recipe = change(quick, "data", **place, **sizes)
+    recipe = change(recipe, "pretrain", batch_size=10, reconstructions=0)
     whole, folder = a_folder(tmp_path, "whole"), a_folder(tmp_path, "stopped")
-    TRAININGS[kind](recipe, PhaseRun(folder=whole))
+    pretrain(recipe, 0, PhaseRun(folder=whole))
     with pytest.raises(Stopped):
-        TRAININGS[kind](recipe, PhaseRun(folder=folder, stop=AfterStep(3)))
+        pretrain(recipe, 0, PhaseRun(folder=folder, stop=AfterStep(3)))
 
     from mae_ablation.data import decode
 
     names, original = [], decode.decode
     monkeypatch.setattr(decode, "decode", lambda path: names.append(path) or original(path))
-    TRAININGS[kind](recipe, PhaseRun(folder=folder))
+    pretrain(recipe, 0, PhaseRun(folder=folder))
     same(whole, folder)
     assert sum("train" in str(path) for path in names) >= 10 + 40
     assert len(names) < (10 + 40) + (8 + 8 + 8 + 4) + 1  # held out images are of train/, too
@@ -250,10 +240,10 @@ def test_bad_losses_now_and_then_stop_it_at_the_end_of_the_epoch(folder):
     meter = meter_after(folder, [1.0, INF, 1.0, NAN, 1.0], steps=5)
     wanted = r"loss is inf at step 12 \(epoch 3 of 30\) and in 1 of the 3 steps after it: stopped"
     with pytest.raises(Diverged, match=wanted):
-        meter.finish()
+        meter.finish_epoch()
     meter = meter_after(folder, [3e38] * 4, steps=4)
     with pytest.raises(Diverged, match=r"mean loss of epoch 3 of 30 is inf, each step's is finite"):
-        meter.finish()
+        meter.finish_epoch()
 
 
 def test_no_checkpoint_follows_a_bad_loss(quick, tmp_path):

@@ -60,7 +60,7 @@ def ours(shape: Shape, precision: str = "float32") -> Step:
         shuffles = random_shuffle(len(images), shape.patches, masks)
         optimizer.zero_grad(set_to_none=True)
         for part, shuffle in zip(images.split(at_once), shuffles.split(at_once), strict=True):
-            with autocast.forward():
+            with autocast.autocast():
                 loss = model(part, shuffle, shape.keep)
             (loss * (len(part) / len(images))).backward()
         optimizer.step()
