@@ -14,7 +14,7 @@ import numpy as np
 from scipy import special, stats
 
 from mae_ablation.report.paired import ALPHA, holm, power
-from mae_ablation.report.sequential import DIFFERENT, sequential_tests
+from mae_ablation.report.sequential import DIFFERENT, run_sequential_tests
 from mae_ablation.study.sequential import Sequential
 
 # Standard deviations over seeds in the tables of the first edition, baseline first, in points.
@@ -149,7 +149,7 @@ def dunnett_p(values, within, df: int):
 
 
 def rejected(name: str, p):
-    return (p if name.startswith("Dunnett") else holm(p)[0]) <= ALPHA
+    return (p if name.startswith("Dunnett") else holm(p)) <= ALPHA
 
 
 def error_and_power(studies: int):
@@ -178,7 +178,7 @@ def looked_at(studies: int, effects):
         for effect in effects:
             rng = np.random.default_rng(1)
             draws = rng.normal(effect, 1, size=(studies, 9, looks[-1]))
-            found = sequential_tests(draws, declared)
+            found = run_sequential_tests(draws, declared)
             seeds = np.array(looks)[found.stopped].mean()
             out[spending, effect] = (found.state == DIFFERENT).mean(), seeds
     return out

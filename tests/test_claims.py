@@ -11,16 +11,21 @@ from stores import give_accuracies
 
 from mae_ablation.api import plan_study
 from mae_ablation.errors import UserError
-from mae_ablation.report.apart import apart
-from mae_ablation.report.captions import curves_caption, figure_caption
-from mae_ablation.report.headline import preamble, table_headline
-from mae_ablation.report.markdown import in_short, markdown
-from mae_ablation.report.note import format_level, note, papers_best
-from mae_ablation.report.page import caption, table_lines
+from mae_ablation.report.document import make_document
+from mae_ablation.report.findings import list_detectable, list_findings
+from mae_ablation.report.headline import write_preamble
+from mae_ablation.report.markdown import markdown_page, markdown_table
+from mae_ablation.report.method import (
+    caption_curves,
+    caption_figure,
+    describe_data,
+    explain_columns,
+)
+from mae_ablation.report.note import format_level, name_papers_best, note
+from mae_ablation.report.outliers import describe_outliers
+from mae_ablation.report.overviews import read_member, show_card, suite_headline
 from mae_ablation.report.report import write_report
 from mae_ablation.report.results import results_frame
-from mae_ablation.report.sentences import could_see, sentences
-from mae_ablation.report.suite import card, member, suite_headline
 from mae_ablation.report.table import table_frame
 from mae_ablation.study.declared import declare_plan
 
@@ -73,12 +78,12 @@ def made(write_study, tmp_path):
 
 
 def above(plan, table, results):
-    return table_headline(plan, PROBE, table, results)
+    return make_document(plan, table, results).sections[0].headline
 
 
 def below(plan, table, results):
     about = (plan, PROBE, results, table)
-    return " ".join([*sentences(*about), *could_see(*about)])
+    return " ".join([*list_findings(*about), *list_detectable(*about)])
 
 
 # a trend ------------------------------------------------------------------------------------------
@@ -149,14 +154,12 @@ def test_pixels_may_win_under_nearest_neighbours_too(made):
     plan, table, results = made(
         {**CLEAR, "raw pixels": [90.0] * 3}, RATIO + "phases: [pretrain, knn]\n"
     )
-    assert "Below raw pixels (90.00): every level." in table_headline(
-        plan, "knn_acc1", table, results
-    )
+    assert "Below raw pixels (90.00): every level." in above(plan, table, results)
 
 
 def test_references_say_how_many_values_their_classifier_sees(made):
     _, table, _ = made(CLEAR)
-    lines = "\n".join(table_lines(table))
+    lines = "\n".join(markdown_table(table))
     assert "| raw pixels, 900 values |" in lines and "| random encoder, 16 values |" in lines
     assert "| 0.5 |" in lines
 
@@ -198,12 +201,12 @@ def test_a_level_s_diverged_seed_takes_its_own_verdict_only(made):
 )
 def test_noisy_seeds_do_not_lie_apart(made, values):
     plan, _, _ = made(CLEAR)
-    assert apart(pd.Series(values), plan.data) == ""
+    assert describe_outliers(pd.Series(values), plan.data) == ""
 
 
 def test_equal_seeds_and_one_that_broke(made):
     plan, _, _ = made(CLEAR)
-    assert apart(pd.Series([80.0] * 4 + [74.0]), plan.data) == (
+    assert describe_outliers(pd.Series([80.0] * 4 + [74.0]), plan.data) == (
         "seed 4 (74.00) far off (the row's median is 80.00)"
     )
 
@@ -234,10 +237,10 @@ def test_no_seeds_are_promised_for_what_lies_within_the_probes_margin(made):
 
 def test_one_seed_decides_nothing_and_says_what_to_type_in_the_first_line(made):
     plan, table, results = made(CLEAR, RATIO.replace("seeds: 3", "seeds: 1"))
-    first = markdown(plan, table, results, []).splitlines()[2]
+    first = markdown_page(make_document(plan, table, results)).splitlines()[2]
     assert first.startswith("**One seed decides nothing; for 3 seeds: python -m platform.run ")
     assert first.endswith("studies/x.yaml --recipe toy --seeds 3**")
-    assert preamble(made(CLEAR)[0]) == ""
+    assert write_preamble(made(CLEAR)[0]) == ""
 
 
 def test_a_short_recipe_says_so_first_and_where_more_is_shown(made, tmp_path):
@@ -245,13 +248,13 @@ def test_a_short_recipe_says_so_first_and_where_more_is_shown(made, tmp_path):
     recipes = tmp_path / "studies" / "recipes"
     (recipes / "long.yaml").write_text(TOY_RECIPE)
     (recipes / "short.yaml").write_text(TOY_RECIPE + "more: long\n")
-    said = preamble(
+    said = write_preamble(
         plan_study(tmp_path / "studies" / "x.yaml", store=tmp_path / "store", recipe="short")
     )
     assert said.startswith("Recipe short trains for 2 epochs only, ")
     assert said.endswith("studies/x.yaml --recipe long --until-decided")
     assert (
-        preamble(
+        write_preamble(
             plan_study(tmp_path / "studies" / "x.yaml", store=tmp_path / "store", recipe="long")
         )
         == ""
@@ -273,7 +276,7 @@ def test_what_shows_more_can_be_typed_and_is_not_said_of_a_longer_training(
     (path.parent / "recipes" / "long.yaml").write_text(TOY_RECIPE)
     (path.parent / "recipes" / "short.yaml").write_text(TOY_RECIPE + "more: long\n")
     store = path.parent / "store"
-    said = preamble(plan_study(path, store=store, recipe="short", changes=changes))
+    said = write_preamble(plan_study(path, store=store, recipe="short", changes=changes))
     assert said.endswith(ending) and bool(said) == bool(ending)
 
 
@@ -342,9 +345,9 @@ def test_the_note_s_first_line_has_what_its_table_says_against_the_verdicts(made
 
 def test_the_papers_best_are_all_that_have_its_highest_number():
     rows = [{"level": level, "paper": paper} for level, paper in zip("abc", "121", strict=True)]
-    assert papers_best(rows) == "; the paper's best here: b 2.0"
-    assert papers_best([*rows, {"level": "d", "paper": "2"}]).endswith("here: b and d 2.0")
-    assert papers_best([{"level": "a", "paper": ""}]) == ""
+    assert name_papers_best(rows) == "; the paper's best here: b 2.0"
+    assert name_papers_best([*rows, {"level": "d", "paper": "2"}]).endswith("here: b and d 2.0")
+    assert name_papers_best([{"level": "a", "paper": ""}]) == ""
 
 
 def test_a_half_run_study_has_no_best(made, tmp_path):
@@ -409,28 +412,28 @@ def test_a_value_at_the_grid_s_edge_is_warned_of(made, rates, edge):
 
 def test_captions_are_of_what_is_drawn(made):
     plan, table, _ = made(CLEAR)
-    assert figure_caption(table) == (
+    assert caption_figure(table) == (
         "Means over seeds with 95 % t intervals, every seed a dot; the paper's values on an axis "
         "of their own; dotted: the baseline; dash-dotted: rows without pre-training."
     )
     bare = table[table["kind"] == "level"].assign(paper=None, seeds=1)
-    assert figure_caption(bare) == "One seed."
-    assert curves_caption(plan).startswith("Thick: mean over seeds; thin: every seed.")
+    assert caption_figure(bare) == "One seed."
+    assert caption_curves(plan).startswith("Thick: mean over seeds; thin: every seed.")
     one = replace(plan, study=replace(plan.study, seeds=(0,)))
-    assert curves_caption(one).startswith("One seed. Losses")
+    assert caption_curves(one).startswith("One seed. Losses")
 
 
 def test_explanations_at_hand_are_short_and_of_the_columns_that_are_there(made):
     found = made(CLEAR)
     plan, table, results = found
-    assert in_short(plan, table, results) == (
+    assert explain_columns(plan, table, results) == (
         "*vs baseline*: paired by seed; *p (Holm)*: corrected for the table's 4 tests; *kept*: "
         "visible patches, of 36; *paper*: ViT-L/16 on ImageNet-1K; compare shapes, not heights; "
         "100 training images are held out for choices."
     )
-    bare = in_short(*made(CLEAR, RATIO.replace("paper: figure_5\n", ""), seeds=1))
+    bare = explain_columns(*made(CLEAR, RATIO.replace("paper: figure_5\n", ""), seeds=1))
     assert "paper" not in bare and "Holm" not in bare
-    page = markdown(*found, [])
+    page = markdown_page(make_document(*found))
     after = page[page.index("*mean*: top-1") :]
     explained = after[: after.index("![")]
     assert "[How to read this table](../how_to_read.md)" in explained
@@ -440,39 +443,43 @@ def test_explanations_at_hand_are_short_and_of_the_columns_that_are_there(made):
 def test_a_row_that_is_not_finished_is_counted_among_the_tests(made):
     found = made({**CLEAR, "0.9": [None, None, None]})
     plan, table, results = found
-    assert table["p"].notna().sum() == 3 and "for the table's 4 tests;" in in_short(*found)
+    assert table["p"].notna().sum() == 3 and "for the table's 4 tests;" in explain_columns(*found)
     assert "at the first of Holm's 4 tests (level 0.013)" in below(*found)
 
 
 def test_what_is_said_of_all_rows_holds_for_each(made):
     """Epochs, pixels and patches where they are what is varied."""
     plan, table, results = made(DIP, SCHEDULE)
-    assert "(30 px), recipe toy, 100 to 1,600 pre-training epochs, seeds" in caption(plan, results)
+    assert "(30 px), recipe toy, 100 to 1,600 pre-training epochs, seeds" in describe_data(
+        plan, results
+    )
     study = "recipe: toy\nfactors:\n  patch_size: [5, 10]\nseeds: 3\n"
     plan, table, results = made({**CLEAR, "5": [70.0] * 3, "10": [60.0] * 3}, study)
-    assert "*kept*: visible patches, of 9 to 36;" in in_short(plan, table, results)
-    assert "(30 px), recipe toy, 2 pre-training epochs, seeds" in caption(plan, results)
+    assert "*kept*: visible patches, of 9 to 36;" in explain_columns(plan, table, results)
+    assert "(30 px), recipe toy, 2 pre-training epochs, seeds" in describe_data(plan, results)
 
 
 def test_a_suite_says_what_takes_from_its_verdicts(made, tmp_path):
     plan, _, _ = made(DIP, SCHEDULE)
-    one = member(plan, None)
-    aside = card(one, tmp_path)["aside"]
+    one = read_member(plan, tmp_path)
+    aside = show_card(one)["aside"]
     assert (
         aside.startswith("But 2 of 4 steps") and "Below raw pixels (83.10): every level." in aside
     )
-    assert "decide nothing" not in suite_headline([one], tmp_path)
+    assert "decide nothing" not in suite_headline([one])
     plan, _, _ = made({**DIP, "100": [10.0, 74.5, 74.6]}, SCHEDULE)
-    assert card(member(plan, None), tmp_path)["aside"].startswith("Seeds lie apart (100: seed 0")
+    assert show_card(read_member(plan, tmp_path))["aside"].startswith(
+        "Seeds lie apart (100: seed 0"
+    )
     few, _, _ = made(DIP, SCHEDULE, seeds=1)
-    assert suite_headline([member(few, None)], tmp_path).endswith(
+    assert suite_headline([read_member(few, tmp_path)]).endswith(
         "Fewer than 3 seeds decide nothing."
     )
     folder = tmp_path / "x"
     folder.mkdir()
     about = {"seeds": [0, 1, 2], "descriptive": "This table is descriptive."}
     (folder / "report.json").write_text(json.dumps(about))
-    said = suite_headline([one], tmp_path)
+    said = suite_headline([read_member(plan, tmp_path)])
     assert said.endswith("Descriptive, as declared after results had been seen: x.")
     (folder / "report.json").write_text(json.dumps({**about, "seeds": [0, 1, 2, 3]}))
-    assert "Descriptive" not in suite_headline([one], tmp_path)
+    assert "Descriptive" not in suite_headline([read_member(plan, tmp_path)])

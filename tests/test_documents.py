@@ -15,7 +15,7 @@ from mae_ablation.api import plan_study
 from mae_ablation.cli import main, main_run
 from mae_ablation.report.how_to_read import HOW_TO_READ, how_to_read, write_how_to_read
 from mae_ablation.report.report import write_report
-from mae_ablation.report.suite import SIGNS
+from mae_ablation.report.verdict import SIGNS
 from mae_ablation.store.folder import Store
 
 DOCUMENTS = [

@@ -8,11 +8,12 @@ import pytest
 from stores import give_accuracies
 
 from mae_ablation.api import plan_study
-from mae_ablation.report.latex import latex
-from mae_ablation.report.markdown import markdown, remarks
-from mae_ablation.report.page import table_lines
+from mae_ablation.report.document import make_document
+from mae_ablation.report.findings import list_detectable, list_findings
+from mae_ablation.report.latex import latex_table
+from mae_ablation.report.markdown import markdown_page, markdown_table
+from mae_ablation.report.method import list_remarks
 from mae_ablation.report.results import results_frame
-from mae_ablation.report.sentences import could_see, sentences
 from mae_ablation.report.table import table_frame
 
 STUDY = """\
@@ -68,7 +69,7 @@ def test_a_table_s_tests_are_corrected_together(report):
 def test_three_seeds_have_no_bootstrap_interval(report):
     _, _, table = report(RISING, seeds=3)
     assert table["boot_low"].isna().all()
-    assert "bootstrap" not in table_lines(table)[0]
+    assert "bootstrap" not in markdown_table(table)[0]
 
 
 def test_equal_differences_are_tested_by_sign_and_say_so(report):
@@ -83,8 +84,8 @@ def test_equal_differences_are_tested_by_sign_and_say_so(report):
 
 def test_what_stands_beneath_a_table(report):
     plan, results, table = report(RISING)
-    order, best, steps = sentences(plan, "linear_probe_acc1", results, table)
-    seen, needed, images = could_see(plan, "linear_probe_acc1", results, table)
+    order, best, steps = list_findings(plan, "linear_probe_acc1", results, table)
+    seen, needed, images = list_detectable(plan, "linear_probe_acc1", results, table)
     assert order == (
         "Rank correlation (Spearman) with the paper over 3 levels: 0.50 of the means; 0.50 on "
         "average over 5 single seeds, equal in each: no interval."
@@ -97,7 +98,7 @@ def test_what_stands_beneath_a_table(report):
     assert seen.startswith("5 seeds, with the median spread of the levels' paired differences (0.")
     assert seen.endswith("with 80 % power at the first of Holm's 4 tests (level 0.013).")
     assert needed.startswith("Were the paper's differences the truth here") and "0.5: 3" in needed
-    page = markdown(plan, table, results, [])
+    page = markdown_page(make_document(plan, table, results))
     assert all(f"\n- {sentence}\n" in page for sentence in (order, best, seen, needed))
     assert steps.startswith(
         "Steps between neighbouring levels, paired by seed, with Holm's p over 2"
@@ -113,7 +114,7 @@ def test_noisy_levels_are_not_told_apart(report):
     rng = np.random.default_rng(0)
     noise = {label: (70 + rng.normal(0, 1, 5)).round(1).tolist() for label in RISING}
     plan, results, table = report(noise)
-    order, best, *_ = sentences(plan, "linear_probe_acc1", results, table)
+    order, best, *_ = list_findings(plan, "linear_probe_acc1", results, table)
     assert "95 % t interval [" in order
     assert "No level can be ruled out as the best" in best and "single seeds: " in best
     assert set(table["verdict"]) == {"", "inconclusive"}
@@ -124,7 +125,7 @@ def test_levels_that_lose_by_the_same_are_ruled_out_by_sign_and_the_sentence_say
     alike = {**RISING, **{level: [80.0 - by + i for i in range(7)] for level, by in less.items()}}
     alike |= {"0.75": [80.0 + i for i in range(7)], "raw pixels": [60] * 7}
     plan, results, table = report({**alike, "random encoder": [60] * 7}, seeds=7)
-    _, best, *_ = sentences(plan, "linear_probe_acc1", results, table)
+    _, best, *_ = list_findings(plan, "linear_probe_acc1", results, table)
     assert (
         "Every other level is ruled out as the best with 95 % confidence (one-sided t tests, or "
         "sign tests where all seeds differ alike, against the highest mean"
@@ -134,17 +135,17 @@ def test_levels_that_lose_by_the_same_are_ruled_out_by_sign_and_the_sentence_say
 def test_two_levels_of_three_may_be_best(report):
     close = {**RISING, "0.5": [80.1, 80.8, 80.3, 80.1, 80.9]}
     plan, results, table = report(close)
-    _, best, *_ = sentences(plan, "linear_probe_acc1", results, table)
+    _, best, *_ = list_findings(plan, "linear_probe_acc1", results, table)
     assert "With 95 % confidence the best is one of 0.5, 0.75 (one-sided t tests against" in best
 
 
 def test_a_study_says_which_levels_and_phases_it_does_not_have(report):
     plan, results, table = report(RISING)
-    assert remarks(plan, []) == []
+    assert list_remarks(plan, []) == []
     study = replace(plan.study, skipped=("finetune",), skipped_by="--phases")
     factor = replace(study.factors[0], left_out=("0.95",))
     plan = replace(plan, study=replace(study, factors=(factor,)))
-    assert remarks(plan, [{"attempts": 2}, {"attempts": 1}]) == [
+    assert list_remarks(plan, [{"attempts": 2}, {"attempts": 1}]) == [
         "Levels of the paper without a counterpart at this scale: 0.95.",
         "Not run, left out by --phases: finetune.",
         "1 training needed more than one attempt.",
@@ -153,8 +154,8 @@ def test_a_study_says_which_levels_and_phases_it_does_not_have(report):
 
 def test_one_seed_says_what_it_cannot(report):
     plan, results, table = report(RISING, seeds=1)
-    order, best, steps = sentences(plan, "linear_probe_acc1", results, table)
-    seen, _ = could_see(plan, "linear_probe_acc1", results, table)
+    order, best, steps = list_findings(plan, "linear_probe_acc1", results, table)
+    seen, _ = list_detectable(plan, "linear_probe_acc1", results, table)
     assert order.endswith("0.50 of the means; no interval, which takes two seeds that have every "
                           "level.")  # fmt: skip
     assert best == "Highest mean at 0.75. The paper's highest is at 0.75."
@@ -163,14 +164,14 @@ def test_one_seed_says_what_it_cannot(report):
         "Steps between neighbouring levels, paired by seed: 0.5 to 0.75 +10.00 (paper +3.6); 0.75 "
         "to 0.9 -5.00 (paper -7.4)."
     )
-    assert "95 %" not in table_lines(table)[0] and "p (Holm)" not in table_lines(table)[0]
+    assert "95 %" not in markdown_table(table)[0] and "p (Holm)" not in markdown_table(table)[0]
 
 
 def test_levels_at_equal_flops_are_not_ranked_against_the_paper(report):
     plan, results, table = report(RISING, STUDY + "budget: flops\n")
     assert set(table["verdict"]) == {"", "not comparable"}
-    order, *others = sentences(plan, "linear_probe_acc1", results, table)
-    others += could_see(plan, "linear_probe_acc1", results, table)
+    order, *others = list_findings(plan, "linear_probe_acc1", results, table)
+    others += list_detectable(plan, "linear_probe_acc1", results, table)
     assert order == "Fewer than 3 levels to compare with the paper: no rank correlation."
     assert not any("the truth here" in sentence for sentence in others)
 
@@ -178,30 +179,32 @@ def test_levels_at_equal_flops_are_not_ranked_against_the_paper(report):
 def test_a_study_without_the_paper_is_tested_all_the_same(report):
     plan, results, table = report(RISING, STUDY.replace("paper: figure_5\n", ""))
     assert table["p_holm"].notna().sum() == 4 and set(table["verdict"]) == {""}
-    said = sentences(plan, "linear_probe_acc1", results, table)
-    said += could_see(plan, "linear_probe_acc1", results, table)
+    said = list_findings(plan, "linear_probe_acc1", results, table)
+    said += list_detectable(plan, "linear_probe_acc1", results, table)
     assert len(said) == 4 and "paper" not in " ".join(said)
-    head = table_lines(table)[0]
+    head = markdown_table(table)[0]
     assert "p (Holm)" in head and "paper" not in head and "verdict" not in head
 
 
 def test_losses_have_tests_and_no_optimum(report):
     study = STUDY + "phases: [pretrain]\n"
     plan, results, table = report(RISING, study)
-    assert sentences(plan, "pretrain_loss", results, table) == []
+    assert list_findings(plan, "pretrain_loss", results, table) == []
 
 
 def test_differences_of_losses_have_four_digits(report):
     plan, results, table = report(RISING, STUDY + "phases: [pretrain]\n", seeds=3)
     found = {"difference": 0.00123, "difference_sd": 0.0004, "low": 0.0001, "high": 0.0023}
     told = table.assign(mean=0.51234, sd=0.0021, **found)
-    line = table_lines(told)[2]
+    line = markdown_table(told)[2]
     for words in ("| 0.5123 |", "| 0.0021 |", "| +0.0012 ± 0.0004 |", "| [+0.0001, +0.0023] |"):
         assert words in line
-    assert "+0.0012 [0.0001, 0.0023]" in latex(plan, told, results).replace("$", "")
+    assert "+0.0012 [0.0001, 0.0023]" in latex_table(make_document(plan, told, results)).replace(
+        "$", ""
+    )
 
 
 def test_a_bar_in_a_level_stays_in_its_cell(report):
     _, _, table = report(RISING, seeds=3)
-    lines = table_lines(table.replace({"level": {"0.5": "a|b"}}))
+    lines = markdown_table(table.replace({"level": {"0.5": "a|b"}}))
     assert lines[2].startswith(r"| a\|b |") and lines[2].count(" | ") == lines[0].count(" | ")

@@ -12,8 +12,8 @@ from test_tracking import RESULT, folder_of, journals, kill, serve, train
 from mae_ablation.api import plan_study
 from mae_ablation.cli import main
 from mae_ablation.errors import UserError
-from mae_ablation.report.readings import Readings
-from mae_ablation.report.report import csv, write_report
+from mae_ablation.report.readings import Readings, finished_results
+from mae_ablation.report.report import to_csv, write_report
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.table import table_frame
 from mae_ablation.tracking import runs as runs_module
@@ -59,15 +59,15 @@ class WithoutAnswers(Readings):
 def tables(plan, readings):
     """What table.csv and trials.csv are made of."""
     results = results_frame(plan, readings)
-    return csv(table_frame(plan, results)), csv(results)
+    return to_csv(table_frame(plan, results)), to_csv(results)
 
 
 def require_same_report(plan, tmp_path):
     here, there = Readings(plan.store), MlflowReadings(plan, tmp_path)
     told = tables(plan, there)
-    assert told == tables(plan, here) and there.finished(plan) == [
+    assert told == tables(plan, here) and finished_results(plan, there) == [
         {name: value for name, value in result.items() if name != "versions"}
-        for result in here.finished(plan)
+        for result in finished_results(plan, here)
     ]
     return told[1]
 

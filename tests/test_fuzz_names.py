@@ -18,7 +18,7 @@ from test_tracking import train
 from mae_ablation.api import plan_study
 from mae_ablation.cli import main
 from mae_ablation.report.readings import Readings
-from mae_ablation.report.report import csv
+from mae_ablation.report.report import to_csv
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.table import table_frame
 from mae_ablation.study.names import MOST_BYTES, MOST_KEY, file_name, folded, tracking_keys
@@ -130,7 +130,7 @@ def fresh_database(tmp_path_factory):
 
 def tables(plan, readings):
     results = results_frame(plan, readings)
-    return csv(table_frame(plan, results)), csv(results)
+    return to_csv(table_frame(plan, results)), to_csv(results)
 
 
 @settings(fast, max_examples=4)

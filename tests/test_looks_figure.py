@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mae_ablation.report.looks_figure import draw_looks, row_of_looks
+from mae_ablation.report.looks_figure import draw_looks, draw_row
 from mae_ablation.report.sequential import decide
 from mae_ablation.study.sequential import Sequential
 
@@ -43,7 +43,7 @@ def test_a_row_ends_with_the_look_that_decided_it(name, intervals, said):
     found = decide(differences(), DECLARED, range(8))[name]
     figure, axis = plt.subplots()
     row = np.array([*ROWS[name], *[np.nan] * (8 - len(ROWS[name]))])
-    row_of_looks(axis, name, row, found, DECLARED)
+    draw_row(axis, name, row, found, DECLARED)
     drawn = [
         line for line in axis.lines if len(line.get_xdata()) == 2 and line.get_color() != "0.3"
     ]

@@ -9,24 +9,23 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from PIL import Image
 
 from mae_ablation import cli
 from mae_ablation.api import plan_studies, plan_study
-from mae_ablation.report import pictures
-from mae_ablation.report.cells import trials_behind
-from mae_ablation.report.curves import curve_of, curves_svg, mean_curve, thinned
-from mae_ablation.report.figure import draw, half_widths, panel
-from mae_ablation.report.heatmap import crossed, heatmap
-from mae_ablation.report.html import emphasised, safe_address
-from mae_ablation.report.latex import escaped, latex
-from mae_ablation.report.pictures import left_out, reconstructions
+from mae_ablation.report import reconstructions
+from mae_ablation.report.curves import curves_svg, mean_curve, read_curve, thin_out
+from mae_ablation.report.document import make_document
+from mae_ablation.report.drawing import inline_svg
+from mae_ablation.report.figure import draw, draw_heatmap, draw_panel, find_grid
+from mae_ablation.report.html import emphasise, safe_address
+from mae_ablation.report.latex import escape, latex_table
+from mae_ablation.report.readings import trials_behind
+from mae_ablation.report.reconstructions import list_reconstructions, say_left_out_levels
 from mae_ablation.report.report import write_report
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.table import table_frame
-from mae_ablation.report.vector import inline
 from mae_ablation.study.suite import suites_of
 
 STUDY = """\
@@ -123,13 +122,13 @@ def test_a_page_needs_nothing_else_and_every_cell_leads_to_its_trials(plan, tmp_
 def test_only_addresses_of_pages_are_linked():
     assert safe_address("https://host/run") == "https://host/run"
     assert safe_address("javascript:alert(1)") is None and safe_address(None) is None
-    assert emphasised("*sd*: <over> seeds") == "<em>sd</em>: &lt;over&gt; seeds"
+    assert emphasise("*sd*: <over> seeds") == "<em>sd</em>: &lt;over&gt; seeds"
 
 
 def test_two_figures_in_a_page_do_not_share_names():
     svg = '<?xml?><svg x="1" width="72pt" height="72pt"><metadata>http://x</metadata>'
     svg += '<g id="a"/><use xlink:href="#a"/><g clip-path="url(#a)"/></svg>'
-    assert inline(svg, "f") == (
+    assert inline_svg(svg, "f") == (
         '<svg x="1" style="width:100%;height:auto;max-width:96px"><g id="f-a"/>'
         '<use xlink:href="#f-a"/><g clip-path="url(#f-a)"/></svg>'
     )
@@ -137,18 +136,18 @@ def test_two_figures_in_a_page_do_not_share_names():
 
 def test_curves_are_means_of_the_epochs_that_all_seeds_have(plan):
     row = plan.rows[0]
-    curves = [curve_of(plan, "0.5", row.trials[seed], "linear_probe") for seed in (0, 1, 2)]
+    curves = [read_curve(plan, "0.5", row.trials[seed], "linear_probe") for seed in (0, 1, 2)]
     assert curves[1].epochs == (1, 2) and curves[1].values == (70.25, 70.25 / 2)
     shorter = replace(curves[2], epochs=(1,), values=(71.0,))
     assert mean_curve([curves[0], shorter]).values == (70.5,)
-    assert len(thinned(range(1000))) == 150 and thinned(range(1000))[-1] == 999
-    assert curve_of(plan, "0.9", plan.rows[2].trials[2], "pretrain") is None
+    assert len(thin_out(range(1000))) == 150 and thin_out(range(1000))[-1] == 999
+    assert read_curve(plan, "0.9", plan.rows[2].trials[2], "pretrain") is None
 
 
 def test_without_journals_and_pictures_nothing_is_said_of_them(write_study, tmp_path):
     plan = plan_study(write_study(STUDY), store=tmp_path / "none")
     assert curves_svg(plan, results_frame(plan)) is None
-    assert reconstructions(plan, results_frame(plan)) == []
+    assert list_reconstructions(plan, results_frame(plan)) == []
     write_report(plan, tmp_path / "reports" / "x")
     text = (tmp_path / "reports" / "x" / "index.html").read_text()
     assert "Training curves" not in text and "Reconstructions" not in text
@@ -156,7 +155,7 @@ def test_without_journals_and_pictures_nothing_is_said_of_them(write_study, tmp_
 
 
 def test_reconstructions_are_small_and_of_the_last_epoch(plan):
-    found = reconstructions(plan, results_frame(plan))
+    found = list_reconstructions(plan, results_frame(plan))
     assert [(r.level, r.seed, r.step) for r in found] == [
         ("0.5", 0, 8),
         ("0.75", 0, 8),
@@ -166,16 +165,10 @@ def test_reconstructions_are_small_and_of_the_last_epoch(plan):
 
 
 def test_a_page_says_how_many_reconstructions_it_shows(plan, monkeypatch):
-    assert left_out(plan) == ""
-    monkeypatch.setattr(pictures, "MOST", 2)
-    assert left_out(plan) == "Shown are the first 2 of 3 levels."
-    assert len(reconstructions(plan, results_frame(plan))) == 2
-
-
-def test_intervals_of_means_are_students(plan):
-    rows = pd.DataFrame({"seeds": [3, 1], "sd": [1.0, None]})
-    half = half_widths(rows)
-    assert half[0] == pytest.approx(4.3027 / 3**0.5, abs=1e-4) and pd.isna(half[1])
+    assert say_left_out_levels(plan) == ""
+    monkeypatch.setattr(reconstructions, "MOST", 2)
+    assert say_left_out_levels(plan) == "Shown are the first 2 of 3 levels."
+    assert len(list_reconstructions(plan, results_frame(plan))) == 2
 
 
 MANY = "recipe: toy\nbaseline: {pretrain.base_lr: 2.0e-4}\nfactors:\n  rate:\n" + "".join(
@@ -203,7 +196,7 @@ def test_geometric_levels_are_drawn_on_a_logarithmic_axis(write_study, tmp_path)
     results = results_frame(plan)
     table = table_frame(plan, results)
     figure, axis = plt.subplots()
-    panel(plan.study.factors[0], "linear_probe_acc1", axis, table, results)
+    draw_panel(plan.study.factors[0], "linear_probe_acc1", axis, table, results)
     assert axis.get_xscale() == "log"
     assert axis.get_xticks().tolist() == [0.001, 0.002, 0.004, 0.008]
     assert [label.get_text() for label in axis.get_xticklabels()] == [
@@ -231,15 +224,15 @@ def test_a_grid_of_two_factors_is_a_heat_map(write_study, tmp_path):
 
     plan = plan_study(write_study(GRID), store=tmp_path / "store")
     finish(plan, only=lambda level, seed: level != "mask_ratio=0.75, decoder_depth=4")
-    grid = crossed(plan.study)
+    grid = find_grid(plan.study)
     assert grid.names == ("mask_ratio", "decoder_depth")
     assert grid.across == (0.5, 0.75) and grid.down == (1, 2, 4)
     figure, axis = plt.subplots()
-    heatmap(grid, axis, table_frame(plan, results_frame(plan)), "accuracy (%)")
+    draw_heatmap(grid, axis, table_frame(plan, results_frame(plan)), "accuracy (%)")
     assert [text.get_text() for text in axis.texts] == ["70.00", "72.00", "71.00", "73.00"]
     assert len(axis.patches) == 2  # the baseline's frame
     plt.close(figure)
-    assert crossed(replace(plan.study, design="zip")) is None
+    assert find_grid(replace(plan.study, design="zip")) is None
     results = results_frame(plan)
     draw(plan, table_frame(plan, results), results, tmp_path)
     with Image.open(tmp_path / "figure.png") as picture:
@@ -252,10 +245,10 @@ def test_what_is_left_out_of_a_grid_does_not_disorder_it(write_study, tmp_path):
     text = GRID.replace("[0.5, 0.75]", "[0.5, 0.75, 0.9]")
     text = text.replace("decoder_depth: 4}", "decoder_depth: 1}, {mask_ratio: 0.75}")
     plan = plan_study(write_study(text), store=tmp_path / "store")
-    grid = crossed(plan.study)
+    grid = find_grid(plan.study)
     assert grid.across == (0.5, 0.9) and grid.down == (1, 2, 4)
     figure, axis = plt.subplots()
-    heatmap(grid, axis, table_frame(plan, results_frame(plan)), "accuracy (%)")
+    draw_heatmap(grid, axis, table_frame(plan, results_frame(plan)), "accuracy (%)")
     assert axis.get_title() == "means" and not axis.patches
     plt.close(figure)
 
@@ -308,42 +301,24 @@ def without_figures(monkeypatch):
 
 
 @pytest.mark.usefixtures("without_figures")
-def test_three_seeds_grow_to_five_and_a_level_is_added(write_study, tmp_path):
+def test_a_line_says_what_is_new_since_the_last_report(write_study, tmp_path):
     study, folder = write_study(STUDY), tmp_path / "reports" / "x"
 
     def report(seeds):
         plan = plan_study(study, store=tmp_path / "store", seeds=seeds)
         finish(plan)
-        return [path.read_bytes() for path in write_report(plan, folder)]
+        return {path.name: path.read_text("utf-8") for path in write_report(plan, folder)}
 
-    assert b"new:" not in report(3)[0]
-    files = report(5)
-    page = files[0].decode()
-    assert page.count("new: seeds 3, 4") == 5 and "baseline; new: seeds 3, 4 |" in page
-    assert b"new: seeds 3, 4" in files[-2] and b"new" not in files[1] + files[2]
+    assert "New since" not in report(3)["table.md"]
+    files, news = report(5), "New since the last report: seeds 3, 4 of every row."
+    assert news in files["table.md"] and news in files["index.html"]
+    assert news not in files["table.csv"] + files["trials.csv"] + files["table.tex"]
     assert report(5) == files  # written again it says the same
+    (folder / "report.json").write_text('{"news": 3')
+    assert "New since" not in report(5)["table.md"]  # damaged it does no harm
     write_study(STUDY.replace("0.9]", "0.9, 0.25]"))
-    page = report(5)[0].decode()
-    assert page.count("new level |") == 1 and "new: seed" not in page
-    assert b"new" not in report(4)[0]
-
-
-@pytest.mark.usefixtures("without_figures")
-def test_reports_from_before_there_were_marks_are_compared_too(plan, tmp_path):
-    folder = tmp_path / "reports" / "x"
-    write_report(plan, folder)
-    (folder / "report.json").unlink()
-    finish(plan)
-    assert "2 of 3" not in (page := write_report(plan, folder)[0].read_text())
-    assert page.count("new: seed 2 |") == 1
-
-
-@pytest.mark.usefixtures("without_figures")
-def test_an_odd_report_beside_the_new_one_does_no_harm(plan, tmp_path):
-    folder = tmp_path / "reports" / "x"
-    files = [path.read_bytes() for path in write_report(plan, folder)]
-    (folder / "report.json").write_text('{"cells": 3')
-    assert [path.read_bytes() for path in write_report(plan, folder)] == files
+    assert "New since the last report: level 0.25.\n" in report(5)["table.md"]
+    assert "New since" not in report(4)["table.md"]
 
 
 @pytest.fixture
@@ -394,22 +369,26 @@ def test_a_suite_with_another_recipe_has_a_folder_of_its_own(place):
 
 
 def test_any_text_is_latex():
-    assert escaped("a_b & 50 % {x} #1 ~^\\ $") == (
+    assert escape("a_b & 50 % {x} #1 ~^\\ $") == (
         r"a\_b \& 50 \% \{x\} \#1 \textasciitilde{}\textasciicircum{}\textbackslash{} \$"
     )
-    assert escaped("Größe ± 3 – µ \u4e2d\n") == "Größe $\\pm$ 3 -- ? ? "
+    assert escape("Größe ± 3 – µ \u4e2d\n") == "Größe $\\pm$ 3 -- ? ? "
 
 
 def test_a_row_is_no_argument_of_the_line_above(plan):
     results = results_frame(plan)
     table = table_frame(plan, results)
-    text = latex(plan, table.replace({"level": {"0.5": "[a]", "0.9": "*b"}}), results)
+
+    def tex(table):
+        return latex_table(make_document(plan, table, results))
+
+    text = tex(table.replace({"level": {"0.5": "[a]", "0.9": "*b"}}))
     assert "\n{}[a]$" in text and "\n{}*b" in text
     assert "p: paired t test" not in text and "95 \\%" not in text  # there are none
-    spread = latex(plan, table.assign(low=0.1, high=0.2, p_holm=0.5), results)
+    spread = tex(table.assign(low=0.1, high=0.2, p_holm=0.5))
     assert "$\\Delta$ [95 \\%]" in spread and "with 95 \\% t interval" in spread
     assert "& p " not in spread and "p: paired t test" not in spread  # no room for that column
-    alone = latex(plan, table.assign(p_holm=0.5, paper=None, verdict=""), results)
+    alone = tex(table.assign(p_holm=0.5, paper=None, verdict=""))
     assert "& p " in alone and "p: paired t test" in alone
 
 
@@ -420,7 +399,7 @@ def test_the_table_compiles_and_fits_the_text(plan, tmp_path):
     odd = replace(plan.study, title=r"A_b & 50% {x} #1 ~^\ $ <µ> 中", recipe_name="a_b%")
     plan = replace(plan, study=odd)
     results = results_frame(plan)
-    text = latex(plan, table_frame(plan, results), results)
+    text = latex_table(make_document(plan, table_frame(plan, results), results))
     (tmp_path / "table.tex").write_text(text)
     (tmp_path / "paper.tex").write_text(
         "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n"

@@ -6,7 +6,7 @@ from stores import give_accuracies
 
 from mae_ablation.api import plan_study
 from mae_ablation.cli import main
-from mae_ablation.report.index import write_index
+from mae_ablation.report.overviews import write_index
 from mae_ablation.report.report import write_report
 
 SHIPPED = ROOT / "reports" / "published"

@@ -7,9 +7,9 @@ from stores import give_accuracies
 from mae_ablation.api import plan_study, record_failures
 from mae_ablation.cli import main
 from mae_ablation.errors import UserError
-from mae_ablation.report.figure import panel, positions, those_with_room
-from mae_ablation.report.index import write_index
+from mae_ablation.report.figure import choose_named_levels, draw_panel, level_positions
 from mae_ablation.report.outcome import conclude
+from mae_ablation.report.overviews import write_index
 from mae_ablation.report.report import write_report
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.table import table_frame
@@ -210,8 +210,28 @@ def test_a_figure_names_the_levels_that_it_cannot_draw(write_study, tmp_path):
     results = results_frame(plan)
     table, metric = table_frame(plan, results), "linear_probe_acc1"
     figure, axis = plt.subplots()
-    panel(plan.study.factors[0], metric, axis, table, results)
+    draw_panel(plan.study.factors[0], metric, axis, table, results)
     assert axis.get_xlabel() == "mask ratio\nwithout a result, so not drawn: 0.5, 0.9"
+    plt.close(figure)
+
+
+def test_the_name_of_a_reference_hides_no_mean(write_study, tmp_path):
+    """The line lies among the levels: there is room for its name beneath it and on its right."""
+    import matplotlib.pyplot as plt
+
+    plan = plan_study(write_study(STUDY), store=tmp_path / "store")
+    give_accuracies(plan, {"0.5": [80.3], "0.75": [80.4], "0.9": [78.0], "random encoder": [80.0],
+                           "raw pixels": [76.0]})  # fmt: skip
+    results = results_frame(plan)
+    figure, axis = plt.subplots()
+    draw_panel(
+        plan.study.factors[0], "linear_probe_acc1", axis, table_frame(plan, results), results
+    )
+    renderer, means = figure.canvas.get_renderer(), axis.containers[0].lines[0]
+    for text in axis.texts:
+        box = text.get_window_extent(renderer)
+        covered = box.count_contains(axis.transData.transform(means.get_xydata()))
+        assert not covered and text.zorder < means.zorder, text
     plt.close(figure)
 
 
@@ -227,11 +247,10 @@ def test_a_figure_says_which_of_many_named_levels_it_shows(write_study, tmp_path
     levels = "".join(f"    lr{i}: {{pretrain.base_lr: {i + 1}.0e-5}}\n" for i in range(40))
     study = f"recipe: toy\nbaseline: {{pretrain.base_lr: 2.0e-4}}\nfactors:\n  lr:\n{levels}"
     plan = plan_study(write_study(study), store=tmp_path / "store")
-    x, ordered = positions(plan.study.factors[0])
+    x = level_positions(plan.study.factors[0])
     rows = pd.DataFrame({"level": list(x), "mean": range(40), "kind": "level"})
     rows.loc[20, "kind"] = "baseline"
-    shown, told = those_with_room(x, rows)
-    assert not ordered
+    shown, told = choose_named_levels(x, rows)
     assert list(shown) == [f"lr{i}" for i in (*range(15), 20, *range(25, 40))]
     assert told == "\n31 of 40 levels: highest and lowest means, baseline; all: table.md"
 

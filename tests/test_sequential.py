@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from mae_ablation.errors import UserError
-from mae_ablation.report.paired import compared
+from mae_ablation.report.paired import compare_pairs, half_width
 from mae_ablation.report.sequential import (
     DIFFERENT,
     NO_DIFFERENCE,
     decide,
-    sequential_tests,
+    nominal_levels,
+    run_sequential_tests,
 )
-from mae_ablation.report.spending import nominal_levels
 from mae_ablation.study.sequential import Sequential, looks_between
 
 LOOKS = (3, 5, 8, 12, 20)
@@ -48,7 +48,7 @@ def test_few_seeds_take_stricter_levels():
 def test_levels_spend_the_error_they_are_given():
     draws = np.random.default_rng(0).normal(size=(200_000, 1, 8))
     declared = Sequential(looks=(3, 5, 8), alpha=0.05)
-    rate = (sequential_tests(draws, declared).state == DIFFERENT).mean()
+    rate = (run_sequential_tests(draws, declared).state == DIFFERENT).mean()
     assert rate == pytest.approx(0.05, abs=0.0015)
 
 
@@ -68,7 +68,7 @@ def no_effect(rows, most, spreads=(1.0,), correlated=True):
     ids=["shared baseline", "our spreads", "very unequal"],
 )
 def test_no_effect_is_claimed_in_at_most_5_of_100_studies(rows, spending, noise):
-    found = sequential_tests(
+    found = run_sequential_tests(
         no_effect(rows, 20, **noise), Sequential(looks=LOOKS, spending=spending)
     )
     assert (found.state == DIFFERENT).any(-1).mean() <= MOST
@@ -78,7 +78,7 @@ def test_no_effect_is_claimed_in_at_most_5_of_100_studies(rows, spending, noise)
 def test_ties_claim_no_more(rows):
     steps = np.round(no_effect(rows, 20, SPREADS), 0)  # accuracies of 100 test images
     assert (np.ptp(steps[..., :3], axis=-1) == 0).mean() > 0.03
-    found = sequential_tests(steps, Sequential(looks=LOOKS))
+    found = run_sequential_tests(steps, Sequential(looks=LOOKS))
     assert (found.state == DIFFERENT).any(-1).mean() <= MOST
 
 
@@ -88,13 +88,13 @@ def test_a_difference_of_the_margin_is_seldom_called_none(rows, spending):
     rng = np.random.default_rng(3)
     edge = 0.5 + rng.normal(0, np.resize(SPREADS, rows)[:, None] / 2, size=(STUDIES, rows, 20))
     declared = Sequential(looks=LOOKS, spending=spending, margin=0.5)
-    found = sequential_tests(edge, declared)
+    found = run_sequential_tests(edge, declared)
     assert (found.state == NO_DIFFERENCE).any(-1).mean() <= MOST
 
 
 def test_no_difference_is_found_where_there_is_none():
     none = np.random.default_rng(4).normal(0, 0.4, size=(STUDIES, 9, 20))
-    found = sequential_tests(none, Sequential(looks=LOOKS, margin=0.5))
+    found = run_sequential_tests(none, Sequential(looks=LOOKS, margin=0.5))
     assert (found.state == NO_DIFFERENCE).mean() > 0.95
     assert (found.state == DIFFERENT).any(-1).mean() <= MOST
 
@@ -114,7 +114,7 @@ def test_no_difference_is_found_where_there_is_none():
 )
 def test_power_and_mean_seeds_are_the_reference_s(spending, effect, power, seeds):
     draws = np.random.default_rng(5).normal(effect, 1, size=(STUDIES, 9, 20))
-    found = sequential_tests(draws, Sequential(looks=LOOKS, spending=spending))
+    found = run_sequential_tests(draws, Sequential(looks=LOOKS, spending=spending))
     assert (found.state == DIFFERENT).mean() == pytest.approx(power, abs=0.05)
     assert np.array(LOOKS)[found.stopped].mean() == pytest.approx(
         seeds, abs=0.6
@@ -124,13 +124,14 @@ def test_power_and_mean_seeds_are_the_reference_s(spending, effect, power, seeds
 def test_a_single_look_is_the_test_of_a_fixed_number_of_seeds():
     draws = np.random.default_rng(6).normal(0.8, 0.5, size=(9, 5)) * np.arange(9)[:, None]
     draws[0] = [0.3, -0.1, 0.2, 0.1, 0.4]
-    found, fixed = decisions(draws, (5,)), compared(draws)
+    found, fixed = decisions(draws, (5,)), compare_pairs(draws)
     assert {row.state for row in found} == {"different", "undecided"}
     for i, row in enumerate(found):
         assert row.p_holm == pytest.approx(fixed.p_holm[i])
-        ends = (row.low, row.high, row.strict_low, row.strict_high)
-        names = ("corrected_low", "corrected_high", "strict_low", "strict_high")
-        assert ends == pytest.approx([getattr(fixed, name)[i] for name in names])
+        assert (row.low > 0 or row.high < 0) == (fixed.p_holm[i] <= 0.05)
+        half = half_width(fixed.sd[i], 5, 0.05 / 9)
+        ends = (fixed.mean[i] - half, fixed.mean[i] + half)
+        assert (row.strict_low, row.strict_high) == pytest.approx(ends)
 
 
 def decisions(rows, looks, **declared):

@@ -120,12 +120,12 @@ def test_what_depends_on_the_model_s_size(recipe, encoder, finetune, scratch):
 
 
 def test_wall_clock_of_vit_h_stands_beside_the_paper_s_of_vit_h():
-    from mae_ablation.report.table import paper_of
+    from mae_ablation.report.table import paper_number
 
     hours = {}
     for recipe in ("imagenet", "imagenet_vith"):
         plan = planned(STUDIES / "wall_clock.yaml", recipe)
-        hours[recipe] = [paper_of(plan, "pretrain_hours", row) for row in plan.rows]
+        hours[recipe] = [paper_number(plan, "pretrain_hours", row) for row in plan.rows]
     assert hours == {"imagenet": [42.4, 15.4, 11.6], "imagenet_vith": [119.6, 34.5, 29.3]}
 
 

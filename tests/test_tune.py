@@ -9,8 +9,8 @@ from processes import finish, start, wait_for, write_place
 
 from mae_ablation.api import plan_study
 from mae_ablation.errors import UserError
-from mae_ablation.report.html import cost
-from mae_ablation.report.measured import measured
+from mae_ablation.report.html import tabulate_cost
+from mae_ablation.report.method import describe_protocol
 from mae_ablation.report.readings import Readings
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.summary import summary
@@ -263,20 +263,20 @@ def test_a_page_names_no_settings_that_only_some_rows_have(planned):
     told = "(settings of the baseline, but for what is varied or tuned)"
     probe, knn = (f"{name}_acc1" for name in ("linear_probe", "knn"))
     plan = planned(STUDY.replace("linear_probe]", "linear_probe, knn]"))
-    assert told in measured(plan, probe) and told not in measured(plan, knn)
+    assert told in describe_protocol(plan, probe) and told not in describe_protocol(plan, knn)
     named = "recipe: toy\nfactors:\n  how:\n    usual: {}\n"
     plan = planned(named + "    long: {linear_probe.epochs: 5}\nphases: [linear_probe, knn]\n")
-    assert told in measured(plan, probe) and told not in measured(plan, knn)
+    assert told in describe_protocol(plan, probe) and told not in describe_protocol(plan, knn)
     other = "    other: {linear_probe.pooling: mean}\nphases: [linear_probe, knn]\n"
     plan = planned(named + other)
-    assert told in measured(plan, probe) and told in measured(plan, knn)
+    assert told in describe_protocol(plan, probe) and told in describe_protocol(plan, knn)
 
 
 def test_every_try_is_in_the_cost_of_a_study(planned):
     plan = planned(STUDY.replace("linear_probe]", "linear_probe, knn]"))
     finish_all_kinds(plan)
     readings = Readings(plan.store)
-    spent = cost(plan, readings)
+    spent = tabulate_cost(plan, readings)
     assert spent["kinds"] == ["pretrain", "linear_probe", "knn"]
     assert spent["trials"][0]["seconds"] == ["1.0", "3.0", "1.0"]
     assert spent["sums"] == ["4.0", "24.0", "8.0"]  # k-NN is no try's own: once each

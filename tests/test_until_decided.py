@@ -7,7 +7,7 @@ import pytest
 
 from mae_ablation.api import open_trials, plan_studies, plan_study
 from mae_ablation.errors import UserError
-from mae_ablation.report.headline import table_headline
+from mae_ablation.report.document import make_document
 from mae_ablation.report.outcome import count_asked, looks_lines
 from mae_ablation.report.report import write_report
 from mae_ablation.report.results import results_frame
@@ -307,14 +307,16 @@ def test_the_page_shows_what_is_decided_and_how_intervals_shrank(planned, tmp_pa
     assert {f"looks_linear_probe.{kind}" for kind in ("png", "svg", "pdf")} <= files.keys()
     about = json.loads(files["report.json"].read_text())
     assert "looks_linear_probe.png" in about["files"] and about["descriptive"] == ""
+    write_report(planned(FIXED, seeds=3), tmp_path / "reports" / "x")
+    assert not list((tmp_path / "reports" / "x").glob("looks_*")), "it grows no more"
 
 
 def test_a_study_without_the_papers_numbers_counts_what_is_decided(planned):
     driver = Driver(planned(), lanes=1)
     driver.run()
     results = results_frame(driver.plan)
-    said = table_headline(
-        driver.plan, "linear_probe_acc1", table_frame(driver.plan, results), results
+    said = (
+        make_document(driver.plan, table_frame(driver.plan, results), results).sections[0].headline
     )
     assert "Of 2 differences to the baseline: 1 different, 1 undecided." in said
 

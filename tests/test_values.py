@@ -8,9 +8,9 @@ from mae_ablation.errors import UserError
 from mae_ablation.recipe.recipe import kept_of, largest_ratio
 from mae_ablation.report.compare import compare
 from mae_ablation.report.figure import is_geometric
+from mae_ablation.report.findings import is_ordered
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.saved import SavedReport
-from mae_ablation.report.statistics import ordered
 from mae_ablation.report.summary import summary
 from mae_ablation.report.table import table_frame
 from mae_ablation.study.settings import read_change
@@ -220,7 +220,7 @@ def test_levels_in_exponents_are_numbers_everywhere(planned):
     (factor,) = plan.study.factors
     assert [level.value for level in factor.levels] == [0.001, 0.002, 0.004]
     assert [row.label for row in plan.rows] == ["baseline", "0.001", "0.002", "0.004"]
-    assert ordered(factor) and is_geometric([level.value for level in factor.levels])
+    assert is_ordered(factor) and is_geometric([level.value for level in factor.levels])
     trial = plan.rows[1].trials[0]
     (metric,) = factor_metrics(params_of(plan, trial), places_of(plan.study))
     assert (metric.key, metric.value) == ("factor_pretrain_base_lr", 0.001)
@@ -283,7 +283,7 @@ def test_names_of_levels_and_factors_stay_as_they_are_written(planned):
     (factor,) = plan.study.factors
     assert factor.name == "010" and [level.value for level in factor.levels] == NAMES
     table = table_frame(plan, results_frame(plan))
-    assert table["level"].tolist()[: len(NAMES)] == NAMES and not ordered(factor)
+    assert table["level"].tolist()[: len(NAMES)] == NAMES and not is_ordered(factor)
     assert set(table["factor"][: len(NAMES)]) == {"010"}
     places = places_of(plan.study)["010"]
     assert [places[name] for name in NAMES] == list(range(len(NAMES))), "names are no numbers"

@@ -34,8 +34,7 @@ def do_compare(arguments: argparse.Namespace) -> int:
         require_place(arguments.out)
     one, two = (open_report(name, arguments.reports) for name in (arguments.a, arguments.b))
 
-    from mae_ablation.report.compare import compare
-    from mae_ablation.report.side_by_side import as_markdown, as_text
+    from mae_ablation.report.compare import as_markdown, as_text, compare
 
     found = compare(one, two)
     say(as_text(found, shutil.get_terminal_size((100, 24)).columns).splitlines())

@@ -1,21 +1,107 @@
-"""The trials behind a table's cells: where a row has several tries, those of the chosen one."""
+"""A table's columns and cells as texts, for every renderer; numbers and intervals as texts."""
+
+from collections.abc import Mapping
 
 import pandas as pd
 
-from mae_ablation.study.plan import Plan
-from mae_ablation.study.trial import Trial
+from mae_ablation.report.metrics import HOURS, count_decimals
+from mae_ablation.report.verdict import format_verdict
+
+SHARES = {"kept": "kept_patches", "epochs": "epochs", "flops": "flops", "training": "training"}
+"""Columns that say nothing where all levels share a value, and the table's columns they show."""
+
+NOTHING = ("", "–")
+SMALL = 0.001
+"""p values below are given as "<0.001"."""
 
 
-def trials_behind(plan: Plan, results: pd.DataFrame, metric: str, number: int) -> dict[int, Trial]:
-    """By seed the trial whose value a row shows for a quantity; `number`: of the row in the plan.
+def table_cells(rows: pd.DataFrame) -> tuple[list[str], list[dict[str, str]]]:
+    """Return the names of the columns that say something of one quantity's rows, and each row's
+    texts by name."""
+    columns = _timed if (rows["metric"] == HOURS).any() else _compared
+    cells = [
+        {**_trained(row), **columns(row), "tuned": row.get("tuned", ""), "note": row["note"]}
+        for row in rows.to_dict("records")
+    ]
+    varied = {name: rows[column].dropna().nunique() > 1 for name, column in SHARES.items()}
+    varied["training"] &= varied["epochs"] and varied["flops"]  # else one of them says it
+    head = [
+        name
+        for name in cells[0]
+        if varied.get(name, True) and any(line[name] not in NOTHING for line in cells)
+    ]
+    return head, cells
 
-    Until something is chosen it is the first try's; empty where the row has no such quantity.
-    """
-    tries = (*plan.rows, *plan.references)[number].tries
-    mine = results[(results["metric"] == metric) & (results["row"] == number)]
-    found = {}
-    for seed, identity in mine[["seed", "trial_id"]].itertuples(index=False):
-        tried = [each.trials[seed] for each in tries]
-        shown = (t for t in tried if any(phase.identity == identity for phase in t.phases))
-        found[seed] = next(shown, tried[0])
-    return found
+
+def _trained(row: Mapping) -> dict[str, str]:
+    """Format the columns of a row that say what was trained."""
+    seen = f", {row['features']} values" if is_known(row.get("features")) else ""
+    return {
+        "level": row["level"] + seen,
+        "kept": format_number(row["kept_patches"], 0, ""),
+        "epochs": format_number(row["epochs"], 0, ""),
+        "flops": format_ratio(row["flops"]),
+        "training": format_ratio(row["training"]),
+    }
+
+
+def _compared(row: Mapping) -> dict[str, str]:
+    """Format the columns of a row whose means are compared with the baseline's."""
+    digits = count_decimals(row["metric"])
+    return {
+        "mean": format_number(row["mean"], digits),
+        "sd": format_number(row["sd"], digits),
+        "seeds": f"{row['seeds']}/{row['seeds_asked']}",
+        "vs baseline": format_difference(row["difference"], row["difference_sd"], digits),
+        "95 %": format_interval(row["low"], row["high"], digits),
+        "bootstrap 95 %": format_interval(row["boot_low"], row["boot_high"], digits),
+        "p (Holm)": format_p_value(row["p_holm"]),
+        "95 % with images": format_interval(row.get("both_low"), row.get("both_high"), digits),
+        "decided": row.get("decided", ""),
+        "paper": format_number(row["paper"], 1),
+        "paper vs baseline": format_difference(row["paper_difference"], None, 1),
+        "verdict": format_verdict(row),
+    }
+
+
+def _timed(row: Mapping) -> dict[str, str]:
+    """Format the columns of a row of hours."""
+    return {
+        "hours": format_number(row["mean"], 4),
+        "sd": format_number(row["sd"], 4),
+        "seeds": f"{row['seeds']}/{row['seeds_asked']}",
+        "speed-up": format_ratio(row["speedup"]),
+        "paper": format_number(row["paper"], 1),
+        "paper speed-up": format_ratio(row["paper_speedup"]),
+    }
+
+
+def escape_markdown_cell(text: str) -> str:
+    """Keep a text within its cell of a Markdown table."""
+    return text.replace("|", r"\|")
+
+
+def is_known(value: object) -> bool:
+    return value is not None and not pd.isna(value)
+
+
+def format_number(value: float | None, digits: int = 2, absent: str = "–") -> str:
+    return f"{value:.{digits}f}" if is_known(value) else absent
+
+
+def format_ratio(value: float | None) -> str:
+    return f"{value:.2f}x" if is_known(value) else ""
+
+
+def format_interval(low: float | None, high: float | None, digits: int = 2) -> str:
+    return f"[{low:+.{digits}f}, {high:+.{digits}f}]" if is_known(low) else "–"
+
+
+def format_p_value(p: float | None) -> str:
+    return f"<{SMALL:g}" if is_known(p) and p < SMALL else format_number(p, 3)
+
+
+def format_difference(value: float | None, spread: float | None, digits: int = 2) -> str:
+    if not is_known(value):
+        return "–"
+    return f"{value:+.{digits}f}" + (f" ± {spread:.{digits}f}" if is_known(spread) else "")

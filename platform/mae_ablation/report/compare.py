@@ -9,38 +9,54 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mae_ablation.report.apart import apart
-from mae_ablation.report.page import TITLES, bounds, chance, digits_of, number, signed
-from mae_ablation.report.paired import ALPHA, Compared, compared, summed
-from mae_ablation.report.results import HOURS, LOSS
+from mae_ablation.report.cells import (
+    NOTHING,
+    escape_markdown_cell,
+    format_difference,
+    format_interval,
+    format_number,
+    format_p_value,
+)
+from mae_ablation.report.findings import LEVELS, spearman
+from mae_ablation.report.metrics import HOURS, TITLES, count_decimals, is_accuracy
+from mae_ablation.report.outliers import describe_outliers
+from mae_ablation.report.paired import ALPHA, PairedTests, compare_pairs, summarise
 from mae_ablation.report.saved import SavedReport
-from mae_ablation.report.statistics import LEVELS, spearman
 from mae_ablation.report.summary import counted, some
 from mae_ablation.report.verdict import SEEDS
 from mae_ablation.study.factors import canonical
 
 SCALE = re.compile(r" \((?:here |stand-in).*\)$")
-"""ends the label of a level: what a recipe's scale made of it"""
+"""End of a level's label: what a recipe's scale made of it."""
+
+OTHER_DATA = (
+    "Different data: heights are not comparable. B - A is of the differences to the baseline of "
+    "each report."
+)
 
 Place = tuple[str, str]
-"""factor and level, in one spelling and without its scale"""
+"""Factor and level, in one spelling and without its scale."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Cells:
+class Side:
     """One report's values of a metric."""
 
     values: dict[Place, dict[int, float]]
-    """by seed"""
+    """Values by seed."""
     labels: dict[Place, str]
     trainings: dict[Place, dict[int, str]]
-    """identity by seed"""
-    baseline: Place | None
-    references: frozenset[Place]
+    """Identities by seed."""
+    kinds: dict[Place, str]
+    """Kind of each row: baseline, level or reference."""
+
+    @property
+    def seeds(self) -> set[int]:
+        return {seed for values in self.values.values() for seed in values}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Section:
+class ComparedMetric:
     """One metric: its table (the first line is the head), and what it says."""
 
     title: str
@@ -55,22 +71,29 @@ class Comparison:
     names: tuple[str, str]
     same: list[str]
     differs: list[tuple[str, str, str]]
-    """what, in A, in B"""
-    sections: list[Section]
+    """Subject, value in A, value in B."""
+    sections: list[ComparedMetric]
     notes: list[str]
 
 
 def compare(a: SavedReport, b: SavedReport) -> Comparison:
-    """B against A: per metric and level both means, and B - A paired by seed.
+    """Compare B with A: per metric and level both means, and B - A paired by seed.
 
     Of different data the heights say nothing: there each level's difference to the baseline of its
     own report is compared instead.
     """
-    facts = [(what, *(fact(report.about) for report in (a, b))) for what, fact in FACTS.items()]
-    other = other_data(a.about, b.about)
+    # what the reports are of; not all of them know which files their data were
+    one, two = _list_facts(a.about), _list_facts(b.about)
+    facts = [(name, one[name], two[name]) for name in one]
+    prints = [str(report.about.get("fingerprint") or "absent-") for report in (a, b)]
+    known = not any(each.startswith("absent-") for each in prints)
+    other = one["data"] != two["data"] or (known and prints[0] != prints[1])
+
+    # what only one of them has
     metrics = [list(dict.fromkeys(t["metric"] for t in report.trials)) for report in (a, b)]
     both = [metric for metric in metrics[0] if metric in metrics[1]]
-    notes = [
+    notes = [OTHER_DATA] if other else []
+    notes += [
         f"Only in {name}: {TITLES.get(metric, metric)}."
         for name, mine in zip("AB", metrics, strict=True)
         for metric in mine
@@ -83,164 +106,155 @@ def compare(a: SavedReport, b: SavedReport) -> Comparison:
     ]
     return Comparison(
         names=tuple(f"{r.about.get('title', r.folder.name)}, {r.folder}" for r in (a, b)),
-        same=[f"{what} {one}" for what, one, two in facts if one == two and one],
+        same=[f"{name} {ours}" for name, ours, theirs in facts if ours == theirs and ours],
         differs=[fact for fact in facts if fact[1] != fact[2]],
-        sections=[section(metric, a, b, relative=other) for metric in both],
-        notes=[OTHER_DATA, *notes] if other else notes,
+        sections=[_compare_metric(metric, a, b, relative=other) for metric in both],
+        notes=notes,
     )
 
 
-def recipe_of(about: dict) -> str:
-    changed = about.get("changed") or []
-    return str(about.get("recipe", "")) + (f" with {', '.join(changed)}" if changed else "")
+def _list_facts(about: dict) -> dict[str, str]:
+    """List what two reports may differ in, as report.json says it."""
+
+    def join(key: str) -> str:
+        return ", ".join(map(str, about.get(key) or []))
+
+    def tell(key: str, unit: str = "") -> str:
+        return f"{about[key]}{unit}" if about.get(key) is not None else ""
+
+    changed = f" with {join('changed')}" if about.get("changed") else ""
+    return {
+        "study": tell("study"),
+        "recipe": tell("recipe") + changed,
+        "data": tell("data"),
+        "image size": tell("image_size", " px"),
+        "pre-training epochs": tell("epochs"),
+        "phases": join("phases"),
+        "seeds": join("seeds"),
+        "commit": join("commits"),
+    }
 
 
-def listed(key: str):
-    return lambda about: ", ".join(map(str, about.get(key) or []))
+def _read_side(report: SavedReport, metric: str) -> Side:
+    """Collect what a report has of a metric.
 
-
-def told(key: str, unit: str = ""):
-    return lambda about: f"{about[key]}{unit}" if about.get(key) is not None else ""
-
-
-FACTS = {
-    "study": told("study"),
-    "recipe": recipe_of,
-    "data": told("data"),
-    "image size": told("image_size", " px"),
-    "pre-training epochs": told("epochs"),
-    "phases": listed("phases"),
-    "seeds": listed("seeds"),
-    "commit": listed("commits"),
-}
-"""what two reports may differ in, and how report.json says it"""
-
-OTHER_DATA = (
-    "Different data: heights are not comparable. B - A is of the differences to the baseline of "
-    "each report."
-)
-
-
-def other_data(a: dict, b: dict) -> bool:
-    """The test splits are of different sets, or of different files; an old report.json does not
-    say which files, nor does one that was written where there were none."""
-    prints = [str(about.get("fingerprint") or "absent-") for about in (a, b)]
-    known = not any(each.startswith("absent-") for each in prints)
-    return a.get("data") != b.get("data") or (known and prints[0] != prints[1])
-
-
-def cells(report: SavedReport, metric: str) -> Cells:
-    """What a report has of a metric."""
-    values, labels, trainings, kinds = {}, {}, {}, {}
+    Levels of one value are one, however it is spelled; names that would fall together with another
+    label of the same report stay as they are.
+    """
     mine = [trial for trial in report.trials if trial["metric"] == metric]
-    places = places_of(mine)
+    plain = {(t["factor"], t["level"]): SCALE.sub("", t["level"]) for t in mine}
+    found = {key: (key[0], canonical(key[0], level)) for key, level in plain.items()}
+    several = Counter(place for place, _ in {(found[key], level) for key, level in plain.items()})
+    side = Side(values={}, labels={}, trainings={}, kinds={})
     for trial in mine:
-        place = places[trial["factor"], trial["level"]]
-        labels[place], kinds[place] = trial["level"], trial["kind"]
-        by_seed = values.setdefault(place, {})
-        trainings.setdefault(place, {})[int(trial["seed"])] = trial["trial_id"]
+        key = trial["factor"], trial["level"]
+        place = found[key] if several[found[key]] == 1 else (key[0], plain[key])
+        side.labels[place], side.kinds[place] = trial["level"], trial["kind"]
+        by_seed = side.values.setdefault(place, {})
+        side.trainings.setdefault(place, {})[int(trial["seed"])] = trial["trial_id"]
         if trial["value"]:
             by_seed[int(trial["seed"])] = float(trial["value"])
-    return Cells(
-        values=values,
-        labels=labels,
-        trainings=trainings,
-        baseline=next((place for place, kind in kinds.items() if kind == "baseline"), None),
-        references=frozenset(place for place, kind in kinds.items() if kind == "reference"),
-    )
+    return side
 
 
-def places_of(trials: Sequence[dict[str, str]]) -> dict[tuple[str, str], Place]:
-    """The place of each factor and label: levels of one value are one, however it is spelled.
-
-    Names that would fall together with another label of the same report stay as they are.
-    """
-    plain = {(t["factor"], t["level"]): SCALE.sub("", t["level"]) for t in trials}
-    found = {key: (key[0], canonical(key[0], level)) for key, level in plain.items()}
-    meant = Counter((found[key], level) for key, level in plain.items())
-    several = Counter(place for place, _ in meant)
-    return {k: place if several[place] == 1 else (k[0], plain[k]) for k, place in found.items()}
-
-
-def against_baseline(mine: Cells) -> Cells:
-    """Every level's difference to the baseline of its report, where both have the seed."""
-    base = mine.values.get(mine.baseline, {})
-    apart = {
+def _against_baseline(mine: Side) -> Side:
+    """Return every level's difference to the baseline of its report, where both have the seed."""
+    baseline = next((place for place, kind in mine.kinds.items() if kind == "baseline"), None)
+    base = mine.values.get(baseline, {})
+    differences = {
         place: {seed: value - base[seed] for seed, value in values.items() if seed in base}
         for place, values in mine.values.items()
-        if place != mine.baseline
+        if place != baseline
     }
-    return replace(mine, values=apart)
+    return replace(mine, values=differences)
 
 
-def section(metric: str, a: SavedReport, b: SavedReport, *, relative: bool) -> Section:
-    """One metric of both reports."""
-    one, two = cells(a, metric), cells(b, metric)
+def _compare_metric(
+    metric: str, a: SavedReport, b: SavedReport, *, relative: bool
+) -> ComparedMetric:
+    """Compare one metric of both reports."""
+    # paired differences, and their tests without those of the same trainings
+    one, two = _read_side(a, metric), _read_side(b, metric)
     places = [place for place in one.values if place in two.values]
-    ours, theirs = (against_baseline(side) if relative else side for side in (one, two))
-    seeds = sorted(seeds_of(one) & seeds_of(two))
-    paired = matrix(theirs, places, seeds) - matrix(ours, places, seeds)
+    ours, theirs = (_against_baseline(side) if relative else side for side in (one, two))
+    seeds = sorted(one.seeds & two.seeds)
+    paired = _matrix(theirs, places, seeds) - _matrix(ours, places, seeds)
     alike = [one.trainings[place] == two.trainings[place] for place in places]
-    found = compared(paired)
-    tested = compared(np.where(np.array(alike, bool)[:, None], np.nan, paired))
-    head = ["level", "A", "B", "B - A", "95 %", "p (Holm)", ""]
-    digits = digits_of(metric)
+    found = compare_pairs(paired)
+    tested = compare_pairs(np.where(np.array(alike, bool)[:, None], np.nan, paired))
+
+    # a line for each level
+    digits = count_decimals(metric)
     several = len({factor for factor, _ in places} - {""}) > 1
     lines = [
         [
-            (f"{place[0]} " if several and place[0] else "") + label(one, two, place),
-            cell(one.values[place], digits, len(seeds_of(one))),
-            cell(two.values[place], digits, len(seeds_of(two))),
-            signed(found.mean[i], found.sd[i], digits),
-            bounds(found.low[i], found.high[i], digits),
-            chance(tested.p_holm[i]),
-            remark(one, two, place, same=alike[i], spread=found.sd[i] != 0),
+            (f"{place[0]} " if several and place[0] else "") + _label(one, two, place),
+            _format_mean(one, place, digits),
+            _format_mean(two, place, digits),
+            format_difference(found.mean[i], found.sd[i], digits),
+            format_interval(found.low[i], found.high[i], digits),
+            format_p_value(tested.p_holm[i]),
+            _remark(one, two, place, same=alike[i], spread=found.sd[i] != 0),
         ]
         for i, place in enumerate(places)
     ]
-    odd = [] if metric in (HOURS, LOSS) else [*seeds_apart("A", one), *seeds_apart("B", two)]
-    said = odd or [verdicts(tested, lines, relative)]
-    said += [*no_pairs(one, two, seeds), *([] if odd else orders(one, two, places))]
-    said += [under(metric, a, b), identical(alike), *alone(one, two)]
-    return Section(
-        title=TITLES.get(metric, metric), table=[head, *lines], sentences=list(filter(None, said))
-    )
+
+    # and what they say; nothing is counted over seeds that lie apart
+    apart = [*_seeds_apart("A", one), *_seeds_apart("B", two)] if is_accuracy(metric) else []
+    said = apart or [_describe_tests(tested, lines, relative)]
+    said += _describe_unpaired(one, two, seeds)
+    said += [] if apart else _describe_order(one, two, places)
+    if metric == HOURS and _conditions(a) != _conditions(b):
+        said.append(
+            "Hours were measured under different conditions: B - A is not the trainings' alone."
+        )
+    if any(alike):
+        levels = counted(len(alike), "level")
+        said.append(f"{sum(alike)} of {levels} are the same trainings in both reports.")
+    for name, mine, other in (("A", one, two), ("B", two, one)):
+        if alone := [label for place, label in mine.labels.items() if place not in other.labels]:
+            said.append(f"Only in {name}: {some(alone)}.")
+    head = ["level", "A", "B", "B - A", "95 %", "p (Holm)", ""]
+    return ComparedMetric(title=TITLES.get(metric, metric), table=[head, *lines], sentences=said)
 
 
-def seeds_of(mine: Cells) -> set[int]:
-    return {seed for values in mine.values.values() for seed in values}
-
-
-def matrix(mine: Cells, places: Sequence[Place], seeds: Sequence[int]) -> NDArray:
-    """Values (levels, seeds), NaN where there is none."""
+def _matrix(mine: Side, places: Sequence[Place], seeds: Sequence[int]) -> NDArray:
+    """Return values (levels, seeds), NaN where there is none."""
     rows = [[mine.values.get(place, {}).get(seed, np.nan) for seed in seeds] for place in places]
     return np.array(rows, float).reshape(len(places), len(seeds))
 
 
-def label(one: Cells, two: Cells, place: Place) -> str:
-    """A level's label where both say the same, else both."""
+def _label(one: Side, two: Side, place: Place) -> str:
+    """Return a level's label where both say the same, else both."""
     names = one.labels[place], two.labels[place]
     return names[0] if names[0] == names[1] else f"{names[0]} / {names[1]}"
 
 
-def cell(values: dict[int, float], digits: int, seeds: int) -> str:
-    """Mean and standard deviation, and over how many seeds where not all are there."""
-    n, mean, sd = summed(np.array(list(values.values()), float))
+def _format_mean(mine: Side, place: Place, digits: int) -> str:
+    """Format mean and standard deviation, and over how many seeds where not all are there."""
+    n, mean, sd = summarise(np.array(list(mine.values[place].values()), float))
     spread = f" ± {sd:.{digits}f}" if n > 1 else ""
-    return number(mean, digits) + spread + (f" (n {n})" if 0 < n < seeds else "")
+    return format_number(mean, digits) + spread + (f" (n {n})" if 0 < n < len(mine.seeds) else "")
 
 
-def remark(one: Cells, two: Cells, place: Place, *, same: bool, spread: bool) -> str:
-    """Which report's baseline a level is, and why a difference has no p."""
-    is_baseline = [place == side.baseline for side in (one, two)]
+def _remark(one: Side, two: Side, place: Place, *, same: bool, spread: bool) -> str:
+    """Say which report's baseline a level is, and why a difference has no p."""
+    is_baseline = [side.kinds[place] == "baseline" for side in (one, two)]
     words = ["baseline"] if all(is_baseline) else []
     words += [f"baseline of {'A' if is_baseline[0] else 'B'}"] if sum(is_baseline) == 1 else []
     words += ["same trainings"] if same else [] if spread else ["equal for every seed: sign test"]
     return "; ".join(words)
 
 
-def verdicts(found: Compared, lines: list[list[str]], relative: bool) -> str:
-    """What the paired differences say, in one sentence."""
+def _conditions(report: SavedReport) -> set[tuple[str, ...]]:
+    """Return under what a report's hours were measured."""
+    names = ("device", "lanes", "workers", "threads")
+    mine = [t for t in report.trials if t["metric"] == HOURS and t["value"]]
+    return {tuple(t.get(name, "") for name in names) for t in mine}
+
+
+def _describe_tests(found: PairedTests, lines: list[list[str]], relative: bool) -> str:
+    """Say in one sentence what the paired differences decide."""
     tested = np.isfinite(found.p_holm) & (found.pairs >= SEEDS)
     if not tested.any():
         return f"No level can be decided: that takes {SEEDS} common seeds, and differences."
@@ -258,71 +272,103 @@ def verdicts(found: Compared, lines: list[list[str]], relative: bool) -> str:
     )
 
 
-def seeds_apart(name: str, mine: Cells) -> list[str]:
-    """The levels of a report with a seed far from its others: nothing is counted over those."""
+def _seeds_apart(name: str, mine: Side) -> list[str]:
+    """Name the levels of a report with a seed far from its others."""
     each = [
         f"{mine.labels[place]}: {text}"
         for place, values in mine.values.items()
-        if (text := apart(pd.Series(values, dtype=float), None))
+        if (text := describe_outliers(pd.Series(values, dtype=float), None))
     ]
     return [f"Seeds of {name} lie apart ({some(each)}): no levels are counted."] if each else []
 
 
-def no_pairs(one: Cells, two: Cells, seeds: Sequence[int]) -> list[str]:
-    """Seeds that only one report has: they are in its means, and in no difference."""
-    sides = (("A", seeds_of(one) - {*seeds}), ("B", seeds_of(two) - {*seeds}))
+def _describe_unpaired(one: Side, two: Side, seeds: Sequence[int]) -> list[str]:
+    """Name the seeds that only one report has: they are in its means, and in no difference."""
+    sides = (("A", one.seeds - {*seeds}), ("B", two.seeds - {*seeds}))
     apart = [f"{some([*map(str, sorted(left))])} in {name} only" for name, left in sides if left]
     if seeds:
         return [f"Seeds without a partner, in no difference: {'; '.join(apart)}."] if apart else []
-    return ["No seed in common: nothing is paired."] if seeds_of(one) and seeds_of(two) else []
+    return ["No seed in common: nothing is paired."] if one.seeds and two.seeds else []
 
 
-def orders(one: Cells, two: Cells, places: Sequence[Place]) -> list[str]:
-    """Whether both put the levels into the same order, of those that have every seed in both."""
+def _describe_order(one: Side, two: Side, places: Sequence[Place]) -> list[str]:
+    """Say whether both put the levels into the same order, of those that have every seed in
+    both."""
     levels = [
         place
         for place in places
-        if place not in one.references | two.references
-        and all(len(side.values[place]) == len(seeds_of(side)) for side in (one, two))
+        if all(side.kinds[place] != "reference" for side in (one, two))
+        and all(len(side.values[place]) == len(side.seeds) for side in (one, two))
     ]
-    means = np.array(
-        [
-            [summed(np.array([*side.values[p].values()], float))[1] for p in levels]
-            for side in (one, two)
-        ]
-    ).reshape(2, len(levels))
+    values = [[[*side.values[p].values()] for p in levels] for side in (one, two)]
+    means = np.array([[summarise(np.array(v, float))[1] for v in side] for side in values])
+    means = means.reshape(2, len(levels))
     means = means[:, np.isfinite(means).all(0)]
     if means.shape[1] < LEVELS or np.isnan(rho := float(spearman(*means))):
         return []
     return [f"Rank correlation (Spearman) of the means of {means.shape[1]} levels: {rho:.2f}."]
 
 
-def under(metric: str, a: SavedReport, b: SavedReport) -> str:
-    """A warning where hours were measured under different conditions."""
-    names = ("device", "lanes", "workers", "threads")
-    one, two = (
-        {
-            tuple(t.get(n, "") for n in names)
-            for t in side.trials
-            if t["metric"] == metric and t["value"]
-        }
-        for side in (a, b)
-    )
-    if metric != HOURS or one == two:
-        return ""
-    return "Hours were measured under different conditions: B - A is not the trainings' alone."
+# as text, and as a page ---------------------------------------------------------------------------
 
 
-def identical(alike: list[bool]) -> str:
-    if not any(alike):
-        return ""
-    return f"{sum(alike)} of {counted(len(alike), 'level')} are the same trainings in both reports."
+def as_text(found: Comparison, width: int) -> str:
+    """Format for a terminal: columns where they fit, else a level's cells beneath each other."""
+    lines = [f"{name}: {words}" for name, words in zip("AB", found.names, strict=True)]
+    lines += [*_facts(found), *found.notes]
+    for part in found.sections:
+        lines += ["", part.title, *_columns(part.table, width), *part.sentences]
+    return "\n".join(lines)
 
 
-def alone(one: Cells, two: Cells) -> list[str]:
-    """Levels that only one of them has."""
-    return [
-        f"Only in {name}: {some([mine.labels[p] for p in mine.labels if p not in other.labels])}."
-        for name, mine, other in (("A", one, two), ("B", two, one))
-        if mine.labels.keys() - other.labels.keys()
-    ]
+def as_markdown(found: Comparison) -> str:
+    """Format as a page."""
+    lines = ["# Two reports side by side", ""]
+    lines += [f"- {name}: {words}" for name, words in zip("AB", found.names, strict=True)]
+    lines += [f"- {fact}" for fact in _facts(found)]
+    for note in found.notes:
+        lines += ["", note]
+    for part in found.sections:
+        head, *rows = _without_empty(part.table)
+        lines += ["", f"**{part.title}.**", "", "| " + " | ".join(head) + " |"]
+        lines += ["|" + "---|" * len(head)]
+        lines += ["| " + " | ".join(map(escape_markdown_cell, row)) + " |" for row in rows]
+        lines += ["", *(f"- {sentence}" for sentence in part.sentences)]
+    return "\n".join(lines) + "\n"
+
+
+def _facts(found: Comparison) -> list[str]:
+    """List what is the same, and what differs."""
+    lines = [f"same: {'; '.join(found.same)}"] if found.same else []
+    return lines + [f"{name}: {a or '–'} (A), {b or '–'} (B)" for name, a, b in found.differs]
+
+
+def _columns(table: list[list[str]], width: int) -> list[str]:
+    """Align a table's lines, at most `width` characters wide where it can be."""
+    table = _without_empty(table)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    if sum(widths) + 2 * (len(widths) - 1) <= width:
+        return [
+            "  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip()
+            for line in table
+        ]
+
+    # else a level, and what stands under each heading beneath it
+    (_, *heads), *rows = table
+    lines = []
+    for level, *texts in rows:
+        cells = [f"{h} {c}".strip() for h, c in zip(heads, texts, strict=True) if c not in NOTHING]
+        beneath = [""]
+        for cell in cells:
+            longer = f"{beneath[-1]}; {cell}" if beneath[-1] else cell
+            fits = len(longer) <= width - 2
+            beneath = [*beneath[:-1], longer] if fits else [*beneath, cell]
+        lines += [level, *(f"  {line}" for line in beneath if line)]
+    return lines
+
+
+def _without_empty(table: list[list[str]]) -> list[list[str]]:
+    """Return the columns that say something."""
+    head, *rows = table
+    kept = [i for i in range(len(head)) if i < 3 or any(row[i] not in NOTHING for row in rows)]
+    return [[line[i] for i in kept] for line in table]

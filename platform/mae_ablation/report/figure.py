@@ -1,35 +1,31 @@
-"""Figure: our levels with intervals of their means, and the paper's on an axis of its own."""
+"""Figure: our levels with intervals of their means, and the paper's on an axis of its own; of two
+crossed factors a heat map beside them."""
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.collections import PathCollection
+from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
-from scipy import stats
 
-from mae_ablation.report import vector
-from mae_ablation.report.heatmap import crossed, heatmap
-from mae_ablation.report.results import HOURS, LOSS, metrics_of
+from mae_ablation.report.drawing import save_figure
+from mae_ablation.report.findings import is_ordered
+from mae_ablation.report.metrics import AXIS_LABELS, HOURS, is_accuracy, list_metrics
+from mae_ablation.report.paired import ALPHA, half_width
 from mae_ablation.report.summary import some
 from mae_ablation.study.factors import Factor
 from mae_ablation.study.plan import Plan
-from mae_ablation.study.values import format_value
+from mae_ablation.study.study import Study
+from mae_ablation.study.values import are_numbers, format_value
 
 OURS, PAPER, REFERENCE = sns.color_palette("colorblind")[0], "0.35", "0.45"
-AXES = {
-    "linear_probe_acc1": "linear probe, test top-1 (%)",
-    "knn_acc1": "k-NN, test top-1 (%)",
-    "finetune_acc1": "fine-tuning, test top-1 (%)",
-    "partial_acc1": "partial fine-tuning, test top-1 (%)",
-    LOSS: "pre-training loss",
-    HOURS: "pre-training (hours)",
-}
-CONFIDENCE = 0.95  # of the interval of a level's mean, Student's t over its seeds
 PANEL = (7.2, 4.6)  # inches
 TITLE_WIDTH = 55  # characters of the title over one panel
 LABEL_WIDTH = 14  # characters of a named level in a line
@@ -38,15 +34,17 @@ INCHES_PER_SIGN = 0.09  # of a small upright name
 WIDE = 4  # times the lowest level: less is as clear on a linear axis
 EVEN = 1.35  # the largest step between neighbours over the smallest, of levels that are geometric
 LINES = 3  # of a name beneath its level; longer names stand upright, too
-NAMED = 30  # named levels a panel has room for
+MOST_NAMED = 30  # named levels a panel has room for
 MARKED = 100  # levels on a line that are worth a marker each
 VECTORS = 2000  # dots; more are a picture within figure.svg
 AIR = 2  # points beyond 0 and 100 %, for what lies there
 BESIDE = 0.12  # of the room of a named level: its seeds stand beside its mean
-CLOSE = 0.08  # of the height: what a reference's name covers
-NAME_WEIGHT = 100  # points: another name is never written over
-END = 0.3  # of the width: as much
+STARTS = (0.01, 0.99, 0.2, 0.4, 0.6)  # of the width: where a reference's name may stand
+ROUND_A_DOT = 0.015  # of the width and height: what a dot takes
 HALO = withStroke(linewidth=3, foreground="white")
+HEAT = "cividis"  # its lightness alone tells the order: for colour blindness and grey print
+DARK = 0.55  # of the colour's range: numbers on darker cells are white
+CROWDED = 8  # levels of a factor; the numbers of more are small
 
 
 def draw(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, folder: Path) -> list[Path]:
@@ -54,54 +52,59 @@ def draw(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, folder: Path) -
 
     A grid of two factors has a heat map beside them. Returns their paths.
     """
+    # a line of panels for each quantity
     sns.set_theme(style="ticks", context="notebook")
-    factors, metrics = plan.study.factors, metrics_of(plan)
-    grid = crossed(plan.study)
-    rows, columns = len(metrics), len(factors) + bool(grid)
+    study, factors, metrics = plan.study, plan.study.factors, list_metrics(plan)
+    grid = find_grid(study)
+    columns = len(factors) + bool(grid)
+    height = PANEL[1] + max(map(_room_for_names, factors))
     figure, axes = plt.subplots(
-        rows,
+        len(metrics),
         columns,
-        figsize=(PANEL[0] * columns, (PANEL[1] + max(map(room_for_names, factors))) * rows),
+        figsize=(PANEL[0] * columns, height * len(metrics)),
         squeeze=False,
         layout="constrained",
     )
     for metric, line in zip(metrics, axes, strict=True):
         mine, measured = (frame[frame["metric"] == metric] for frame in (table, results))
         for factor, axis in zip(factors, line, strict=False):
-            panel(factor, metric, axis, mine, measured)
+            draw_panel(factor, metric, axis, mine, measured)
         if grid:
-            heatmap(grid, line[-1], mine, AXES[metric])
-    figure.suptitle(title(plan, TITLE_WIDTH * columns))
-    return vector.save(figure, folder)
+            draw_heatmap(grid, line[-1], mine, AXIS_LABELS[metric])
 
-
-def title(plan: Plan, width: int) -> str:
-    """The study's question, and beneath it what it was asked of. `width`: characters of a line."""
-    study = plan.study
+    # the study's question, and beneath it what it was asked of
     seeds = f"{len(study.seeds)} seed" + "s" * (len(study.seeds) > 1)
     seeds = f"{study.declared.looks[0]} to {seeds}" if study.grows else seeds
     details = f"{study.recipe_name} recipe, {study.baseline.data.name}, {seeds}"
-    return "\n".join(textwrap.fill(line, width) for line in (study.title, details))
+    lines = (textwrap.fill(line, TITLE_WIDTH * columns) for line in (study.title, details))
+    figure.suptitle("\n".join(lines))
+    return save_figure(figure, folder)
 
 
-def panel(factor: Factor, metric: str, axis, table: pd.DataFrame, results: pd.DataFrame) -> None:
-    """One factor: mean and its 95 % interval, every seed a dot, the paper dashed.
+def draw_panel(
+    factor: Factor, metric: str, axis, table: pd.DataFrame, results: pd.DataFrame
+) -> None:
+    """Draw one factor: mean and its 95 % interval, every seed a dot, the paper dashed.
 
     Levels that are numbers stand at their values and are joined; named ones stand side by side,
     and where they are too many, the axis says which are shown. One seed has no interval.
     """
+    # which levels stand where
     rows = table[table["factor"] == factor.name]
-    x, ordered = positions(factor)
+    x, ordered = level_positions(factor), is_ordered(factor)
     left_out = ""
     if not ordered:
-        x, left_out = those_with_room(x, rows)
-        name_levels(axis, factor, x)
+        x, left_out = choose_named_levels(x, rows)
+        _name_levels(axis, factor, x)
         rows = rows[rows["level"].isin(x)]
     mine = results[(results["factor"] == factor.name) & results["level"].isin(x)]
     mine = mine.dropna(subset=["value"])
     if waiting := [*rows.loc[rows["mean"].isna(), "level"]]:
         left_out += f"\nwithout a result, so not drawn: {some(waiting, 5)}"
-    at, half = places(rows, x), half_widths(rows)
+
+    # means with their intervals, and every seed
+    at, half = _places(rows, x), pd.Series(half_width(rows["sd"], rows["seeds"], ALPHA), rows.index)
+    half = half.where(rows["sd"] > 0, rows["sd"])
     few = len(rows) <= MARKED
     style = {"color": OURS, "marker": "o" if few else "", "ls": "-" if ordered else ""}
     name = "ours" + (", 95 % interval" if half.notna().any() else "")
@@ -113,42 +116,39 @@ def panel(factor: Factor, metric: str, axis, table: pd.DataFrame, results: pd.Da
         between = rows["mean"] - half, rows["mean"] + half
         axis.fill_between(at, *between, color=OURS, alpha=0.2, linewidth=0)
     dots = {"s": 14, "color": OURS, "alpha": 0.6, "rasterized": len(mine) > VECTORS}
-    beside = 0 if ordered else BESIDE
     values = mine["value"].astype(float)
-    axis.scatter(places(mine, x) + beside, values, label="each seed", **dots)
+    axis.scatter(_places(mine, x) + (0 if ordered else BESIDE), values, label="each seed", **dots)
     for label in rows.loc[rows["kind"] == "baseline", "level"]:
         axis.axvline(x[label], color=OURS, linewidth=1, linestyle=":", label="baseline")
-    axis.set(xlabel=axis_label(factor, ordered) + left_out, ylabel=AXES[metric])
+
+    # the axes
+    axis.set(xlabel=_axis_label(factor, ordered) + left_out, ylabel=AXIS_LABELS[metric])
     axis.yaxis.label.set_color(OURS)
     if ordered and is_geometric(list(x.values())):
-        logarithmic(axis, factor, x)
+        _scale_logarithmically(axis, factor, x)
     else:
         air = 0.05 * (max(x.values()) - min(x.values()) or 1) if ordered else 0.6
         axis.set_xlim(min(x.values()) - air, max(x.values()) + air)
     known = table[table["kind"] == "reference"].dropna(subset=["mean"])
-    limits(axis, [*values, *rows["mean"].dropna(), *known["mean"]], rows["mean"], half)
-    if metric not in (LOSS, HOURS):  # an interval may be wider than accuracies go
+    _set_limits(axis, [*values, *rows["mean"].dropna(), *known["mean"]], rows["mean"], half)
+    if is_accuracy(metric):  # an interval may be wider than accuracies go
         bottom, top = axis.get_ylim()
         axis.set_ylim(max(bottom, -AIR), min(top, 100 + AIR))
-    right = paper(axis, rows, x, ordered, metric)
-    references(axis, right, known)
-    legend(axis, right)
+
+    # beside our levels the paper's and the references
+    right = _draw_paper(axis, rows, x, ordered, metric)
+    _draw_references(axis, right, known)
+    _add_legend(axis, right)
 
 
-def places(rows: pd.DataFrame, x: dict[str, float]) -> pd.Series:
-    """Where the rows' levels stand."""
+def _places(rows: pd.DataFrame, x: dict[str, float]) -> pd.Series:
+    """Return where the rows' levels stand."""
     return rows["level"].map(x).astype(float)
 
 
-def half_widths(rows: pd.DataFrame) -> pd.Series:
-    """Half of the 95 % t interval of each mean over its seeds; NaN with fewer than two."""
-    n = rows["seeds"].where(rows["seeds"] > 1)
-    return stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * rows["sd"] / n**0.5
-
-
-def limits(axis, values: list[float], means: pd.Series, half: pd.Series) -> None:
-    """Room for every dot and line, and for intervals as far as that again: two seeds may have one
-    many times as wide as all levels lie apart."""
+def _set_limits(axis, values: list[float], means: pd.Series, half: pd.Series) -> None:
+    """Make room for every dot and line, and for intervals as far as that again: two seeds may have
+    one many times as wide as all levels lie apart."""
     if not values:
         axis.set_yticks([])
         return
@@ -161,8 +161,8 @@ def limits(axis, values: list[float], means: pd.Series, half: pd.Series) -> None
     axis.set_ylim(low - air, high + air)
 
 
-def axis_label(factor: Factor, ordered: bool) -> str:
-    """The factor; where its levels stand at the paper's values, what they are here."""
+def _axis_label(factor: Factor, ordered: bool) -> str:
+    """Name the factor; where its levels stand at the paper's values, say what they are here."""
     name = factor.name.replace("_", " ")
     if crossing := factor.levels[0].coordinates:
         return ", ".join(factor_name.replace("_", " ") for factor_name, _ in crossing)
@@ -172,28 +172,27 @@ def axis_label(factor: Factor, ordered: bool) -> str:
     return name
 
 
-def those_with_room(x: dict[str, float], rows: pd.DataFrame) -> tuple[dict[str, float], str]:
-    """Named levels that a panel shows, side by side, and what to say of the others: where they are
-    too many, the baseline and both ends of the means."""
-    if len(x) <= NAMED:
+def level_positions(factor: Factor) -> dict[str, float]:
+    """Return where each level stands, by its label: at its value, or in the study's order."""
+    values = [level.value for level in factor.levels]
+    places = values if is_ordered(factor) else range(len(values))
+    return {level.label: p for level, p in zip(factor.levels, places, strict=True)}
+
+
+def choose_named_levels(x: dict[str, float], rows: pd.DataFrame) -> tuple[dict[str, float], str]:
+    """Choose the named levels that a panel shows, side by side, and say which they are: where they
+    are too many, the baseline and both ends of the means."""
+    if len(x) <= MOST_NAMED:
         return x, ""
     means = rows.sort_values("mean", ascending=False, kind="stable")
-    ends = [*means["level"][: NAMED // 2], *means["level"][-NAMED // 2 :]]
+    ends = [*means["level"][: MOST_NAMED // 2], *means["level"][-MOST_NAMED // 2 :]]
     shown = {*ends, *rows.loc[rows["kind"] == "baseline", "level"]}
-    told = f"\n{len(shown)} of {len(x)} levels: highest and lowest means, baseline; all: table.md"
-    return {label: i for i, label in enumerate(name for name in x if name in shown)}, told
-
-
-def positions(factor: Factor) -> tuple[dict[str, float], bool]:
-    """Where each level stands, by its label, and whether that is its value."""
-    values = [level.value for level in factor.levels]
-    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-    places = values if numbers else range(len(values))
-    return {level.label: p for level, p in zip(factor.levels, places, strict=True)}, numbers
+    said = f"\n{len(shown)} of {len(x)} levels: highest and lowest means, baseline; all: table.md"
+    return {label: i for i, label in enumerate(name for name in x if name in shown)}, said
 
 
 def is_geometric(values: Sequence[float]) -> bool:
-    """Whether levels grow by about the same factor, and far: 1e-3, 3e-3, 1e-2 and 3e-2 stand
+    """Say whether levels grow by about the same factor, and far: 1e-3, 3e-3, 1e-2 and 3e-2 stand
     evenly on a logarithmic axis, and crowded at one end of a linear one."""
     values = sorted(values)
     if len(values) < 3 or values[0] <= 0 or values[-1] < WIDE * values[0]:
@@ -202,8 +201,8 @@ def is_geometric(values: Sequence[float]) -> bool:
     return max(steps) <= EVEN * min(steps)
 
 
-def logarithmic(axis, factor: Factor, x: dict[str, float]) -> None:
-    """A logarithmic axis whose ticks are the levels."""
+def _scale_logarithmically(axis, factor: Factor, x: dict[str, float]) -> None:
+    """Make the axis logarithmic, its ticks the levels."""
     low, high = min(x.values()), max(x.values())
     air = (high / low) ** 0.05
     axis.set_xscale("log")
@@ -213,67 +212,91 @@ def logarithmic(axis, factor: Factor, x: dict[str, float]) -> None:
         axis.set_xticks(list(x.values()), [format_value(level.value) for level in factor.levels])
 
 
-def name_levels(axis, factor: Factor, x: dict[str, float]) -> None:
-    """Names beneath the levels, over several lines; upright where they are many or long."""
-    names = [short_names(factor)[label] for label in x]
-    turned = upright(names)
-    shown = [name.replace("_", " ") if turned else wrapped(name) for name in names]
+# names of levels ----------------------------------------------------------------------------------
+
+
+def _name_levels(axis, factor: Factor, x: dict[str, float]) -> None:
+    """Write names beneath the levels, over several lines; upright where they are many or long."""
+    names = [_short_names(factor)[label] for label in x]
+    turned = _are_upright(names)
+    shown = [name.replace("_", " ") if turned else _wrap(name) for name in names]
     size = "small" if len(x) > LABEL_WIDTH // 2 else "medium"
     axis.set_xticks(list(x.values()), shown, rotation=90 if turned else 0, fontsize=size)
 
 
-def short_names(factor: Factor) -> dict[str, str]:
-    """By label what stands at the axis: of crossed factors, which the axis names, the values."""
+def _short_names(factor: Factor) -> dict[str, str]:
+    """Return by label what stands at the axis: of crossed factors, which the axis names, the
+    values."""
     return {
         level.label: ", ".join(format_value(v) for _, v in level.coordinates) or level.label
         for level in factor.levels
     }
 
 
-def upright(names: Sequence[str]) -> bool:
-    """Whether names are too many or too long to lie."""
-    long = any(wrapped(name).count("\n") >= LINES for name in names)
+def _are_upright(names: Sequence[str]) -> bool:
+    """Say whether names are too many or too long to lie."""
+    long = any(_wrap(name).count("\n") >= LINES for name in names)
     return len(names) > SIDE_BY_SIDE or (long and len(names) > LINES)
 
 
-def room_for_names(factor: Factor) -> float:
-    """Inches that upright names take from a panel."""
-    names = list(short_names(factor).values())
-    if positions(factor)[1] or not upright(names):
+def _room_for_names(factor: Factor) -> float:
+    """Return the inches that upright names take from a panel."""
+    names = list(_short_names(factor).values())
+    if is_ordered(factor) or not _are_upright(names):
         return 0.0
     return INCHES_PER_SIGN * max(map(len, names))
 
 
-def wrapped(label: str) -> str:
-    """A level's name over several lines."""
+def _wrap(label: str) -> str:
+    """Break a level's name into lines."""
     words = label.replace("_", " ")
     return "\n".join(textwrap.wrap(words, LABEL_WIDTH, break_on_hyphens=False))
 
 
-def references(axis, right, known: pd.DataFrame) -> None:
-    """Rows without pre-training, as lines across, named where the fewest points are."""
-    taken = [xy for each in (axis, right) if each is not None for xy in points(each)]
+# references, the paper, the legend ----------------------------------------------------------------
+
+
+def _draw_references(axis, right, known: pd.DataFrame) -> None:
+    """Draw rows without pre-training as lines across, named where the fewest points are.
+
+    Names lie beneath the means, which they would hide otherwise.
+    """
+    to_shares = axis.transAxes.inverted()
+    dots = np.array([xy for each in (axis, right) if each is not None for xy in _points(each)])
+    names = []
     for label, mean in known[["level", "mean"]].itertuples(index=False):
         axis.axhline(mean, color=REFERENCE, linewidth=1, linestyle="-.", zorder=1)
-        height = axis.transAxes.inverted().transform(axis.transData.transform((0, mean)))[1]
-        near = [x for x, y in taken if -CLOSE / 3 <= y - height <= CLOSE]
-        right_end = sum(x < END for x in near) > sum(x > 1 - END for x in near)
-        covered = (0.9 if right_end else 0.1, height)
-        taken += [covered, (covered[0], height + CLOSE * 0.9)] * NAME_WEIGHT
-        (right or axis).annotate(
-            label,
-            (0.99 if right_end else 0.01, height),
-            xycoords="axes fraction",
-            ha="right" if right_end else "left",
-            va="bottom",
-            fontsize="small",
-            color=REFERENCE,
-            path_effects=[HALO],
-        )
+        height = to_shares.transform(axis.transData.transform((0, mean)))[1]
+        style = {"fontsize": "small", "color": REFERENCE, "path_effects": [HALO], "zorder": 1.5}
+        name = axis.text(0, 0, label, transform=axis.transAxes, va="bottom", **style)
+
+        # of all places along the line, above it and beneath, the one that covers the least
+        box = name.get_window_extent(axis.figure.canvas.get_renderer())
+        wide, tall = to_shares.transform(box.max) - to_shares.transform(box.min)
+        places = [
+            (x, y) for y in (height, height - tall) for x in STARTS if y >= 0 and y + tall <= 1
+        ]
+        boxes = {
+            (x, y): (x - wide, y, x, y + tall) if x > 0.9 else (x, y, x + wide, y + tall)
+            for x, y in places or [(STARTS[0], height)]
+        }
+        best = min(boxes, key=lambda place: _count_covered(boxes[place], dots, names))
+        name.set(position=best, horizontalalignment="right" if best[0] > 0.9 else "left")
+        names.append(boxes[best])
 
 
-def points(axis) -> list[tuple[float, float]]:
-    """Every dot and marker of an axis, as shares of its width and height."""
+def _count_covered(box: tuple, dots: np.ndarray, names: Sequence[tuple]) -> tuple[int, int]:
+    """Count the names and the dots that lie within a box, all in shares of the axis."""
+    left, low, right, high = box
+    over = sum(left < r and lo < high and le < right and low < hi for le, lo, r, hi in names)
+    if not len(dots):
+        return over, 0
+    inside = (dots > (left - ROUND_A_DOT, low - ROUND_A_DOT)).all(1)
+    return over, int((inside & (dots < (right + ROUND_A_DOT, high + ROUND_A_DOT)).all(1)).sum())
+
+
+def _points(axis) -> list[tuple[float, float]]:
+    """Return every dot and marker of an axis, as shares of its width and height."""
     marked = [line for line in axis.lines if line.get_marker() not in ("", "None", None)]
     drawn = [line.get_xydata() for line in marked if len(line.get_xdata())]
     drawn += [dots.get_offsets() for dots in axis.collections if isinstance(dots, PathCollection)]
@@ -286,14 +309,14 @@ def points(axis) -> list[tuple[float, float]]:
     ]
 
 
-def paper(axis, rows: pd.DataFrame, x: dict[str, float], ordered: bool, metric: str):
-    """The paper's values on the right; returns that axis, None where it has none."""
+def _draw_paper(axis, rows: pd.DataFrame, x: dict[str, float], ordered: bool, metric: str):
+    """Draw the paper's values on the right; returns that axis, None where it has none."""
     given = rows.dropna(subset=["paper"])
     if not len(given):
         return None
     right = axis.twinx()
     right.plot(
-        places(given, x) - (0 if ordered else BESIDE),
+        _places(given, x) - (0 if ordered else BESIDE),
         given["paper"],
         color=PAPER,
         marker="s",
@@ -307,13 +330,15 @@ def paper(axis, rows: pd.DataFrame, x: dict[str, float], ordered: bool, metric: 
     return right
 
 
-def legend(axis, right) -> None:
-    """One legend for both axes, above: beneath, level names may take several lines."""
+def _add_legend(axis, right) -> None:
+    """Add one legend for both axes, above: beneath, level names may take several lines."""
     handles, labels = axis.get_legend_handles_labels()
     if right is not None:
         extra, names = right.get_legend_handles_labels()
         handles, labels = handles + extra, labels + names
-    both = sorted(zip(handles, labels, strict=True), key=lambda pair: place_of(pair[1]))
+    order = ("ours", "each seed", "baseline", "paper")
+    both = zip(handles, labels, strict=True)
+    both = sorted(both, key=lambda pair: order.index(pair[1].split(",")[0]))
     handles, labels = zip(*both, strict=True)
     axis.legend(
         handles,
@@ -327,6 +352,68 @@ def legend(axis, right) -> None:
     )
 
 
-def place_of(name: str) -> int:
-    """In the legend."""
-    return ("ours", "each seed", "baseline", "paper").index(name.split(",")[0])
+# the heat map -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grid:
+    """Two factors, their values in the study's order, and the level of each pair of values."""
+
+    names: tuple[str, str]
+    across: tuple[Any, ...]
+    down: tuple[Any, ...]
+    levels: dict[tuple[Any, Any], str]
+    """Label by the values across and down; pairs that were excluded are absent."""
+
+
+def find_grid(study: Study) -> Grid | None:
+    """Return the grid of a study that crosses exactly two factors; None for any other."""
+    if study.design != "grid" or len(study.factors) != 1:
+        return None
+    levels = [level for level in study.factors[0].levels if len(level.coordinates) == 2]
+    names = {tuple(name for name, _ in level.coordinates) for level in levels}
+    if len(names) != 1:
+        return None
+    values = {tuple(value for _, value in level.coordinates): level.label for level in levels}
+    across = tuple(dict.fromkeys(a for a, _ in values))
+    down = tuple(dict.fromkeys(d for _, d in values))
+    if len(values) < len(across) * len(down) and are_numbers(down):
+        down = tuple(sorted(down))  # what was excluded has put others first
+    return Grid(names=names.pop(), across=across, down=down, levels=values)
+
+
+def draw_heatmap(grid: Grid, axis, table: pd.DataFrame, quantity: str) -> None:
+    """Draw means as colours and numbers; the baseline is framed, what has no number is hatched."""
+    # a cell for each pair of values
+    rows = table.drop_duplicates("level").set_index("level")
+    means = rows["mean"].reindex([grid.levels.get((a, d)) for d in grid.down for a in grid.across])
+    means = means.to_numpy(float).reshape(len(grid.down), len(grid.across))
+    axis.set_facecolor("white")
+    axis.patch.set_hatch("///")
+    axis.patch.set_edgecolor("0.8")
+    image = axis.imshow(np.ma.masked_invalid(means), cmap=HEAT, aspect="auto")
+    size = "small" if max(means.shape) > CROWDED else "medium"
+    for (y, x), mean in np.ndenumerate(means):
+        if np.isfinite(mean):
+            colour = "white" if image.norm(mean) < DARK else "black"
+            axis.text(x, y, f"{mean:.2f}", ha="center", va="center", color=colour, fontsize=size)
+
+    # the baseline's frame
+    framed = False
+    for (across, down), label in grid.levels.items():
+        if label in rows.index and rows.loc[label, "kind"] == "baseline":
+            framed = True
+            corner = grid.across.index(across) - 0.47, grid.down.index(down) - 0.47
+            for colour, width in (("white", 4), ("black", 1.5)):
+                frame = {"fill": False, "edgecolor": colour, "lw": width}
+                axis.add_patch(Rectangle(corner, 0.94, 0.94, **frame))
+
+    # the axes
+    axis.set_xticks(range(len(grid.across)), map(format_value, grid.across))
+    axis.set_yticks(range(len(grid.down)), map(format_value, grid.down))
+    across, down = (name.replace("_", " ") for name in grid.names)
+    axis.set(xlabel=across, ylabel=down)
+    axis.set_title("means (framed: baseline)" if framed else "means", fontsize="small")
+    axis.tick_params(length=0)
+    if np.isfinite(means).any():
+        plt.colorbar(image, ax=axis, label=quantity)

@@ -2,43 +2,50 @@
 
 Verdicts compare each row with the baseline alone. So beside their counts it is said where a
 neighbouring level goes the other way, what lies below a row without pre-training, and which seeds
-lie apart. `preamble` says what too few seeds, a short recipe, or seeds added afterwards, take from
-all of it.
+lie apart. `write_preamble` says what too few seeds, a short recipe, or seeds added afterwards, take
+from all of it.
 """
 
+import re
 import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
 
-from mae_ablation.report.page import command
-from mae_ablation.report.quoted import quoted
-from mae_ablation.report.results import HOURS, LOSS
-from mae_ablation.report.steps import against_the_paper
+from mae_ablation.report.findings import describe_contrary_steps
+from mae_ablation.report.method import run_command
+from mae_ablation.report.metrics import MARGINS, is_accuracy
+from mae_ablation.report.spread import margin_allows
 from mae_ablation.report.summary import counted, some
-from mae_ablation.report.verdict import SEEDS
-from mae_ablation.report.verdict import headline as verdicts_counted
+from mae_ablation.report.verdict import SEEDS, is_decided_by_sign
 from mae_ablation.study.plan import Plan
 
 NAMED_LEVELS = 6
-"""levels that a sentence lists"""
+"""Levels that a sentence lists."""
 
 REFERENCE_WORDS = {"random encoder": "a random encoder", "from scratch": "training from scratch"}
-"""references in a sentence, where their label is none"""
+"""References in a sentence, where their label is none."""
+
+BESIDE_THE_PAPER = {
+    "reproduced": "as in the paper",
+    "contradicted": "against the paper",
+    "paper differs": "where the paper has a difference",
+}
 
 
-def preamble(plan: Plan, descriptive: str = "") -> str:
-    """What a reader has to know before the first table; "" where nothing.
+def write_preamble(plan: Plan, descriptive: str = "") -> str:
+    """Say what a reader has to know before the first table; "" where nothing.
 
     Args:
         descriptive: that its tables are descriptive only, and why, or "".
     """
-    return " ".join(filter(None, [too_few(plan), young(plan), descriptive]))
+    return " ".join(filter(None, [describe_too_few(plan), _describe_short(plan), descriptive]))
 
 
-def young(plan: Plan) -> str:
-    """That the recipe trains too short to decide much, and what shows more; "" where it names no
-    other recipe, and where nothing is to be decided or the training is not the recipe's."""
+def _describe_short(plan: Plan) -> str:
+    """Say that the recipe trains too short to decide much, and what shows more; "" where it names
+    no other recipe, and where nothing is to be decided or the training is not the recipe's."""
     study = plan.study
     longer = any(change.startswith("pretrain.epochs=") for change in study.changed)
     if not study.more or not study.columns or longer:
@@ -52,63 +59,49 @@ def young(plan: Plan) -> str:
     )
 
 
-def too_few(plan: Plan) -> str:
-    """That the study has too few seeds to decide anything, and what to type to have enough."""
+def describe_too_few(plan: Plan) -> str:
+    """Say that the study has too few seeds to decide anything, and what to type to have enough."""
     seeds = len(plan.study.seeds)
     if seeds >= SEEDS:
         return ""
     who = "One seed decides" if seeds == 1 else f"{seeds} seeds decide"
     enough = replace(plan, study=replace(plan.study, seeds=tuple(range(SEEDS))))
-    return f"{who} nothing; for {SEEDS} seeds: {command(enough)}"
+    return f"{who} nothing; for {SEEDS} seeds: {run_command(enough)}"
 
 
-def table_headline(plan: Plan, metric: str, table: pd.DataFrame, results: pd.DataFrame) -> str:
-    """The sentences above a quantity's table; "" where there is nothing to say."""
-    rows = table[table["metric"] == metric]
-    said = [verdicts_or_why(plan, metric, rows), *cautions(plan, metric, table, results)]
-    return " ".join(filter(None, said))
-
-
-def verdicts_or_why(plan: Plan, metric: str, rows: pd.DataFrame) -> str:
-    """What one quantity's rows decide and their counted verdicts, or that seeds that lie apart
+def count_decisions(plan: Plan, metric: str, rows: pd.DataFrame) -> str:
+    """Say what one quantity's rows decide, and count their verdicts; or that seeds that lie apart
     withhold them."""
-    if seeds_apart(rows):
+    if _describe_apart(rows):
         return "No headline:"
-    return " ".join(filter(None, [quoted(plan, metric, rows), verdicts_counted(rows)]))
+    return " ".join(filter(None, [summarise_baseline(plan, metric, rows), count_verdicts(rows)]))
 
 
-def table_headlines(plan: Plan, table: pd.DataFrame, results: pd.DataFrame) -> dict[str, str]:
-    """The headline of every quantity, in the order of the tables."""
-    return {
-        metric: table_headline(plan, metric, table, results)
-        for metric in dict.fromkeys(table["metric"])
-    }
-
-
-def cautions(plan: Plan, metric: str, table: pd.DataFrame, results: pd.DataFrame) -> list[str]:
-    """What belongs beside a table's verdicts wherever they are counted, in sentences."""
+def list_cautions(plan: Plan, metric: str, table: pd.DataFrame, results: pd.DataFrame) -> list[str]:
+    """List what belongs beside a table's verdicts wherever they are counted, in sentences."""
     rows = table[table["metric"] == metric]
-    if withheld := seeds_apart(rows):
+    if withheld := _describe_apart(rows):
         return [withheld]
-    return [*against_the_paper(plan, metric, table, results), *below_references(metric, rows)]
+    return [
+        *describe_contrary_steps(plan, metric, table, results),
+        *_describe_below_references(metric, rows),
+    ]
 
 
-def seeds_apart(rows: pd.DataFrame) -> str:
-    """A sentence on the levels with a seed far from the others or at chance; "" without any."""
+def _describe_apart(rows: pd.DataFrame) -> str:
+    """Name the levels with a seed far from the others or at chance; "" without any."""
     rows = rows[(rows["kind"] != "reference") & (rows["apart"] != "")]
     if rows.empty:
         return ""
-    each = some(
-        [f"{row['level']}: {row['apart']}" for row in rows.to_dict("records")], NAMED_LEVELS
-    )
+    each = [f"{row['level']}: {row['apart']}" for row in rows.to_dict("records")]
     every = " Every difference rests on the baseline." if "baseline" in set(rows["kind"]) else ""
-    return f"seeds lie apart ({each}).{every}"
+    return f"seeds lie apart ({some(each, NAMED_LEVELS)}).{every}"
 
 
-def below_references(metric: str, rows: pd.DataFrame) -> list[str]:
-    """Which levels have a lower mean than a row without pre-training. Rows that lack a seed are
-    not compared."""
-    if metric in (LOSS, HOURS):
+def _describe_below_references(metric: str, rows: pd.DataFrame) -> list[str]:
+    """Name the levels that have a lower mean than a row without pre-training. Rows that lack a seed
+    are not compared."""
+    if not is_accuracy(metric):
         return []
     whole = rows[(rows["seeds"] == rows["seeds_asked"]) & (rows["apart"] == "")]
     levels, references = (whole[(whole["kind"] == "reference") == side] for side in (False, True))
@@ -120,3 +113,85 @@ def below_references(metric: str, rows: pd.DataFrame) -> list[str]:
             who = "every level" if every else some(below, NAMED_LEVELS)
             said.append(f"Below {REFERENCE_WORDS.get(label, label)} ({mean:.2f}): {who}.")
     return said
+
+
+def count_verdicts(rows: pd.DataFrame) -> str:
+    """Count the verdicts of one quantity's rows in a sentence, or what is decided where the paper
+    has none of them; "" where there is nothing."""
+    # without the paper: what a study that declares looks or a margin has decided, without the seeds
+    given = [v for v in rows["verdict"] if v]
+    if not given:
+        levels = rows[rows["kind"] == "level"] if "decided" in rows else rows[:0]
+        decided = [re.split(" after|,", each)[0] for each in levels.get("decided", ()) if each]
+        differences = counted(len(decided), "difference")
+        return f"Of {differences} to the baseline: {list_counts(decided)}." if decided else ""
+
+    # beside the paper
+    alone = rows["seeds_asked"].max() < SEEDS
+    why = f" (fewer than {SEEDS} seeds decide nothing)" if alone else ""
+    signs = "; directions are compared, not sizes" if is_decided_by_sign(rows) else ""
+    differences = counted(len(given), "difference")
+    return f"Against the paper, of {differences} to the baseline: {list_counts(given)}{why}{signs}."
+
+
+def list_counts(given: Sequence[str]) -> str:
+    """Format "2 reproduced, 1 inconclusive", in the order of the first of each."""
+    return ", ".join(f"{given.count(word)} {word}" for word in dict.fromkeys(given))
+
+
+# the sentence that a reader would quote -----------------------------------------------------------
+
+
+def summarise_baseline(plan: Plan, metric: str, rows: pd.DataFrame) -> str:
+    """Say in one sentence what the baseline beats, and what it does not; "" where no level is
+    decided, where the study varies several factors, or where lower is better.
+
+    Only rows that are decided are named as decided.
+
+    Args:
+        rows: the quantity's lines of the table.
+    """
+    levels, study = rows[rows["kind"] == "level"], plan.study
+    if not is_accuracy(metric) or len(set(levels["factor"])) != 1 or len(study.factors) != 1:
+        return ""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for row in levels.to_dict("records"):
+        groups.setdefault(_relation(row), []).append(str(row["level"]))
+    open_rows = groups.pop(("", ""), [])
+    if not groups:
+        return ""
+
+    # "beats 0.1, 0.9, as in the paper; is not told from 0.5"
+    parts = [
+        f"{words} {', '.join(names)}" + (f", {BESIDE_THE_PAPER[verdict]}" if verdict else "")
+        for (words, verdict), names in groups.items()
+    ]
+    parts += [f"is not told from {', '.join(open_rows)}"] if open_rows else []
+    [baseline] = [row.label for row in plan.rows if row.is_baseline]
+    what = f"{levels['factor'].iloc[0].replace('_', ' ')} {baseline}"
+    where = f"{study.baseline.data.name}, recipe {study.recipe_name}"
+    where += f" with {', '.join(study.changed)}" if study.changed else ""
+    return f"On {where}: {what} {'; '.join(parts)}."
+
+
+def _relation(row: Mapping) -> tuple[str, str]:
+    """Return how the baseline stands to a row ("beats", "loses to", "does not differ by more than 1
+    from") and which key of BESIDE_THE_PAPER goes with it; ("", "") where that is not decided."""
+    verdict, decided = row["verdict"], row.get("decided") or ""
+    said = verdict if verdict in BESIDE_THE_PAPER else ""
+    margin, image_se = MARGINS[row["metric"]], row.get("image_se")
+
+    # Within a margin: the study's own, or that of a difference which the paper does not have.
+    if decided.startswith("no difference"):
+        if verdict == "no difference":
+            said = "reproduced" if abs(row["paper_difference"]) <= margin else "paper differs"
+        return f"does not differ by more than {row['margin']:g} from", said
+    if verdict == "reproduced" and abs(row["paper_difference"]) <= margin:
+        known = image_se is not None and not pd.isna(image_se)
+        shown = margin_allows(margin, image_se if known else None)
+        return (f"does not differ by more than {margin:g} from", said) if shown else ("", "")
+
+    # Different.
+    if decided.startswith("different") or said:
+        return ("beats" if row["difference"] < 0 else "loses to"), said
+    return "", ""

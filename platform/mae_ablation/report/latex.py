@@ -6,20 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from mae_ablation.report import page
-from mae_ablation.report.headline import table_headline
-from mae_ablation.report.results import HOURS, metrics_of
-from mae_ablation.study.plan import Plan
+from mae_ablation.report.cells import format_difference, format_number, is_known, table_cells
+from mae_ablation.report.document import Document, Section
+from mae_ablation.report.metrics import HOURS, count_decimals
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
@@ -32,15 +24,16 @@ SPECIAL = {
     "×": r"$\times$",
     "Δ": r"$\Delta$",
     "\n": " ",
+    **{sign: f"\\{sign}" for sign in "{}&%$#_"},
 }
 LAST_LETTER = "\u017f"
-"""Latin letters up to here are in LaTeX's usual fonts"""
+"""Last of the Latin letters that LaTeX's usual fonts have."""
 
 P_COLUMN = re.compile(r"& p (&|\\)")
-"""in a head line"""
+"""The column of p values in a head line."""
 
 MINUS = re.compile(r"(?<![\w.-])-(?=[\d.])")
-LEFT_OUT = (
+LEFT_OUT = {
     "sd",
     "95 %",
     "95 % with images",
@@ -48,13 +41,13 @@ LEFT_OUT = (
     "bootstrap 95 %",
     "tuned",
     "note",
-)
-"""columns of the page that stand in the one before them, beneath the table, or in no paper"""
+}
+"""Columns of the page that stand in the one before them, beneath the table, or in no paper."""
 
 HEADS = {"vs baseline": "Δ [95 %]", "paper": "paper (Δ)", "seeds": "n", "p (Holm)": "p"}
 WORDS = ("level", "verdict", "decided")
 SPARED = ("kept", "training", "flops", "epochs", "p (Holm)")
-"""columns left out, the first ones first, where a table is wider than the text"""
+"""Columns left out, the first ones first, where a table is wider than the text."""
 
 TEXT_WIDTH = 330  # points; of LaTeX's article, 345
 GAP = 6  # points between columns
@@ -63,144 +56,132 @@ REMARK = 12  # characters behind a level's name; longer ones stand beneath the t
 MARKS = "abcdefghijklmnopqrstuvwxyz"
 
 
-def latex(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, *, descriptive: str = "") -> str:
-    """A table environment: caption, a tabular per measured quantity, notes; the baseline bold.
-
-    `descriptive`: that its tables are descriptive only, and why, or "".
-    """
-    study = plan.study
+def latex_table(document: Document) -> str:
+    """Write a table environment: caption, a tabular per quantity, notes; the baseline bold."""
+    name = re.sub("[^a-zA-Z0-9]+", "-", document.plan.study.name)
     parts = [
-        f"% {one_line(page.command(plan))}",
+        f"% {' '.join(document.command.split())}",  # nothing may begin a line of its own
         "% needs \\usepackage{booktabs}",
         "\\begin{table}[t]",
         "\\centering\\footnotesize\\setlength{\\tabcolsep}{3pt}",
-        f"\\caption{{{escaped(study.title)}. {escaped(page.caption(plan, results))}}}",
-        f"\\label{{tab:{re.sub('[^a-zA-Z0-9]+', '-', study.name)}}}",
+        f"\\caption{{{escape(document.title)}. {escape(document.caption)}}}",
+        f"\\label{{tab:{name}}}",
     ]
-    for metric in metrics_of(plan):
-        rows = table[table["metric"] == metric]
-        parts += ["\\medskip", *tabular(metric, rows, table_headline(plan, metric, table, results))]
-    with_p = any(P_COLUMN.search(line) for line in parts)
-    beneath = " ".join(filter(None, [explained(table, with_p=with_p), escaped(descriptive)]))
-    parts += [f"\\par\\smallskip\\raggedright {beneath}", "\\end{table}"]
+    for section in document.sections:
+        parts += ["\\medskip", *_tabular(section)]
+    with_p = any(P_COLUMN.search(line) for line in parts)  # it may have been left out for its width
+    beneath = [_explain(document.table, with_p=with_p), escape(document.descriptive)]
+    parts += [f"\\par\\smallskip\\raggedright {' '.join(filter(None, beneath))}", "\\end{table}"]
     return "\n".join(parts) + "\n"
 
 
-def tabular(metric: str, rows: pd.DataFrame, sentence: str) -> list[str]:
-    """One quantity: its name and headline, its rows, its notes beneath."""
-    records, (columns, texts) = rows.to_dict("records"), page.table_cells(rows)
-    left_out = {*LEFT_OUT, *(["seeds"] if (rows["seeds"] == rows["seeds_asked"]).all() else [])}
+def _tabular(section: Section) -> list[str]:
+    """Write one quantity: its name and headline, its rows, its notes beneath."""
+    # the columns and their texts
+    metric, rows = section.metric, section.rows
+    records, (columns, texts) = rows.to_dict("records"), table_cells(rows)
+    left_out = LEFT_OUT | ({"seeds"} if (rows["seeds"] == rows["seeds_asked"]).all() else set())
     left_out |= {"decided"} if (rows["verdict"] != "").any() else set()
     columns = [name for name in columns if name not in left_out]
     cells = [
-        {name: joined(name, line[name], row) for name in columns}
+        {name: _joined_cell(name, line[name], row) for name in columns}
         for row, line in zip(records, texts, strict=True)
     ]
-    columns = fitting(columns, cells)
-    hours = bool((rows["metric"] == HOURS).any())
-    heads = {name: name if hours else HEADS.get(name, name) for name in columns}
+    for name in SPARED:
+        if name in columns and _width(columns, cells) > TEXT_WIDTH:
+            columns.remove(name)
+    heads = {name: name if metric == HOURS else HEADS.get(name, name) for name in columns}
     if "vs baseline" in heads and rows["low"].isna().all():
         heads["vs baseline"] = "Δ"
-    notes = list(dict.fromkeys(note for row in records for note in notes_of(row)))
+
+    # the lines
+    notes = list(dict.fromkeys(note for row in records for note in _notes(row)))
     align = "".join("l" if name in WORDS else "r" for name in columns)
     lines = [
-        f"\\textbf{{{escaped(page.TITLES[metric])}.}} {escaped(sentence)}\\par\\smallskip",
+        f"\\textbf{{{escape(section.title)}.}} {escape(section.headline)}\\par\\smallskip",
         f"\\begin{{tabular}}{{@{{}}{align}@{{}}}}",
         "\\toprule",
-        " & ".join(escaped(heads[name]) for name in columns) + " \\\\",
+        " & ".join(escape(heads[name]) for name in columns) + " \\\\",
         "\\midrule",
     ]
     for i, row in enumerate(records):
         if row["kind"] == "reference" and i and records[i - 1]["kind"] != "reference":
             lines.append("\\addlinespace")
-        lines.append(begun(" & ".join(line_of(columns, row, cells[i], notes))) + " \\\\")
+        line = " & ".join(_row_texts(columns, row, cells[i], notes))
+        # what stands above a row, such as \\, is not to take it for its own argument
+        lines.append(("{}" if line.startswith(("[", "*")) else "") + line + " \\\\")
     lines += ["\\bottomrule", "\\end{tabular}"]
     if notes:
-        told = "; ".join(f"$^{{{mark(i)}}}$ {escaped(note)}" for i, note in enumerate(notes))
-        lines.append(f"\\par\\smallskip {{\\raggedright {told}.\\par}}")
+        each = "; ".join(f"$^{{{_mark(i)}}}$ {escape(note)}" for i, note in enumerate(notes))
+        lines.append(f"\\par\\smallskip {{\\raggedright {each}.\\par}}")
     return lines
 
 
-def fitting(columns: Sequence[str], cells: Sequence[Mapping[str, str]]) -> list[str]:
-    """Without those of least weight where all are wider than a page's text."""
-    columns = list(columns)
-    for name in SPARED:
-        if width(columns, cells) > TEXT_WIDTH and name in columns:
-            columns.remove(name)
-    return columns
-
-
-def width(columns: Sequence[str], cells: Sequence[Mapping[str, str]]) -> float:
-    """Of the table, in points, about."""
+def _width(columns: Sequence[str], cells: Sequence[Mapping[str, str]]) -> float:
+    """Estimate a table's width in points, in LaTeX's usual font of 8 points, with the bold's
+    share."""
     texts = [[HEADS.get(name, name), *(line[name] for line in cells)] for name in columns]
-    return sum(max(map(points, column)) + GAP for column in texts) - GAP
+    widths = [
+        max(
+            sum(2.8 if sign in NARROW else 6.8 if sign in WIDE else 4.4 for sign in text)
+            for text in column
+        )
+        for column in texts
+    ]
+    return sum(width + GAP for width in widths) - GAP
 
 
-def points(text: str) -> float:
-    """Width of a text in LaTeX's usual font of 8 points, about, with the bold one's share."""
-    return sum(2.8 if sign in NARROW else 6.8 if sign in WIDE else 4.4 for sign in text)
-
-
-def line_of(
+def _row_texts(
     columns: Sequence[str], row: Mapping, cells: Mapping[str, str], notes: Sequence[str]
 ) -> list[str]:
-    """A row's texts; the baseline's are bold, notes are marks at the level."""
-    bold = row["kind"] == "baseline"
-    marks = ",".join(mark(notes.index(note)) for note in notes_of(row))
+    """Write a row's texts; the baseline's are bold, notes are marks at the level."""
+    marks = ",".join(_mark(notes.index(note)) for note in _notes(row))
     out = []
     for name in columns:
-        said = number(cells[name])
-        said = f"\\textbf{{{said}}}" if bold and said else said
-        out.append(said + (f"$^{{{marks}}}$" if marks and name == "level" else ""))
+        text = MINUS.sub("$-$", escape(cells[name]))  # minus signs rather than hyphens
+        text = f"\\textbf{{{text}}}" if row["kind"] == "baseline" and text else text
+        out.append(text + (f"$^{{{marks}}}$" if marks and name == "level" else ""))
     return out
 
 
-def begun(line: str) -> str:
-    """A row that what stands above it, such as `\\\\`, does not take for its own argument."""
-    return "{}" + line if line.startswith(("[", "*")) else line
-
-
-def joined(name: str, said: str, row: Mapping) -> str:
-    """A column's text with what is said behind it: spread, interval, difference."""
-    digits = page.digits_of(row["metric"])
+def _joined_cell(name: str, text: str, row: Mapping) -> str:
+    """Return a column's text with what is said behind it: spread, interval, difference."""
+    digits = count_decimals(row["metric"])
     if name == "level":
-        return named(said)[0]
+        return _split_level(text)[0]
     if name == "verdict":
         return row["verdict"]
-    if name in ("mean", "hours") and page.there(row["sd"]):
-        return f"{said} ± {page.number(row['sd'], digits)}"
-    if name == "vs baseline" and page.there(row["difference"]):
+    if name in ("mean", "hours") and is_known(row["sd"]):
+        return f"{text} ± {format_number(row['sd'], digits)}"
+    if name == "vs baseline" and is_known(row["difference"]):
         ends = f" [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
-        told = page.signed(row["difference"], None, digits)
-        return told + (ends if page.there(row["low"]) else "")
-    if name == "paper" and row["metric"] != HOURS and page.there(row["paper_difference"]):
-        return f"{said} ({page.signed(row['paper_difference'], None, 1)})"
-    return said
+        difference = format_difference(row["difference"], None, digits)
+        return difference + (ends if is_known(row["low"]) else "")
+    if name == "paper" and row["metric"] != HOURS and is_known(row["paper_difference"]):
+        return f"{text} ({format_difference(row['paper_difference'], None, 1)})"
+    return text
 
 
-def named(level: str) -> tuple[str, str]:
-    """A level's name and what is said behind it, where that is too long for a column."""
+def _split_level(level: str) -> tuple[str, str]:
+    """Split a level's name from what is said behind it, where that is too long for a column."""
     name, _, rest = level.partition(" (")
     remark = rest.removesuffix(")")
     return (name, remark) if len(remark) > REMARK else (level, "")
 
 
-def notes_of(row: Mapping) -> list[str]:
-    """What is said beneath the table; that a row is the baseline is said in bold."""
-    parts = [named(row["level"])[1], *row["note"].split("; ")]
+def _notes(row: Mapping) -> list[str]:
+    """List what is said beneath the table; that a row is the baseline is said in bold."""
+    parts = [_split_level(row["level"])[1], *row["note"].split("; ")]
     return [part for part in parts if part and part != "baseline"]
 
 
-def mark(i: int) -> str:
-    """a, b, ..., z, aa, ab, ..."""
-    return (mark(i // len(MARKS) - 1) if i >= len(MARKS) else "") + MARKS[i % len(MARKS)]
+def _mark(i: int) -> str:
+    """Count a, b, ..., z, aa, ab, ..."""
+    return (_mark(i // len(MARKS) - 1) if i >= len(MARKS) else "") + MARKS[i % len(MARKS)]
 
 
-def explained(table: pd.DataFrame, *, with_p: bool) -> str:
-    """What the columns are, in short: a paper has its own text.
-
-    `with_p`: the column of p values has not been left out for want of room.
-    """
+def _explain(table: pd.DataFrame, *, with_p: bool) -> str:
+    """Explain the columns in short: a paper has its own text."""
     said = ["Bold: baseline", "mean $\\pm$ sd over seeds"]
     compared = table[table["metric"] != HOURS]
     if compared["difference"].notna().any():
@@ -213,25 +194,15 @@ def explained(table: pd.DataFrame, *, with_p: bool) -> str:
     return "; ".join(said) + "."
 
 
-def number(text: str) -> str:
-    """Escaped, with minus signs rather than hyphens before digits."""
-    return MINUS.sub("$-$", escaped(text))
+def escape(text: str) -> str:
+    """Escape any text for LaTeX; signs that its fonts do not have become question marks."""
+    return "".join(SPECIAL.get(sign) or _printable(sign) for sign in text)
 
 
-def escaped(text: str) -> str:
-    """Any text as LaTeX prints it; signs its fonts do not have become question marks."""
-    return "".join(SPECIAL.get(sign) or printable(sign) for sign in text)
-
-
-def printable(sign: str) -> str:
+def _printable(sign: str) -> str:
     if sign < " " or sign == "\x7f":
         return " "
     if sign <= "~" or ("\u00c0" <= sign <= LAST_LETTER and sign not in "×÷"):
         return sign
     plain = unicodedata.normalize("NFKD", sign).encode("ascii", "ignore").decode()
     return "".join(SPECIAL.get(s, s) for s in plain) or "?"
-
-
-def one_line(text: str) -> str:
-    """For a comment: nothing may begin a line of its own."""
-    return " ".join(text.split())

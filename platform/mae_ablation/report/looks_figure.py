@@ -1,5 +1,6 @@
 """Looks: how the interval of each row shrank from look to look until the row was decided."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -7,21 +8,22 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
-from mae_ablation.report import vector
+from mae_ablation.report.drawing import save_figure
 from mae_ablation.report.sequential import Decision, decide, format_decision, repeated_interval
 from mae_ablation.report.standing import Standing
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.sequential import Sequential
 
 ACROSS = 4
-"""rows of the table side by side"""
+"""Rows of the table side by side."""
 
 PANEL = (2.4, 2.0)
-"""inches"""
+"""Inches of a row's panel."""
 
-COLORS = dict(
-    zip(("different", "no_difference", "undecided"), (0, 2, 7), strict=True)  # of the palette
-)
+TITLE_WIDTH = 34  # characters over a panel
+
+PALETTE = {"different": 0, "no_difference": 2, "undecided": 7}
+"""Places in the palette by state; a row that the test images hide is drawn as undecided."""
 
 
 def draw_every_look(plan: Plan, stands: Standing, folder: Path) -> dict[str, list[Path]]:
@@ -41,10 +43,15 @@ def draw_every_look(plan: Plan, stands: Standing, folder: Path) -> dict[str, lis
             else rows[n].label
             for n in mine
         }
-        apart = {names[n]: row.differences[column] for n, row in mine.items()}
-        declared, seeds = plan.study.declared, plan.study.seeds
-        paths = draw_looks(apart, declared, seeds, folder, f"looks_{column}")
-        drawn[f"{column}_acc1"] = paths
+        differences = {names[n]: row.differences[column] for n, row in mine.items()}
+        drawn[f"{column}_acc1"] = draw_looks(
+            differences,
+            plan.study.declared,
+            plan.study.seeds,
+            folder,
+            f"looks_{column}",
+            hidden={names[n] for n in mine if stands.is_hidden(n, column)},
+        )
     return drawn
 
 
@@ -54,36 +61,39 @@ def draw_looks(
     seeds: Sequence[int],
     folder: Path,
     stem: str,
+    *,
+    hidden: frozenset[str] | set[str] = frozenset(),
 ) -> list[Path]:
     """Draw one column's rows, an axis each: intervals over seeds, zero, the margin.
 
     The first arguments are those of `decide`. A decided row ends with the look that decided it.
     Writes `STEM.png`, `.svg` and `.pdf` into the folder and returns their paths.
+
+    Args:
+        hidden: rows that the test images do not let be called no different.
     """
     sns.set_theme(style="ticks", context="paper")
     decisions = decide(differences, declared, seeds)
     across = min(ACROSS, len(decisions))
     down = -(-len(decisions) // across)
-    figure, axes = plt.subplots(
-        down,
-        across,
-        figsize=(PANEL[0] * across, PANEL[1] * down),
-        squeeze=False,
-        layout="constrained",
-    )
+    size = (PANEL[0] * across, PANEL[1] * down)
+    figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained")
     for axis, (name, found) in zip(axes.flat, decisions.items(), strict=False):
         row = np.array([differences[name].get(seed, np.nan) for seed in seeds])
-        row_of_looks(axis, name, row, found, declared)
+        draw_row(axis, name, row, found, declared, hidden=name in hidden)
     for axis in axes.flat[len(decisions) :]:
         axis.set_axis_off()
     figure.supxlabel("seeds", size="small")
     figure.supylabel("difference to the baseline (points)", size="small")
-    return vector.save(figure, folder, stem)
+    return save_figure(figure, folder, stem)
 
 
-def row_of_looks(axis, name: str, row: np.ndarray, found: Decision, declared: Sequential) -> None:
+def draw_row(
+    axis, name: str, row: np.ndarray, found: Decision, declared: Sequential, *, hidden: bool = False
+) -> None:
     """Draw one row: at each look up to its decision the interval that all looks allow."""
-    color = sns.color_palette("colorblind")[COLORS[found.state]]
+    place = PALETTE["undecided" if hidden else found.state]
+    color = sns.color_palette("colorblind")[place]
     axis.axhline(0, color="0.3", linewidth=0.8)
     if declared.margin is not None:
         axis.axhspan(-declared.margin, declared.margin, color="0.92", zorder=0)
@@ -96,7 +106,8 @@ def row_of_looks(axis, name: str, row: np.ndarray, found: Decision, declared: Se
         low, high = repeated_interval(row, look, declared, found.alpha, sides)
         axis.plot([n, n], [low, high], color=color, solid_capstyle="butt", linewidth=2)
         axis.plot(n, row[:n].mean(), "o", color=color, markersize=4)
-    axis.set_title(f"{name}\n{format_decision(found, declared)}", size="small")
+    said = format_decision(found, declared, hidden=hidden)
+    axis.set_title(f"{name}\n{textwrap.fill(said, TITLE_WIDTH)}", size="small")
     axis.set_xticks(declared.looks)
     axis.margins(x=0.1)
     sns.despine(ax=axis)

@@ -84,7 +84,7 @@ def show_reports(
 
 def overviews(suites: Sequence[Suite], plans: Sequence[Plan], reports: Path) -> str:
     """Write the pages above those of single studies; returns where they lie, or why they do not."""
-    from mae_ablation.report.index import write_overviews
+    from mae_ablation.report.overviews import write_overviews
 
     try:
         return "pages: " + ", ".join(map(str, write_overviews(suites, plans, reports)))
@@ -107,7 +107,7 @@ def report_studies(
     Raises:
         UserError: a file cannot be written, or MLflow does not answer or not know a study.
     """
-    from mae_ablation.report.index import write_overviews
+    from mae_ablation.report.overviews import write_overviews
     from mae_ablation.report.report import write_report
     from mae_ablation.report.results import results_frame
 
@@ -146,9 +146,9 @@ def remedy(plan: Plan, results: "pd.DataFrame") -> str:
 
 def command_again(plan: Plan) -> str:
     """The command that runs what a study lacks, in its store."""
-    from mae_ablation.report.page import command
+    from mae_ablation.report.method import run_command
 
-    return command(plan) + _in_store(plan)
+    return run_command(plan) + _in_store(plan)
 
 
 def _in_store(plan: Plan) -> str:

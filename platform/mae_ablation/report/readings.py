@@ -1,11 +1,17 @@
-"""Readings: what a store says of phases, each read once; light enough for a plan."""
+"""Results of phases as a store has them, each read once; light enough for a plan."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.store.folder import Store
 from mae_ablation.store.predictions import Predictions, predictions_of
-from mae_ablation.study.plan import Plan
-from mae_ablation.study.trial import Phase
+from mae_ablation.study.plan import Plan, Row, best
+from mae_ablation.study.trial import Phase, Trial
 from mae_ablation.study.tries import stopped
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Readings:
@@ -18,7 +24,7 @@ class Readings:
         self._answers: dict[str, Predictions | None] = {}
 
     def of(self, phase: Phase) -> dict | None:
-        """None while there is none; a damaged one is none, and a failure."""
+        """Return a phase's result; None while there is none, or where it is damaged."""
         if phase.identity not in self._results:
             try:
                 self._results[phase.identity] = phase.folder(self._store).result()
@@ -28,8 +34,8 @@ class Readings:
         return self._results[phase.identity]
 
     def answers(self, phase: Phase) -> Predictions | None:
-        """What a finished evaluation answered to each test image; None where that was not kept, or
-        is damaged, as `store verify` says."""
+        """Return an evaluation's answer to each test image; None where that was not kept, or is
+        damaged."""
         if phase.identity not in self._answers:
             try:
                 found = predictions_of(phase.folder(self._store), self.of(phase) or {})
@@ -39,7 +45,7 @@ class Readings:
         return self._answers[phase.identity]
 
     def failure(self, phases: list[Phase]) -> dict | None:
-        """Why the first of the phases that failed did so; None if none did."""
+        """Return why the first of the phases that failed did so; None if none did."""
         reasons = (
             self._damaged.get(phase.identity) or phase.folder(self._store).failure()
             for phase in phases
@@ -47,10 +53,71 @@ class Readings:
         return next(filter(None, reasons), None)
 
     def stopped(self, phase: Phase) -> bool:
-        """Whether the search that a phase belongs to has stopped it early."""
+        """Say whether the search that a phase belongs to has stopped it early."""
         return stopped(phase, self._store)
 
-    def finished(self, plan: Plan) -> list[dict]:
-        """The result of every finished training of a plan, each once."""
-        phases = {phase.identity: phase for trial in plan.trials for phase in trial.phases}
-        return [result for phase in phases.values() if (result := self.of(phase))]
+
+class FreshReadings(Readings):
+    """Readings that look again for what was missing."""
+
+    def of(self, phase: Phase) -> dict | None:
+        if self._results.get(phase.identity) is None:
+            self._results.pop(phase.identity, None)
+        return super().of(phase)
+
+
+def finished_results(plan: Plan, readings: Any) -> list[dict]:
+    """Return the result of every finished training of a plan, each once."""
+    phases = {phase.identity: phase for trial in plan.trials for phase in trial.phases}
+    return [result for phase in phases.values() if (result := readings.of(phase))]
+
+
+def phases_behind(trial: Trial, column: str) -> list[Phase]:
+    """Return the phases that have to be finished for a value, pre-training first."""
+    return [p for p in trial.phases if p.kind == "pretrain" or p.column == column]
+
+
+def shown_result(trial: Trial, column: str, readings: Any) -> tuple[Phase, dict] | None:
+    """Return the evaluation that a table shows and its result, chosen on validation where several
+    were tried; None while one of the phases behind it has no result."""
+    phases = phases_behind(trial, column)
+    results = [readings.of(phase) for phase in phases]
+    if not all(results):
+        return None
+    return best([pair for pair in zip(phases, results, strict=True) if pair[0].column == column])
+
+
+def read_accuracies(row: Row, column: str, seeds: Sequence[int], readings: Any) -> dict[int, float]:
+    """Return a row's finished test accuracies by seed."""
+    found = ((seed, shown_result(row.trials[seed], column, readings)) for seed in seeds)
+    return {seed: pair[1]["test_acc1"] for seed, pair in found if pair is not None}
+
+
+def is_tested(row: Row, baseline: Row, column: str) -> bool:
+    """Say whether a row is compared with the baseline: references have some evaluations only, and
+    the baseline's own training is no test."""
+    mine, theirs = (
+        [phase.identity for phase in each.tries[0].some.phases if phase.column == column]
+        for each in (row, baseline)
+    )
+    return bool(mine) and mine != theirs
+
+
+def trials_behind(
+    plan: Plan, results: "pd.DataFrame", metric: str, number: int
+) -> dict[int, Trial]:
+    """Return by seed the trial whose value a row shows.
+
+    Until a try is chosen it is the first one's; empty where the row has no such quantity.
+
+    Args:
+        number: of the row in the plan, references after levels.
+    """
+    tries = (*plan.rows, *plan.references)[number].tries
+    mine = results[(results["metric"] == metric) & (results["row"] == number)]
+    found = {}
+    for seed, identity in mine[["seed", "trial_id"]].itertuples(index=False):
+        tried = [each.trials[seed] for each in tries]
+        shown = (t for t in tried if any(phase.identity == identity for phase in t.phases))
+        found[seed] = next(shown, tried[0])
+    return found

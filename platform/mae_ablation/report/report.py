@@ -1,17 +1,24 @@
 """Writes a study's report: table, page, figure and every trial, each for another reader."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import pandas as pd
+
 from mae_ablation.errors import UserError
-from mae_ablation.report.kept import require_no_emptier
-from mae_ablation.report.markdown import markdown
-from mae_ablation.report.published import published_of
-from mae_ablation.report.readings import Readings
+from mae_ablation.report.document import Document, make_document
+from mae_ablation.report.latex import latex_table
+from mae_ablation.report.markdown import markdown_page
+from mae_ablation.report.method import list_left_out_images
+from mae_ablation.report.readings import Readings, finished_results
 from mae_ablation.report.results import results_frame
-from mae_ablation.report.saved import report_in
+from mae_ablation.report.saved import (
+    describe_news,
+    find_published,
+    report_in,
+    require_no_emptier,
+)
 from mae_ablation.report.standing import standing
 from mae_ablation.report.table import table_frame
 from mae_ablation.store import atomic
@@ -52,69 +59,112 @@ def write_report(
 def _write_report(
     plan: Plan, folder: Path, readings: Readings, runs: dict[str, str] | None
 ) -> list[Path]:
-    from mae_ablation.report.contents import contents
     from mae_ablation.report.figure import draw
-    from mae_ablation.report.html import study_page
-    from mae_ablation.report.latex import latex
+    from mae_ablation.report.html import html_page
     from mae_ablation.report.looks_figure import draw_every_look
-    from mae_ablation.report.novelty import marked, marks
 
+    # what there is to say
     require_own_place(folder, report_in(folder), plan.study.path)
     results = results_frame(plan, readings)
     require_no_emptier(folder, int((results["status"] == "finished").sum()), len(results))
-    table = table_frame(plan, results, readings)
-    declared, why = declared_in(plan), descriptive(plan)
-    finished = readings.finished(plan)
-    new = marks(results, folder)
-    told = marked(table, new)
+    table, trials = (
+        table_frame(plan, results, readings),
+        to_csv(results.drop(columns="row").round(4)),
+    )
+    news = describe_news(trials, folder)
+    document = make_document(
+        plan,
+        table,
+        results,
+        finished_results(plan, readings),
+        descriptive=descriptive(plan),
+        news=news,
+        published=find_published(plan.study.name, folder),
+    )
+
+    # pictures first, which the pages show
     folder.mkdir(parents=True, exist_ok=True)
     looks = draw_every_look(plan, standing(plan, readings), folder) if plan.study.grows else {}
-    pictures = {metric: named(paths, ".png").name for metric, paths in looks.items()}
-    published = published_of(plan.study.name, folder)
-    texts = {
-        folder / "table.md": markdown(
-            plan,
-            told,
-            results,
-            finished,
-            descriptive=why,
-            looks=pictures,
-            published=published,
-        ),
-        folder / "table.csv": csv(rounded(table)),
-        folder / "trials.csv": csv(results.drop(columns="row").round(4)),
-        folder / "table.tex": latex(plan, table, results, descriptive=why),
-    }
-    for path, text in texts.items():
-        atomic.write_text(path, text)
     figures = draw(plan, table, results, folder)
-    svg = named(figures, ".svg").read_text(encoding="utf-8")
-    drawn = {metric: named(paths, ".svg").read_text("utf-8") for metric, paths in looks.items()}
-    page, report = folder / "index.html", folder / "report.json"
-    about = {"figure": svg, "looks": drawn, "runs": runs, "descriptive": why}
-    text = study_page(plan, told, results, readings, **about, published=published)
-    atomic.write_text(page, text)
-    files = [*texts, *figures, *(path for paths in looks.values() for path in paths), page, report]
-    names = [path.name for path in files]
-    known = {"declared": declared and asdict(declared), "descriptive": why}
-    said = contents(plan, table, results, new, names, **known)
-    said["study_file"] = path_from(folder, plan.study.path)
-    with atomic.replacing(report) as file:
-        file.write(atomic.to_json(said))
+    pictures = [*figures, *(path for paths in looks.values() for path in paths)]
+    for path in folder.glob("looks_*.*"):  # of a study that grew before
+        if path not in pictures:
+            path.unlink()
+
+    # tables and pages
+    names = {metric: _first(paths, ".png").name for metric, paths in looks.items()}
+    drawn = {metric: _first(paths, ".svg").read_text("utf-8") for metric, paths in looks.items()}
+    svg = _first(figures, ".svg").read_text(encoding="utf-8")
+    six = {name: 6 if name in ("p", "p_holm") else 4 for name in table.columns}  # p may be small
+    tables = {
+        "table.md": markdown_page(document, names),
+        "table.csv": to_csv(table.round(six)),
+        "trials.csv": trials,
+        "table.tex": latex_table(document),
+    }
+    page = html_page(document, readings, figure=svg, looks=drawn, runs=runs)
+    for name, text in {**tables, "index.html": page}.items():
+        atomic.write_text(folder / name, text)
+
+    # and what they are of
+    files = [*(folder / name for name in tables), *pictures]
+    files += [folder / "index.html", folder / "report.json"]
+    about = describe_report(document, news, [path.name for path in files])
+    about["study_file"] = path_from(folder, plan.study.path)
+    with atomic.replacing(files[-1]) as file:
+        file.write(atomic.to_json(about))
     return files
 
 
-def named(paths: Sequence[Path], suffix: str) -> Path:
-    """The first file of this kind."""
+def _first(paths: Sequence[Path], suffix: str) -> Path:
     return next(path for path in paths if path.suffix == suffix)
 
 
-def rounded(table):
-    """Four decimals, six of a p: what is small of those is what is told."""
-    return table.round({name: 6 if name in ("p", "p_holm") else 4 for name in table.columns})
+def to_csv(frame: pd.DataFrame) -> str:
+    return frame.to_csv(index=False, lineterminator="\n")
 
 
-def csv(frame) -> str:
-    buffer = io.StringIO()
-    frame.to_csv(buffer, index=False, lineterminator="\n")
-    return buffer.getvalue()
+def describe_report(document: Document, news: dict[str, str], files: Sequence[str]) -> dict:
+    """Return the content of report.json, for the index, for comparisons and for the next report.
+
+    Plain data, without a date: the same report is the same file.
+    """
+    plan, study, results = document.plan, document.plan.study, document.results
+    declared = declared_in(plan)
+    said = {section.metric: section.headline for section in document.sections}
+    headlines = [
+        f"{section.title}: {section.headline}" if sum(map(bool, said.values())) > 1 else text
+        for section in document.sections
+        if (text := section.headline)
+    ]
+    return {
+        "kind": "study",
+        "title": study.title,
+        "study": study.name,
+        "experiment": study.experiment,
+        "paper": study.paper,
+        "recipe": study.recipe_name,
+        "changed": list(study.changed),
+        "data": study.baseline.data.name,
+        "fingerprint": plan.data.fingerprint,
+        "not_taken": list_left_out_images(plan),
+        "image_size": study.baseline.data.image_size,
+        "epochs": study.baseline.pretrain.epochs,
+        "seeds": list(study.seeds),
+        "looks": list(study.declared.looks),
+        "declared": declared and asdict(declared),
+        "descriptive": document.descriptive,
+        "phases": list(study.phases),
+        "commits": sorted(set(results["commit"].dropna())),
+        "metrics": list(said),
+        "headlines": said,
+        "cautions": {section.metric: section.cautions for section in document.sections},
+        "preamble": document.preamble,
+        "headline": " ".join(filter(None, [document.preamble, *headlines])),
+        "news": news,
+        "trials": len(plan.trials),
+        "finished": int((results["status"] == "finished").sum()),
+        "asked": len(results),
+        "command": document.command,
+        "files": list(files),
+    }

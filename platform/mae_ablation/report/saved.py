@@ -1,16 +1,24 @@
-"""A report as it lies in its folder: report.json and trials.csv, read without heavy imports."""
+"""Reports as they lie in their folders, read without heavy imports.
+
+reports/mask_ratio/                        one's own
+reports/published/mask_ratio-overnight/    shipped with the project, which one's own link to
+"""
 
 import csv
+import io
 import json
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 
-from mae_ablation.errors import UserError, unknown
+from mae_ablation.errors import Emptier, UserError, unknown
 from mae_ablation.store.paths import expanded
 
 COLUMNS = ("factor", "level", "kind", "metric", "seed", "value", "trial_id")
-"""of trials.csv, that a comparison needs"""
+"""Columns of trials.csv that a comparison needs."""
+
+PUBLISHED = "published"
+"""Name of the folder of reports that ship with the project."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,17 +27,18 @@ class SavedReport:
 
     folder: Path
     about: dict
-    """report.json"""
+    """Content of report.json."""
     trials: list[dict[str, str]]
-    """lines of trials.csv"""
+    """Lines of trials.csv."""
 
 
 def open_report(name: str, reports: Path) -> SavedReport:
-    """The report in a folder, or of that name in the folder of reports.
+    """Open the report in a folder, or of that name in the folder of reports.
 
     Raises:
         UserError: there is none, it is not a study's, or its files cannot be read.
     """
+    # the folder and its files
     folder = next((f for f in (expanded(name), reports / name) if f.is_dir()), None)
     if folder is None:
         there = sorted(f.parent.name for f in reports.glob("*/report.json"))
@@ -40,38 +49,143 @@ def open_report(name: str, reports: Path) -> SavedReport:
             trials = list(csv.DictReader(file))
     except FileNotFoundError as error:
         file = Path(error.filename).name
-        if file == "trials.csv" and is_suite(about):
+        if file == "trials.csv" and _is_suite(about):
             message = "a report of a suite; compare those of its studies"
             raise UserError(message, str(folder)) from None
         message = f"no {file} in there; `python -m platform report STUDY` writes it"
         raise UserError(message, str(folder)) from None
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"cannot read the report: {error}", str(folder)) from None
-    if not isinstance(about, dict) or is_suite(about):
+
+    # what they say
+    if not isinstance(about, dict) or _is_suite(about):
         raise UserError("not the report of a study; compare two of those", str(folder))
     if lacking := [name for name in COLUMNS if trials and name not in trials[0]]:
         raise UserError(f"no column {', '.join(lacking)}", str(folder / "trials.csv"))
     for line, trial in enumerate(trials, 2):
-        if not (trial["seed"].isdigit() and is_number(trial["value"] or "0")):
+        if not (trial["seed"].isdigit() and _is_number(trial["value"] or "0")):
             message = f"seed {trial['seed']!r} or value {trial['value']!r} is not a number"
             raise UserError(message, f"{folder / 'trials.csv'}:{line}")
     return SavedReport(folder=folder, about=about, trials=trials)
 
 
+def _is_suite(about: object) -> bool:
+    return isinstance(about, dict) and about.get("kind", "study") != "study"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return isfinite(float(text))
+    except ValueError:
+        return False
+
+
 def report_in(folder: Path) -> object:
-    """The folder's report.json as it is; None where there is none that can be read."""
+    """Return the folder's report.json as it is; None where there is none that can be read."""
     try:
         return json.loads((folder / "report.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
 
-def is_suite(about: object) -> bool:
-    return isinstance(about, dict) and about.get("kind", "study") != "study"
+def require_no_emptier(folder: Path, finished: int, asked: int) -> None:
+    """Refuse to put a report of fewer results in the place of one that has more.
+
+    A complete one replaces any: then fewer were asked for.
+
+    Args:
+        finished: results of the report that is to be written.
+        asked: how many there would be if nothing were missing.
+
+    Raises:
+        Emptier: the folder's report has more results than this incomplete one.
+    """
+    about = report_in(folder)
+    there = about.get("finished") if isinstance(about, dict) else None
+    if isinstance(there, int) and finished < min(asked, there):
+        raise Emptier(
+            f"kept: it shows {there} results, and of this study only {finished} of {asked} are "
+            f"finished; --reports DIR writes elsewhere",
+            str(folder),
+        )
 
 
-def is_number(text: str) -> bool:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Published:
+    """A published report of a study."""
+
+    folder: str
+    """Its folder as a report beside it sees it: "../published/mask_ratio-overnight"."""
+    recipe: str
+    headline: str
+
+
+def find_published(study: str, folder: Path) -> list[Published]:
+    """Find the published reports of a study, for a report of it in this folder; none for one of
+    them."""
+    if folder.parent.name == PUBLISHED:
+        return []
+    found = []
+    for path in sorted((folder.parent / PUBLISHED).glob("*/report.json")):
+        about = report_in(path.parent)
+        if isinstance(about, dict) and about.get("study") == study:
+            found.append(
+                Published(
+                    folder=f"../{PUBLISHED}/{path.parent.name}",
+                    recipe=str(about.get("recipe", "")),
+                    headline=str(about.get("headline", "")),
+                )
+            )
+    return found
+
+
+def describe_news(trials: str, folder: Path) -> dict[str, str]:
+    """Say by metric what is new since the folder's last report, in a line each.
+
+    Nothing is new in the first report, nor in the first table of its quantity. Written again
+    without any change, a report says the same as last time.
+
+    Args:
+        trials: the new text of trials.csv.
+    """
     try:
-        return isfinite(float(text))
-    except ValueError:
-        return False
+        before = _finished_cells((folder / "trials.csv").read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, csv.Error):
+        return {}
+    now = _finished_cells(trials)
+    if now.keys() == before.keys():
+        about = report_in(folder)
+        return about.get("news", {}) if isinstance(about, dict) else {}
+
+    # new levels by name, and new seeds of the others
+    news = {}
+    for metric in dict.fromkeys(cell[0] for cell in before):
+        known = {cell[1:3] for cell in before if cell[0] == metric}
+        levels, seeds = {}, {}
+        for cell in now:
+            if cell[0] == metric and cell not in before:
+                row = cell[1:3]
+                (seeds.setdefault(row, []) if row in known else levels.setdefault(row, [])).append(
+                    cell[3]
+                )
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for (_, level), each in seeds.items():
+            groups.setdefault(tuple(each), []).append(level)
+        parts = [f"level {level}" for _, level in levels]
+        for each, rows in groups.items():
+            noun = "seed" if len(each) == 1 else "seeds"
+            of = "every row" if len(rows) == len(known) else ", ".join(rows)
+            parts.append(f"{noun} {', '.join(each)} of {of}")
+        if parts:
+            news[metric] = f"New since the last report: {'; '.join(parts)}."
+    return news
+
+
+def _finished_cells(trials: str) -> dict[tuple[str, ...], None]:
+    """List metric, factor, level, seed and training of the finished lines of trials.csv."""
+    names = ("metric", "factor", "level", "seed", "trial_id")
+    return {
+        tuple(line[name] for name in names): None
+        for line in csv.DictReader(io.StringIO(trials))
+        if line["status"] == "finished"
+    }

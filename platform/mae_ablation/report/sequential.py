@@ -1,93 +1,127 @@
 """Decisions on a table's rows by tests that may be looked at: different, no difference, undecided.
 
-The paired t test of each look (`paired`), at the levels of `spending`, with Holm's procedure over
-the rows: a row that is rejected at any look stays rejected, and the others go on with alpha over
-the rows left, at all looks so far (Ye, Li, Liu and Yao 2013; Maurer and Bretz 2013). A row counts
-with the looks that it has completed, so what is decided does not depend on which trial came first.
+The paired t test of each look, with Holm's procedure over the rows: a row that is rejected at any
+look stays rejected, and the others go on with alpha over the rows left, at all looks so far (Ye,
+Li, Liu and Yao 2013; Maurer and Bretz 2013). A row counts with the looks that it has completed, so
+what is decided does not depend on which trial came first.
 
 Differences and equivalences are two families: each keeps its error on its own, and a row that is
 decided as no different passes nothing on to the tests for a difference.
+
+Each look has a level of its own, so that all looks together make no more error than allowed. Lan
+and DeMets (1983): a spending function says how much of alpha is spent by each share of the most
+seeds. The level follows by integration from look to look (Armitage, McPherson and Rowe 1969;
+Jennison and Turnbull 2000, ch. 19), here over Student's t itself: with few seeds the usual levels,
+of Brownian motion, make an error of 5.7 % instead of 5. Deterministic. One dimension is enough: the
+cosine between a row's differences and a constant, of which t is a function, does not depend on
+their length, so that from look to look the cosines are a Markov chain.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import lru_cache
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import beta, fdtr, ndtr, ndtri, roots_legendre, stdtrit
 
-from mae_ablation.report.paired import equivalence_p_value, half_width, holm, p_value, summed
-from mae_ablation.report.spending import nominal_levels
+from mae_ablation.report.paired import equivalence_p_value, half_width, holm, p_value, summarise
+from mae_ablation.report.spread import margin_allows
 from mae_ablation.study.sequential import Sequential
 
+State = Literal["undecided", "different", "no_difference"]
+STATES: tuple[State, ...] = ("undecided", "different", "no_difference")
 UNDECIDED, DIFFERENT, NO_DIFFERENCE = range(3)
-STATES: tuple[Literal["undecided", "different", "no_difference"], ...] = (
-    "undecided",
-    "different",
-    "no_difference",
-)
+"""Places in STATES."""
+
+HIDDEN = "within the error of the test images"
+"""Said of a row that the seeds find no different, where the test images do not allow the claim."""
+
 FORGIVEN = 1e-9
-"""relative: what rounding may add to a p value that is exactly at its level"""
+"""Relative rounding error of a p value that is exactly at its level."""
+
+FARTHEST = 6.4
+"""Normal score of the rarest t that is told apart: p of 1.6e-10."""
+
+CELLS = 160
+"""Cells between -FARTHEST and FARTHEST, fine enough for levels to 0.5 % of themselves."""
+
+NODES = 32
+"""Nodes of the quadrature within a cell."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
     """A row's state, with the numbers of the look that its evidence stands at, in points."""
 
-    state: Literal["different", "no_difference", "undecided"]
+    state: State
     look: int | None
-    """index of the look that decided it"""
+    """Index of the look that decided it."""
     seeds: int
-    """used for it; of an undecided row, of its last complete look, 0 before the first"""
+    """Seeds used for it; of an undecided row those of its last complete look, 0 before the
+    first."""
     difference: float
     low: float
     """`low` and `high`: repeated confidence interval. Without zero where the row is different,
     within the margin (at the level of a one-sided test) where it is no different; NaN where there
-    is no complete look or too few seeds without any spread"""
+    is no complete look or too few seeds without any spread."""
     high: float
     p: float
-    """of the test for a difference over all its looks, NaN before the first complete one"""
+    """p value of the test for a difference over all its looks, NaN before the first complete
+    one."""
     p_holm: float
-    """`p` corrected for the rows; at most alpha where the row is different, and only there"""
+    """`p` corrected for the rows; at most alpha where the row is different, and only there."""
     alpha: float
-    """of the row over all looks, after Holm's procedure"""
+    """Error of the row over all looks, after Holm's procedure."""
     strict_low: float
-    """`strict_low` and `strict_high`: repeated interval at alpha over the number of rows"""
+    """`strict_low` and `strict_high`: repeated interval at alpha over the number of rows."""
     strict_high: float
 
+    @property
+    def is_open(self) -> bool:
+        return self.state == "undecided"
+
     def goes_on(self, declared: Sequential) -> bool:
-        """Whether an undecided row may still take seeds."""
+        """Say whether an undecided row may still take seeds."""
         return self.seeds < declared.most
 
 
-def format_decision(found: Decision, declared: Sequential) -> str:
-    """ "different after 3 seeds", "undecided so far, 5 of 20 seeds", "undecided after 20 seeds"."""
-    if found.state != "undecided":
-        return f"{found.state.replace('_', ' ')} after {found.seeds} seeds"
-    if found.goes_on(declared):
+def format_decision(found: Decision, declared: Sequential, *, hidden: bool = False) -> str:
+    """Format "different after 3 seeds", "undecided so far, 5 of 20 seeds", "undecided after 20
+    seeds"; `hidden`: the test images do not allow that the row is called no different."""
+    if found.is_open and found.goes_on(declared):
         return f"undecided so far, {found.seeds} of {declared.most} seeds"
-    return f"undecided after {found.seeds} seeds"
+    return f"{HIDDEN if hidden else found.state.replace('_', ' ')} after {found.seeds} seeds"
+
+
+def is_hidden(found: Decision, margin: float | None, image_se: float | None) -> bool:
+    """Say whether the seeds find a row no different, and the test images do not let that be said.
+
+    `image_se`: standard error that the test images add to all seeds; None where it is not known.
+    """
+    return found.state == "no_difference" and not margin_allows(margin, image_se)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Tested:
+class TableTests:
     """Decisions on many tables at once; arrays (..., rows)."""
 
     state: NDArray
-    """UNDECIDED, DIFFERENT or NO_DIFFERENCE"""
+    """UNDECIDED, DIFFERENT or NO_DIFFERENCE."""
     look: NDArray
-    """whose evidence decided the row; the last complete one of an undecided row, -1: none"""
+    """Look whose evidence decided the row; the last complete one of an undecided row, -1: none."""
     stopped: NDArray
-    """look at which the row could stop: later than `look` where other rows had to be decided first;
-    the last one of an undecided row"""
+    """Look at which the row could stop: later than `look` where other rows had to be decided first;
+    the last one of an undecided row."""
     p: NDArray
     p_holm: NDArray
     alpha: NDArray
 
 
 def decide(
-    differences: Mapping[str, Mapping[int, float]], declared: Sequential, seeds: Sequence[int]
-) -> dict[str, Decision]:
+    differences: Mapping[Any, Mapping[int, float]], declared: Sequential, seeds: Sequence[int]
+) -> dict[Any, Decision]:
     """Decide on every row of one column as far as its seeds go.
 
     Args:
@@ -98,22 +132,22 @@ def decide(
     values = np.array(
         [[row.get(seed, np.nan) for seed in seeds] for row in differences.values()], float
     ).reshape(len(differences), len(seeds))
-    found = sequential_tests(values, declared)
-    return {name: decision(values[i], found, i, declared) for i, name in enumerate(differences)}
+    found = run_sequential_tests(values, declared)
+    return {name: _decision(values[i], found, i, declared) for i, name in enumerate(differences)}
 
 
-def decision(row: NDArray, found: Tested, i: int, declared: Sequential) -> Decision:
-    """What was found of one row, with its intervals."""
+def _decision(row: NDArray, found: TableTests, i: int, declared: Sequential) -> Decision:
+    """Make the decision on one row, with its intervals."""
     state, look = STATES[found.state[i]], int(found.look[i])
     n = declared.looks[look] if look >= 0 else 0
     sides = 1 if state == "no_difference" else 2
     low, high = repeated_interval(row, look, declared, found.alpha[i], sides)
-    strict = repeated_interval(row, look, declared, declared.alpha / len(found.state), 2)
+    strict = repeated_interval(row, look, declared, declared.alpha / len(found.state))
     return Decision(
         state=state,
         look=None if state == "undecided" else look,
         seeds=n,
-        difference=float(summed(row[:n])[1]) if n else np.nan,
+        difference=float(summarise(row[:n])[1]) if n else np.nan,
         low=low,
         high=high,
         p=float(found.p[i]),
@@ -127,7 +161,7 @@ def decision(row: NDArray, found: Tested, i: int, declared: Sequential) -> Decis
 def repeated_interval(
     row: NDArray, look: int, declared: Sequential, alpha: float, sides: int = 2
 ) -> tuple[float, float]:
-    """Interval of a row's mean difference at one look, valid at all looks together.
+    """Return the interval of a row's mean difference at one look, valid at all looks together.
 
     NaN for a look of -1. `sides`: 1 for the interval that lies within the margin exactly where two
     one-sided tests at `alpha` find it to.
@@ -135,16 +169,16 @@ def repeated_interval(
     if look < 0:
         return np.nan, np.nan
     level = nominal_levels(declared.looks, declared.spending, declared.alpha, (alpha,), sides)
-    n, mean, sd = summed(row[: declared.looks[look]])
+    n, mean, sd = summarise(row[: declared.looks[look]])
     half = half_width(sd, n, level[0, look] * (2 / sides))
     return float(mean - half), float(mean + half)
 
 
-def sequential_tests(differences: ArrayLike, declared: Sequential) -> Tested:
+def run_sequential_tests(differences: ArrayLike, declared: Sequential) -> TableTests:
     """Test all rows of one or many tables (..., rows, seeds), NaN where a seed is missing."""
     values = np.asarray(differences, float)
     rows = values.shape[-2]
-    different, equivalent = over_all_looks(values, declared)
+    different, equivalent = _p_of_looks(values, declared)
     shape, complete = different.shape[:-1], np.isfinite(different)
     state, look = np.zeros(shape, int), complete.sum(-1) - 1
     stopped = np.full(shape, len(declared.looks) - 1)
@@ -157,7 +191,7 @@ def sequential_tests(differences: ArrayLike, declared: Sequential) -> Tested:
                 continue
             best = np.fmin.reduce(p[..., : now + 1], -1)
             left = rows - (state == code).sum(-1, keepdims=True)
-            rejected, alpha = step_down(np.where(state == 0, best, np.nan), left, declared.alpha)
+            rejected, alpha = _step_down(np.where(state == 0, best, np.nan), left, declared.alpha)
             at_all = p[..., : now + 1] <= (alpha * (1 + FORGIVEN))[..., None]
             look = np.where(rejected, at_all.argmax(-1), look)
             stopped = np.where(rejected, now, stopped)
@@ -165,30 +199,20 @@ def sequential_tests(differences: ArrayLike, declared: Sequential) -> Tested:
             state = np.where(rejected, code, state)
 
     # What is left has alpha over the rows left; p values are of the looks up to the decision.
-    left = np.maximum(rows - (state == DIFFERENT).sum(-1, keepdims=True), 1)
-    row_alpha = np.where(np.isnan(row_alpha), declared.alpha / left, row_alpha)
+    left = rows - (state == DIFFERENT).sum(-1, keepdims=True)
+    row_alpha = np.where(np.isnan(row_alpha), declared.alpha / np.maximum(left, 1), row_alpha)
     seen = np.arange(len(declared.looks)) <= stopped[..., None]
     p = np.fmin.reduce(np.where(seen, different, np.nan), -1)
-    return Tested(
-        state=state,
-        look=look,
-        stopped=stopped,
-        p=p,
-        p_holm=corrected(p, state),
-        alpha=row_alpha,
-    )
 
-
-def corrected(p: NDArray, state: NDArray) -> NDArray:
-    """Holm's adjusted p values; rows without any count as tests, those of no difference as last."""
+    # Rows without any p count as tests, those of no difference as the last ones.
     last = np.isnan(p) | (state == NO_DIFFERENCE)
-    adjusted, _ = holm(np.where(last, 1.0, p))
-    left = p.shape[-1] - (state == DIFFERENT).sum(-1, keepdims=True)
-    return np.where(last, np.minimum(p * left, 1), adjusted)
+    p_holm = np.where(last, np.minimum(p * left, 1), holm(np.where(last, 1.0, p)))
+    return TableTests(state=state, look=look, stopped=stopped, p=p, p_holm=p_holm, alpha=row_alpha)
 
 
-def step_down(p: NDArray, left: NDArray, alpha: float) -> tuple[NDArray, NDArray]:
-    """Holm's procedure from where `left` rows are undecided: what it rejects, and at what level."""
+def _step_down(p: NDArray, left: NDArray, alpha: float) -> tuple[NDArray, NDArray]:
+    """Apply Holm's procedure where `left` rows are undecided; returns what it rejects, and at what
+    level."""
     order = np.argsort(p, axis=-1, kind="stable")  # NaN last
     ranked = np.take_along_axis(p, order, -1)
     level = alpha / np.maximum(left - np.arange(p.shape[-1]), 1)
@@ -197,28 +221,29 @@ def step_down(p: NDArray, left: NDArray, alpha: float) -> tuple[NDArray, NDArray
     return np.take_along_axis(rejected, back, -1), np.take_along_axis(level, back, -1)
 
 
-def over_all_looks(values: NDArray, declared: Sequential) -> tuple[NDArray, NDArray | None]:
-    """Each look's p value as alpha over all looks at which it would just reject, (..., looks).
+def _p_of_looks(values: NDArray, declared: Sequential) -> tuple[NDArray, NDArray | None]:
+    """Return each look's p value as alpha over all looks at which it would just reject, (...,
+    looks).
 
-    Returns those of the tests for a difference and, with a margin, of the two one-sided tests; NaN
+    First those of the tests for a difference, then, with a margin, of the two one-sided tests; NaN
     where a look is not complete or of one seed.
     """
     different, equivalent = [], []
     for n in declared.looks:
         there = values[..., :n]
         whole = np.isfinite(there).all(-1) & (there.shape[-1] == n)
-        count, mean, sd = summed(np.where(whole[..., None], there, np.nan))
+        count, mean, sd = summarise(np.where(whole[..., None], there, np.nan))
         different.append(p_value(mean, sd, count))
         if declared.margin is not None:
             equivalent.append(equivalence_p_value(mean, sd, count, declared.margin))
     rows = values.shape[-2]
     return (
-        as_alphas(np.stack(different, -1), declared, rows, 2),
-        as_alphas(np.stack(equivalent, -1), declared, rows, 1) if equivalent else None,
+        _as_alphas(np.stack(different, -1), declared, rows, 2),
+        _as_alphas(np.stack(equivalent, -1), declared, rows, 1) if equivalent else None,
     )
 
 
-def as_alphas(p: NDArray, declared: Sequential, rows: int, sides: int) -> NDArray:
+def _as_alphas(p: NDArray, declared: Sequential, rows: int, sides: int) -> NDArray:
     """Turn p values (..., looks) into the alphas whose level at that look they just reach.
 
     Between the nodes it is interpolated; the levels that Holm's procedure asks for are nodes, so
@@ -237,3 +262,102 @@ def as_alphas(p: NDArray, declared: Sequential, rows: int, sides: int) -> NDArra
         np.interp(found[..., k], known[:, k], np.log(nodes), right=0) for k in range(p.shape[-1])
     ]
     return np.exp(np.stack(each, -1))
+
+
+@lru_cache(maxsize=64)
+def nominal_levels(
+    looks: tuple[int, ...], spending: str, alpha: float, alphas: tuple[float, ...], sides: int
+) -> NDArray:
+    """Return the level of the p value of Student's t at each look, (alphas, looks).
+
+    Args:
+        looks: seeds at each look.
+        alpha: the study's, which gives the curve its form.
+        alphas: error over all looks, each below 1.
+        sides: 2 for a difference, 1 for each of the tests of an equivalence.
+    """
+    if len(looks) == 1:
+        return np.array(alphas)[:, None]
+    each, edges = np.array(alphas), np.linspace(-FARTHEST, FARTHEST, CELLS + 1)
+    levels, before = [], np.zeros_like(each)
+    beyond = np.broadcast_to(ndtr(-edges), (len(each), len(edges)))  # chance to lie beyond an edge
+    for k, seeds in enumerate(looks):
+        # The bound is where as much lies beyond it as may be spent here.
+        now = each * _spent_part(seeds / looks[-1], spending, alpha)
+        tail = np.minimum((now - before) / sides, beyond[:, CELLS // 2 if sides == 2 else 0])
+        bounds = [_crossing(*pair, edges) for pair in zip(tail, beyond, strict=True)]
+        levels.append(sides * ndtr(-np.array(bounds)))
+        # Studies that lie within the bounds go on.
+        whole, tail, before = beyond[:, :1], tail[:, None], now
+        inside = -np.diff(np.clip(beyond, tail, whole - tail if sides == 2 else whole), axis=-1)
+        if k + 1 < len(looks):
+            beyond = inside @ _transition(seeds, looks[k + 1] - seeds)
+    return np.stack(levels, -1)
+
+
+def _spent_part(share: float, spending: str, alpha: float) -> float:
+    """Return the part of alpha that is spent once a share of the most seeds is there.
+
+    A row that has only a part of the study's alpha spends it by the same curve.
+    """
+    if spending == "pocock":
+        return float(np.log1p((np.e - 1) * share))
+    return float(2 * ndtr(ndtri(alpha / 2) / np.sqrt(share)) / alpha)
+
+
+def _crossing(tail: float, beyond: NDArray, edges: NDArray) -> float:
+    """Return the normal score beyond which a tail lies."""
+    smallest = np.finfo(float).tiny
+    known = np.log(np.maximum(beyond[::-1], smallest))
+    return float(np.interp(np.log(max(tail, smallest)), known, edges[::-1]))
+
+
+@lru_cache(maxsize=64)
+def _transition(seeds: int, more: int) -> NDArray:
+    """Return the chance that t lies beyond each edge after more seeds, from each cell's middle,
+    (cells, edges). Scores are normal: of t with its own degrees of freedom, before and after."""
+    edges = np.linspace(-FARTHEST, FARTHEST, CELLS + 1)
+    middles, half = (edges[1:] + edges[:-1]) / 2, CELLS // 2
+    upper = _beyond_score(middles, edges[half:], seeds, more)
+    return np.concatenate([1 - upper[::-1, :0:-1], upper], -1)  # by symmetry
+
+
+def _beyond_score(before: NDArray, after: NDArray, seeds: int, more: int) -> NDArray:
+    """Return the chance of a score beyond `after`, 0 or more, given `before`; (before, after).
+
+    In units of the length of the differences so far, the sum of the new ones is sqrt(more) * a,
+    where sqrt(seeds) * a has Student's t distribution with `seeds` degrees of freedom; the rest of
+    their length, over 1 + a^2, is a ratio of chi squares. Integrated over a between the roots of
+    (sum so far + sqrt(more) * a)^2 = after^2 * (1 + a^2).
+    """
+    # the roots
+    total, root = (np.sqrt(seeds) * _cosine(before, seeds))[:, None], np.sqrt(more)
+    wanted = ((seeds + more) * _cosine(after, seeds + more) ** 2)[None, :]
+    lead = more - wanted
+    lead = np.where(np.abs(lead) < 1e-9, 1e-9, lead)
+    radicand = wanted * (total**2 + lead)
+    width = np.sqrt(np.maximum(radicand, 0))
+    low = (width - total * root) / lead
+    high = np.where(lead > 0, np.inf, (-width - total * root) / lead)
+    possible = (radicand >= 0) & ((lead > 0) | (total > 0))
+
+    # The density of arctan(a) is a power of its cosine, and narrow with many seeds.
+    unit, weight = roots_legendre(NODES)
+    farthest = min(np.pi / 2, 9 / np.sqrt(seeds))
+    start, end = (
+        np.clip(np.arctan(np.where(possible, side, 0)), -farthest, farthest) for side in (low, high)
+    )
+    half = np.maximum(end - start, 0) / 2
+    angle = ((start + end) / 2)[..., None] + half[..., None] * unit
+    density = np.cos(angle) ** (seeds - 1) / beta(seeds / 2, 0.5)
+    if more > 1:
+        reach = (total[..., None] * np.cos(angle) + root * np.sin(angle)) ** 2
+        room = np.maximum(reach / np.maximum(wanted, 1e-12)[..., None] - 1, 0)
+        density = density * fdtr(more - 1, seeds + 1, room * (seeds + 1) / (more - 1))
+    return np.where(possible, (density * weight).sum(-1) * half, 0.0)
+
+
+def _cosine(score: NDArray, seeds: int) -> NDArray:
+    """Return the cosine between differences and a constant, from the normal score of their t."""
+    t = stdtrit(seeds - 1, ndtr(score))
+    return t / np.sqrt(t**2 + seeds - 1)

@@ -1,42 +1,83 @@
-"""Spread: what seeds and what test images add to the error of a difference, apart; without SciPy.
+"""Spread: how much of a difference's error seeds bring, and how much the choice of test images.
 
-Also what a plan says by them: how many seeds a difference of one point will take.
+Every seed answers the same test images, so that an image which happens to favour a level favours it
+in all seeds alike: an interval over seeds does not see that. With what each image was answered the
+two parts come apart, as in an analysis of variance with two crossed random factors.
+
+A plan reads this, too, so NumPy and SciPy are imported where answers are there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from statistics import fmean, variance
 from typing import TYPE_CHECKING, Any
 
-from mae_ablation.report.accuracies import accuracies, is_tested, shown
+from mae_ablation.report.metrics import is_accuracy
+from mae_ablation.report.readings import is_tested, read_accuracies, shown_result, trials_behind
 from mae_ablation.store.predictions import Predictions
 from mae_ablation.study.plan import Plan, Row
 from mae_ablation.study.seeds_needed import seeds_to_see
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
 POINT = 1.0
-"""difference to the baseline that a plan counts seeds for"""
+"""Difference to the baseline, in points, that a plan counts seeds for."""
 
 ROWS_READ, SEEDS_READ, ANSWERED = 8, 8, 3
-"""levels and seeds whose results a plan reads, and levels whose answers to single images: more
-would cost a large study's plan more than they tell"""
+"""Levels and seeds whose results a plan reads, and levels whose answers to single images: more
+would cost a large study's plan more than they tell."""
+
+CLEARLY = 2.0
+"""Factor by which one part of the error is the larger where it alone is called the limit."""
+
+ONE_SIDED = 1.645
+"""Standard errors below which 95 % of a normal distribution lie."""
+
+Answers = Mapping[int, Predictions]
+"""Answers to the test images by seed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Parts:
-    """The two parts of a difference's error, in points."""
+class DifferenceError:
+    """A difference to the baseline and the two parts of its error, all in points."""
 
+    difference: float
+    seeds: int
+    images: int
     seed_sd: float
-    """of the seeds' differences, n - 1; NaN for one seed"""
+    """Standard deviation of the seeds' differences, n - 1; NaN for one seed."""
     image_se: float
-    """standard error that the choice of test images adds to all seeds alike, 0 or more"""
+    """Standard error that the choice of test images adds to all seeds alike, 0 or more."""
+
+    @property
+    def seed_se(self) -> float:
+        """Standard error from the seeds."""
+        return self.seed_sd / self.seeds**0.5
+
+    def interval(self, alpha: float = 0.05) -> tuple[float, float]:
+        """Return the interval of 1 - alpha over seeds and images, were both drawn again; NaN for
+        one seed."""
+        from scipy import stats
+
+        # Both parts add; their degrees of freedom are Satterthwaite's.
+        seed_variance, image_variance = self.seed_sd**2 / self.seeds, self.image_se**2
+        whole = seed_variance + image_variance
+        squares = seed_variance**2 / max(self.seeds - 1, 1) + image_variance**2 / (self.images - 1)
+        df = whole**2 / squares if squares > 0 else float("inf")
+        half = float(stats.t.ppf(1 - alpha / 2, df) * whole**0.5)
+
+        # With few seeds those degrees of freedom grow faster than the error does; what counts
+        # images, too, is never more certain than the seeds alone.
+        alone = float(stats.t.ppf(1 - alpha / 2, self.seeds - 1) * seed_variance**0.5)
+        half = max(half, alone)
+        return self.difference - half, self.difference + half
 
 
-def parts_of(correct: "ArrayLike") -> Parts:
-    """Take apart what seeds and images add, as an analysis of variance does.
+def split_error(correct: "ArrayLike") -> DifferenceError:
+    """Split the error of a difference into what seeds and what images add.
 
     Args:
         correct: (seeds, images); 1 where only the level's answer is right, -1 where only the
@@ -45,21 +86,56 @@ def parts_of(correct: "ArrayLike") -> Parts:
     import numpy as np
 
     points = 100 * np.asarray(correct, float)
-    seeds, images = points.shape
-    by_seed, by_image, mean = points.mean(1), points.mean(0), points.mean()
+    (seeds, images), mean = points.shape, float(points.mean())
+    by_seed, by_image = points.mean(1), points.mean(0)
+    seed_sd = float("nan")
     if seeds < 2:
         # What an image adds in every seed cannot be told from what it adds in this one.
-        return Parts(seed_sd=float("nan"), image_se=float(by_image.std(ddof=1) / images**0.5))
+        image_se = float(by_image.std(ddof=1) / images**0.5)
+    else:
+        # Mean squares: of images, and of what neither seeds nor images explain.
+        rest = points - by_seed[:, None] - by_image + points.mean()
+        noise = (rest**2).sum() / ((seeds - 1) * (images - 1))
+        seed_sd = float(by_seed.std(ddof=1))
+        image_se = float((max(by_image.var(ddof=1) - noise / seeds, 0) / images) ** 0.5)
+    return DifferenceError(
+        difference=mean, seeds=seeds, images=images, seed_sd=seed_sd, image_se=image_se
+    )
 
-    # Mean squares: of images, and of what neither seeds nor images explain.
-    rest = points - by_seed[:, None] - by_image + mean
-    noise = (rest**2).sum() / ((seeds - 1) * (images - 1))
-    image_variance = max(by_image.var(ddof=1) - noise / seeds, 0) / images
-    return Parts(seed_sd=float(by_seed.std(ddof=1)), image_se=float(image_variance**0.5))
+
+def margin_allows(margin: float, image_se: float | None) -> bool:
+    """Say whether the test images let an equivalence within `margin` be claimed.
+
+    Not where the error of the images alone may be as large as the margin. `image_se` is None where
+    the answers to single images are not known: then nothing is held against a claim.
+    """
+    return image_se is None or margin > ONE_SIDED * image_se
 
 
-def paired_answers(mine: dict[int, Predictions], base: dict[int, Predictions]) -> "NDArray | None":
-    """What `parts_of` takes of a row and the baseline, by seed; None where they have no seed in
+def format_limit(seed_se: float, image_se: float) -> str:
+    """Say which part of the error limits: "test images: ± 0.3; seeds: ± 0.8: more seeds help, more
+    images do not". Standard errors in points; `seed_se`: NaN for one seed."""
+    if not seed_se >= 0:
+        return f"test images: ± {image_se:.1f}; seeds: unknown from one: more seeds help"
+    if seed_se == image_se == 0:
+        helps = "neither limits it"
+    elif seed_se >= CLEARLY * image_se:
+        helps = "more seeds help, more images do not"
+    elif image_se >= CLEARLY * seed_se:
+        helps = "more images help, more seeds do not"
+    else:
+        helps = "more of either helps"
+    return f"test images: ± {image_se:.1f}; seeds: ± {seed_se:.1f}: {helps}"
+
+
+def root_mean_square(errors: Sequence[float]) -> float:
+    """Return the root mean square of those that are numbers; NaN of none."""
+    known = [error**2 for error in errors if isfinite(error)]
+    return fmean(known) ** 0.5 if known else float("nan")
+
+
+def compare_answers(mine: Answers, base: Answers) -> DifferenceError | None:
+    """Split the error of a row's difference to the baseline; None where they have no seed in
     common, or were asked about other images."""
     import numpy as np
 
@@ -71,11 +147,47 @@ def paired_answers(mine: dict[int, Predictions], base: dict[int, Predictions]) -
     if len(label) < 2 or not all(np.array_equal(label, other) for other in asked):
         return None
     right = [(mine[s].predicted == label, base[s].predicted == label) for s in seeds]
-    return np.array([ours.astype(np.int8) - theirs for ours, theirs in right])
+    return split_error(np.array([ours.astype(np.int8) - theirs for ours, theirs in right]))
+
+
+def read_answers(
+    plan: Plan, metric: str, results: "pd.DataFrame", readings: Any
+) -> dict[int, Answers]:
+    """Read the answers behind the finished results of one quantity, by row of the plan.
+
+    `readings`: None: nothing is read.
+    """
+    mine = results[(results["metric"] == metric) & (results["status"] == "finished")]
+    rows: dict[int, dict[int, Predictions]] = {}
+    if readings is None or not is_accuracy(metric):
+        return rows
+    for number, cells in mine.groupby("row"):
+        trials = trials_behind(plan, results, metric, number)
+        for seed, identity in cells[["seed", "trial_id"]].itertuples(index=False):
+            phase = next(p for p in trials[seed].phases if p.identity == identity)
+            if (answers := readings.answers(phase)) is not None:
+                rows.setdefault(number, {})[seed] = answers
+    return rows
+
+
+def class_accuracies(answers: Answers, classes: int) -> "NDArray":
+    """Return the accuracy of each class in per cent over the seeds, (classes,); NaN for a class
+    without images."""
+    import numpy as np
+
+    found = []
+    for each in answers.values():
+        right = (each.predicted == each.label).astype(float)
+        count = np.bincount(each.label, minlength=classes)
+        found.append(
+            100 * np.bincount(each.label, right, classes) / np.where(count > 0, count, np.nan)
+        )
+    return np.mean(found, axis=0)
 
 
 def point_line(plan: Plan, readings: Any) -> list[str]:
-    """How many seeds a difference of one point takes, by the results there are; none without any.
+    """Say how many seeds a difference of one point takes, by the results there are; nothing without
+    any.
 
     At alpha over the number of a table's tests, as the last row of Holm's procedure needs at most.
     """
@@ -83,11 +195,14 @@ def point_line(plan: Plan, readings: Any) -> list[str]:
     base = next(row for row in rows if row.is_baseline)
     said = []
     for column in plan.study.columns:
+        # both parts of the error, of the first levels
         levels = [r for r in plan.rows if is_tested(r, base, column)][:ROWS_READ]
-        seed_sd = pooled_sd(plan, levels, base, column, readings)
+        seed_sd = _pooled_sd(plan, levels, base, column, readings)
         if seed_sd is None:
             continue
-        image_se = image_error(plan, levels[:ANSWERED], base, column, readings)
+        image_se = _pooled_image_error(plan, levels[:ANSWERED], base, column, readings)
+
+        # the seeds they take
         tests = sum(is_tested(row, base, column) for row in rows)
         alpha = plan.study.declared.alpha / tests
         seeds = seeds_to_see(POINT, seed_sd=seed_sd, image_se=image_se, alpha=alpha)
@@ -97,44 +212,39 @@ def point_line(plan: Plan, readings: Any) -> list[str]:
     return [f"a difference of 1 point takes, by the results so far: {'; '.join(said)}"] * bool(said)
 
 
-def pooled_sd(
+def _pooled_sd(
     plan: Plan, rows: Sequence[Row], base: Row, column: str, readings: Any
 ) -> float | None:
-    """Standard deviation over seeds of the differences to the baseline, of all rows together; None
-    while no row has two seeds."""
+    """Return the standard deviation over seeds of all rows' differences to the baseline; None while
+    no row has two seeds."""
     seeds = plan.study.seeds[:SEEDS_READ]
-    theirs = accuracies(base, column, seeds, readings)
+    theirs = read_accuracies(base, column, seeds, readings)
     sums, degrees = 0.0, 0
     for row in rows if len(theirs) > 1 else ():
-        mine = accuracies(row, column, seeds, readings)
-        apart = [mine[seed] - theirs[seed] for seed in mine if seed in theirs]
-        if len(apart) > 1:
-            sums += variance(apart) * (len(apart) - 1)
-            degrees += len(apart) - 1
+        mine = read_accuracies(row, column, seeds, readings)
+        differences = [mine[seed] - theirs[seed] for seed in mine if seed in theirs]
+        if len(differences) > 1:
+            sums += variance(differences) * (len(differences) - 1)
+            degrees += len(differences) - 1
     return (sums / degrees) ** 0.5 if degrees else None
 
 
-def image_error(plan: Plan, rows: Sequence[Row], base: Row, column: str, readings: Any) -> float:
-    """Standard error from the test images, of some rows together; 0 where no answers are kept."""
-    theirs = answers_by_seed(plan, base, column, readings)
-    squares = []
-    for row in rows if len(theirs) > 1 else ():
-        correct = paired_answers(answers_by_seed(plan, row, column, readings), theirs)
-        if correct is not None and len(correct) > 1:
-            squares.append(parts_of(correct).image_se ** 2)
-    return fmean(squares) ** 0.5 if squares else 0.0
+def _pooled_image_error(
+    plan: Plan, rows: Sequence[Row], base: Row, column: str, readings: Any
+) -> float:
+    """Return the standard error from the test images, of all rows; 0 where no answers are kept."""
+    seeds = plan.study.seeds[:SEEDS_READ]
+    theirs = answers_by_seed(base, column, seeds, readings)
+    found = [
+        compare_answers(answers_by_seed(row, column, seeds, readings), theirs)
+        for row in (rows if len(theirs) > 1 else ())
+    ]
+    errors = [each.image_se for each in found if each and each.seeds > 1]
+    return root_mean_square(errors) if errors else 0.0
 
 
-def answers_by_seed(plan: Plan, row: Row, column: str, readings: Any) -> dict[int, Predictions]:
-    """What each test image was answered in the trials of a row, where it was kept."""
-    found = {}
-    for seed in plan.study.seeds[:SEEDS_READ]:
-        if pair := shown(row.trials[seed], column, readings):
-            found[seed] = readings.answers(pair[0])
+def answers_by_seed(row: Row, column: str, seeds: Sequence[int], readings: Any) -> Answers:
+    """Read the answers of a row's trials to each test image, where they were kept."""
+    pairs = {seed: shown_result(row.trials[seed], column, readings) for seed in seeds}
+    found = {seed: readings.answers(pair[0]) for seed, pair in pairs.items() if pair}
     return {seed: each for seed, each in found.items() if each is not None}
-
-
-def together(errors: Sequence[float]) -> float:
-    """Root mean square of those that are numbers; NaN of none."""
-    known = [error**2 for error in errors if isfinite(error)]
-    return fmean(known) ** 0.5 if known else float("nan")

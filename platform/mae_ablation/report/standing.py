@@ -8,15 +8,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mae_ablation.report.accuracies import accuracies, is_tested
-from mae_ablation.report.choice import phases_behind
-from mae_ablation.report.readings import Readings
-from mae_ablation.report.sequential import Decision, decide
+from mae_ablation.report.readings import (
+    FreshReadings,
+    Readings,
+    is_tested,
+    phases_behind,
+    read_accuracies,
+)
+from mae_ablation.report.sequential import HIDDEN, Decision, decide, is_hidden
+from mae_ablation.report.spread import answers_by_seed, compare_answers
 from mae_ablation.study.looks import Asked
-from mae_ablation.study.plan import Plan, Row
-
-UNDECIDED = "undecided"
-WORDS = {"different": "different", "no_difference": "no difference", UNDECIDED: "not decided"}
+from mae_ablation.study.plan import Plan
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,16 +27,17 @@ class RowStanding:
 
     decisions: dict[str, Decision]
     differences: dict[str, dict[int, float]]
-    """to the baseline, in points, by seed; of seeds that no complete look counts, too"""
+    """Differences to the baseline in points, by seed; of seeds that no complete look counts,
+    too."""
     complete: dict[str, int]
-    """looks whose every seed has a result, here and in the baseline"""
+    """Looks whose every seed has a result, here and in the baseline."""
     stuck: bool = False
-    """whether a trial that failed keeps the look that is under way from being completed"""
+    """A trial that failed keeps the look that is under way from being completed."""
 
     @property
     def open(self) -> list[str]:
         """Evaluations that are not decided."""
-        return [name for name, each in self.decisions.items() if each.state == UNDECIDED]
+        return [name for name, each in self.decisions.items() if each.is_open]
 
     @property
     def looks(self) -> int:
@@ -49,8 +52,9 @@ class Standing:
     """How the rows of a study stand that are compared with its baseline."""
 
     plan: Plan
+    readings: Any
     rows: dict[int, RowStanding]
-    """by number of the row in the plan, references after levels"""
+    """By number of the row in the plan, references after levels."""
 
     @property
     def decided(self) -> list[int]:
@@ -69,22 +73,21 @@ class Standing:
         going = [self.rows[number].looks for number in self.going]
         return min(going) if going else max((row.looks for row in self.rows.values()), default=0)
 
-    def seeds_shown(self, number: int, column: str) -> int:
-        """Seeds of a row's evaluation at the look that decided it, or at its last complete one; of
-        the first look before that. Of the baseline as many as any row has.
-        """
+    def count_shown_seeds(self, number: int, column: str) -> int:
+        """Count a row's seeds at the look that decided it, or at its last complete one; of the
+        first look before that. Of the baseline as many as any row has."""
         first = self.plan.study.declared.looks[0]
         if mine := self._decision(number, column):
             return mine.seeds or first
         every = (self._decision(each, column) for each in self.rows)
         return max([first, *(each.seeds for each in every if each)])
 
-    def seeds_under_way(self, number: int, column: str) -> int:
-        """Seeds that the next look at a row's evaluation needs; as many as shown once there is
-        none."""
-        shown, looks = self.seeds_shown(number, column), self.plan.study.declared.looks
+    def count_awaited_seeds(self, number: int, column: str) -> int:
+        """Count the seeds that the next look at a row's evaluation needs; as many as shown once
+        there is none."""
+        shown, looks = self.count_shown_seeds(number, column), self.plan.study.declared.looks
         mine = self._decision(number, column)
-        if mine and mine.state != UNDECIDED:
+        if mine and not mine.is_open:
             return shown
         going = [self.rows[number]] if mine else self.rows.values()
         complete = [row.complete[column] for row in going if column in row.open]
@@ -92,12 +95,25 @@ class Standing:
         return max((shown, *looks[under_way : under_way + 1]))
 
     def _decision(self, number: int, column: str) -> Decision | None:
-        """None for the baseline, and what is its training."""
+        """Return None for the baseline, and for a row that is its training."""
         row = self.rows.get(number)
         return row.decisions.get(column) if row else None
 
-    def asked(self) -> tuple[dict[int, int], dict[int, int]]:
-        """How many seeds each row of the plan asks for: by now, and at most at later looks.
+    def is_hidden(self, number: int, column: str) -> bool:
+        """Say whether the seeds find a row no different, and the test images do not let that be
+        said."""
+        found = self.rows[number].decisions[column]
+        if found.state != "no_difference":
+            return False  # nothing has to be read
+        rows = [*self.plan.rows, *self.plan.references]
+        pair = (rows[number], next(row for row in rows if row.is_baseline))
+        seeds = self.plan.study.seeds[: found.seeds]
+        mine, base = (answers_by_seed(row, column, seeds, self.readings) for row in pair)
+        error = compare_answers(mine, base)
+        return is_hidden(found, self.plan.study.declared.margin, error and error.image_se)
+
+    def count_asked_seeds(self) -> tuple[dict[int, int], dict[int, int]]:
+        """Count the seeds that each row of the plan asks for: by now, and at most at later looks.
 
         By now: for the look that is under way and, so that no lane waits for its last trial, for
         the next one. The baseline goes on as long as one row does.
@@ -109,24 +125,22 @@ class Standing:
             if number in self.going:
                 now[number], later[number] = looks[min(at + 1, len(looks) - 1)], looks[-1]
             else:
-                done = looks[at] if row.open else looks[row.looks - 1]
-                now[number] = later[number] = done
-        everyone = [*self.plan.rows, *self.plan.references]
-        for number in range(len(everyone)):
+                now[number] = later[number] = looks[at] if row.open else looks[row.looks - 1]
+        for number in range(len(self.plan.rows) + len(self.plan.references)):
             if number not in now:
                 now[number] = max(now.values(), default=looks[0])
                 later[number] = max(later.values(), default=looks[0])
         return now, later
 
     def line(self) -> str:
-        """What the last complete look decided; "" before the first."""
+        """Say what the last complete look decided; "" before the first."""
         looks, decided, going = self.plan.study.declared.looks, len(self.decided), len(self.going)
         if not self.looks:
             return ""
-        rest = [f"{going} go on to {looks[self.looks]} seeds"] if going else []
         stuck = sum(row.stuck for row in self.rows.values())
-        rest += [f"{stuck} cannot go on, as a trial failed"] if stuck else []
         left = len(self.rows) - decided - going - stuck
+        rest = [f"{going} go on to {looks[self.looks]} seeds"] if going else []
+        rest += [f"{stuck} cannot go on, as a trial failed"] if stuck else []
         rest += [f"{left} stay undecided at the most seeds"] if left else []
         return (
             f"{self.plan.study.name}: look {self.looks} at {looks[self.looks - 1]} seeds: "
@@ -134,26 +148,26 @@ class Standing:
         )
 
     def summary(self) -> list[str]:
-        """What is decided of each evaluation and at how many seeds, and what is not."""
+        """Say what is decided of each evaluation and at how many seeds, and what is not."""
         everyone = [*self.plan.rows, *self.plan.references]
         lines = []
         for column in self.plan.study.columns:
-            parts = []
-            mine = {n: r.decisions[column] for n, r in self.rows.items() if column in r.decisions}
-            for state, word in WORDS.items():
-                rows = [
-                    f"{everyone[number].label} ({each.seeds} seeds)"
-                    for number, each in mine.items()
-                    if each.state == state
-                ]
-                parts += [f"{word}: {', '.join(rows)}"] if rows else []
+            groups: dict[str, list[str]] = {
+                each: [] for each in ("different", "no difference", HIDDEN, "not decided")
+            }
+            for number, row in self.rows.items():
+                if found := row.decisions.get(column):
+                    said = "not decided" if found.is_open else found.state.replace("_", " ")
+                    group = HIDDEN if self.is_hidden(number, column) else said
+                    groups[group].append(f"{everyone[number].label} ({found.seeds} seeds)")
+            parts = [f"{said}: {', '.join(rows)}" for said, rows in groups.items() if rows]
             if parts:
                 lines.append(f"{self.plan.study.name} {column}: {'; '.join(parts)}")
         return lines
 
 
 def standing(plan: Plan, readings: Any = None, failed: frozenset[str] = frozenset()) -> Standing:
-    """How the rows of a plan stand by the results there are.
+    """Find out how the rows of a plan stand by the results there are.
 
     Args:
         readings: where results are read; None: a fresh look into the plan's store.
@@ -161,67 +175,51 @@ def standing(plan: Plan, readings: Any = None, failed: frozenset[str] = frozense
     """
     readings = readings or Readings(plan.store)
     rows = [*plan.rows, *plan.references]
-    baseline = next(number for number, row in enumerate(rows) if row.is_baseline)
+    baseline = next(row for row in rows if row.is_baseline)
     decisions: dict[int, dict[str, Decision]] = {}
     paired: dict[int, dict[str, dict[int, float]]] = {}
 
     # Each evaluation is a family of tests of its own.
     for column in plan.study.columns:
-        base = accuracies(rows[baseline], column, plan.study.seeds, readings)
-        apart = {}
+        base = read_accuracies(baseline, column, plan.study.seeds, readings)
+        differences = {}
         for number, row in enumerate(rows):
-            if is_tested(row, rows[baseline], column):
-                mine = accuracies(row, column, plan.study.seeds, readings)
-                apart[number] = {seed: mine[seed] - base[seed] for seed in mine if seed in base}
-        found = decide({str(n): a for n, a in apart.items()}, plan.study.declared, plan.study.seeds)
-        for number, differences in apart.items():
-            decisions.setdefault(number, {})[column] = found[str(number)]
-            paired.setdefault(number, {})[column] = differences
+            if is_tested(row, baseline, column):
+                mine = read_accuracies(row, column, plan.study.seeds, readings)
+                differences[number] = {s: mine[s] - base[s] for s in mine if s in base}
+        found = decide(differences, plan.study.declared, plan.study.seeds)
+        for number in differences:
+            decisions.setdefault(number, {})[column] = found[number]
+            paired.setdefault(number, {})[column] = differences[number]
 
     # A row stands where it does in all of them together.
-    stands = {}
+    stands, looks = {}, plan.study.declared.looks
     for number in sorted(decisions):
-        complete = {name: complete_looks(plan, apart) for name, apart in paired[number].items()}
+        complete = {name: _complete_looks(plan, each) for name, each in paired[number].items()}
         row = RowStanding(
             decisions=decisions[number], differences=paired[number], complete=complete
         )
-        pair = (rows[number], rows[baseline])
-        stuck = bool(failed) and is_stuck(plan, row, pair, failed, readings)
-        stands[number] = replace(row, stuck=stuck)
-    return Standing(plan=plan, rows=stands)
+        stuck = (
+            row.open
+            and row.looks < len(looks)
+            and any(
+                phase.identity in failed and not readings.of(phase)
+                for each in (rows[number], baseline)
+                for seed in plan.study.seeds[: looks[row.looks]]
+                for column in row.open
+                for phase in phases_behind(each.trials[seed], column)
+            )
+        )
+        stands[number] = replace(row, stuck=bool(stuck))
+    return Standing(plan=plan, readings=readings, rows=stands)
 
 
-def complete_looks(plan: Plan, differences: dict[int, float]) -> int:
-    """Looks of which every seed has a difference."""
+def _complete_looks(plan: Plan, differences: dict[int, float]) -> int:
+    """Count the looks of which every seed has a difference."""
     there = 0
     while there < len(plan.study.seeds) and plan.study.seeds[there] in differences:
         there += 1
     return sum(seeds <= there for seeds in plan.study.declared.looks)
-
-
-def is_stuck(
-    plan: Plan, row: RowStanding, pair: Iterable[Row], failed: frozenset[str], readings: Any
-) -> bool:
-    """Whether a failed phase stands in the way of the look under way; `pair`: row and baseline."""
-    looks = plan.study.declared.looks
-    if not row.open or row.looks >= len(looks):
-        return False
-    return any(
-        phase.identity in failed and not readings.of(phase)
-        for each in pair
-        for seed in plan.study.seeds[: looks[row.looks]]
-        for column in row.open
-        for phase in phases_behind(each.trials[seed], column)
-    )
-
-
-class Finished(Readings):
-    """Readings that look again for what was missing, and read what is there once."""
-
-    def of(self, phase: Any) -> dict | None:
-        if self._results.get(phase.identity) is None:
-            self._results.pop(phase.identity, None)
-        return super().of(phase)
 
 
 class Asking:
@@ -230,10 +228,10 @@ class Asking:
     def __init__(self, plans: Sequence[Plan]) -> None:
         """`plans`: over one store."""
         self._plans, self._store = plans, plans[0].store
-        self._readings = Finished(self._store)
+        self._readings = FreshReadings(self._store)
 
     def __call__(self, failed: frozenset[str] = frozenset()) -> Asked:
-        """What is asked for.
+        """Return what is asked for.
 
         Args:
             failed: identities of phases whose trials failed.
@@ -250,15 +248,15 @@ class Asking:
                 now.update(identity for trial in plan.cells for identity in trial.result_id)
                 continue
             found = standing(plan, self._readings, failed)
-            for phases, seeds in zip((now, later), found.asked(), strict=True):
-                phases.update(identities(plan, seeds))
+            for phases, seeds in zip((now, later), found.count_asked_seeds(), strict=True):
+                phases.update(_identities(plan, seeds))
             if line := found.line():
                 lines[plan.study.experiment, found.looks] = line
         return Asked(now=frozenset(now), later=frozenset(later), lines=lines)
 
 
-def identities(plan: Plan, seeds: dict[int, int]) -> Iterable[str]:
-    """Identities of the phases of so many seeds of each row."""
+def _identities(plan: Plan, seeds: dict[int, int]) -> Iterable[str]:
+    """Yield the identities of the phases of so many seeds of each row."""
     for number, row in enumerate([*plan.rows, *plan.references]):
         for each in row.tries:
             for seed in plan.study.seeds[: seeds[number]]:

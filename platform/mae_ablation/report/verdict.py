@@ -1,146 +1,73 @@
 """Verdicts: what a row says about the paper's difference to the baseline, in one word.
 
-The rule, in words, is RULE; the decisions it speaks of are those of `sequential.decide`.
+The rule, in words, is `how_to_read.VERDICT_RULE`; its decisions are those of `sequential.decide`.
 """
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from mae_ablation.report.limits import margin_allows
-from mae_ablation.report.paired import ALPHA, MOST_SEEDS, POWER, seeds_needed, seeds_within
-from mae_ablation.report.sequential import Decision
-
-NOISE = 0.2
-"""points: what seeds do to a difference of fine-tuned models (the official code's own seeds spread
-by 0.07 to 0.08; paper_numbers.yaml)"""
-
-PROBE_NOISE = 0.6
-"""points: what training a linear probe again does at most (the official code's models against the
-paper's: 0.2, 0.2 and 0.6 points for ViT-B, L and H)"""
-
-MARGINS = {
-    "linear_probe_acc1": PROBE_NOISE,
-    "knn_acc1": PROBE_NOISE,
-    "finetune_acc1": NOISE,
-    "partial_acc1": NOISE,
-}
-"""by metric the equivalence margin, within which a difference of the paper's, which has a single
-seed, is no evidence"""
+from mae_ablation.report.metrics import MARGINS, NOISE, is_accuracy
+from mae_ablation.report.paired import (
+    MOST_SEEDS,
+    bootstrap,
+    compare_pairs,
+    count_seeds_needed,
+    count_seeds_within,
+)
+from mae_ablation.report.sequential import Decision, decide, format_decision, is_hidden
+from mae_ablation.report.spread import DifferenceError
+from mae_ablation.study.sequential import Sequential
 
 SEEDS = 3
-"""pairs that a verdict needs at least: with two, chance alone gives small spreads now and then"""
+"""Pairs that a verdict needs at least: with two, chance alone gives small spreads now and then."""
 
-RULE = (
-    f"*verdict*, of our difference to the baseline against the paper's. p values are of two-sided "
-    f"t tests paired by seed, corrected by Holm's method over every row of the table, "
-    f"references and unfinished rows too, and over all looks that the study declared: where "
-    f"nothing has an effect, at most {100 * ALPHA:.0f} % of tables claim one, however often they "
-    f"are looked at. *reproduced*: the corrected interval (at the "
-    f"level Holm's method decides the row on; "
-    f"table.csv has it) excludes zero on the side of the paper's difference. *contradicted*: it "
-    f"excludes zero on the other side. Only the direction is compared: a difference of a "
-    f"hundredth of the paper's size is reproduced, too, which is why both stand in the cell. "
-    f"Where the paper's difference is within a margin, the interval at {ALPHA:g} over the number "
-    f"of tests decides instead: reproduced within the margin, contradicted wholly outside. The "
-    f"margin is {NOISE} points for fine-tuning (the official code's own seeds spread by 0.07 to "
-    f"0.08) and {PROBE_NOISE} for a linear probe (its probes trained again lie up to that far from "
-    f"the paper's); the paper itself has one seed of everything. *inconclusive*: neither; in "
-    f"brackets how many seeds would decide it with {100 * POWER:.0f} % power if the mean and the "
-    f"spread seen were the truth, a guess as rough as the spread of few seeds is; no number stands "
-    f"where the difference is smaller than what this many test images allow, their part of its "
-    f"standard error where single answers are kept, else the binomial one of the row's accuracy, "
-    f"which seeds do not take away. "
-    f"Fewer than {SEEDS} seeds decide nothing: inconclusive. Where every seed has the same "
-    f"difference the exact sign test takes the t test's place. *no difference*: two one-sided "
-    f"tests at the same error find the difference within the margin that the study declared, and "
-    f"the test images allow to say so; whether the paper has one stands beside it. *undecided so "
-    f"far*: more looks were declared. *incomplete*: a seed is missing, here or in the "
-    f"baseline. *not comparable*: a "
-    f"stand-in, levels at equal FLOPs, which the paper does not have, or a seed of the row or "
-    f"the baseline that lies far from the others or at chance. Verdicts are over seeds, on this "
-    f"one test split, and all of this holds for what was declared before the first result: a "
-    f"number of seeds, or looks at which rows that are decided stop. Seeds that are added "
-    f"otherwise until a row is decided decide too often, and a table that has such seeds says "
-    f"that it is descriptive only."
-)
+SIGNS = {
+    "reproduced": "✓",
+    "contradicted": "✗",
+    "no difference": "≈",
+    "undecided so far": "→",
+    "inconclusive": "○",
+    "incomplete": "…",
+    "not comparable": "–",
+}
+"""Every verdict with its sign on the page of a suite; signs differ in shape, not in colour."""
+
+NO_SPREAD = "the same difference for every seed: exact sign test"
+IMAGES_ERR = "within the margin by its seeds, but test images alone err by {:.2f} points"
+OVER_ALL_SEEDS = {"difference": "mean", "difference_sd": "sd", "low": "low", "high": "high"}
+"""Columns of the table, and the attributes of `PairedTests` they show."""
+
+AT_THE_LOOK = {"p": "p", "p_holm": "p_holm", "corrected_low": "low", "corrected_high": "high"}
+"""Columns of the table, and the attributes of `Decision` they show."""
+
+COMPARISON = (*OVER_ALL_SEEDS, *AT_THE_LOOK, "boot_low", "boot_high")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Interval:
-    """Of the mean of paired differences, in points."""
-
-    low: float
-    high: float
-
-    def sign(self) -> int:
-        """1 or -1 where it excludes zero, else 0."""
-        return 1 if self.low > 0 else -1 if self.high < 0 else 0
-
-    def within(self, margin: float) -> bool:
-        return -margin <= self.low and self.high <= margin
-
-    def outside(self, margin: float) -> bool:
-        return self.low > margin or self.high < -margin
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Evidence:
-    """What a row has to say: `corrected` at its Holm level, `strict` at ALPHA over all tests.
-
-    Both are None where there is no interval: no complete look, one seed, or the same difference for
-    every one of a few seeds.
-    """
-
-    pairs: int = 0
-    corrected: Interval | None = None
-    strict: Interval | None = None
-    no_difference: bool = False
-    """found to lie within the margin that the study declared"""
-
-
-def evidence(
-    found: Decision, margin: float | None = None, image_se: float | None = None
-) -> Evidence:
-    """What a row's verdict rests on.
-
-    Args:
-        margin: that the study declared, in points.
-        image_se: standard error that the test images add to all seeds, where it is known.
-    """
-    if np.isnan(found.low) or np.isnan(found.strict_low):
-        return Evidence(pairs=found.seeds)
-    strict = Interval(low=found.strict_low, high=found.strict_high)
-    if found.state == "no_difference":  # its own interval is that of one-sided tests: too narrow
-        allowed = margin_allows(margin, image_se)
-        return Evidence(pairs=found.seeds, corrected=strict, strict=strict, no_difference=allowed)
-    corrected = Interval(low=found.low, high=found.high)
-    return Evidence(pairs=found.seeds, corrected=corrected, strict=strict)
-
-
-def verdict(
-    ours: Evidence,
+def reach_verdict(
+    found: Decision | None,
     paper: float | None,
     *,
     complete: bool,
     comparable: bool,
+    hidden: bool = False,
     goes_on: bool = False,
     margin: float = NOISE,
 ) -> str:
-    """ "reproduced", "contradicted", "no difference", "undecided so far", "inconclusive",
-    "incomplete", "not comparable"; "" where the paper says nothing.
+    """Return one of SIGNS; "" where the paper says nothing.
 
     Args:
+        found: decision on the row, None where it is no test.
         paper: the paper's difference to the same baseline, in points.
         complete: the row is decided, or has every seed that may be asked for, as the baseline has.
         comparable: nothing of the rows stands in for what the paper used, and levels are compared
             as the paper compares them.
+        hidden: the test images do not let the row be called no different.
         goes_on: the row is not decided at its last look, and more looks were declared.
         margin: points, within which the paper's difference is none; MARGINS has each metric's.
     """
+    # what withholds a verdict
     if paper is None:
         return ""
     if not comparable:
@@ -149,104 +76,139 @@ def verdict(
         return "incomplete"
     if goes_on:
         return "undecided so far"
-    if ours.pairs < SEEDS or ours.corrected is None:
+    if found is None or found.seeds < SEEDS or np.isnan([found.low, found.strict_low]).any():
         return "inconclusive"
-    if ours.no_difference:
+
+    # the margin decides where the paper has no difference, else the direction
+    none = found.state == "no_difference"
+    if none and not hidden:
         return "no difference"
     if abs(paper) <= margin:
-        outside = "contradicted" if ours.strict.outside(margin) else "inconclusive"
-        return "reproduced" if ours.strict.within(margin) else outside
-    sides = {0: "inconclusive", 1 if paper > 0 else -1: "reproduced"}
-    return sides.get(ours.corrected.sign(), "contradicted")
+        if -margin <= found.strict_low and found.strict_high <= margin:
+            return "reproduced"
+        outside = found.strict_low > margin or found.strict_high < -margin
+        return "contradicted" if outside else "inconclusive"
+    # the interval of one-sided tests is too narrow to tell the direction
+    low, high = (found.strict_low, found.strict_high) if none else (found.low, found.high)
+    if low <= 0 <= high:
+        return "inconclusive"
+    return "reproduced" if (low > 0) == (paper > 0) else "contradicted"
 
 
-def seeds_to_decide(
+def count_seeds_to_decide(
     paper: float, mean: float, sd: float, *, alpha: float, strict: float, margin: float = NOISE
 ) -> int | None:
-    """Seeds that would decide an inconclusive row with 80 % power, were `mean` and `sd` the truth.
-
-    MOST_SEEDS + 1: more than MOST_SEEDS. None where there is no spread to go by.
+    """Count the seeds that would decide an inconclusive row with 80 % power, were `mean` and `sd`
+    the truth; None where there is no spread to go by, MOST_SEEDS + 1 for more than MOST_SEEDS.
 
     Args:
         alpha: the row's Holm level.
-        strict: ALPHA over the number of tests.
-        margin: as in `verdict`.
+        strict: the study's alpha over the number of tests.
+        margin: as in `reach_verdict`.
     """
     if not sd > 0:
         return None
     if abs(paper) <= margin:
-        return max(SEEDS, seeds_within(mean, sd, strict, margin))
-    return max(SEEDS, seeds_needed(mean, sd, alpha))
+        return max(SEEDS, count_seeds_within(mean, sd, strict, margin))
+    return max(SEEDS, count_seeds_needed(mean, sd, alpha))
 
 
-def in_seeds(n: int) -> str:
-    """ "about 12 seeds", "more than 100 seeds"."""
-    return f"more than {MOST_SEEDS} seeds" if n > MOST_SEEDS else f"about {n} seeds"
+def judge_rows(
+    lines: list[dict],
+    paired: np.ndarray,
+    declared: Sequential,
+    errors: Mapping[int, DifferenceError],
+) -> None:
+    """Complete a quantity's lines of the table with their comparison to the baseline.
+
+    Accuracies are compared with the paper, losses and hours are not.
+
+    Args:
+        paired: differences (rows, seeds), seeds in the declared order.
+        declared: looks that were declared before the first result.
+        errors: by a line's place, what seeds and test images add to its error, where it is known.
+    """
+    seeds, judged = range(paired.shape[1]), is_accuracy(lines[0]["metric"])
+    family = {i: dict(enumerate(paired[i])) for i, line in enumerate(lines) if line["tested"]}
+    decisions, found = decide(family, declared, seeds), compare_pairs(paired)
+    for i, line in enumerate(lines):
+        # What is seen: over all seeds, corrected for nothing.
+        boot = bootstrap(paired[i][np.isfinite(paired[i])]) or (None, None)
+        line |= {column: getattr(found, name)[i] for column, name in OVER_ALL_SEEDS.items()}
+        line |= {"boot_low": boot[0], "boot_high": boot[1]}
+        error = errors.get(i)
+        if errors:
+            both = error.interval() if error else (np.nan, np.nan)
+            line |= {name: getattr(error, name, np.nan) for name in ("seed_se", "image_se")}
+            line |= {"both_low": both[0], "both_high": both[1]}
+        if found.sd[i] == 0:
+            _add_note(line, NO_SPREAD)
+
+        # What is decided.
+        decided, image_se = decisions.get(i), error and error.image_se
+        is_decided = decided is not None and not decided.is_open
+        line |= {column: getattr(decided, name, np.nan) for column, name in AT_THE_LOOK.items()}
+        hidden = decided is not None and is_hidden(decided, declared.margin, image_se)
+        if hidden:
+            _add_note(line, IMAGES_ERR.format(image_se))
+        if declared.margin is not None:
+            line["margin"] = declared.margin
+        if judged and (declared.margin is not None or len(declared.looks) > 1):
+            line["decided"] = format_decision(decided, declared, hidden=hidden) if decided else ""
+
+        # What the paper says to it.
+        paper = line["paper_difference"] if judged else None
+        margin = {"margin": MARGINS[line["metric"]]} if judged else {}
+        line["verdict"] = reach_verdict(
+            decided,
+            paper,
+            complete=line["complete"] or is_decided,
+            comparable=line["comparable"],
+            hidden=hidden,
+            goes_on=decided is not None and not is_decided and decided.goes_on(declared),
+            **margin,
+        )
+        if line["verdict"] == "inconclusive" and decided and not hidden:
+            levels = {"alpha": decided.alpha, "strict": declared.alpha / len(family), **margin}
+            line["seeds_needed"] = count_seeds_to_decide(
+                paper, found.mean[i], found.sd[i], **levels
+            )
 
 
-def worded(row: Mapping) -> str:
-    """A row's verdict with what it rests on: "reproduced: -0.07 against the paper's -10.0".
+def _add_note(line: dict, text: str) -> None:
+    line["note"] = "; ".join(filter(None, [line["note"], text]))
+
+
+def format_verdict(row: Mapping) -> str:
+    """Format a row's verdict with its reason: "reproduced: -0.07 against the paper's -10.0".
 
     An inconclusive one names the seeds that would decide it, or the test images that will not let
     any number of seeds do so.
     """
     said, needed, limit = row["verdict"], row.get("seeds_needed"), row.get("image_se")
-    if limit is None or pd.isna(limit):
-        limit = row.get("test_error")
-    if said in ("reproduced", "contradicted"):
+    if said in ("reproduced", "contradicted", "no difference"):
         ours, paper = row["difference"], row["paper_difference"]
         margin = MARGINS[row["metric"]]
-        near = f", a difference within {margin:g}" if abs(paper) <= margin else ""
-        return f"{said}: {ours:+.2f} against the paper's {paper:+.1f}{near}"
-    if said == "no difference":
-        ours, paper = row["difference"], row["paper_difference"]
-        same = "nor" if abs(paper) <= MARGINS[row["metric"]] else "but"
-        return (
-            f"{said} of more than {row['margin']:g}: {ours:+.2f}, {same} the paper's {paper:+.1f}"
-        )
+        near = abs(paper) <= margin
+        if said == "no difference":
+            same = "nor" if near else "but"
+            size = f"of more than {row['margin']:g}"
+            return f"{said} {size}: {ours:+.2f}, {same} the paper's {paper:+.1f}"
+        within = f", a difference within {margin:g}" if near else ""
+        return f"{said}: {ours:+.2f} against the paper's {paper:+.1f}{within}"
     if needed is None or pd.isna(needed):
         return said
+
+    # whether seeds help at all
+    if limit is None or pd.isna(limit):
+        limit = row.get("test_error")
     if limit is not None and abs(row["difference"]) < limit:
         return f"{said} (smaller than the test split's own error, ±{limit:.2f})"
-    return f"{said} ({in_seeds(int(needed))})"
+    few = f"more than {MOST_SEEDS}" if needed > MOST_SEEDS else f"about {int(needed)}"
+    return f"{said} ({few} seeds)"
 
 
-def headline(rows: pd.DataFrame) -> str:
-    """The verdicts of one quantity's rows in one sentence, or what is decided where the paper has
-    none of them; "" where there is nothing."""
-    given = [v for v in rows["verdict"] if v]
-    if not given:
-        return decisions_counted(rows)
-    words = counted_words(given)
-    alone = rows["seeds_asked"].max() < SEEDS
-    why = f" (fewer than {SEEDS} seeds decide nothing)" if alone else ""
-    signs = "; directions are compared, not sizes" if by_sign(rows) else ""
-    differences = "1 difference" if len(given) == 1 else f"{len(given)} differences"
-    return f"Against the paper, of {differences} to the baseline: {words}{why}{signs}."
-
-
-def decisions_counted(rows: pd.DataFrame) -> str:
-    """What a study that declares looks or a margin has decided of its levels, in one sentence."""
-    levels = rows[rows["kind"] == "level"] if "decided" in rows else rows[:0]
-    given = [decision_word(row) for row in levels.to_dict("records") if row["decided"]]
-    differences = "1 difference" if len(given) == 1 else f"{len(given)} differences"
-    return f"Of {differences} to the baseline: {counted_words(given)}." if given else ""
-
-
-def decision_word(row: Mapping) -> str:
-    """A row's decision without its seeds; what the test images do not let be said is another."""
-    said, limit = re.split(" after|,", row["decided"])[0], row.get("image_se")
-    if said == "no difference" and pd.notna(limit) and not margin_allows(row["margin"], limit):
-        return "within the error of the test images"
-    return said
-
-
-def counted_words(given: Sequence[str]) -> str:
-    """ "2 reproduced, 1 inconclusive", in the order of the first of each."""
-    return ", ".join(f"{given.count(word)} {word}" for word in dict.fromkeys(given))
-
-
-def by_sign(rows: pd.DataFrame) -> bool:
-    """Whether some row is decided by the direction of its difference, rather than by a margin."""
+def is_decided_by_sign(rows: pd.DataFrame) -> bool:
+    """Say whether the direction of some row's difference decides it, rather than a margin."""
     decided = rows[rows["verdict"].isin(("reproduced", "contradicted"))].to_dict("records")
     return any(abs(row["paper_difference"]) > MARGINS[row["metric"]] for row in decided)

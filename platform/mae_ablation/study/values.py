@@ -5,6 +5,7 @@ Numbers are decimal: 3, +3, 2e3, 1e-3, .5, 5. - what older or other rules read a
 """
 
 import re
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -64,6 +65,11 @@ def to_truth(text: str) -> bool:
         return TRUTH[word]
     meant = NOT_TRUTH.get(word.lower())
     raise Unreadable(f"write {meant}" if meant else "")
+
+
+def are_numbers(values: Iterable[Any]) -> bool:
+    """Say whether all values are numbers; true and false are none."""
+    return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
 
 
 def is_null(value: Any, *, text: bool = True) -> bool:

@@ -4,7 +4,7 @@ import pytest
 from stores import give_accuracies
 
 from mae_ablation.api import plan_study
-from mae_ablation.report.quoted import quoted
+from mae_ablation.report.headline import summarise_baseline
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.table import table_frame
 
@@ -36,7 +36,7 @@ def sentence(write_study, tmp_path):
         rows |= {"random encoder": apart_by(-20.0), "raw pixels": apart_by(5.0)}
         give_accuracies(plan, {"0.75": BASE, **rows})
         table = table_frame(plan, results_frame(plan))
-        return quoted(plan, PROBE, table[table["metric"] == PROBE])
+        return summarise_baseline(plan, PROBE, table[table["metric"] == PROBE])
 
     return make
 

@@ -19,7 +19,7 @@ STABLE = {
     "svg": {"dpi": 150, "metadata": {"Date": None}},
     "pdf": {"dpi": 150, "metadata": {"CreationDate": None}},
 }
-"""how each kind is written; without the time, which would make every file another"""
+"""Options of each kind of file; without the time, which would make every file another."""
 
 PIXELS_PER_POINT = 4 / 3
 FRONT = re.compile(r"^.*?(?=<svg)|<metadata>.*?</metadata>", re.DOTALL)
@@ -27,38 +27,37 @@ SIZE = re.compile(r'<svg ([^>]*?)width="([\d.]+)pt" height="[\d.]+pt"')
 NAMES = re.compile(r'(\bid="|url\(#|href="#)')
 
 
-def save(figure, folder: Path, stem: str = "figure") -> list[Path]:
+def save_figure(figure, folder: Path, stem: str = "figure") -> list[Path]:
     """Write `STEM.png`, `.svg`, `.pdf` and close the figure; returns the paths."""
     paths = [folder / f"{stem}.{kind}" for kind in STABLE]
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # once is enough for all kinds of file
     for path in paths:
         with atomic.replacing(path) as file:
-            write(figure, file, path.suffix[1:])
+            _write(figure, file, path.suffix[1:])
     plt.close(figure)
     return paths
 
 
-def as_svg(figure) -> str:
-    """The figure as SVG, and closed."""
+def figure_as_svg(figure) -> str:
+    """Return the figure as SVG, and close it."""
     buffer = io.BytesIO()
-    write(figure, buffer, "svg")
+    _write(figure, buffer, "svg")
     plt.close(figure)
     return buffer.getvalue().decode()
 
 
-def write(figure, file, kind: str) -> None:
+def _write(figure, file, kind: str) -> None:
     with plt.rc_context({"svg.hashsalt": "mae-ablation"}):
         figure.savefig(file, format=kind, **STABLE[kind])
 
 
-def inline(svg: str, prefix: str) -> str:
-    """An SVG file as an element of a page: as wide as it was at most, with names of its own."""
-    svg = FRONT.sub("", svg)
-    svg = NAMES.sub(rf"\g<1>{prefix}-", svg)
-    return SIZE.sub(_at_most, svg, count=1).strip()
+def inline_svg(svg: str, prefix: str) -> str:
+    """Make an SVG file an element of a page: as wide as it was at most, with names of its own."""
 
+    def at_most(match: re.Match) -> str:
+        width = float(match[2]) * PIXELS_PER_POINT
+        return f'<svg {match[1]}style="width:100%;height:auto;max-width:{width:.0f}px"'
 
-def _at_most(match: re.Match) -> str:
-    width = float(match[2]) * PIXELS_PER_POINT
-    return f'<svg {match[1]}style="width:100%;height:auto;max-width:{width:.0f}px"'
+    svg = NAMES.sub(rf"\g<1>{prefix}-", FRONT.sub("", svg))
+    return SIZE.sub(at_most, svg, count=1).strip()

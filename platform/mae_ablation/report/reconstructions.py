@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from mae_ablation.report.cells import trials_behind
-from mae_ablation.report.results import metrics_of
+from mae_ablation.report.metrics import list_metrics
+from mae_ablation.report.readings import trials_behind
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.trial import Trial
 
@@ -26,35 +26,39 @@ class Reconstruction:
     seed: int
     step: int
     data: str
-    """of a PNG file, in base64"""
+    """A PNG file in base64."""
     width: int
     height: int
 
 
-def reconstructions(plan: Plan, results: pd.DataFrame) -> list[Reconstruction]:
-    """One for each level that has any, from the first of its seeds that has; no level twice."""
-    metric = metrics_of(plan)[0]
-    each = [(label, trials_behind(plan, results, metric, i)) for i, label in trained(plan)[:MOST]]
-    return [found for label, trials in each if (found := last_picture(plan, label, trials))]
+def list_reconstructions(plan: Plan, results: pd.DataFrame) -> list[Reconstruction]:
+    """List one for each level that has any, from the first of its seeds that has; no level
+    twice."""
+    metric = list_metrics(plan)[0]
+    each = [
+        (label, trials_behind(plan, results, metric, i)) for i, label in _trained_rows(plan)[:MOST]
+    ]
+    return [found for label, trials in each if (found := _last_picture(plan, label, trials))]
 
 
-def trained(plan: Plan) -> list[tuple[int, str]]:
-    """Number and label of the rows that are trainings of their own."""
+def _trained_rows(plan: Plan) -> list[tuple[int, str]]:
+    """List number and label of the rows that are trainings of their own."""
     return [(i, row.label) for i, row in enumerate(plan.rows) if not row.same_as]
 
 
-def left_out(plan: Plan) -> str:
-    """What is said of levels without a picture."""
-    count = len(trained(plan))
+def say_left_out_levels(plan: Plan) -> str:
+    """Say how many levels have a picture, where that is not all of them; else ""."""
+    count = len(_trained_rows(plan))
     return f"Shown are the first {MOST} of {count} levels." if count > MOST else ""
 
 
-def last_picture(plan: Plan, level: str, trials: dict[int, Trial]) -> Reconstruction | None:
+def _last_picture(plan: Plan, level: str, trials: dict[int, Trial]) -> Reconstruction | None:
+    """Return the last picture of the first seed that has any."""
     for seed, trial in trials.items():
         folder = trial.phases[0].folder(plan.store)
         if steps := folder.pictures():
             step = max(steps)
-            png, (width, height) = small(folder.picture(step))
+            png, (width, height) = _shrink(folder.picture(step))
             data = base64.b64encode(png).decode()
             return Reconstruction(
                 level=level, seed=seed, step=step, data=data, width=width, height=height
@@ -62,8 +66,8 @@ def last_picture(plan: Plan, level: str, trials: dict[int, Trial]) -> Reconstruc
     return None
 
 
-def small(png: bytes) -> tuple[bytes, tuple[int, int]]:
-    """The first images of a picture, each at most SIDE pixels wide; and the size of that."""
+def _shrink(png: bytes) -> tuple[bytes, tuple[int, int]]:
+    """Cut a picture to its first images, each at most SIDE pixels wide; returns its size, too."""
     from PIL import Image
 
     picture = Image.open(io.BytesIO(png))
