@@ -11,17 +11,14 @@ from test_tracking import RESULT, folder_of, journals, kill, serve, train
 
 from mae_ablation.api import plan_study
 from mae_ablation.cli import main
-from mae_ablation.errors import UserError
 from mae_ablation.report.readings import Readings, finished_results
 from mae_ablation.report.report import to_csv, write_report
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.table import table_frame
 from mae_ablation.tracking import runs as runs_module
 from mae_ablation.tracking.experiment import Experiment
-from mae_ablation.tracking.phase_tags import LIMIT, packed
-from mae_ablation.tracking.phase_tags import RESULT as TAG
+from mae_ablation.tracking.phase_tags import LIMIT, pack_result
 from mae_ablation.tracking.reading import MlflowReadings
-from mae_ablation.tracking.runs import PHASES
 from mae_ablation.tracking.tracker import Tracker
 from mae_ablation.train.trial import run_trial
 
@@ -78,7 +75,7 @@ def test_a_failure_is_told_until_the_phase_is_tried_again(plan, tmp_path, mlflow
         train(plan, trial, 3, finish=True, seconds=0.1 + 0.2, versions={"torch": "2"})
     train(plan, one, 2)
     folder_of(plan, one).fail('pretrain: Diverged:\n"loss" is nan, 5 % in', "a traceback")
-    experiment = Experiment(mlflow, plan, turn=None)
+    experiment = Experiment(mlflow, plan)
     experiment.look()
     trials = require_same_report(plan, tmp_path)
     assert trials.count("finished") == 2 and "is nan, 5 % in" in trials and "missing" in trials
@@ -97,14 +94,14 @@ def test_a_new_driver_leaves_a_failed_run_as_it_is(plan, tmp_path, mlflow):
     trial = plan.trials[0]
     train(plan, trial, 2)
     folder_of(plan, trial).fail("pretrain: Diverged: loss is nan", "")
-    Experiment(mlflow, plan, turn=None).look()
+    Experiment(mlflow, plan).look()
     mlflow.calls.clear()
-    Experiment(mlflow, plan, turn=None).look()
+    Experiment(mlflow, plan).look()
     (run,) = mlflow.active().values()
     assert run.info.status == "FAILED"
     assert not {"update_run", "set_terminated", "delete_tag"} & set(mlflow.calls)
     train(plan, trial, 3, first=2, finish=True)
-    Experiment(mlflow, plan, turn=None).look()
+    Experiment(mlflow, plan).look()
     assert run.info.status == "FINISHED" and "error" not in run.data.tags
     require_same_report(plan, tmp_path)
 
@@ -114,43 +111,19 @@ def test_a_damaged_result_is_a_failure_there_too(plan, tmp_path, mlflow):
         train(plan, trial, 3, finish=True)
     folder = folder_of(plan, plan.trials[0])
     folder.files.write(f"{folder.name}/result.json", b"{")
-    experiment = Experiment(mlflow, plan, turn=None)
+    experiment = Experiment(mlflow, plan)
     experiment.look()
     assert "is damaged" in require_same_report(plan, tmp_path)
     assert "is damaged" in experiment.trouble
 
 
-@pytest.mark.parametrize("lacking", [TAG, (TAG, PHASES)], ids=["results", "phases"])
-def test_what_an_older_version_has_logged_is_brought_up_to_date(plan, tmp_path, mlflow, lacking):
-    for trial in plan.trials:
-        train(plan, trial, 3, finish=True)
-    Experiment(mlflow, plan, turn=None).look()
-    for run in mlflow.runs.values():
-        run.data.tags = {k: v for k, v in run.data.tags.items() if not k.startswith(lacking)}
-        run.info.start_time = run.info.end_time = 0
-    points = {name: set(run.points) for name, run in mlflow.active().items()}
-    with pytest.raises(UserError) as said:
-        MlflowReadings(plan, tmp_path)
-    assert str(said.value) == (
-        "http://fake: 4 runs of x were logged by an older version, which said too little: "
-        "run the study once more where its store is"
-    )
-    Experiment(mlflow, plan, turn=None).look()
-    require_same_report(plan, tmp_path)
-    assert {name: run.points for name, run in mlflow.active().items()} == points
-    assert {run.info.status for run in mlflow.active().values()} == {"FINISHED"}
-    mlflow.calls.clear()
-    Experiment(mlflow, plan, turn=None).look()
-    assert set(mlflow.calls) == {"get_experiment_by_name", "set_experiment_tag", "search_runs"}
-
-
 def test_a_phase_that_is_trained_again_tells_its_new_result(plan, tmp_path, mlflow):
     for trial in plan.trials:
         train(plan, trial, 3, finish=True)
-    Experiment(mlflow, plan, turn=None).look()
+    Experiment(mlflow, plan).look()
     folder = folder_of(plan, plan.trials[0])
     folder.files.remove(f"{folder.name}/result.json")  # `store verify --mend`
-    experiment = Experiment(mlflow, plan, turn=None)
+    experiment = Experiment(mlflow, plan)
     experiment.look()
     assert require_same_report(plan, tmp_path).count("missing") == 1
     folder.finish({**RESULT, "seconds": 7.25})
@@ -173,7 +146,7 @@ def test_a_try_that_the_search_stopped_is_told(write_study, tmp_path, mlflow):
             phase.folder(plan.store).finish(
                 {**RESULT, "test_acc1": 70.0, "validation_acc1": 71.0, "epochs": 2}
             )
-    experiment = Experiment(mlflow, plan, turn=None)
+    experiment = Experiment(mlflow, plan)
     experiment.look()
     assert "1 stopped early" in require_same_report(plan, tmp_path)
     status = [run.info.status for run in mlflow.active().values()]
@@ -194,7 +167,7 @@ def test_a_try_that_the_search_stopped_is_told(write_study, tmp_path, mlflow):
 def test_one_query_whatever_the_number_of_runs(plan, tmp_path, mlflow, monkeypatch):
     for trial in plan.trials:
         train(plan, trial, 1, finish=True)
-    Experiment(mlflow, plan, turn=None).look()
+    Experiment(mlflow, plan).look()
     mlflow.calls.clear()
     require_same_report(plan, tmp_path)
     assert mlflow.calls == ["get_experiment_by_name", "search_runs"]
@@ -208,7 +181,7 @@ def test_links_lead_to_the_runs(plan, tmp_path, mlflow):
     for trial in plan.trials[:3]:
         train(plan, trial, 1, finish=True)
     tracker = Tracker([plan], tmp_path)
-    tracker._connect = lambda: [Experiment(mlflow, plan, turn=None)]
+    tracker._connect = lambda: [Experiment(mlflow, plan)]
     assert tracker.links("x") == {}
     tracker.start()
     tracker.finish()
@@ -229,8 +202,8 @@ def test_links_lead_to_the_runs(plan, tmp_path, mlflow):
 
 def test_a_result_too_long_for_a_tag_keeps_its_numbers():
     result = {"test_acc1": 1 / 3, "curve": list(range(LIMIT)), "versions": {"torch": "2"}}
-    assert packed(result) == '{"test_acc1":0.3333333333333333}'
-    assert json.loads(packed({"curve": [1, 2], "loss": 0.1})) == {"curve": [1, 2], "loss": 0.1}
+    assert pack_result(result) == '{"test_acc1":0.3333333333333333}'
+    assert json.loads(pack_result({"curve": [1, 2], "loss": 0.1})) == {"curve": [1, 2], "loss": 0.1}
 
 
 def test_errors_are_one_line(plan, tmp_path, mlflow, monkeypatch, capsys):

@@ -143,12 +143,12 @@ def test_an_experiment_keeps_the_report_of_the_study_it_is_of(twins, tmp_path):
     for plan in (one, other):
         for trial in plan.trials:
             train(plan, trial, 2, finish=True)
-    experiment = Experiment(mlflow, one, turn=None)
+    experiment = Experiment(mlflow, one)
     experiment.look()
     experiment.log_report([], "what A found")
     views = dict(mlflow.experiment_tags)
     assert views[STUDY_FILE] == str(twins[0])
-    guest = Experiment(mlflow, other, turn=None)
+    guest = Experiment(mlflow, other)
     guest.look()
     guest.log_report([], "what B found")
     assert mlflow.experiment_tags == views and "what A found" in str(views)
@@ -203,7 +203,7 @@ def test_a_renamed_key_is_said_in_the_plan_and_in_the_run(write_study, tmp_path,
     for trial in plan.trials:
         train(plan, trial, 2, finish=True)
     mlflow = FakeMlflow()
-    Experiment(mlflow, plan, turn=None).look()
+    Experiment(mlflow, plan).look()
     run = mlflow.active()["half · s0"]
     assert run.data.params[key] == "half" and run.data.tags[f"factor.{key}"] == "masking (%)"
     assert folder_of(plan, plan.trials[0]).result()["train_loss"] == 0.5

@@ -15,7 +15,7 @@ from mae_ablation.errors import UserError
 from mae_ablation.recipe.recipe import Data, Tokenizer
 from mae_ablation.store.folder import Store
 from mae_ablation.store.paths import expanded_place, quoted_address
-from mae_ablation.tracking.address import database, sqlite_address
+from mae_ablation.tracking.address import database_file, sqlite_address
 from mae_ablation.tracking.client import LocalClient
 
 ODD = ["what?", "exp #1", "100%", "%41", "a b", "ä", "x@y:z", "q?uri=true"]
@@ -38,7 +38,7 @@ def test_a_tilde_is_the_home_folder_wherever_a_path_is_taken(home, toy, monkeypa
     tokens = Tokenizer(source="dalle", file="~/e.pkl", sha256="0" * 64)
     assert with_absolute_paths(replace(toy, tokenizer=tokens)).tokenizer.file == f"{home}/e.pkl"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///~/runs.db")
-    assert database(home) == home / "runs.db"
+    assert database_file(home) == home / "runs.db"
 
 
 def test_a_tilde_in_arguments(home, write_study, tmp_path, monkeypatch):
@@ -77,7 +77,7 @@ def test_a_working_folder_of_any_name(tmp_path, name, monkeypatch):
     folder = tmp_path / "here" / name
     folder.mkdir(parents=True)
     monkeypatch.chdir(folder)
-    file = database(folder)
+    file = database_file(folder)
     assert file == folder / "mlflow.db"
     with sqlite3.connect(file) as connection:
         connection.execute("create table mine (x)")
@@ -85,7 +85,7 @@ def test_a_working_folder_of_any_name(tmp_path, name, monkeypatch):
     engine = create_engine(sqlite_address(file))
     assert inspect(engine).get_table_names() == ["mine"]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", sqlite_address(file))
-    assert database(tmp_path) == file
+    assert database_file(tmp_path) == file
     assert [path for path, _, files in os.walk(tmp_path) if files] == [str(folder)]
 
 

@@ -16,9 +16,9 @@ from fake_mlflow import FakeMlflow
 
 from mae_ablation.api import plan_study
 from mae_ablation.store.files import LocalFiles
+from mae_ablation.tracking.client import WriteLock
 from mae_ablation.tracking.experiment import ANOTHER, Experiment
 from mae_ablation.tracking.tracker import Tracker
-from mae_ablation.tracking.turn import Turn
 
 STUDY = """\
 recipe: toy
@@ -79,9 +79,10 @@ def test_a_finished_trial_takes_few_calls_and_then_none(plan):
     for trial in plan.trials:
         train(plan, trial, 3, finish=True, attempts=1 + trial.seed)
     mlflow = FakeMlflow()
-    Experiment(mlflow, plan, turn=None).look()
+    Experiment(mlflow, plan).look()
     mlflow_alone = FakeMlflow()
-    experiment = Experiment(mlflow_alone, plan, Turn(plan.study.path.parent / "mlflow.db", "x"))
+    database = plan.study.path.parent / "mlflow.db"
+    experiment = Experiment(mlflow_alone, plan, WriteLock(database, "x"))
     experiment.look()
     each = [mlflow_alone.calls.count(name) for name in ("create_run", "log_batch", "log_text")]
     assert each == [4, 4, 4] and mlflow_alone.calls.count("set_terminated") == 4
@@ -93,7 +94,7 @@ def test_a_finished_trial_takes_few_calls_and_then_none(plan):
     assert ("pretrain_loss", 1769860800000, 0, 0.5) in run.points
     assert "attempt" not in mlflow.active()["0.5 · s0"].data.tags
     mlflow.calls.clear()
-    Experiment(mlflow, plan, turn=None).look()
+    Experiment(mlflow, plan).look()
     assert set(mlflow.calls) == {"get_experiment_by_name", "set_experiment_tag", "search_runs"}
 
 
@@ -101,7 +102,7 @@ def test_finished_trials_are_not_read_again(plan, monkeypatch):
     for trial in plan.trials[:-1]:
         train(plan, trial, 3, finish=True)
     mlflow, read = FakeMlflow(), []
-    experiment = Experiment(mlflow, plan, turn=None)
+    experiment = Experiment(mlflow, plan)
     experiment.look()
     real = LocalFiles.read
     monkeypatch.setattr(
@@ -122,7 +123,7 @@ def test_an_outage_delays_the_view_and_loses_nothing(plan, monkeypatch):
     monkeypatch.setattr("mae_ablation.tracking.tracker.AT_MOST_S", 0.05)
     mlflow = FakeMlflow()
     tracker = Tracker([plan], Path("."))
-    tracker._connect = lambda: [Experiment(mlflow, plan, turn=None)]
+    tracker._connect = lambda: [Experiment(mlflow, plan)]
     one, two, *others = plan.trials
     train(plan, one, 3)
     tracker.start()
@@ -157,7 +158,7 @@ def test_an_mlflow_that_is_away_is_asked_less_and_less_often(plan):
 
     mlflow = FakeMlflow()
     tracker = Tracker([plan], Path("."))
-    tracker._connect = lambda: [Experiment(mlflow, plan, turn=None)]
+    tracker._connect = lambda: [Experiment(mlflow, plan)]
     tracker._closing = Waits()
     tracker.run()
     assert pauses == [1, 2, 4, 8, 10, 10, 10, 10, 1, 1]
@@ -167,11 +168,11 @@ def test_a_trial_that_resumed_elsewhere_has_each_step_once(plan):
     trial = plan.trials[0]
     mlflow = FakeMlflow()
     train(plan, trial, 5)
-    Experiment(mlflow, plan, turn=None).look()  # this driver is killed
+    Experiment(mlflow, plan).look()  # this driver is killed
     folder_of(plan, trial).journal.cut(after_step=2)
     time.sleep(0.002)  # other times
     train(plan, trial, 8, first=3, finish=True)
-    Experiment(mlflow, plan, turn=None).look()
+    Experiment(mlflow, plan).look()
     (run,) = mlflow.active().values()
     steps = sorted(step for name, _, step, _ in run.points if name == "pretrain/loss")
     assert steps == list(range(8)) and run.info.status == "FINISHED"
@@ -179,7 +180,7 @@ def test_a_trial_that_resumed_elsewhere_has_each_step_once(plan):
 
 def test_two_drivers_with_one_database_take_turns(plan, tmp_path):
     mlflow = FakeMlflow()
-    one, two = (Experiment(mlflow, plan, Turn(tmp_path / "mlflow.db", "x")) for _ in range(2))
+    one, two = (Experiment(mlflow, plan, WriteLock(tmp_path / "mlflow.db", "x")) for _ in range(2))
     train(plan, plan.trials[0], 3, finish=True)
     one.look()
     two.look()
@@ -195,7 +196,7 @@ def test_two_drivers_with_one_database_take_turns(plan, tmp_path):
 
 def test_two_drivers_with_one_server_make_one_run_of_a_trial(plan):
     mlflow = FakeMlflow()
-    one, two = (Experiment(mlflow, plan, turn=None) for _ in range(2))
+    one, two = (Experiment(mlflow, plan) for _ in range(2))
     for trial in plan.trials:
         train(plan, trial, 3, finish=True)
     mlflow.before_create = two.look  # between its search and its first run
@@ -209,7 +210,7 @@ def test_a_trial_that_mlflow_refuses_is_one_trial(plan):
     mlflow.refused = {"1"}
     for trial in plan.trials:
         train(plan, trial, 3, finish=True)
-    experiment = Experiment(mlflow, plan, turn=None)
+    experiment = Experiment(mlflow, plan)
     experiment.look()
     shown = [name for name, run in mlflow.active().items() if run.info.status == "FINISHED"]
     assert sorted(shown) == ["0.5 · s0", "0.75 · s0"]
@@ -217,13 +218,13 @@ def test_a_trial_that_mlflow_refuses_is_one_trial(plan):
     assert experiment.remedy == "MLflow will refuse it again; store and reports have all of it"
     assert len(mlflow.active()) == 2, "no run says that it is running and holds nothing"
     mlflow.refused = set()
-    Experiment(mlflow, plan, turn=None).look()
+    Experiment(mlflow, plan).look()
     assert curves(mlflow) == journals(plan)
 
 
 def test_a_failed_trial_says_why_until_it_is_tried_again(plan):
     mlflow, trial = FakeMlflow(), plan.trials[0]
-    experiment = Experiment(mlflow, plan, turn=None)
+    experiment = Experiment(mlflow, plan)
     train(plan, trial, 2)
     folder_of(plan, trial).fail("pretrain: Diverged: loss is nan", "")
     experiment.look()
@@ -245,7 +246,7 @@ def test_a_deleted_experiment_is_lasting_trouble(plan, monkeypatch):
     deleted = SimpleNamespace(experiment_id="1", lifecycle_stage="deleted", tags={})
     monkeypatch.setattr(mlflow, "get_experiment_by_name", lambda name: deleted)
     tracker = Tracker([plan], Path("."))
-    tracker._connect = lambda: [Experiment(mlflow, plan, turn=None)]
+    tracker._connect = lambda: [Experiment(mlflow, plan)]
     tracker.start()
     tracker.close({}, {})
     assert tracker.trouble == "ValueError: the experiment x is in the deleted state"

@@ -10,7 +10,7 @@ from mlflow.protos.databricks_pb2 import PERMISSION_DENIED, UNAUTHENTICATED
 
 from mae_ablation.store import patience
 from mae_ablation.study.trouble import AGAIN, lasting_remedy, remedy_of
-from mae_ablation.tracking.turn import one_at_a_time
+from mae_ablation.tracking.client import one_at_a_time
 
 PASSING = [
     MlflowException("API request to http://127.0.0.1:1/api failed: Connection refused"),

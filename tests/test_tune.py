@@ -11,7 +11,7 @@ from mae_ablation.api import plan_study
 from mae_ablation.errors import UserError
 from mae_ablation.report.html import tabulate_cost
 from mae_ablation.report.method import describe_protocol
-from mae_ablation.report.readings import Readings
+from mae_ablation.report.readings import Readings, finished_results
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.summary import summary
 from mae_ablation.report.table import table_frame
@@ -280,7 +280,9 @@ def test_every_try_is_in_the_cost_of_a_study(planned):
     assert spent["kinds"] == ["pretrain", "linear_probe", "knn"]
     assert spent["trials"][0]["seconds"] == ["1.0", "3.0", "1.0"]
     assert spent["sums"] == ["4.0", "24.0", "8.0"]  # k-NN is no try's own: once each
-    assert sum(map(float, spent["sums"])) == sum(r["seconds"] for r in readings.finished(plan))
+    assert sum(map(float, spent["sums"])) == sum(
+        r["seconds"] for r in finished_results(plan, readings)
+    )
 
 
 def test_a_row_shows_the_pre_training_that_was_chosen(planned):
@@ -304,11 +306,11 @@ def test_a_row_shows_the_pre_training_that_was_chosen(planned):
 
 
 def test_mlflow_is_told_what_is_tuned(planned):
-    from mae_ablation.tracking.description import params_of, run_name
+    from mae_ablation.tracking.description import make_params, run_name
 
     plan = planned()
     each = plan.rows[0].tries[2].trials[1]
-    params = {param.key: param.value for param in params_of(plan, each)}
+    params = {param.key: param.value for param in make_params(plan, each)}
     assert params["base_lr"] == "0.2" and params["mask_ratio"] == "0.5"
     assert run_name(each) == "0.5 · s1, base_lr 0.2"
 

@@ -15,8 +15,13 @@ from mae_ablation.report.summary import summary
 from mae_ablation.report.table import table_frame
 from mae_ablation.study.settings import read_change
 from mae_ablation.study.study import load
-from mae_ablation.tracking.colours import colours, sequential
-from mae_ablation.tracking.description import factor_metrics, params_of, places_of
+from mae_ablation.tracking.description import (
+    choose_colours,
+    factor_metrics,
+    make_params,
+    mix_viridis,
+    number_levels,
+)
 
 SMALL = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
 
@@ -222,11 +227,11 @@ def test_levels_in_exponents_are_numbers_everywhere(planned):
     assert [row.label for row in plan.rows] == ["baseline", "0.001", "0.002", "0.004"]
     assert is_ordered(factor) and is_geometric([level.value for level in factor.levels])
     trial = plan.rows[1].trials[0]
-    (metric,) = factor_metrics(params_of(plan, trial), places_of(plan.study))
+    (metric,) = factor_metrics(make_params(plan, trial), number_levels(plan.study))
     assert (metric.key, metric.value) == ("factor_pretrain_base_lr", 0.001)
-    found = colours(plan)
+    found = choose_colours(plan)
     shades = [found[row.trials[0].result_id] for row in plan.rows[1:]]
-    assert shades == [sequential(0), sequential(0.5), sequential(1)]
+    assert shades == [mix_viridis(0), mix_viridis(0.5), mix_viridis(1)]
 
 
 @pytest.mark.parametrize("again", [".001", "0.0010", "10e-4", "1E-3", '"0.001"'])
@@ -285,7 +290,7 @@ def test_names_of_levels_and_factors_stay_as_they_are_written(planned):
     table = table_frame(plan, results_frame(plan))
     assert table["level"].tolist()[: len(NAMES)] == NAMES and not is_ordered(factor)
     assert set(table["factor"][: len(NAMES)]) == {"010"}
-    places = places_of(plan.study)["010"]
+    places = number_levels(plan.study)["010"]
     assert [places[name] for name in NAMES] == list(range(len(NAMES))), "names are no numbers"
 
 

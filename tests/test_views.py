@@ -11,11 +11,11 @@ from test_tracking import STUDY, train
 from mae_ablation.api import plan_study
 from mae_ablation.report.note import note
 from mae_ablation.report.report import write_report
-from mae_ablation.tracking.address import database, runs_url, server
+from mae_ablation.tracking.address import database_file, runs_url, server_uri
 from mae_ablation.tracking.client import LocalClient, connect
-from mae_ablation.tracking.colours import GREYS, OKABE_ITO, colours
+from mae_ablation.tracking.description import GREYS, OKABE_ITO, choose_colours
 from mae_ablation.tracking.experiment import Experiment
-from mae_ablation.tracking.report_run import NOTE, NOTE_LIMIT, fitting, show_report
+from mae_ablation.tracking.report_run import NOTE, NOTE_LIMIT, cut_note, show_report
 
 TWO_FACTORS = STUDY.replace("phases", "  decoder_depth: [1, 2]\nphases")
 NAMED = """\
@@ -43,7 +43,7 @@ def views(mlflow):
 
 def test_three_views_are_saved(planned):
     mlflow = FakeMlflow()
-    Experiment(mlflow, planned(TWO_FACTORS), turn=None).look()
+    Experiment(mlflow, planned(TWO_FACTORS)).look()
     saved = views(mlflow)
     assert list(saved) == ["1 Trials", "2 Ablation (mean over seeds)", "3 Curves"]
     trials, ablation, curves = saved.values()
@@ -69,22 +69,22 @@ def test_three_views_are_saved(planned):
 
 def test_seeds_of_a_level_share_its_colour(planned):
     plan = planned(STUDY.replace("[0.5, 0.75]", "[0.75, 0.5, 0.25]"))
-    found = colours(plan)
+    found = choose_colours(plan)
     by_level = [{found[t.result_id] for t in row.trials.values()} for row in plan.rows]
     assert by_level == [{"#c2df23"}, {"#21918c"}, {"#440154"}]  # by value, not by place
     named = planned(NAMED)
-    assert set(colours(named).values()) == {*OKABE_ITO[:2], *GREYS[:2]}
+    assert set(choose_colours(named).values()) == {*OKABE_ITO[:2], *GREYS[:2]}
 
 
 def test_a_study_that_grew_is_coloured_anew(planned):
     mlflow, plan = FakeMlflow(), planned(STUDY)
     for trial in plan.trials:
         train(plan, trial, 1, finish=True)
-    Experiment(mlflow, plan, turn=None).look()
+    Experiment(mlflow, plan).look()
     grown = planned(STUDY.replace("[0.5, 0.75]", "[0.5, 0.75, 0.9]"))
     for _ in range(2):
         mlflow.calls.clear()
-        Experiment(mlflow, grown, turn=None).look()
+        Experiment(mlflow, grown).look()
     assert "set_tag" not in mlflow.calls
     shown = {name: run.data.tags["mlflow.runColor"] for name, run in mlflow.active().items()}
     assert shown == {"0.5 · s0": "#440154", "0.5 · s1": "#440154"} | {
@@ -113,7 +113,7 @@ def test_one_report_run_above_the_trials(planned, tmp_path):
     files = [tmp_path / n for n in ("table.md", "table.tex", "index.html", "parts/a.png")]
 
     def report():
-        Experiment(mlflow, plan, turn=None).look()
+        Experiment(mlflow, plan).look()
         show_report(mlflow, "1", "x", files, "**Best**\n\n| a |")
         (run,) = [
             r for r in mlflow.runs.values() if r.data.tags["kind"] == "report" and not r.deleted
@@ -136,21 +136,21 @@ def test_one_report_run_above_the_trials(planned, tmp_path):
 
 
 def test_a_long_note_ends_with_a_whole_line():
-    text = fitting("| a row |\n" * 5000)
+    text = cut_note("| a row |\n" * 5000)
     assert len(text) <= NOTE_LIMIT and text.endswith(
         "| a row |\n\nCut here; the rest is in the run REPORT."
     )
 
 
 def test_where_mlflow_lies(tmp_path, monkeypatch):
-    assert (server(), database(tmp_path)) == (None, tmp_path / "mlflow.db")
+    assert (server_uri(), database_file(tmp_path)) == (None, tmp_path / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/lab/other.db")
-    assert (server(), database(tmp_path)) == (None, tmp_path / "lab" / "other.db")
+    assert (server_uri(), database_file(tmp_path)) == (None, tmp_path / "lab" / "other.db")
     assert runs_url("3").startswith("http://127.0.0.1:5000/#/experiments/3/runs?")
     made = []
     monkeypatch.setattr(LocalClient, "__init__", lambda client, file: made.append(file))
     assert isinstance(connect(tmp_path), LocalClient), "one driver writes, the others wait"
     assert made == [tmp_path / "lab" / "other.db"]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://lab:5000/")
-    assert server() == "http://lab:5000"
+    assert server_uri() == "http://lab:5000"
     assert runs_url("3").startswith("http://lab:5000/#/experiments/3/runs?")

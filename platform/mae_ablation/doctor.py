@@ -175,9 +175,9 @@ def store_writable(store: str | Path) -> Finding:
 
 
 def mlflow(root: Path) -> Finding:
-    from mae_ablation.tracking.reachable import place, trouble
+    from mae_ablation.tracking.address import find_trouble, tracking_place
 
-    where, why = place(root), trouble(root)
+    where, why = tracking_place(root), find_trouble(root)
     if why:  # training never waits for tracking
         later = "studies run and catch up later; or unset MLFLOW_TRACKING_URI"
         remedy = remedy_of(why, later)

@@ -289,7 +289,7 @@ def ending(trials: int, tracker, files: dict[str, list[Path]], left: int, second
         trials: that were asked for, `left` of them without a result.
         files: each experiment's report.
     """
-    from mae_ablation.tracking.address import runs_url, server, shown
+    from mae_ablation.tracking.address import hide_password, runs_url, server_uri
 
     lines = [f"{trials - left} of {trials} trials finished ({seconds / 60:.1f} min)"]
     if left:
@@ -300,7 +300,7 @@ def ending(trials: int, tracker, files: dict[str, list[Path]], left: int, second
         lines.append(f"MLflow is behind ({tracker.trouble}): {tracker.remedy}")
     else:
         ui = f"start the UI with  {Path(sys.executable)} -m mae_ablation ui"
-        lines.append(f"MLflow: {shown(there) if (there := server()) else ui}")
+        lines.append(f"MLflow: {hide_password(there) if (there := server_uri()) else ui}")
         for experiment_id in tracker.experiment_ids():
             lines.append(f"        then open {runs_url(experiment_id)}")
     return "\n".join(lines)

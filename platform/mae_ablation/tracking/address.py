@@ -1,7 +1,11 @@
-"""Where MLflow lies: the server of MLFLOW_TRACKING_URI, or a database of this machine."""
+"""Where MLflow lies: the server of MLFLOW_TRACKING_URI, or a database of this machine; and whether
+it would take what a study finds, asked without MLflow itself."""
 
 import os
 import re
+import sqlite3
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 from mae_ablation.store.paths import expanded
@@ -9,32 +13,31 @@ from mae_ablation.store.paths import expanded
 HOST, PORT = "127.0.0.1", 5000
 SQLITE, DRIVER = "sqlite:///", "sqlite+pysqlite:///"
 MODEL_TRAINING = "workflowType=machine_learning"
-"""in every link: without it a new browser lands on a page of zeros"""
+"""Stands in every link: without it a new browser lands on a page of zeros."""
+
+ANSWER_S = 3.0
+"""Seconds that a server or a database has for an answer."""
 
 
-def server() -> str | None:
-    """URI of a server, if MLFLOW_TRACKING_URI names one, or anything else that is no SQLite file.
-    Several drivers may write there."""
+def server_uri() -> str | None:
+    """Return the URI of a server, if MLFLOW_TRACKING_URI names one, or anything else that is no
+    SQLite file. Several drivers may write there."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "").rstrip("/")
     return uri if uri and not uri.startswith((SQLITE, DRIVER)) else None
 
 
-def database(root: Path) -> Path:
-    """The SQLite file: that of MLFLOW_TRACKING_URI=sqlite:///FILE, else `root`/mlflow.db."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    named = _file_of(uri) if uri.startswith((SQLITE, DRIVER)) else None
+def database_file(root: Path) -> Path:
+    """Return the SQLite file: that of MLFLOW_TRACKING_URI=sqlite:///FILE, else `root`/mlflow.db."""
+    uri, named = os.environ.get("MLFLOW_TRACKING_URI", ""), None
+    if uri.startswith((SQLITE, DRIVER)):
+        from sqlalchemy import make_url
+
+        named = make_url(uri).database  # as MLflow reads it
     return (root / expanded(named or "mlflow.db")).resolve()
 
 
-def _file_of(uri: str) -> str | None:
-    """The file of a SQLite address, as SQLAlchemy reads it, and so MLflow."""
-    from sqlalchemy import make_url
-
-    return make_url(uri).database
-
-
 def sqlite_address(file: Path) -> str:
-    """The address of a database, whatever its folder is called: "what?" and "100%" included.
+    """Return the address of a database, whatever its folder is called: "what?" and "100%" included.
 
     The driver is named because MLflow makes the folder of a plain sqlite:/// address before it is
     decoded: one more, called "what%3F".
@@ -44,23 +47,66 @@ def sqlite_address(file: Path) -> str:
     return URL.create("sqlite+pysqlite", database=str(file)).render_as_string(hide_password=False)
 
 
-def shown(uri: str) -> str:
-    """An address as it may be printed and kept: without a user's name and password."""
+def hide_password(uri: str) -> str:
+    """Return an address as it may be printed and kept: without a user's name and password."""
     return re.sub(r"//[^/@]*@", "//", uri)
 
 
-def pages(port: int = PORT) -> str:
-    """First part of the UI's links: the server's, or of `python -m platform ui` on this machine."""
-    there = shown(server() or "")
-    return f"{there if there.startswith('http') else f'http://{HOST}:{port}'}/#/experiments"
+def tracking_place(root: Path) -> str:
+    """Return where a study started in `root` is tracked."""
+    return hide_password(server_uri() or str(database_file(root)))
 
 
-def runs_url(experiment_id: str, port: int = PORT) -> str:
-    """Opens the study's table of trials."""
-    query = f"{MODEL_TRAINING}&viewStateShareKey=trials"
-    return f"{pages(port)}/{experiment_id}/runs?{query}"
+def runs_url(experiment_id: str) -> str:
+    """Return the link to the study's table of trials."""
+    return f"{_pages()}/{experiment_id}/runs?{MODEL_TRAINING}&viewStateShareKey=trials"
 
 
 def run_url(experiment_id: str, run_id: str) -> str:
-    """Opens a trial's run."""
-    return f"{pages()}/{experiment_id}/runs/{run_id}?{MODEL_TRAINING}"
+    """Return the link to a trial's run."""
+    return f"{_pages()}/{experiment_id}/runs/{run_id}?{MODEL_TRAINING}"
+
+
+def _pages() -> str:
+    """Return the first part of the UI's links: the server's, or of the `ui` on this machine."""
+    there = hide_password(server_uri() or "")
+    return f"{there if there.startswith('http') else f'http://{HOST}:{PORT}'}/#/experiments"
+
+
+def find_trouble(root: Path) -> str:
+    """Say why MLflow cannot be written; "" where it can, or a database will be made."""
+    where = server_uri()
+    if where and where.startswith(("http://", "https://")):
+        return _server_trouble(hide_password(where))
+    if where and ("://" not in where or where.startswith("file:")):
+        return "MLflow takes no folders any more: http://HOST:PORT or sqlite:///FILE"
+    if where:
+        return ""  # a database server: MLflow's own business
+    file = database_file(root)
+    if not file.exists():
+        return "" if os.access(file.parent, os.W_OK) else f"{file.parent} is not writable"
+    return _database_trouble(file)
+
+
+def _server_trouble(url: str) -> str:
+    try:
+        urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=ANSWER_S).close()
+    except urllib.error.HTTPError as error:
+        return "" if error.code < 500 else f"answers with status {error.code}"
+    except (OSError, ValueError) as error:
+        return f"does not answer: {getattr(error, 'reason', error)}"
+    return ""
+
+
+def _database_trouble(path: Path) -> str:
+    if not os.access(path, os.W_OK):
+        return f"{path} is not writable"
+    try:
+        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=ANSWER_S)
+        try:
+            connection.execute("select name from sqlite_master").fetchall()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        return f"{path}: {error}"
+    return ""

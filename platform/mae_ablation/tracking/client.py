@@ -1,10 +1,15 @@
-"""The MLflow client: SQLite beside the study by default, or what MLFLOW_TRACKING_URI names."""
+"""The MLflow client: SQLite beside the study by default, or what MLFLOW_TRACKING_URI names; and the
+locks of a database that several drivers want to write."""
 
+import fcntl
 import logging
 import os
 import shutil
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the tracker tries again itself
@@ -15,8 +20,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
-from mae_ablation.tracking.address import database, server, sqlite_address
-from mae_ablation.tracking.turn import one_at_a_time
+from mae_ablation.store.patience import waiting
+from mae_ablation.tracking.address import database_file, server_uri, sqlite_address
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -63,11 +68,50 @@ class LocalClient(MlflowClient):
 
 
 def connect(root: Path) -> MlflowClient:
-    """Client of the server of MLFLOW_TRACKING_URI, else of the database there or in `root`."""
-    uri = server()
-    return MlflowClient(uri) if uri else LocalClient(database(root))
+    """Return a client of the server of MLFLOW_TRACKING_URI, else of the database in `root`."""
+    uri = server_uri()
+    return MlflowClient(uri) if uri else LocalClient(database_file(root))
 
 
 def client_to_read(root: Path) -> MlflowClient:
-    """The same, of a database that is there; nothing is made and nothing locked."""
-    return MlflowClient(server() or sqlite_address(database(root)))
+    """Return the same of a database that is there; nothing is made and nothing locked."""
+    return MlflowClient(server_uri() or sqlite_address(database_file(root)))
+
+
+class WriteLock:
+    """A lock on a small file beside the database: one driver writes an experiment, others wait.
+
+    The system lets go of it when the process ends, however it ends.
+    """
+
+    def __init__(self, database: Path, experiment: str) -> None:
+        self._path = database.with_name(f"{database.name}-{experiment}.lock")
+        self._file: BinaryIO | None = None
+        self.folder = database.parent
+
+    def take(self) -> bool:
+        """Say whether it is ours now, or was before."""
+        if self._file is None:
+            file = open(self._path, "ab")  # noqa: SIM115 - held until it is given back
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.close()
+                return False
+            self._file = file
+        return True
+
+    def give_back(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+@contextmanager
+def one_at_a_time(database: Path) -> Iterator[None]:
+    """Let one process open a new database: of several that make its tables at once, all but one
+    fail (measured)."""
+    with open(database.with_name(f"{database.name}-open.lock"), "ab") as file:
+        with waiting(f"another process that opens {database}"):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -16,46 +15,34 @@ from mae_ablation.study.trial import Phase, Trial, steps_per_epoch, training_ima
 from mae_ablation.study.tries import stopped_by
 from mae_ablation.study.trouble import AGAIN, MEND, remedy_of
 from mae_ablation.tracking.address import run_url
-from mae_ablation.tracking.colours import COLOUR, colours
+from mae_ablation.tracking.client import WriteLock
 from mae_ablation.tracking.description import (
+    COLOUR,
+    choose_colours,
+    dump_settings,
     factor_metrics,
     finished_at,
-    metrics_of,
-    params_of,
+    make_params,
+    make_tags,
+    number_levels,
     picture_key,
-    places_of,
     result_metrics,
     result_tags,
     run_name,
-    settings_of,
-    tags_of,
+    tracked_metrics,
 )
-from mae_ablation.tracking.phase_tags import outdated, tags_about
+from mae_ablation.tracking.phase_tags import find_outdated, make_phase_tags
 from mae_ablation.tracking.report_run import show_report
-from mae_ablation.tracking.runs import PHASES, Known, Runs
-from mae_ablation.tracking.turn import Turn
+from mae_ablation.tracking.runs import PHASES, Runs, TrialRun
 from mae_ablation.tracking.uploader import Uploader
 from mae_ablation.tracking.views import save_views
 
 ANOTHER = "another run is writing it"
 STUDY_FILE = "study_file"
-"""tag: path of the study whose report and note these are"""
+"""Tag: path of the study whose report and note these are."""
+
 REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST")
-"""of one trial's data, such as a param that already has another value; the others go on"""
-
-
-@dataclass(slots=True)
-class Shown:
-    """A trial that has a run."""
-
-    run_id: str
-    uploader: Uploader
-    status: str
-    started: int
-    said: dict[str, int]
-    """hashes of the tags about its phases"""
-    results: dict[str, dict] = field(default_factory=dict)
-    """by identity, of phases that are all sent: neither they nor their journals are read again"""
+"""Errors of one trial's data, such as a param that already has another value; the others go on."""
 
 
 class Experiment:
@@ -64,60 +51,59 @@ class Experiment:
     Whoever runs the trials: what counts is what is in the store.
     """
 
-    def __init__(self, client: MlflowClient, plan: Plan, turn: Turn | None = None) -> None:
-        """`turn`: held by the one process that may write; None: a server, where several may."""
-        self._client, self._plan, self._turn = client, plan, turn
+    def __init__(self, client: MlflowClient, plan: Plan, lock: WriteLock | None = None) -> None:
+        """`lock`: held by the one process that may write; None: a server, where several may."""
+        self._client, self._plan, self._lock = client, plan, lock
         self.name = plan.study.experiment
         self.experiment_id: str | None = None
         self.trouble: str | None = None
-        """why something is not shown, where MLflow itself is well"""
+        """Why something is not shown, where MLflow itself is well."""
         self.remedy = AGAIN
         self._owner: Path | None = None
-        """another study's file of the same name, whose report and note the experiment has"""
+        """Another study's file of the same name, whose report and note the experiment has."""
         self._runs: Runs | None = None
         self._open = list(plan.cells)  # trials that need a further look
-        self._shown: dict[tuple, Shown] = {}
-        self._known: dict[tuple, Known] = {}
-        self._places = places_of(plan.study)
-        self._colours = colours(plan)
+        self._known: dict[tuple[str, ...], TrialRun] = {}
+        self._numbers = number_levels(plan.study)
+        self._colours = choose_colours(plan)
 
     def look(self) -> None:
         """Send what is new in the store. Raises what MLflow raises; then nothing is lost."""
-        if self._turn and not self._turn.take():
+        # whose turn it is
+        if self._lock and not self._lock.take():
             self.trouble, self.remedy = ANOTHER, AGAIN
             return
         if self.trouble == ANOTHER:
             self.trouble = None
         if self._runs is None:
             self.experiment_id = self._find_or_create()
-            self._runs = Runs(self._client, self.experiment_id, alone=self._turn is not None)
-        begun = self._begun()
+            self._runs = Runs(self._client, self.experiment_id, alone=self._lock is not None)
+
+        # phases that have a folder: a listing per kind, however many trials
+        kinds = {phase.kind for trial in self._open for phase in trial.phases}
+        files = self._plan.store.files
+        begun = {name.rsplit("-", 1)[-1] for kind in kinds for name in files.names(kind)}
         closed = set()
         try:
             for trial in self._open:
-                if begun.isdisjoint(trial.result_id):
-                    continue
-                if self._try_to_show(trial):
+                if not begun.isdisjoint(trial.result_id) and self._try_to_show(trial):
                     closed.add(trial.result_id)
         finally:
             self._open = [trial for trial in self._open if trial.result_id not in closed]
 
     def close(self) -> None:
         """Let another process write."""
-        if self._turn:
-            self._turn.give_back()
-
-    def _begun(self) -> set[str]:
-        """Identities of the phases that have a folder: a listing per kind, however many trials."""
-        kinds = {phase.kind for trial in self._open for phase in trial.phases}
-        files = self._plan.store.files
-        return {name.rsplit("-", 1)[-1] for kind in kinds for name in files.names(kind)}
+        if self._lock:
+            self._lock.give_back()
 
     def _try_to_show(self, trial: Trial) -> bool:
+        """Show a trial; returns whether it needs no further look, as it is finished or refused."""
         try:
             return self._show(trial)
         except Exception as error:
-            self._shown.pop(trial.result_id, None)  # what of it arrived, MLflow knows
+            run = self._known.get(trial.result_id)
+            if run:
+                run.uploader = None  # what of it arrived, MLflow knows
             if isinstance(error, Damaged):  # the store's fault: the other trials are shown
                 self._say(str(error), MEND)
                 return False
@@ -125,9 +111,8 @@ class Experiment:
                 raise
             first = str(error).splitlines()[0]
             self._say(f"{trial.label} is not shown: {first}", remedy_of(error))
-            known = self._known.get(trial.result_id)
-            if known and known.empty:  # no run that says "running" for ever and nothing else
-                self._runs.remove(known)
+            if run and run.empty:  # no run that says "running" for ever and nothing else
+                self._runs.remove(run)
                 del self._known[trial.result_id]
             return True
 
@@ -138,45 +123,48 @@ class Experiment:
 
     def _show(self, trial: Trial) -> bool:
         """Bring a trial's run up to date; returns whether it needs no further look."""
-        shown = self._shown.get(trial.result_id)
+        # what a run has from its beginning
+        run = self._known.get(trial.result_id)
         tags, params, facts = {}, [], []
-        if shown is None:
-            known = self._run(trial)
-            if known.status == "FINISHED":
+        if run is None or run.uploader is None:
+            run = self._run(trial)
+            if run.status == "FINISHED":
                 return True
-            if not known.made:  # a new run has them
+            if not run.made:  # a new run has them
                 tags = {**self._tags(trial), PHASES: ",".join(trial.result_id)}
-            params = params_of(self._plan, trial)
-            facts = factor_metrics(params, self._places)
-            self._client.log_text(known.run_id, settings_of(trial), "config.yaml")
-            uploader = Uploader(self._client, known.run_id, empty=known.made)
-            shown = Shown(known.run_id, uploader, known.status, known.started, dict(known.said))
-            known.made = False
-        working = [phase for phase in trial.phases if phase.identity not in shown.results]
-        new, failures, stops = self._ended(working)  # before the journals: they end first
-        results = {**shown.results, **new}
+            params = make_params(self._plan, trial)
+            facts = factor_metrics(params, self._numbers)
+            self._client.log_text(run.run_id, dump_settings(trial), "config.yaml")
+            run.uploader = Uploader(self._client, run.run_id, empty=run.made)
+            run.made, run.results = False, {}
+
+        # results, failures and stops that are new; before the journals, which end first
+        working = [phase for phase in trial.phases if phase.identity not in run.results]
+        new, failures, stops = self._ended(working)
+        results = {**run.results, **new}
         if new:
             facts += result_metrics(trial, results, set(new), self._plan.study.columns)
             tags |= result_tags([results[i] for i in trial.result_id if i in results])
-        about = tags_about(new, failures, stops)
-        tags |= {key: text for key, text in about.items() if shown.said.get(key) != hash(text)}
-        self._send(trial, shown, working, facts, params, tags)
-        self._known[trial.result_id].empty = False
-        self._take_back(shown, working, about)
-        shown.said |= {key: hash(text) for key, text in about.items()}
-        self._shown[trial.result_id] = shown
-        shown.results = results
+        about = make_phase_tags(new, failures, stops)
+        tags |= {key: text for key, text in about.items() if run.tag_hashes.get(key) != hash(text)}
+        self._send(trial, run, working, facts, params, tags)
+        run.empty = False
+        self._take_back(run, working, about)
+        run.tag_hashes |= {key: hash(text) for key, text in about.items()}
+        run.results = results
+
+        # the run's state
         if len(results) == len(trial.phases):
             ended = finished_at(results[trial.result_id[-1]])
-            ended = max(ended, shown.started)  # a run made later has no negative duration
-            self._client.set_terminated(shown.run_id, "FINISHED", end_time=ended)
-            del self._shown[trial.result_id]
+            ended = max(ended, run.started)  # a run made later has no negative duration
+            self._client.set_terminated(run.run_id, "FINISHED", end_time=ended)
+            run.status = "FINISHED"
             return True
-        self._mark(shown, "FAILED" if failures else "KILLED" if stops else "RUNNING")
+        self._mark(run, "FAILED" if failures else "KILLED" if stops else "RUNNING")
         return False
 
     def _ended(self, phases: list[Phase]) -> tuple[dict[str, dict], ...]:
-        """Results, and of those without one failures and what searches stopped, by identity.
+        """Read results, and of phases without one failures and what searches stopped, by identity.
         A damaged result is a failure, as in a report from the store."""
         results, failures, stops = {}, {}, {}
         for phase in phases:
@@ -195,136 +183,131 @@ class Experiment:
         return results, failures, stops
 
     def _send(
-        self, trial: Trial, shown: Shown, working: list[Phase], facts: list, params: list, tags
+        self, trial: Trial, run: TrialRun, working: list[Phase], facts: list, params: list, tags
     ) -> None:
-        """What the journals have more, with everything else, in one call; then the pictures."""
-        needed = list(trial.needs.phases) if trial.needs and not shown.results else []
+        """Send what the journals have more, with everything else, in one call; then the
+        pictures."""
+        needed = list(trial.needs.phases) if trial.needs and not run.results else []
         journals = [phase.folder(self._plan.store).journal for phase in needed + working]
-        tags = [RunTag(key, value) for key, value in tags.items()]
-        shown.uploader.send(journals, facts, params, tags)
+        run.uploader.send(journals, facts, params, [RunTag(*tag) for tag in tags.items()])
         for phase in working:
             if phase.kind == "pretrain":
                 folder = phase.folder(self._plan.store)
-                shown.uploader.send_pictures(folder, picture_key(trial))
+                run.uploader.send_pictures(folder, picture_key(trial))
 
-    def _take_back(self, shown: Shown, working: list[Phase], about: dict[str, str]) -> None:
-        """What the run says of these phases and the store no longer does: a failure of a phase
-        that is tried again."""
-        for key in outdated(shown.said, [phase.identity for phase in working], about):
+    def _take_back(self, run: TrialRun, working: list[Phase], about: dict[str, str]) -> None:
+        """Delete what the run says of these phases and the store no longer does: a failure of a
+        phase that is tried again."""
+        for key in find_outdated(run.tag_hashes, [phase.identity for phase in working], about):
             try:
-                self._client.delete_tag(shown.run_id, key)
+                self._client.delete_tag(run.run_id, key)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # another driver was quicker
                     raise
-            del shown.said[key]
+            del run.tag_hashes[key]
 
-    def _mark(self, shown: Shown, status: str) -> None:
-        if status == shown.status:
+    def _mark(self, run: TrialRun, status: str) -> None:
+        if status == run.status:
             return
         if status != "RUNNING":
-            self._client.set_terminated(shown.run_id, status)
+            self._client.set_terminated(run.run_id, status)
         else:
-            self._client.update_run(shown.run_id, status=status)
-        shown.status = status
+            self._client.update_run(run.run_id, status=status)
+        run.status = status
 
-    def _run(self, trial: Trial) -> Known:
-        """The trial's run: the one that has its phases, or a new one; its status is FINISHED where
-        nothing is to be added.
+    def _run(self, trial: Trial) -> TrialRun:
+        """Find the trial's run, the one that has its phases, or make it; its status is FINISHED
+        where nothing is to be added.
 
         An evaluation more than last time goes on in the same run.
         """
-        known = self._runs.of(trial.result_id)
-        if known is None:
-            known = self._runs.make(run_name(trial), trial.result_id, self._tags(trial))
-        self._known[trial.result_id] = known
-        if self._settled(known, trial):
+        run = self._runs.find(trial.result_id)
+        if run is None:
+            run = self._runs.make(run_name(trial), trial.result_id, self._tags(trial))
+        self._known[trial.result_id] = run
+        if self._is_settled(run, trial):
             colour = self._colours[trial.result_id]
-            if known.colour != colour:  # the study has other levels now
-                self._client.set_tag(known.run_id, COLOUR, colour)
-                known.colour = colour
-            return known
-        if known.status == "FINISHED":
-            self._client.update_run(known.run_id, status="RUNNING")
-            known.status = "RUNNING"
-        known.phases = trial.result_id
-        return known
+            if run.colour != colour:  # the study has other levels now
+                self._client.set_tag(run.run_id, COLOUR, colour)
+                run.colour = colour
+            return run
+        if run.status == "FINISHED":
+            self._client.update_run(run.run_id, status="RUNNING")
+            run.status = "RUNNING"
+        run.phases = trial.result_id
+        return run
 
-    def _settled(self, known: Known, trial: Trial) -> bool:
-        """Whether the run says all there is of the trial, now and for good."""
+    def _is_settled(self, run: TrialRun, trial: Trial) -> bool:
+        """Say whether the run tells all there is of the trial, now and for good."""
         factors = self._plan.study.factors if trial.source == "pretrain" else ()
         keys = self._plan.study.tracking_keys
-        described = all(keys[f.name] in known.params for f in factors)  # the study may grow
-        same = known.complete() and described and known.phases == trial.result_id
+        described = all(keys[f.name] in run.params for f in factors)  # the study may grow
+        same = run.status == "FINISHED" and described and run.phases == trial.result_id
         return same and not unfinished(trial, self._plan.store)  # one may be trained again
 
     def _tags(self, trial: Trial) -> dict[str, str]:
-        return tags_of(self._plan, trial, self._colours[trial.result_id])
+        return make_tags(self._plan, trial, self._colours[trial.result_id])
 
     def links(self) -> dict[str, str]:
-        """The page of each trial's run, by its result_id joined by commas."""
+        """Return the page of each trial's run, by its result_id joined by commas."""
         return {
-            ",".join(phases): run_url(self.experiment_id, known.run_id)
-            for phases, known in self._known.items()
+            ",".join(phases): run_url(self.experiment_id, run.run_id)
+            for phases, run in self._known.items()
         }
 
     def _find_or_create(self) -> str:
+        """Return the experiment's id; its note and views are this study's, if nobody else's."""
+        # the experiment, which another study of the same name may own
         found = self._client.get_experiment_by_name(self.name)
         if found is not None and found.lifecycle_stage != "active":
             raise ValueError(f"the experiment {self.name} is in the deleted state")
         if found is not None:
-            experiment_id = found.experiment_id
-            self._owner = self._other_owner(found.tags.get(STUDY_FILE))
+            experiment_id, recorded = found.experiment_id, found.tags.get(STUDY_FILE)
+            folder = self._lock.folder if self._lock else Path("/")
+            self._owner = another_study(recorded, folder, self._plan.study.path)
         else:
             experiment_id = self._client.create_experiment(
                 self.name, artifact_location=f"mlflow-artifacts:/{self.name}"
             )
-        self._client.set_experiment_tag(
-            experiment_id, "mlflow.experimentKind", "custom_model_development"
-        )
+        kind = ("mlflow.experimentKind", "custom_model_development")
+        self._client.set_experiment_tag(experiment_id, *kind)
         if self._owner:
             words = f"the report and note of experiment {self.name} are those of {self._owner}"
             self._say(f"{words} and stay", "rename one of the two study files")
             return experiment_id
-        self._client.set_experiment_tag(experiment_id, STUDY_FILE, self._study_file())
+
+        # its file, from the folder of the database, or whole for a server's
+        study = self._plan.study.path
+        path = path_from(self._lock.folder, study) if self._lock else os.path.realpath(study)
+        self._client.set_experiment_tag(experiment_id, STUDY_FILE, path)
         self._save_views(experiment_id)
         return experiment_id
 
-    def _study_file(self) -> str:
-        """The study's path: from the folder of the database, or whole for a server's."""
-        study = self._plan.study.path
-        return path_from(self._turn.folder, study) if self._turn else os.path.realpath(study)
-
-    def _other_owner(self, recorded: str | None) -> Path | None:
-        folder = self._turn.folder if self._turn else Path("/")
-        return another_study(recorded, folder, self._plan.study.path)
-
     def _save_views(self, experiment_id: str) -> None:
-        study = self._plan.study
-        recipe = study.baseline
-        steps = steps_per_epoch(recipe, training_images(recipe, self._plan.data))
-        trained = [trial for trial in self._plan.cells if trial.source == "pretrain"]
-        varied = [self._varied(trial) for trial in trained]
+        """Save the views that the UI opens with, grouped by level and by what is tuned."""
+        plan, study = self._plan, self._plan.study
+        recipe, keys = study.baseline, study.tracking_keys
+        trained = [trial for trial in plan.cells if trial.source == "pretrain"]
+        varied = [
+            {keys[f.name]: plan.level_label(trial, f) for f in study.factors}
+            | {name: str(value) for name, value in plan.tuned(trial)}
+            for trial in trained
+        ]
         names = list(dict.fromkeys(name for each in varied for name in each))
         groups = dict.fromkeys(tuple(each.get(name, "null") for name in names) for each in varied)
+        steps = steps_per_epoch(recipe, training_images(recipe, plan.data))
         save_views(
             self._client,
             experiment_id,
             names,
             list(groups),
-            metrics_of(study),
+            tracked_metrics(study),
             list(dict.fromkeys(map(picture_key, trained))),
             recipe.pretrain.epochs * steps,
         )
 
-    def _varied(self, trial: Trial) -> dict[str, str]:
-        """A trial's level of each factor, and its value of what is tuned."""
-        plan = self._plan
-        keys = plan.study.tracking_keys
-        levels = {keys[f.name]: plan.level_label(trial, f) for f in plan.study.factors}
-        return levels | {name: str(value) for name, value in plan.tuned(trial)}
-
     def log_report(self, files: Sequence[Path], note: str) -> None:
-        """The report's files in the run REPORT, and its text as the experiment's note; nothing
+        """Show the report's files in the run REPORT, and its text as the experiment's note; nothing
         while another process writes here, or where another study's are."""
         if self.experiment_id is not None and self._owner is None:
             study = self._plan.study.name

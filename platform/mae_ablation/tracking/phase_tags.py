@@ -14,49 +14,53 @@ from collections.abc import Iterable, Mapping
 RESULT, FAILURE, STOPPED, ERROR = "result.", "failure.", "stopped.", "error"
 KINDS = (RESULT, FAILURE, STOPPED)
 LIMIT = 8000
-"""characters of a tag: MLflow cuts longer ones"""
+"""Characters of a tag: MLflow cuts longer ones."""
+
 REASON = 3900
-"""characters of a reason: its line breaks and quotes take two in JSON"""
+"""Characters of a reason: its line breaks and quotes take two in JSON."""
 
 
-def tags_about(
+def make_phase_tags(
     results: Mapping[str, dict], failures: Mapping[str, dict], stops: Mapping[str, dict]
 ) -> dict[str, str]:
-    """Tags of a run. All go by identity."""
-    tags = {RESULT + identity: packed(result) for identity, result in results.items()}
+    """Make tags of a run. All arguments go by identity."""
+    tags = {RESULT + identity: pack_result(result) for identity, result in results.items()}
     for identity, stop in stops.items():
-        tags[STOPPED + identity] = compact({"search": stop.get("search")})
+        tags[STOPPED + identity] = _compact({"search": stop.get("search")})
     for identity, failure in failures.items():
-        tags[FAILURE + identity] = compact({"reason": failure["reason"][:REASON]})
+        tags[FAILURE + identity] = _compact({"reason": failure["reason"][:REASON]})
         tags.setdefault(ERROR, failure["reason"][:REASON])
     return tags
 
 
-def packed(result: dict) -> str:
-    """A result without its packages' versions; of one too long for a tag, its plain values."""
-    told = {name: value for name, value in result.items() if name != "versions"}
-    if len(compact(told)) > LIMIT:
-        told = {name: v for name, v in told.items() if not isinstance(v, list | dict)}
-    return compact(told)
+def pack_result(result: dict) -> str:
+    """Write a result without its packages' versions; of one too long for a tag, its plain
+    values."""
+    kept = {name: value for name, value in result.items() if name != "versions"}
+    if len(_compact(kept)) > LIMIT:
+        kept = {name: v for name, v in kept.items() if not isinstance(v, list | dict)}
+    return _compact(kept)
 
 
-def compact(value: dict) -> str:
+def _compact(value: dict) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-def about_phases(tags: Mapping[str, str]) -> dict[str, str]:
-    """Those of a run's tags that `tags_about` makes."""
+def select_phase_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return those of a run's tags that `make_phase_tags` makes."""
     return {k: v for k, v in tags.items() if k == ERROR or k.startswith(KINDS)}
 
 
-def outdated(known: Iterable[str], identities: Iterable[str], now: Mapping[str, str]) -> list[str]:
-    """Of the `known` tags those about these phases that no longer hold."""
+def find_outdated(
+    known: Iterable[str], identities: Iterable[str], now: Mapping[str, str]
+) -> list[str]:
+    """Return those of the `known` tags about these phases that no longer hold."""
     names = {kind + identity for kind in KINDS for identity in identities} | {ERROR}
     return [key for key in known if key in names and key not in now]
 
 
-def read(tags: Mapping[str, str], kind: str) -> dict[str, dict]:
-    """What a run says of its phases' results, failures or stops, by identity.
+def read_phase_tags(tags: Mapping[str, str], kind: str) -> dict[str, dict]:
+    """Read a run's results, failures or stops of phases, by identity.
 
     Raises:
         ValueError: somebody has changed a tag.

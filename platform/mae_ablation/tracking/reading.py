@@ -7,16 +7,16 @@ from mae_ablation.store.patience import waiting
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.trial import Phase
 from mae_ablation.study.tries import stopped_by
-from mae_ablation.tracking.address import database, run_url, server, shown
+from mae_ablation.tracking.address import hide_password, run_url, server_uri, tracking_place
 from mae_ablation.tracking.client import client_to_read
-from mae_ablation.tracking.phase_tags import FAILURE, RESULT, STOPPED, read
+from mae_ablation.tracking.phase_tags import FAILURE, RESULT, STOPPED, read_phase_tags
 from mae_ablation.tracking.runs import all_runs, phases_of
 
 LINE = 200  # characters of what MLflow says of a failure
 
 
 class MlflowReadings:
-    """What `report.results.Readings` reads from the store, from one study's experiment.
+    """Reads from one study's experiment what `report.readings.Readings` reads from the store.
 
     One query when it is made (in pages of 1,000 runs), none later. What is not there is missing.
     """
@@ -25,15 +25,14 @@ class MlflowReadings:
         """`root`: folder of mlflow.db, where MLFLOW_TRACKING_URI does not say otherwise.
 
         Raises:
-            UserError: MLflow does not answer, or does not know the study, or an older version of
-                this package has logged it.
+            UserError: MLflow does not answer, or does not know the study.
         """
         self._results: dict[str, dict] = {}
         self._failures: dict[str, dict] = {}
         self._stops: dict[str, dict] = {}
         self._links: dict[str, str] = {}
-        place = shown(server() or str(database(root)))
-        if not server() and not Path(place).exists():
+        place = tracking_place(root)
+        if not server_uri() and not Path(place).exists():
             raise UserError("there is no such file, so no study to report of", place)
         try:
             with waiting(f"MLflow at {place}"):
@@ -42,31 +41,26 @@ class MlflowReadings:
             raise
         except Exception as error:  # whatever MLflow, its database or the network may raise
             line = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"cannot read MLflow: {shown(line)[:LINE]}", place) from None
+            raise UserError(f"cannot read MLflow: {hide_password(line)[:LINE]}", place) from None
 
     def of(self, phase: Phase) -> dict | None:
-        """Result of a finished phase."""
+        """Return a phase's result; None while there is none."""
         return self._results.get(phase.identity)
 
     def answers(self, phase: Phase) -> None:
-        """Answers to single test images are in the store alone."""
+        """Return None: answers to single test images are in the store alone."""
 
     def failure(self, phases: list[Phase]) -> dict | None:
-        """Why the first of the phases that failed did so; None if none did."""
+        """Return why the first of the phases that failed did so; None if none did."""
         reasons = (self._failures.get(phase.identity) for phase in phases)
         return next(filter(None, reasons), None)
 
     def stopped(self, phase: Phase) -> bool:
-        """Whether the search that a phase belongs to has stopped it early."""
+        """Say whether the search that a phase belongs to has stopped it early."""
         return stopped_by(phase, self._stops.get(phase.identity))
 
-    def finished(self, plan: Plan) -> list[dict]:
-        """The result of every finished training of a plan, each once."""
-        phases = {phase.identity: phase for trial in plan.trials for phase in trial.phases}
-        return [result for phase in phases.values() if (result := self.of(phase))]
-
     def links(self) -> dict[str, str]:
-        """The run's page by a trial's result_id, joined by commas."""
+        """Return the run's page by a trial's result_id, joined by commas."""
         return self._links
 
     def _read(self, plan: Plan, root: Path, place: str) -> None:
@@ -76,20 +70,12 @@ class MlflowReadings:
             known = [each.name for each in client.search_experiments()]
             raise UserError(unknown("experiment", plan.study.experiment, known), place)
         wanted = {identity for trial in plan.cells for identity in trial.result_id}
-        finished = []
         for run in all_runs(client, experiment.experiment_id):
             phases = phases_of(run.data.tags)
             if wanted.isdisjoint(phases):
                 continue  # the report's, or a level's that the study no longer has
-            self._results |= read(run.data.tags, RESULT)
-            self._failures |= read(run.data.tags, FAILURE)
-            self._stops |= read(run.data.tags, STOPPED)
+            self._results |= read_phase_tags(run.data.tags, RESULT)
+            self._failures |= read_phase_tags(run.data.tags, FAILURE)
+            self._stops |= read_phase_tags(run.data.tags, STOPPED)
             self._links[",".join(phases)] = run_url(experiment.experiment_id, run.info.run_id)
-            finished += [phases] if run.info.status == "FINISHED" else []
         self._failures = {i: f for i, f in self._failures.items() if i not in self._results}
-        if older := sum(not self._results.keys() >= wanted & {*phases} for phases in finished):
-            message = (
-                f"{older} runs of {plan.study.experiment} were logged by an older version, which "
-                f"said too little: run the study once more where its store is"
-            )
-            raise UserError(message, place)

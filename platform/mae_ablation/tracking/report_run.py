@@ -11,9 +11,9 @@ from mae_ablation.tracking.address import MODEL_TRAINING
 FOLDER = "report"  # of the run's artifacts
 PAGE = "index.html"
 NOTE = "mlflow.note.content"
-"""tag: text the UI shows above an experiment's runs, folded to its first line, and beside a run"""
+"""Tag: text the UI shows above an experiment's runs, folded to its first line, and beside a run."""
 NOTE_LIMIT = 20_000
-"""characters; MLflow refuses a longer one of an experiment"""
+"""Characters; MLflow refuses a longer one of an experiment."""
 CUT = "\n\nCut here; the rest is in the run REPORT."
 
 
@@ -21,7 +21,7 @@ def show_report(
     client: MlflowClient, experiment_id: str, study: str, files: Sequence[Path], note: str
 ) -> None:
     """Log the files, and have both notes say `note`, whose first line is the headline."""
-    run, old = report_run(client, experiment_id, study)
+    run, old = find_report_run(client, experiment_id, study)
     run_id = run.info.run_id
     for file in files:
         inside = file.parent.relative_to(files[0].parent)
@@ -33,15 +33,15 @@ def show_report(
         base = f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/{FOLDER}"
         headline += f"\n\n[The whole report]({base}/{PAGE}?{MODEL_TRAINING})"
     client.set_tag(run_id, NOTE, headline)
-    client.set_experiment_tag(experiment_id, NOTE, fitting(f"{headline}\n{rest}"))
+    client.set_experiment_tag(experiment_id, NOTE, cut_note(f"{headline}\n{rest}"))
     if run.info.status != "FINISHED":  # the same run again would have lasted for hours
         client.set_terminated(run_id, "FINISHED")
     for other in old:
         client.delete_run(other.info.run_id)
 
 
-def report_run(client: MlflowClient, experiment_id: str, study: str) -> tuple[Run, list[Run]]:
-    """The run, and those that are to go.
+def find_report_run(client: MlflowClient, experiment_id: str, study: str) -> tuple[Run, list[Run]]:
+    """Find the run, and those that are to go.
 
     It is a new one if a trial's run is newer than the last: the table shows the newest run first,
     and a run's start cannot be changed.
@@ -55,13 +55,13 @@ def report_run(client: MlflowClient, experiment_id: str, study: str) -> tuple[Ru
 
 
 def _newest(client: MlflowClient, experiment_id: str, query: str) -> list[Run]:
-    """A few runs, the newest first."""
+    """Return a few runs, the newest first."""
     order = ["attributes.start_time DESC"]
     return list(client.search_runs([experiment_id], query, max_results=10, order_by=order))
 
 
-def fitting(text: str) -> str:
-    """A note of a long table ends with a whole line of it."""
+def cut_note(text: str) -> str:
+    """Cut a long note behind a whole line of its table."""
     if len(text) <= NOTE_LIMIT:
         return text
     return text[: NOTE_LIMIT - len(CUT)].rpartition("\n")[0] + CUT

@@ -8,36 +8,37 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from mae_ablation.tracking.colours import COLOUR
-from mae_ablation.tracking.phase_tags import RESULT, about_phases
+from mae_ablation.tracking.description import COLOUR
+from mae_ablation.tracking.phase_tags import select_phase_tags
+from mae_ablation.tracking.uploader import Uploader
 
 PHASES = "phases"
-"""tag: identities of a run's phases, joined by commas"""
+"""Tag: identities of a run's phases, joined by commas."""
+
 PAGE = 1000  # runs per search
 
 
 @dataclass(slots=True)
-class Known:
+class TrialRun:
     """What matters of a run that MLflow has: 10,000 whole ones would take 200 MB."""
 
     run_id: str
     phases: tuple[str, ...]
     status: str
     started: int
-    """in milliseconds since 1970"""
+    """Milliseconds since 1970."""
     params: frozenset[str] = frozenset()
     colour: str = ""
-    said: dict[str, int] = field(default_factory=dict)
-    """hashes of the tags about its phases"""
+    tag_hashes: dict[str, int] = field(default_factory=dict)
+    """Hashes of the tags about its phases."""
     made: bool = False
-    """by this process: nothing is in it yet"""
+    """This process has made it, and nothing is in it yet."""
     empty: bool = False
-    """made by this process, and nothing has been accepted"""
-
-    def complete(self) -> bool:
-        """Finished, with each phase's result: those of older versions have metrics only."""
-        told = all(RESULT + identity in self.said for identity in self.phases)
-        return self.status == "FINISHED" and told
+    """This process has made it, and MLflow has accepted nothing."""
+    uploader: Uploader | None = None
+    """Sends what is new while the trial is looked at; None before, and after a refusal."""
+    results: dict[str, dict] = field(default_factory=dict)
+    """By identity, of phases that are all sent: neither they nor their journals are read again."""
 
 
 @dataclass(slots=True)
@@ -47,65 +48,66 @@ class Runs:
     client: MlflowClient
     experiment_id: str
     alone: bool
-    """no other process makes runs here; else each new one is looked for again"""
-    _by_phase: dict[str, list[Known]] | None = field(default=None, init=False)
+    """No other process makes runs here; else each new one is looked for again."""
+    _by_phase: dict[str, list[TrialRun]] | None = field(default=None, init=False)
 
-    def of(self, phases: tuple[str, ...]) -> Known | None:
-        """The run whose phases are all of these, or the first of them; of equals the oldest."""
+    def find(self, phases: tuple[str, ...]) -> TrialRun | None:
+        """Find the run whose phases are all of these, or the first of them; of equals the
+        oldest."""
         if self._by_phase is None:
-            found = [slim(run) for run in all_runs(self.client, self.experiment_id)]
+            found = [_slim(run) for run in all_runs(self.client, self.experiment_id)]
             self._by_phase = {}
-            for known in found:
-                self._keep(known)
-        near = [k for identity in phases for k in self._by_phase.get(identity, ())]
-        fitting = [k for k in near if set(k.phases) <= set(phases)]
+            for run in found:
+                self._keep(run)
+        near = [run for identity in phases for run in self._by_phase.get(identity, ())]
+        fitting = [run for run in near if set(run.phases) <= set(phases)]
         if not fitting and not self.alone:
             fitting = self._same(phases)
-        return max(fitting, key=lambda known: len(known.phases), default=None)
+        return max(fitting, key=lambda run: len(run.phases), default=None)
 
-    def make(self, name: str, phases: tuple[str, ...], tags: dict[str, str]) -> Known:
-        """A new run; where another process has made the same one, the older of the two."""
+    def make(self, name: str, phases: tuple[str, ...], tags: dict[str, str]) -> TrialRun:
+        """Make a new run; where another process has made the same one, the older is the one."""
         tags = {**tags, PHASES: ",".join(phases)}
-        run = self.client.create_run(self.experiment_id, run_name=name, tags=tags)
-        known = Known(run.info.run_id, phases, "RUNNING", run.info.start_time)
-        known.made = known.empty = True
+        info = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info
+        run = TrialRun(info.run_id, phases, "RUNNING", info.start_time, made=True, empty=True)
         if not self.alone:
             oldest = self._same(phases)[0]
-            if oldest.run_id != known.run_id:
-                self.client.delete_run(known.run_id)
-                known = oldest
-        self._keep(known)
-        return known
+            if oldest.run_id != run.run_id:
+                self.client.delete_run(run.run_id)
+                run = oldest
+        self._keep(run)
+        return run
 
-    def _same(self, phases: tuple[str, ...]) -> list[Known]:
-        """Runs of exactly these phases, the oldest first."""
+    def _same(self, phases: tuple[str, ...]) -> list[TrialRun]:
+        """Return the runs of exactly these phases, the oldest first."""
         query = f"tags.{PHASES} = '{','.join(phases)}'"
-        return [slim(run) for run in page_of(self.client, self.experiment_id, query)[0]]
+        return [_slim(run) for run in _search(self.client, self.experiment_id, query)[0]]
 
-    def remove(self, known: Known) -> None:
+    def remove(self, run: TrialRun) -> None:
         """Delete a run that MLflow takes nothing for; it may be gone already."""
         with suppress(MlflowException):
-            self.client.delete_run(known.run_id)
-        for identity in known.phases:
-            self._by_phase[identity].remove(known)
+            self.client.delete_run(run.run_id)
+        for identity in run.phases:
+            self._by_phase[identity].remove(run)
 
-    def _keep(self, known: Known) -> None:
-        for identity in known.phases:
-            self._by_phase.setdefault(identity, []).append(known)
+    def _keep(self, run: TrialRun) -> None:
+        for identity in run.phases:
+            self._by_phase.setdefault(identity, []).append(run)
 
 
 def all_runs(client: MlflowClient, experiment_id: str) -> Iterator[Run]:
-    """Every run of an experiment, the oldest first."""
+    """Yield every run of an experiment, the oldest first."""
     token, more = None, True
     while more:
-        page, token = page_of(client, experiment_id, "", token)
+        page, token = _search(client, experiment_id, "", token)
         yield from page
         more = bool(token)
 
 
-def page_of(
+def _search(
     client: MlflowClient, experiment_id: str, query: str, token: str | None = None
 ) -> tuple[list[Run], str | None]:
+    """Return a page of runs, the oldest first, and the token of the next page."""
     page = client.search_runs(
         [experiment_id],
         query,
@@ -116,19 +118,19 @@ def page_of(
     return list(page), page.token
 
 
-def slim(run: Run) -> Known:
+def _slim(run: Run) -> TrialRun:
     tags = run.data.tags
-    return Known(
+    return TrialRun(
         run_id=run.info.run_id,
         phases=phases_of(tags),
         status=run.info.status,
         started=run.info.start_time,
         params=frozenset(run.data.params),
         colour=tags.get(COLOUR, ""),
-        said={key: hash(value) for key, value in about_phases(tags).items()},
+        tag_hashes={key: hash(value) for key, value in select_phase_tags(tags).items()},
     )
 
 
 def phases_of(tags: Mapping[str, str]) -> tuple[str, ...]:
-    """Of a run's tags: the first versions named one of a trial's phases; a report has none."""
-    return tuple(tags.get(PHASES, tags.get("trial_id", "")).split(","))
+    """Return the identities that a run's tags name; a report's run has none."""
+    return tuple(tags.get(PHASES, "").split(","))

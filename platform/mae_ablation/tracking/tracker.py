@@ -15,8 +15,7 @@ from mae_ablation.errors import one_line
 from mae_ablation.store.patience import waiting
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.trouble import AGAIN, remedy_of
-from mae_ablation.tracking.address import server
-from mae_ablation.tracking.reachable import place, trouble
+from mae_ablation.tracking.address import find_trouble, server_uri, tracking_place
 
 EVERY_S = 1.0
 AT_MOST_S = 10.0  # between two tries of an MLflow that is away
@@ -34,9 +33,9 @@ class Tracker(threading.Thread):
         self._experiments: list = []
         self._answers = False  # what MLflow did last
         self.trouble: str | None = None
-        """why not everything is shown, in a line; None if it is"""
+        """Why not everything is shown, in a line; None if it is."""
         self.remedy = AGAIN
-        """what to do about it"""
+        """What to do about it."""
 
     def run(self) -> None:
         pause = EVERY_S
@@ -51,12 +50,12 @@ class Tracker(threading.Thread):
     def finish(self) -> None:
         """Wait for the last look, which shows what is in the store by now."""
         self._closing.set()
-        with waiting(f"MLflow to show what is in the store: {place(self._root)}"):
+        with waiting(f"MLflow to show what is in the store: {tracking_place(self._root)}"):
             self.join()
 
     def links(self, experiment: str) -> dict[str, str]:
-        """After `finish`: the page of each of its trials' runs, by result_id joined by commas; none
-        of an MLflow that is away."""
+        """Return, after `finish`, the page of each of its trials' runs by result_id joined by
+        commas; none of an MLflow that is away."""
         shown = [e for e in self._experiments if e.name == experiment and self._answers]
         return {phases: url for e in shown for phases, url in e.links().items()}
 
@@ -79,11 +78,11 @@ class Tracker(threading.Thread):
             self.close({}, {})
 
     def experiment_ids(self) -> list[str]:
-        """Of the experiments that are there, in the order of the plans."""
+        """List the ids of the experiments that are there, in the order of the plans."""
         return [e.experiment_id for e in self._experiments if e.experiment_id]
 
     def _try(self, action: Callable[[], None]) -> bool:
-        """Whether MLflow did what it was asked to."""
+        """Say whether MLflow did what it was asked to."""
         try:
             action()
         except Exception as error:  # whatever MLflow, its database or the network may raise
@@ -105,17 +104,15 @@ class Tracker(threading.Thread):
             experiment.look()
 
     def _connect(self) -> list:
-        from mae_ablation.tracking.client import LocalClient, connect
+        from mae_ablation.tracking.client import LocalClient, WriteLock, connect
         from mae_ablation.tracking.experiment import Experiment
-        from mae_ablation.tracking.turn import Turn
 
-        if server() is None and (why := trouble(self._root)):
+        if server_uri() is None and (why := find_trouble(self._root)):
             raise OSError(why)  # MLflow itself would try for minutes
         client = connect(self._root)
-        local = isinstance(client, LocalClient)
+        if not isinstance(client, LocalClient):
+            return [Experiment(client, plan) for plan in self._plans]
         return [
-            Experiment(
-                client, plan, Turn(client.database, plan.study.experiment) if local else None
-            )
+            Experiment(client, plan, WriteLock(client.database, plan.study.experiment))
             for plan in self._plans
         ]

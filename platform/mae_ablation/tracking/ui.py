@@ -13,9 +13,9 @@ from mae_ablation.run import children
 from mae_ablation.tracking.address import (
     HOST,
     MODEL_TRAINING,
-    database,
-    server,
-    shown,
+    database_file,
+    hide_password,
+    server_uri,
     sqlite_address,
 )
 
@@ -29,9 +29,9 @@ def serve(root: Path, port: int) -> int:
     Raises:
         UserError: nothing to show yet, or the port is busy.
     """
-    if there := server():
-        raise UserError(f"MLFLOW_TRACKING_URI names a server: open {shown(there)}", "ui")
-    file = database(root)
+    if there := server_uri():
+        raise UserError(f"MLFLOW_TRACKING_URI names a server: open {hide_password(there)}", "ui")
+    file = database_file(root)
     if not file.exists():
         raise UserError(f"no {file.name} in {file.parent}: run a study first", "ui")
     with socket.socket() as probe:

@@ -14,7 +14,7 @@ from mae_ablation.store.journal import Journal
 BATCH = 1000  # points per call, MLflow's limit
 PICTURES = "reconstruction"  # key of the pictures, for the UI's step slider
 PICTURES_LENT = "reconstruction with true patch statistics"
-"""of a model that predicts normalised patches: what is seen is better than what it said"""
+"""Key for a model that predicts normalised patches: what is seen is better than what it said."""
 
 
 class Uploader:

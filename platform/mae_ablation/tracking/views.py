@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from mlflow import MlflowClient
 
 TRIALS, ABLATION, CURVES = "trials", "ablation", "curves"
-"""keys, in links; a view saved again replaces the one of its key"""
+"""Keys in links; a view saved again replaces the one of its key."""
 WIDTH, LETTER = 20, 7  # pixels of a column, and for each letter of its name
 MOST = 19_000  # characters of a view; a tag has room for 20,000
 WITH_CURVES = ("linear_probe", "finetune")
@@ -27,7 +27,7 @@ def save_views(
     pictures: Sequence[str],
     last_step: int,
 ) -> None:
-    """Three views of a study, each a table and charts.
+    """Save three views of a study, each a table and charts.
 
     "1 Trials": level, seed and results in columns; results by level, curves and reconstructions
     (with a slider over the steps) as charts. "2 Ablation (mean over seeds)": a row and a bar for
@@ -79,7 +79,7 @@ def save_views(
 
 
 def _group(factors: Sequence[str], levels: Sequence[str]) -> str:
-    """The UI's name of a group of runs."""
+    """Return the UI's name of a group of runs."""
     return ",".join(f"param.{f}.{level}" for f, level in zip(factors, levels, strict=True))
 
 
