@@ -1,16 +1,19 @@
-"""The benchmark's page, and its sides: what is measured is what is said."""
+"""What is measured is what is said: the sides of the benchmarks do the same work."""
+
+import json
 
 import pytest
 import torch
-from conftest import ROOT
+from bench import __main__ as bench
+from bench import steps, study, training
+from bench.compare import Row, in_turn
+from bench.probe import probe
+from bench.steps import SHAPES, Shape, has_bfloat16
 
-from mae_ablation.bench import __main__ as bench
-from mae_ablation.bench import page
-from mae_ablation.bench.pairs import Row, in_turn, quotients
-from mae_ablation.bench.shapes import SHAPES, Shape
-from mae_ablation.bench.sides import SIDES
+from mae_ablation.data.augment import cropped, normalise, random_resized_boxes
+from mae_ablation.data.dataset import load
 
-ABOUT = {"machine": "a CPU, 2 cores", "commit": "abc", "date": "2026-01-01"}
+torch.set_num_threads(1)
 TOY = Shape(
     name="toy",
     image_size=8,
@@ -19,51 +22,55 @@ TOY = Shape(
     encoder=(16, 1, 2),
     decoder=(8, 1, 2),
     batch=6,
-    threads=1,
     steps=1,
 )
 
 
 def a_row(**changes):
-    values = {"what": "a step", "against": "theirs", "target": 2.0, "values": (2.5, 1.5, 2.0)}
-    return Row(**(values | changes))
-
-
-def test_a_row_is_met_by_its_median():
-    assert a_row().is_met and not a_row(target=2.1).is_met
-    assert a_row(relation="<=").is_met and not a_row(relation="<=", target=1.9).is_met
+    values = {"what": "a step", "against": "theirs", "ours": [1.0, 2.0], "theirs": [4.0, 4.0]}
+    return Row(**{**values, "note": "Measured twice.", **changes})
 
 
 def test_both_sides_are_measured_in_turn():
     said = []
-    ours, theirs = in_turn(lambda: said.append("o") or 2.0, lambda: said.append("t") or 6.0, 2)
-    assert "".join(said) == "otot" and quotients(theirs, ours) == (3.0, 3.0)
+    sides = in_turn(lambda: said.append("o") or 2.0, lambda: said.append("t") or 6.0, 2)
+    assert "".join(said) == "otot" and sides == ([2.0, 2.0], [6.0, 6.0])
+
+
+def test_a_ratio_says_how_many_times_better_ours_is():
+    assert a_row().ratios == [4.0, 2.0]
+    assert a_row(unit="images/s").ratios == [0.25, 0.5]
+    assert str(a_row()) == "| a step | theirs | 1.5 s | 4 s | 3 (2, 4) |"
 
 
 def test_the_page_keeps_what_other_parts_measured(tmp_path):
-    slow = a_row(what="a share", target=0.05, relation="<=", values=(0.1,), note="Measured once.")
-    page.keep(tmp_path, "steps", ABOUT, page.as_json([a_row(ours=(1.0,), theirs=(2.0,))]))
-    page.keep(tmp_path, "data", ABOUT, page.as_json([slow]))
-    page.keep(tmp_path, "steps", {**ABOUT, "commit": "def"}, page.as_json([a_row()]))
-    text = (tmp_path / page.PAGE).read_text()
-    assert "| a step | theirs | 2 (1.5, 2.5) | ≥ 2 | met |" in text
-    assert "| a share | theirs | 0.1 (once) | ≤ 0.05 | missed |" in text
-    assert "**steps**: a CPU, 2 cores; commit def; 2026-01-01." in text
-    assert "- a share, against theirs: Measured once." in text
+    bench.keep(tmp_path, "steps", [a_row()])
+    bench.keep(tmp_path, "probe", [a_row(what="a probe")])
+    bench.keep(tmp_path, "steps", [a_row(what="another step")])
+    text = (tmp_path / "performance.md").read_text()
+    assert "| another step | theirs |" in text and "| a probe |" in text
+    assert "| a step |" not in text and "- a probe: Measured twice." in text
 
 
-def test_what_cannot_be_measured_here_stays_as_another_machine_had_it(tmp_path, monkeypatch):
-    page.keep(tmp_path, "bfloat16", ABOUT, page.as_json([a_row()]))
-    before = page.known(tmp_path)
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setitem(bench.PARTS, "bfloat16", lambda rounds: {"rows": []})
-    monkeypatch.setattr("sys.argv", ["bench", "bfloat16", "--reports", str(tmp_path)])
-    assert bench.main() == 0 and page.known(tmp_path) == before
+def test_the_page_is_what_its_figures_make():
+    reports = bench.ROOT / "reports"
+    parts = json.loads((reports / "performance.json").read_text())
+    assert (reports / "performance.md").read_text() == bench.page(parts)
+    assert parts.keys() <= bench.PARTS.keys()
 
 
-@pytest.mark.parametrize("side", ["ours", "ours, bfloat16"])
-def test_our_side_takes_steps(side):
-    step = SIDES[side](TOY)
+@pytest.mark.parametrize("flags", ["avx2 avx512_bf16 sse", "amx_bf16", "asimd bf16"])
+def test_a_cpu_has_bfloat16_when_the_system_says_so(tmp_path, flags):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor : 0\nflags\t: fpu {flags}\n")
+    assert has_bfloat16(cpuinfo)
+    cpuinfo.write_text("processor : 0\nflags\t: fpu avx2\n")
+    assert not has_bfloat16(cpuinfo)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_our_side_takes_steps(precision):
+    step = steps.ours(TOY, precision)
     images = torch.randn(TOY.batch, TOY.channels, TOY.image_size, TOY.image_size)
     step(images)
     step(images)
@@ -71,4 +78,55 @@ def test_our_side_takes_steps(side):
 
 def test_shapes_mask_three_quarters():
     assert [shape.patches for shape in SHAPES.values()] == [36, 64, 196]
-    assert all(4 * shape.keep == shape.patches for shape in SHAPES.values())
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_the_same_box_gives_the_same_pixels(mirrored):
+    images = smooth(16)
+    boxes = random_resized_boxes(16, 32, 0.2, torch.Generator().manual_seed(0))
+    boxes = boxes._replace(flip=torch.full((16,), mirrored))
+    ours = normalise(cropped(images, boxes), training.MEAN, training.STD)
+    pictures = training.Pictures(images)
+    crop, flip = pictures.transform.transforms[:2]
+    flip.p = float(mirrored)
+    for i, box in enumerate(zip(*boxes[:4], strict=True)):
+        crop.get_params = lambda image, scale, ratio, box=box: tuple(map(int, box))
+        # apart by rounding to whole values, as PIL does after each axis
+        assert (pictures[i] - ours[i]).abs().max() < 1.6 / 255 / min(training.STD)
+
+
+def smooth(n):
+    """Images (n, 3, 32, 32) uint8 like photographs: neighbours are alike."""
+    coarse = torch.rand(n, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    fine = torch.nn.functional.interpolate(coarse, size=32, mode="bilinear")
+    return (64 + 128 * fine).byte()  # nothing to clamp: PIL clamps after each axis
+
+
+def test_both_sides_augment_every_image():
+    (row,) = training.augmentation(1, images=training.BATCH)
+    assert min(*row.ours, *row.theirs) > 0
+
+
+def test_both_sides_probe_the_same_encoder(toy):
+    (row,) = probe(1, toy)
+    assert min(*row.ours, *row.theirs) > 0
+
+
+def test_a_script_shows_the_product_s_images(toy):
+    data = load(toy.data)
+    loader = study.loader_of(data, [], 4, workers=0)
+    ours = normalise(data.train.images[:4].float() / 255, data.mean, data.std)
+    theirs = torch.stack([loader.dataset[i][0] for i in range(4)])
+    assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("words", [("pretrain", "0.75"), ("probe", "random"), ("probe", "pixels")])
+def test_a_script_times_its_steps(toy, capsys, words):
+    study.main(*words, "0", toy)
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["kept"] == 9 and 0 < answer["epoch_s"] < answer["loop_s"]
+
+
+def test_a_step_between_two_measured_ones_lies_on_their_line():
+    known = {10: 1.0, 20: 3.0, 40: 4.0}
+    assert [study.between(known, x) for x in (10, 15, 30)] == [1.0, 2.0, 3.5]

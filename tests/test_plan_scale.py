@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from bench_scale import recorded, write_study
+from bench.scale import recorded, write_study
 
 from mae_ablation.api import introduction, plan_study
 from mae_ablation.report.results import results_frame

@@ -1,6 +1,6 @@
 """How planning, queueing, tracking and reporting grow with a study: 100, 1,000 and 10,000 trials.
 
-    python tests/bench_scale.py --out reports/scaling.md
+    python -m tests.bench.scale --out reports/scaling.md
 
 The trials are fakes that write recorded results in milliseconds; everything around them is real:
 Ray's lanes and queue, the store, MLflow on SQLite, tables and figures. Every stage is a process of
@@ -13,11 +13,12 @@ import contextlib
 import json
 import os
 import resource
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from .compare import answers
 
 SIZES = (100, 1_000, 10_000)
 SEEDS = 10
@@ -168,9 +169,7 @@ def measure(stage: str, place: Path) -> dict:
 
 
 def run_stage(stage: str, place: Path) -> dict:
-    command = [sys.executable, __file__, "--stage", stage, "--place", str(place)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    return answers("scale", ("--stage", stage, "--place", place))[0]
 
 
 def bench(trials: int, stages: list[str]) -> dict[str, dict]:
@@ -217,7 +216,7 @@ def heading() -> str:
     cores = len(os.sched_getaffinity(0))
     return (
         "# Scaling\n\n"
-        f"Made by `python tests/bench_scale.py --out reports/scaling.md` on {cores} cores: fake "
+        f"Made by `python -m tests.bench.scale --out reports/scaling.md` on {cores} cores: fake "
         "trials that write recorded results, everything around them real. A cell is wall clock, "
         "CPU seconds of the driver's process (lanes are processes of their own), trials per "
         "second and peak memory of the driver. Imports are in it (about a second for a report, "
