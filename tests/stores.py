@@ -9,11 +9,18 @@ from pathlib import Path
 import torch
 
 from mae_ablation.api import plan_study
+from mae_ablation.run.session import Session
 from mae_ablation.store.folder import Store
+from mae_ablation.study.request import Request
 from mae_ablation.train.trial import run_trial
 
 OF_THE_RUN = ("seconds", "images_per_s", "flops_per_s", "finished_at", "peak_memory_bytes", "lanes")
 OF_THE_RUN += ("mfu", "attempt", "attempts", "commit")
+
+
+def session_of(*studies: Path, **asked) -> Session:
+    """A session as the command line makes it of these files and flags."""
+    return Session.load(Request(studies, **asked))
 
 
 def run_undisturbed(study: Path, store: Path) -> None:

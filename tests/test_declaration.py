@@ -8,14 +8,20 @@ from dataclasses import replace
 import pytest
 from stores import give_accuracies
 
-from mae_ablation.api import declared_lines, plan_study
+from mae_ablation.api import plan_study
 from mae_ablation.errors import UserError
+from mae_ablation.launch.exchange import export_results, import_results
 from mae_ablation.report.report import write_report
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.store.declaration import declarations
 from mae_ablation.store.folder import Store
-from mae_ablation.store_commands import export_results, import_results
-from mae_ablation.study.declared import declaration_of, declare_plan, declared_in, descriptive
+from mae_ablation.study.declared import (
+    declaration_of,
+    declare_plan,
+    declared_in,
+    declared_lines,
+    descriptive,
+)
 
 STUDY = """\
 recipe: toy
@@ -71,7 +77,7 @@ def test_the_same_study_is_declared_once(planned):
     give_accuracies(planned(), RESULTS)
     assert declare_plan(planned()) == first == declared_in(planned())
     assert descriptive(planned()) == ""
-    assert declared_lines([planned()]) == [f"x: declared before the first result, {first.when}"]
+    assert declared_lines([planned()], []) == [f"x: declared before the first result, {first.when}"]
 
 
 CHANGES = [
@@ -171,6 +177,15 @@ def test_growing_without_a_declaration_is_descriptive_and_fixed_seeds_are_as_the
         "This table is descriptive only: its looks were not declared before the first result."
     )
     assert descriptive(planned(FIXED)) == ""
+
+
+def test_a_finished_study_that_was_never_declared_is_left_as_it_is(planned):
+    give_accuracies(planned(FIXED), RESULTS)
+    assert declared_lines([planned(FIXED)], todo=[]) == []
+    assert declared_in(planned(FIXED)) is None and descriptive(planned(FIXED)) == ""
+    more = planned(FIXED, seeds=9)
+    declared_lines([more], todo=more.missing())
+    assert "declared after" in descriptive(more), "it is to be run on: seeds are added"
 
 
 def test_the_report_says_what_was_declared(planned, tmp_path):
@@ -289,4 +304,4 @@ def test_a_store_that_takes_no_declaration_is_one_line(planned, monkeypatch):
 
     monkeypatch.setattr("mae_ablation.store.files.LocalFiles.write", full)
     with pytest.raises(UserError, match="x.yaml: cannot declare the study: no space left"):
-        declared_lines([planned()])
+        declared_lines([planned()], planned().missing())

@@ -1,5 +1,6 @@
 """A study on a cluster: what is shipped, under which name, followed how, and what comes home."""
 
+import json
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
@@ -7,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import TOY_RECIPE
+from stores import session_of
 
 from mae_ablation.api import plan_study
 from mae_ablation.errors import UserError
@@ -17,6 +19,7 @@ from mae_ablation.launch.place import Cluster
 from mae_ablation.recipe.recipe import Data
 from mae_ablation.store.folder import Store
 from mae_ablation.study.declared import declare_plan, declared_in, packed_declarations
+from mae_ablation.study.request import Request, Selection
 from mae_ablation.study.suite import load_all
 from mae_ablation.study.trial import DataFacts
 
@@ -93,7 +96,7 @@ def clone(tmp_path, monkeypatch):
 def staged(folder, *names, recipe=None):
     folder.mkdir()
     given = [Path(name) for name in names]
-    studies = load_all(given, recipe=recipe)
+    studies, _ = load_all(Selection(given, recipe=recipe))
     found = jobs.stage(folder, given, studies, recipe)
     return found, sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
@@ -227,14 +230,13 @@ class OpenTunnel:
 
 @pytest.fixture
 def reached(monkeypatch):
-    """`submit_studies` with a fake cluster behind the tunnel."""
+    """`submit` with a fake cluster behind the tunnel."""
 
     def reach(cluster, wants_token=False, **arguments):
         monkeypatch.setattr("mae_ablation.launch.tunnel.Tunnel", OpenTunnel)
         monkeypatch.setattr(jobs, "connect", lambda url, tokens: (cluster, wants_token))
-        studies = [Path("studies/x.yaml")]
-        options = {"reports": Path("reports"), "lanes": 2, **arguments}
-        return submit.submit_studies(studies, cluster=CLUSTER, **options)
+        session = session_of("studies/x.yaml", lanes=2, **arguments)
+        return submit.submit(session, CLUSTER)
 
     return reach
 
@@ -359,6 +361,17 @@ def test_tokens_are_tried_one_after_another(monkeypatch, tmp_path):
     assert list(jobs.tokens_here()) == [None, "by hand", "of the file"]
 
 
+def test_the_head_gets_the_request_as_it_was_made(clone):
+    asked = {"seeds": 3, "hours": 2.0, "gpus": 0.5, "phases": ["pretrain", "knn"], "price": 2.0}
+    session = session_of("studies/x.yaml", cluster=Path("cluster.yaml"), **asked)
+    (clone / "staged").mkdir()
+    submit.prepare(clone / "staged", session, replace(CLUSTER, store="s3://theirs/store"))
+    spec = json.loads((clone / "staged" / "job.json").read_text())
+    there = Request(**spec["request"])
+    assert there == replace(session.request, cluster=None, store="s3://theirs/store")
+    assert spec["mlflow"] is None
+
+
 def test_a_head_that_lacks_packages_says_so_in_one_line(monkeypatch, capsys):
     monkeypatch.setattr(head, "find_spec", lambda name: None if name in ("timm", "PIL") else 1)
     assert head.main("mae-x-1") == 2
@@ -375,7 +388,7 @@ def test_an_unreachable_head_is_one_line(clone, monkeypatch):
     (clone / "ray").chmod(0o755)
     monkeypatch.setattr(tunnel, "ray_command", lambda *words: [str(clone / "ray"), *words])
     with pytest.raises(UserError) as error:
-        submit.submit_studies([Path("studies/x.yaml")], cluster=CLUSTER, reports=Path("reports"))
+        submit.submit(session_of("studies/x.yaml"), CLUSTER)
     assert str(error.value) == (
         "./cluster.yaml: its head 10.0.0.1 cannot be reached (ssh: connect: refused): ray up "
         "./cluster.yaml, or stay on this machine with --local"

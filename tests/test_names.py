@@ -5,11 +5,13 @@ import json
 
 import pytest
 from fake_mlflow import FakeMlflow
+from stores import session_of
 from test_tracking import folder_of, train
 
-from mae_ablation.api import plan_studies, plan_study, require_own_reports
+from mae_ablation.api import plan_studies, plan_study
 from mae_ablation.cli import main
 from mae_ablation.errors import UserError
+from mae_ablation.launch.here import require_own_reports
 from mae_ablation.report.report import write_report
 from mae_ablation.study.names import MOST_BYTES, cut, file_name, job_name, tracking_keys
 from mae_ablation.tracking.experiment import STUDY_FILE, Experiment
@@ -125,16 +127,16 @@ def test_a_report_is_not_replaced_by_another_study_s(twins, tmp_path, capsys, mo
     assert (folder / "table.md").read_text() == kept
     assert main(["report", "B/s.yaml", "--reports", "others"]) == 0
     twins[1].write_text(twins[0].read_text())  # a copy: the same question
-    require_own_reports([plan_study(twins[1], store="store")], [], tmp_path / "reports")
+    require_own_reports(session_of(twins[1], reports=tmp_path / "reports"))
     twins[1].write_text(STUDY.replace("0.5", "0.6"))
     twins[0].unlink()  # it has moved
-    require_own_reports([plan_study(twins[1], store="store")], [], tmp_path / "reports")
+    require_own_reports(session_of(twins[1], reports=tmp_path / "reports"))
 
 
 def test_a_file_in_the_way_of_a_report(twins, tmp_path):
     (tmp_path / "s").write_text("")
     with pytest.raises(UserError, match="in the way of the report of .*--reports OTHER"):
-        require_own_reports([plan_study(twins[0], store="store")], [], tmp_path)
+        require_own_reports(session_of(twins[0], reports=tmp_path))
 
 
 def test_an_experiment_keeps_the_report_of_the_study_it_is_of(twins, tmp_path):

@@ -13,7 +13,7 @@ from stores import require_same, run_undisturbed
 from mae_ablation.api import plan_study
 from mae_ablation.run.driver import fit_lanes, run_trials
 from mae_ablation.run.lanes import Lanes
-from mae_ablation.run.session import STARTS, prepare_environment
+from mae_ablation.run.ray_session import STARTS, prepare_environment
 
 pytestmark = pytest.mark.slow
 LEVELS = "[0.25, 0.4, 0.5, 0.6, 0.75, 0.9]"

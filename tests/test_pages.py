@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from stores import session_of
 
 from mae_ablation import cli
 from mae_ablation.api import plan_studies, plan_study
@@ -26,7 +27,6 @@ from mae_ablation.report.reconstructions import list_reconstructions, say_left_o
 from mae_ablation.report.report import write_report
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.table import table_frame
-from mae_ablation.study.suite import suites_of
 
 STUDY = """\
 title: Masking <ratio> & 100 %
@@ -362,7 +362,7 @@ def test_a_suite_has_a_page_and_all_reports_an_index(place, capsys):
 
 def test_a_suite_with_another_recipe_has_a_folder_of_its_own(place):
     both = Path("studies/both.yaml")
-    (suite,) = suites_of([both, Path("studies/x.yaml")])
+    (suite,) = session_of(both, "studies/x.yaml").suites
     changed = plan_studies([both], store="store", changes=["pretrain.epochs=3"])
     assert suite.experiment([plan.study for plan in changed]) == "both-pretrain.epochs=3"
     assert suite.experiment([p.study for p in plan_studies([both], store="store")]) == "both"

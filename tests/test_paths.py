@@ -8,11 +8,12 @@ import pytest
 from test_tracking import train
 
 from mae_ablation import doctor
-from mae_ablation.api import plan_study, with_absolute_paths
+from mae_ablation.api import plan_study
 from mae_ablation.cli import main
 from mae_ablation.data.sets import location
 from mae_ablation.errors import UserError
 from mae_ablation.recipe.recipe import Data, Tokenizer
+from mae_ablation.run.session import with_absolute_paths
 from mae_ablation.store.folder import Store
 from mae_ablation.store.paths import expanded_place, quoted_address
 from mae_ablation.tracking.address import database_file, sqlite_address

@@ -13,6 +13,7 @@ from conftest import ROOT
 from mae_ablation.errors import UserError
 from mae_ablation.launch import place
 from mae_ablation.launch.place import Address, Cluster, Local, choose
+from mae_ablation.study.request import Request
 
 OTHERS = "--cluster FILE, --address A or RAY_ADDRESS choose another place"
 HERE = "--local stays on this machine"
@@ -39,8 +40,8 @@ def machine(tmp_path, monkeypatch):
     return home
 
 
-def usual(address=None, cluster=None, local=False):
-    return choose(address, cluster, local)
+def usual(**asked):
+    return choose(Request("x.yaml", **asked))
 
 
 def start(home, state="running", status="up-to-date"):
@@ -178,8 +179,9 @@ def test_a_cloud_that_has_no_answer(monkeypatch, tmp_path, script, reason):
 CHEAP = """
 import sys, time
 from mae_ablation.launch.place import choose
+from mae_ablation.study.request import Request
 began = time.process_time()
-print(choose(None, None, False).line)
+print(choose(Request('x.yaml')).line)
 quick = time.process_time() - began < 0.1
 print(quick, sorted({"ray", "torch", "mlflow", "boto3"} & set(sys.modules)))
 """

@@ -2,11 +2,12 @@
 
 import pandas as pd
 import pytest
-from stores import give_accuracies
+from stores import give_accuracies, session_of
 
-from mae_ablation.api import plan_study, record_failures
+from mae_ablation.api import plan_study
 from mae_ablation.cli import main
 from mae_ablation.errors import UserError
+from mae_ablation.launch.here import record_failures
 from mae_ablation.report.figure import choose_named_levels, draw_panel, level_positions
 from mae_ablation.report.outcome import conclude
 from mae_ablation.report.overviews import write_index
@@ -274,11 +275,10 @@ class Told:
 
 
 def test_a_run_ends_well_without_its_report(plan, tmp_path, capsys):
-    from rich.console import Console
-
     (tmp_path / "reports").write_text("a file")
     tracker = Told()
-    left = conclude(Console(soft_wrap=True), [plan], tracker, tmp_path / "reports", 0.0)
+    session = session_of(plan.study.path, store=plan.store.root, reports=tmp_path / "reports")
+    left = conclude(session, tracker, 0.0)
     said = capsys.readouterr().out
     assert left == 1 and tracker.files == {}
     assert "reports/x: report not written: [Errno 20] Not a directory" in said
@@ -363,13 +363,12 @@ def test_a_good_page_of_a_suite_stays_too(plan, tmp_path, capsys):
 
 
 def test_a_run_that_ends_with_less_leaves_the_good_table(plan, tmp_path, capsys):
-    from rich.console import Console
-
     give_accuracies(plan, {label: [70.0, 71.0, 72.5] for label in ACCURACY})
     write_report(plan, tmp_path / "reports" / "x")
     good, tracker = contents_of(tmp_path / "reports" / "x"), Told()
-    other = plan_study(plan.study.path, store=tmp_path / "other")
-    give_accuracies(other, {label: [70.0, None, None] for label in ACCURACY})
-    assert conclude(Console(soft_wrap=True), [other], tracker, tmp_path / "reports", 0.0) == 10
+    where = {"store": tmp_path / "other", "reports": tmp_path / "reports"}
+    other = session_of(plan.study.path, **where)
+    give_accuracies(other.plans[0], {label: [70.0, None, None] for label in ACCURACY})
+    assert conclude(other, tracker, 0.0) == 10
     assert "reports/x: kept: it shows 15 results" in capsys.readouterr().out
     assert contents_of(tmp_path / "reports" / "x") == good and tracker.files == {}

@@ -124,22 +124,22 @@ def test_a_good_export_is_not_replaced_by_one_of_less(place, capsys):
 
 @pytest.mark.parametrize(("left", "status"), [(0, 0), (2, 1)])
 def test_a_run_s_status_is_whether_a_trial_has_no_result(place, monkeypatch, left, status):
-    monkeypatch.setattr("mae_ablation.cli_study.run_studies", lambda **asked: left)
+    monkeypatch.setattr("mae_ablation.launch.here.run_here", lambda *asked: left)
     assert main(["run", "studies/x.yaml", "--local"]) == status
 
 
 INTERRUPTED = {
-    "run studies/x.yaml --local": "mae_ablation.cli_study.run_studies",
-    "plan studies/x.yaml": "mae_ablation.cli_study.plan_studies",
-    "report studies/x.yaml": "mae_ablation.cli_study.report_studies",
+    "run studies/x.yaml --local": "mae_ablation.launch.here.run_here",
+    "plan studies/x.yaml": "mae_ablation.report.summary.plan_lines",
+    "report studies/x.yaml": "mae_ablation.report.outcome.report_studies",
     "compare x y": "mae_ablation.report.compare.compare",
     "data images": "mae_ablation.data.examine.examine",
     "doctor": "mae_ablation.doctor.examine",
-    "store verify": "mae_ablation.store_commands.verify",
-    "masks": "mae_ablation.reconstruct.masks",
-    "export --checkpoint a --out b": "mae_ablation.reconstruct.export",
-    "reconstruct --checkpoint a --image b": "mae_ablation.reconstruct.reconstruct",
-    "cluster check mine.yaml": "mae_ablation.launch.cluster_file.unfinished",
+    "store verify": "mae_ablation.study.upkeep.verify",
+    "masks": "mae_ablation.report.panels.draw_masks",
+    "export --checkpoint a --out b.pth": "mae_ablation.study.lookup.find_checkpoint",
+    "reconstruct --checkpoint a --image b": "mae_ablation.study.lookup.find_checkpoint",
+    "cluster check mine.yaml": "mae_ablation.launch.validation.unfinished",
     "ui": "mae_ablation.tracking.ui.serve",
 }
 

@@ -179,11 +179,11 @@ AS_ANOTHER = """
 import os, sys
 from pathlib import Path
 from mae_ablation.api import plan_study
-from mae_ablation.store_commands import verify
+from mae_ablation.study.upkeep import verify
 
 def check():
     plan = plan_study(Path("studies/x.yaml"), store="store")
-    return verify("store"), plan.missing(), plan.trials[0].phases[0].folder(plan.store)
+    return verify(store="store"), plan.missing(), plan.trials[0].phases[0].folder(plan.store)
 
 check()[2].claim("root").release()  # first as root: the interpreter may be closed to others
 os.setgid(int(sys.argv[2]))

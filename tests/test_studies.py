@@ -2,11 +2,12 @@
 
 import pytest
 from conftest import ROOT
+from stores import session_of
 
-from mae_ablation.api import introduction, plan_studies, plan_study
+from mae_ablation.api import plan_studies, plan_study
 from mae_ablation.errors import UserError
 from mae_ablation.recipe.presets import difference
-from mae_ablation.report.summary import settings_lines, summary, together
+from mae_ablation.report.summary import introduction, settings_lines, summary, together
 from mae_ablation.study.paper import FIELDS, paper_row, paper_tables
 from mae_ablation.study.plan import missing, trials_of
 
@@ -66,9 +67,10 @@ def test_table_1_and_figures_5_and_7_are_32_pre_trainings():
 
 def test_all_studies_are_listed_once_and_share_their_trials():
     files = sorted(STUDIES.glob("*.yaml"))
-    plans = plan_studies(files, store=NOWHERE)
+    session = session_of(*files, store=NOWHERE)
+    plans = session.plans
     assert sorted(plan.study.name for plan in plans) == [path.stem for path in FILES]
-    text = introduction(files, plans, 2)
+    text = introduction(session.suites, plans, 2)
     assert text.startswith("paper: Table 1 and Figures 5 and 7 = decoder_depth, decoder_width")
     assert all(f"{path.stem}: " in text for path in FILES)
 

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from mae_ablation.api import open_trials, plan_studies, plan_study
+from mae_ablation.api import plan_studies, plan_study
 from mae_ablation.errors import UserError
 from mae_ablation.report.document import make_document
-from mae_ablation.report.outcome import count_asked, looks_lines
+from mae_ablation.report.outcome import count_asked, looks_lines, open_trials
 from mae_ablation.report.report import write_report
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.standing import Asking, standing
@@ -21,6 +21,7 @@ from mae_ablation.run.looks import Looks
 from mae_ablation.run.queue import WAIT, Outcome, TrialQueue
 from mae_ablation.run.tally import Tally
 from mae_ablation.study.declared import declare_plan
+from mae_ablation.study.request import Selection
 from mae_ablation.study.suite import load_all
 
 STUDY = """\
@@ -148,10 +149,10 @@ def test_rows_that_are_decided_get_no_more_seeds(planned):
         "x: look 2 at 5 seeds: 3 of 4 rows decided; 1 go on to 8 seeds",
         "x: look 3 at 8 seeds: 3 of 4 rows decided; 1 stay undecided at the most seeds",
     ]
-    assert looks_lines([driver.plan]) == (
+    assert looks_lines([driver.plan]) == [
         "x linear_probe: different: 0.25 (3 seeds), random encoder (3 seeds), raw pixels (3 "
-        "seeds); not decided: 0.5 (8 seeds)\n"
-    )
+        "seeds); not decided: 0.5 (8 seeds)"
+    ]
     assert count_asked([driver.plan]) == (3 * 3 + 2 * 8, 0)
 
 
@@ -341,7 +342,7 @@ def test_a_plan_says_when_it_is_looked_at_and_what_it_costs_from_to(planned):
 
 
 def summary_of(plan):
-    from mae_ablation.api import introduction
+    from mae_ablation.report.summary import introduction
 
     return introduction([], [plan], 2)
 
@@ -438,7 +439,7 @@ def test_a_suite_may_say_until_when_its_studies_grow(write_study, tmp_path):
     write_study(FIXED)
     suite = tmp_path / "studies" / "all.yaml"
     suite.write_text("studies: [x]\nseeds: {first: 3, most: 4}\n")
-    (study,) = load_all([suite])
+    (study,), _ = load_all(Selection(suite))
     assert study.declared.looks == (3, 4) and study.declared.margin == 0.5
     suite.write_text("studies: [x]\nseeds: {first: 5, most: 4}\n")
     with pytest.raises(UserError, match=r"all.yaml:2: most is 4, first is 5"):

@@ -1,90 +1,242 @@
-"""Command line: parses, calls, prints. The commands themselves are in commands.py.
+"""Command line: the functions of api.py, their signatures as flags, their docstrings as help.
 
-python -m platform.run STUDY...      run studies (also: python -m mae_ablation run STUDY...)
-python -m platform plan STUDY...     what they would do and cost
-python -m platform report STUDY...   write their reports again from the store
-python -m platform ui                browse the results in MLflow
-python -m platform reconstruct       what a model makes of a picture's removed patches
-python -m platform export            a model's weights for timm or in the official format
-python -m platform masks             a picture of the mask samplings
-python -m platform data FOLDER       check a folder of images
-python -m platform store ACTION      ls, show, verify, gc, export, import: look after the results
-python -m platform compare A B       two reports side by side
-python -m platform cluster           cluster files: print one, check one
-python -m platform doctor            check this machine
+python -m platform.run STUDY...      run studies (also: mae-ablation run STUDY...)
+mae-ablation COMMAND                 any command (in a clone also: python -m platform COMMAND)
 """
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from mae_ablation.cli_cluster import add_cluster
-from mae_ablation.cli_compare import add_compare
-from mae_ablation.cli_flags import add_store
-from mae_ablation.cli_machine import add_data, add_doctor, add_ui
-from mae_ablation.cli_model import add_export, add_masks, add_reconstruct
-from mae_ablation.cli_parser import Parser
-from mae_ablation.cli_store import add_store_commands
-from mae_ablation.cli_study import add_plan, add_report, add_run
-from mae_ablation.errors import Emptier, UserError
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts import exceptions as refused
+
+from mae_ablation import __version__, api
+from mae_ablation.errors import Emptier, UserError, unknown
 from mae_ablation.store.checkpoint import Damaged
 
+if TYPE_CHECKING:
+    from cyclopts.help import HelpPanel
+    from rich.console import Console, ConsoleOptions
+
 NO_RESULT, USER_ERROR, INTERRUPTED = 1, 2, 130
-EXAMPLES = """examples:
+HELP = ("--help", "-h")
+COMMANDS = {
+    "run": api.run,
+    "plan": api.show_plan,
+    "report": api.report,
+    "compare": api.compare,
+    "ui": api.ui,
+    "reconstruct": api.reconstruct,
+    "export": api.export,
+    "masks": api.masks,
+    "data": api.data,
+    "store": {
+        "ls": "mae_ablation.study.upkeep:list_phases",
+        "show": "mae_ablation.study.upkeep:describe_phase",
+        "verify": "mae_ablation.study.upkeep:verify",
+        "gc": "mae_ablation.run.gc:collect_garbage",
+        "export": "mae_ablation.launch.exchange:export_selection",
+        "import": "mae_ablation.launch.exchange:import_results",
+    },
+    "cluster": {
+        "template": "mae_ablation.launch.template:template",
+        "check": "mae_ablation.launch.validation:check_cluster_file",
+    },
+    "doctor": api.doctor,
+}
+GROUPS = {
+    "store": "Look after the results.",
+    "cluster": "Cluster files: print one, check one.",
+}
+"""commands of commands, and what they are for"""
+
+EXAMPLES = {
+    "mae-ablation": """
   %(prog)s doctor
   %(prog)s plan studies/mask_ratio.yaml
   %(prog)s run studies/mask_ratio.yaml --seeds 3
   %(prog)s ui
 Each command has its own: %(prog)s run --help
-"""
+""",
+    "run": """
+  %(prog)s studies/mask_ratio.yaml
+  only what is missing is run, with three seeds:
+  %(prog)s studies/mask_ratio.yaml --seeds 3
+  more seeds for the rows that are not decided, one night:
+  %(prog)s studies/mask_ratio.yaml \\
+      --until-decided --most 12 --hours 8
+  another scale, one field changed:
+  %(prog)s studies/paper.yaml \\
+      --recipe cifar10 --set pretrain.epochs=20
+  what it will do and cost:
+  %(prog)s studies/mask_ratio.yaml --plan
+""",
+    "plan": """
+  %(prog)s studies/mask_ratio.yaml
+  GPU-hours and money:
+  %(prog)s studies/paper.yaml \\
+      --recipe imagenet --gpus 1 --lanes 8 \\
+      --price-per-gpu-hour 2
+""",
+    "report": """
+  %(prog)s studies/mask_ratio.yaml
+  %(prog)s studies/*.yaml --seeds 3
+  from the tracking server, without a store:
+  %(prog)s studies/target.yaml \\
+      --from mlflow
+""",
+    "compare": """
+  two reports in ./reports:
+  %(prog)s mask_ratio mask_ratio-cifar10
+  two commits, as a page:
+  %(prog)s old/reports/target reports/target \\
+      --out both.md
+""",
+    "ui": """
+  %(prog)s
+  %(prog)s --port 5001
+""",
+    "reconstruct": """
+  a pre-training of the store, by its identity:
+  %(prog)s --checkpoint 3f2a9c \\
+      --image cat.jpg dog.jpg
+  an official checkpoint:
+  %(prog)s --image cat.jpg \\
+      --checkpoint mae_visualize_vit_base.pth
+""",
+    "export": """
+  %(prog)s --checkpoint 3f2a9c \\
+      --out vit.safetensors
+  %(prog)s --checkpoint 3f2a9c \\
+      --out mae.pth --format official
+""",
+    "masks": """
+  %(prog)s --out masks.png
+  %(prog)s --seed 1
+""",
+    "data": """
+  %(prog)s data/imagenet
+  %(prog)s data/imagenet --classes 1000
+""",
+    "store": """
+  %(prog)s ls
+  %(prog)s show 3f2a9c
+  %(prog)s verify --store s3://bucket/store
+  what no file in studies/ needs; --yes deletes it:
+  %(prog)s gc
+  results for somebody else, and into another store:
+  %(prog)s export results.zip \\
+      studies/mask_ratio.yaml
+  %(prog)s import results.zip
+""",
+    "cluster": """
+  %(prog)s template aws > cluster.yaml
+  %(prog)s check
+""",
+    "doctor": """
+  %(prog)s
+  start Ray, too, and stop it again:
+  %(prog)s --start
+""",
+}
 
 
 def main(argv: Sequence[str] | None = None, *, program: str = "mae-ablation") -> int:
-    """`mae-ablation COMMAND ...`. Returns the exit status.
+    """Run `mae-ablation COMMAND ...`; returns the exit status.
 
     0 all done, 1 a trial has no result, 2 an error of the user's, 130 interrupted.
     """
-    top = Parser(
-        prog=program, description="Ablation studies of masked autoencoders.", epilog=EXAMPLES
-    )
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
-    add_run(commands.add_parser("run", help="run studies and write their reports"))
-    add_plan(commands.add_parser("plan", help="what studies would do and cost"))
-    add_report(commands.add_parser("report", help="write reports again from the store"))
-    add_ui(commands.add_parser("ui", help="browse the results in MLflow"))
-    add_reconstruct(commands.add_parser("reconstruct", help="a model's reconstruction of images"))
-    add_export(commands.add_parser("export", help="weights for timm or in the official format"))
-    add_masks(commands.add_parser("masks", help="a picture of the mask samplings"))
-    add_data(commands.add_parser("data", help="check a folder of images"))
-    add_store_commands(commands.add_parser("store", help="look after the results"), add_store)
-    add_compare(commands.add_parser("compare", help="two reports side by side, paired by seed"))
-    add_cluster(commands.add_parser("cluster", help="cluster files: print one, check one"))
-    add_doctor(commands.add_parser("doctor", help="check this machine"))
-    return call(top, argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    return call(make_top(program, words), words)
 
 
 def main_run(argv: Sequence[str] | None = None) -> int:
-    """`python -m platform.run ...`: the command `run` alone."""
-    top = Parser(
-        prog="python -m platform.run",
-        description="Run ablation studies of masked autoencoders: what the store has is not run "
-        "again.",
+    """Run `python -m platform.run ...`: the command `run` alone."""
+    program = "python -m platform.run"
+    words = list(sys.argv[1:] if argv is None else argv)
+    return call(make_app(program, program, "run", default_command=api.run), words)
+
+
+def make_top(program: str, words: Sequence[str] = ()) -> App:
+    """Make the command of all commands.
+
+    Args:
+        words: that were typed; a group's functions are imported if it is among them, else later.
+    """
+    about = "Ablation studies of masked autoencoders."
+    top = make_app(program, program, "mae-ablation", help=about)
+    for name, command in COMMANDS.items():
+        if isinstance(command, dict):
+            group = make_app(name, f"{program} {name}", help=GROUPS[name])
+            for action, function in command.items():
+                group.command(import_function(function) if name in words else function, name=action)
+            top.command(group)
+        else:
+            top.command(make_app(name, f"{program} {name}", default_command=command))
+    if " " not in program:  # a shell completes what is one word
+        top.register_install_completion_command()
+    return top
+
+
+def import_function(place: str) -> Callable[..., Any]:
+    """Import a function by "module:name"."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
+def make_app(name: str, typed: str, command: str | None = None, **options: Any) -> App:
+    """Make a command, whose help ends with its examples.
+
+    Args:
+        typed: what a user types to get there.
+        command: its key in EXAMPLES, where it is not `name`.
+    """
+    examples = EXAMPLES[name if command is None else command] % {"prog": typed}
+    return App(
+        name=name,
+        version=__version__,
+        help_epilogue=f"examples:{examples}",
+        help_format="plaintext",
+        help_formatter=print_panel,
+        default_parameter=Parameter(negative=(), show_default=False),
+        suppress_keyboard_interrupt=False,
+        **options,
     )
-    add_run(top)
-    return call(top, argv)
 
 
-def call(top: Parser, argv: Sequence[str] | None) -> int:
+def print_panel(console: "Console", options: "ConsoleOptions", panel: "HelpPanel") -> None:
+    """Print a list of flags or commands in two columns, as wide as the terminal."""
+    from rich.padding import Padding
+    from rich.table import Table
+
+    if not panel.entries:
+        return
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(max_width=2 * console.width // 5)
+    grid.add_column()
+    for entry in panel.entries:
+        labels = ", ".join(entry.display_labels_with_metavar)
+        grid.add_row(labels.replace("CHOICE", "|".join(entry.choices or ())), entry.description)
+    console.print(f"{panel.title}:", Padding(grid, (0, 0, 1, 2), expand=False))
+
+
+def call(app: App, words: Sequence[str]) -> int:
     """Parse, run the command, and turn what a user can do about into a line and a status."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # a terminal of few characters, not a notebook's
             stream.reconfigure(errors="backslashreplace")
     try:
-        arguments = top.parse_args(argv)
-        status = arguments.command(arguments)
+        how = {"exit_on_error": False, "print_error": False, "result_action": "return_value"}
+        status = show_result(app(words, **how))
         sys.stdout.flush()
         return status
+    except CycloptsError as error:
+        print(refusal_line(app.name[0], error), file=sys.stderr)
+        return USER_ERROR
     except Emptier as error:
         print(error, file=sys.stderr)
         return NO_RESULT
@@ -97,3 +249,44 @@ def call(top: Parser, argv: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from the last checkpoints", file=sys.stderr)
         return INTERRUPTED
+
+
+def show_result(result: Any) -> int:
+    """Print what a command returns, and return its exit status.
+
+    A command that has printed returns its status. Others return a text or lines, and some a pair:
+    lines, and what is lacking, lines for stderr or their number.
+    """
+    if result is None or isinstance(result, int):
+        return result or 0
+    lines, lacking = result if isinstance(result, tuple) else (result, ())
+    for line in lines.splitlines() if isinstance(lines, str) else lines:
+        print(line)
+    for line in lacking if not isinstance(lacking, int) else ():
+        print(line, file=sys.stderr)
+    return NO_RESULT if lacking else 0
+
+
+def refusal_line(program: str, error: CycloptsError) -> str:
+    """Say in a line what is wrong with a command, with the nearest known word."""
+    name = error.argument.name if error.argument else ""
+    if isinstance(error, refused.UnknownOptionError):
+        flags = [flag for each in error.argument_collection for flag in each.names]
+        text = unknown("flag", error.token.keyword or error.token.value, [*flags, *HELP])
+    elif isinstance(error, refused.UnknownCommandError):
+        commands = [command for command in error.app if command[0] != "-"]
+        text = unknown("command", error.unused_tokens[0], commands)
+    elif isinstance(error, refused.UnusedCliTokensError):
+        text = f'unexpected "{error.unused_tokens[0]}"'
+    elif isinstance(error, refused.MissingArgumentError):
+        typed = error.keyword or next((each.keyword for each in error.argument.tokens), None)
+        if error.argument.field_info.is_positional:
+            name = name.lstrip("-").upper()
+        text = f"{typed} needs a value" if typed else f"{name} is missing"
+    elif isinstance(error, refused.CoercionError) and error.token and error.msg:
+        text = f"{error.token.keyword or name}: {error.msg}"
+    else:
+        error.verbose = False
+        text = str(error)
+    where = " ".join([program, *(error.command_chain or ())])
+    return f"{where}: {text}; {where} --help says more"

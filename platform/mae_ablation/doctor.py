@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from mae_ablation.store.folder import Store
+from mae_ablation.store.files import require_writable
 from mae_ablation.store.paths import expanded_place, is_remote
 from mae_ablation.study import machine
 from mae_ablation.study.trouble import remedy_of
@@ -167,7 +167,7 @@ def disk(folder: str | Path) -> Finding:
 
 def store_writable(store: str | Path) -> Finding:
     try:
-        Store(store).require_writable()
+        require_writable(store)
     except (OSError, ValueError) as error:  # ValueError: an unknown scheme
         remedy = "--store chooses another place"
         return Finding(state=FAIL, name="store", value=f"{store}: {error}", remedy=remedy)

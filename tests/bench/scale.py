@@ -108,11 +108,10 @@ def _result(phase, seed: int) -> dict:
 
 def stage_plan(place: Path) -> None:
     """What `--plan` and the beginning of a run say."""
-    from mae_ablation.api import introduction
+    from mae_ablation.report.summary import introduction
 
-    study = place / "studies" / "scale.yaml"
     plan = _plan(place)
-    introduction([study], [plan], 2)
+    introduction([], [plan], 2)
 
 
 stage_again = stage_plan

@@ -40,7 +40,7 @@ def startup(rounds: int) -> list[Row]:
 
 
 def main(rounds: str) -> None:
-    from mae_ablation.run.session import ray_session
+    from mae_ablation.run.ray_session import ray_session
 
     found = {"lane": [], "trainer": []}
     with contextlib.redirect_stdout(sys.stderr), ray_session():

@@ -13,6 +13,11 @@ import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mae_ablation.run.session import Session
+    from mae_ablation.study.request import Request
 
 FOLDER = Path("~/mae-ablation")
 SPEC = "job.json"
@@ -26,6 +31,7 @@ NEEDED = {  # module: what pip calls it
     "scipy": "scipy",
     "seaborn": "seaborn",
     "numpy": "numpy",
+    "cyclopts": "cyclopts",
     "yaml": "pyyaml",
     "rich": "rich",
     "PIL": "pillow",
@@ -50,14 +56,14 @@ def main(job: str) -> int:
         )
         return USER_ERROR
     from mae_ablation.errors import UserError
+    from mae_ablation.study.request import Request
 
     spec = json.loads(Path(SPEC).read_text())
     settle()
-    if mlflow := spec.pop("mlflow"):
-        os.environ["MLFLOW_TRACKING_URI"] = mlflow
-    spec["store"] = os.path.expanduser(spec["store"])
+    if spec["mlflow"]:
+        os.environ["MLFLOW_TRACKING_URI"] = spec["mlflow"]
     try:
-        return run(job, **spec)
+        return run(job, Request(**spec["request"]))
     except UserError as error:
         print(error)
         return USER_ERROR
@@ -73,33 +79,31 @@ def settle() -> None:
     os.chdir(home)
 
 
-def run(job: str, studies: list[str], **arguments: object) -> int:
-    """Run studies on the cluster this process belongs to, and pack their small files."""
-    from mae_ablation.api import run_studies
+def run(job: str, request: "Request") -> int:
+    """Run a request on the cluster this process belongs to, and pack its small files."""
+    from mae_ablation.launch.here import run_here
+    from mae_ablation.run.session import Session
 
-    paths = [Path(study) for study in studies]
+    session = Session.load(request)
     try:
-        unfinished = run_studies(paths, reports=Path("reports"), address="auto", **arguments)
-        return 1 if unfinished else 0
+        return 1 if run_here(session, "auto") else 0
     finally:
-        planned = ("store", "recipe", "changes", "seeds", "phases", "until_decided", "most")
-        pack_studies(job, paths, **{name: arguments[name] for name in planned})
+        pack_results(job, session)
 
 
-def pack_studies(job: str, studies: list[Path], **planned: object) -> None:
-    from mae_ablation.api import plan_studies
+def pack_results(job: str, session: "Session") -> None:
+    """Pack the small files of a session's phases, and what was found of its data."""
     from mae_ablation.data.catalog import facts
     from mae_ablation.launch.home import folders_of, pack
     from mae_ablation.study.declared import packed_declarations
     from mae_ablation.study.plan import trials_of
 
-    plans = plan_studies(studies, **planned)
-    trials = trials_of(plans)
+    trials = trials_of(session.plans)
     data = dict.fromkeys(trial.recipe.data for trial in trials)
-    data |= dict.fromkeys(plan.study.baseline.data for plan in plans)
-    folders = folders_of(trials, plans[0].store)
+    data |= dict.fromkeys(plan.study.baseline.data for plan in session.plans)
     found = [(each, facts(each)) for each in data]
-    pack(Path(archive_of(job)), folders, found, packed_declarations(plans))
+    declared = packed_declarations(session.plans)
+    pack(Path(archive_of(job)), folders_of(trials, session.store), found, declared)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from shutil import which
 from mae_ablation.errors import UserError
 from mae_ablation.launch.cluster_file import ClusterFile, read_cluster_file, read_document
 from mae_ablation.store.patience import waiting
+from mae_ablation.study.request import Request
 
 USUAL = Path("cluster.yaml")
 OTHERS = "--cluster FILE, --address A or RAY_ADDRESS choose another place"
@@ -73,22 +74,19 @@ class NotUp(Exception):
         self.error = error
 
 
-def choose(address: str | None, cluster: Path | None, local: bool) -> Local | Address | Cluster:
-    """Where to run: what the arguments say, else RAY_ADDRESS, else a cluster that is up.
-
-    Args:
-        address: of a Ray cluster (`--address`).
-        cluster: a cluster file (`--cluster`).
-        local: this machine (`--local`).
+def choose(request: Request) -> Local | Address | Cluster:
+    """Choose where to run: as the request says, else RAY_ADDRESS, else a cluster that is up.
 
     Raises:
-        UserError: the cluster of `cluster` is not up, or its file is not filled in.
+        UserError: the cluster of `--cluster` is not up, or its file is not filled in.
     """
-    if local:
+    if request.local:
         return Local(line=f"Ray: this machine, as --local says ({OTHERS})")
-    if cluster:
-        return _asked_for(cluster)
-    by, address = ("--address", address) if address else ("RAY_ADDRESS", _ray_address())
+    if request.cluster:
+        return _asked_for(request.cluster)
+    by, address = "--address", request.address
+    if not address:
+        by, address = "RAY_ADDRESS", os.environ.get("RAY_ADDRESS", "")
     if address == "local":
         return Local(line=f"Ray: this machine, as {by} says ({OTHERS})")
     if address:
@@ -102,10 +100,6 @@ def choose(address: str | None, cluster: Path | None, local: bool) -> Local | Ad
         return find(USUAL)
     except NotUp as why:
         return Local(line=f"Ray: this machine ({shown(USUAL)} {why}; {OTHERS})")
-
-
-def _ray_address() -> str:
-    return os.environ.get("RAY_ADDRESS", "")
 
 
 def _asked_for(file: Path) -> Cluster:

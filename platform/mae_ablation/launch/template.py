@@ -1,6 +1,7 @@
 """The cluster files that come with the package."""
 
 from pathlib import Path
+from typing import Literal
 
 FILES = {
     "aws": "aws.yaml",  # a copy of the repository's cluster.yaml; a test keeps them the same
@@ -10,7 +11,11 @@ FILES = {
 }
 
 
-def template(name: str) -> str:
-    """Text of a shipped file, `name` out of FILES."""
+def template(name: Literal[tuple(FILES)]) -> str:
+    """Print a cluster file to start from.
+
+    Args:
+        name: aws, aws-account (the stack in an account that it needs), local or kubernetes
+    """
     path = Path(__file__).parent / "templates" / FILES[name]
     return path.read_text(encoding="utf-8")

@@ -3,9 +3,34 @@
 import contextlib
 import io
 import logging
+import sys
 from pathlib import Path
 
-from mae_ablation.launch.cluster_file import read_document
+from mae_ablation.launch.cluster_file import read_document, unfinished, unsafe
+from mae_ablation.study.flags import File
+
+USER_ERROR = 2
+
+
+def check_cluster_file(file: File = Path("cluster.yaml")) -> int:
+    """Say what is unfinished or unsafe in a cluster file.
+
+    Exit status 2: `ray up` would stop at it.
+
+    Args:
+        file: the cluster file (default: cluster.yaml)
+    """
+    errors, remarks = unfinished(file), unsafe(file)
+    if not errors:
+        errors = [line for line in [refusal(file)] if line]
+    for line in errors:
+        print(line, file=sys.stderr)
+    for line in remarks:
+        print(line)
+    if errors:
+        return USER_ERROR
+    print(f"{file}: Ray accepts it" + ("; see the remarks above" if remarks else ""))
+    return 0
 
 
 def refusal(path: Path) -> str | None:

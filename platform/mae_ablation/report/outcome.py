@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,34 +10,77 @@ from mae_ablation.errors import Emptier, UserError
 from mae_ablation.report.choice import edge_lines
 from mae_ablation.report.readings import Readings
 from mae_ablation.report.summary import ending
-from mae_ablation.study.looks import asked_of
+from mae_ablation.run.session import Session
+from mae_ablation.study.looks import Asked, asked_of, by_round
 from mae_ablation.study.plan import Plan, missing, trials_of
-from mae_ablation.study.suite import Suite
+from mae_ablation.study.trial import Trial
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def conclude(
-    console,
-    plans: Sequence[Plan],
-    tracker,
-    reports: Path,
-    began: float,
-    suites: Sequence[Suite] = (),
-) -> int:
-    """Write the reports and say where everything lies; returns how many trials have no result, or
-    how many reports could not be written."""
-    plans[0].store.files.refresh()  # an object store's listing may be from before the last results
-    files = show_reports(plans, tracker, reports, lambda error: console.print(str(error)))
-    console.print(overviews(suites, plans, reports))
-    console.print(looks_lines(plans), end="")
+def conclude(session: Session, tracker, began: float, say: Callable[[str], None] = print) -> int:
+    """Write the reports and MLflow's last points, and say where everything lies.
+
+    Every run ends with this, whether its trials ran here or on a cluster.
+
+    Args:
+        began: moment of `time.monotonic` that the run counts from.
+
+    Returns the number of trials that have no result, or of reports that could not be written.
+    """
+    from mae_ablation.report.overviews import write_overviews
+
+    # an object store's listing may be from before the last results; read each of them once
+    plans, reports = session.plans, session.request.reports
+    session.store.files.refresh()
+    readings = dict.fromkeys((p.study.experiment for p in plans), Readings(session.store))
+
+    # the reports, and MLflow, whose runs they link to
+    files = write_reports(session, tracker, readings, say)
+    try:
+        pages = write_overviews(session.suites, plans, reports, readings=readings)
+        say("pages: " + ", ".join(map(str, pages)))
+    except UserError as error:
+        say(str(error))
+
+    # what is decided, and what is left
+    for line in looks_lines(plans):
+        say(line)
     asked, unfinished = count_asked(plans)
     for plan in plans:
-        for line in edge_lines(plan, Readings(plan.store)):
-            console.print(line)
-    console.print(ending(asked, tracker, files, unfinished, time.monotonic() - began))
+        for line in edge_lines(plan, readings[plan.study.experiment]):
+            say(line)
+    say(ending(asked, tracker, files, unfinished, time.monotonic() - began))
     return unfinished or len(plans) - len(files)
+
+
+def open_trials(
+    plans: Sequence[Plan],
+) -> tuple[list[Trial], Callable[[frozenset[str]], Asked] | None]:
+    """Return the missing trials in the order they are to be run.
+
+    Where studies grow, also what says which of them are asked for by now; trials of rows that are
+    decided are not among them.
+    """
+    trials, store = trials_of(plans), plans[0].store
+    if not any(plan.study.grows for plan in plans):
+        return missing(trials, store), None
+    from mae_ablation.report.standing import Asking
+
+    ask = Asking(plans)
+    asked = ask()
+    wanted = asked_of(trials, asked.now | asked.later)
+    return by_round(missing(wanted, store), plans), ask
+
+
+def finished_trials(plans: Sequence[Plan], todo: Sequence[Trial]) -> int:
+    """Count the finished trials of some plans, `todo` being those that are open; of studies that
+    grow, those at the looks so far."""
+    if not any(plan.study.grows for plan in plans):
+        return len(trials_of(plans)) - sum(trial.source != "prepare" for trial in todo)
+    asked, left = count_asked(plans)
+    return asked - left
 
 
 def count_asked(plans: Sequence[Plan]) -> tuple[int, int]:
@@ -51,51 +94,42 @@ def count_asked(plans: Sequence[Plan]) -> tuple[int, int]:
     return len(trials), sum(trial.source != "prepare" for trial in left)
 
 
-def looks_lines(plans: Sequence[Plan]) -> str:
-    """What the looks of growing studies have decided, lines that end; "" where none grows."""
+def looks_lines(plans: Sequence[Plan]) -> list[str]:
+    """Return lines on what the looks of growing studies have decided; none where none grows."""
     growing = [plan for plan in plans if plan.study.grows]
     if not growing:
-        return ""
+        return []
     from mae_ablation.report.standing import standing
 
-    return "".join(f"{line}\n" for plan in growing for line in standing(plan).summary())
+    return [line for plan in growing for line in standing(plan).summary()]
 
 
-def show_reports(
-    plans: Sequence[Plan], tracker, reports: Path, say: Callable[[UserError], None]
+def write_reports(
+    session: Session, tracker, readings: Mapping[str, Readings], say: Callable[[str], None]
 ) -> dict[str, list[Path]]:
-    """Finish the tracker, write the reports, which link to its runs, and log them; returns each
-    experiment's files. `say` hears of those that could not be written."""
+    """Finish the tracker, write the reports, which link to its runs, and log them in MLflow.
+
+    Returns each experiment's files; `say` hears of those that could not be written.
+    """
     from mae_ablation.report.note import note
     from mae_ablation.report.report import write_report
 
     tracker.finish()
     files, notes = {}, {}
-    for plan in plans:
+    for plan in session.plans:
         name = plan.study.experiment
+        folder, runs = session.request.reports / name, tracker.links(name)
         try:
-            files[name] = write_report(plan, reports / name, runs=tracker.links(name))
-            notes[name] = note(reports / name)
+            files[name] = write_report(plan, folder, readings=readings[name], runs=runs)
+            notes[name] = note(folder)
         except UserError as error:  # the others' and MLflow's part can still be done
-            say(error)
+            say(str(error))
     tracker.close(files, notes)
     return files
 
 
-def overviews(suites: Sequence[Suite], plans: Sequence[Plan], reports: Path) -> str:
-    """Write the pages above those of single studies; returns where they lie, or why they do not."""
-    from mae_ablation.report.overviews import write_overviews
-
-    try:
-        return "pages: " + ", ".join(map(str, write_overviews(suites, plans, reports)))
-    except UserError as error:
-        return str(error)
-
-
-def report_studies(
-    plans: Sequence[Plan], suites: Sequence[Suite], reports: Path, *, source: str = "store"
-) -> tuple[list[Path], list[str]]:
-    """Write the reports of some plans again, and the pages above them.
+def report_studies(session: Session, source: str = "store") -> tuple[list[Path], list[str]]:
+    """Write the reports of a session's studies again, and the pages above them.
 
     A study of which nothing is finished gets none, and none takes the place of a fuller one.
 
@@ -112,10 +146,11 @@ def report_studies(
     from mae_ablation.report.results import results_frame
 
     # every study's own report, where it has results and shows no fewer than the one that is there
+    plans, reports = session.plans, session.request.reports
     files, lacking, readings = [], [], {}
     for plan in plans:
         name, where = plan.study.experiment, _origin(source, plan)
-        readings[name] = where.get("readings") or Readings(plan.store)
+        readings[name] = where.get("readings") or Readings(session.store)
         asked = results_frame(plan, readings[name])
         finished = int((asked["status"] == "finished").sum())
         if finished < len(asked):
@@ -131,7 +166,8 @@ def report_studies(
 
     # the pages above them
     try:
-        files += write_overviews(suites, plans, reports, readings=readings) if files else []
+        if files:
+            files += write_overviews(session.suites, plans, reports, readings=readings)
     except Emptier as error:
         lacking.append(str(error))
     return files, lacking

@@ -18,6 +18,7 @@ from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.report.choice import edge_lines
 from mae_ablation.report.readings import Readings
 from mae_ablation.report.spread import point_line
+from mae_ablation.run.session import Session
 from mae_ablation.study.budget import EQUAL, training_ratio
 from mae_ablation.study.design import design_line
 from mae_ablation.study.estimate import Estimate, estimate
@@ -25,7 +26,7 @@ from mae_ablation.study.plan import Plan, missing, trials_of, unfinished
 from mae_ablation.study.price import cost_lines
 from mae_ablation.study.recipe_file import PHASES
 from mae_ablation.study.seeds import seeds_line
-from mae_ablation.study.suite import suite_lines
+from mae_ablation.study.suite import Suite
 from mae_ablation.study.trial import steps_per_epoch, training_images
 from mae_ablation.study.tune import tune_line
 
@@ -47,7 +48,7 @@ def summary(plan: Plan, lanes: int) -> str:
 
 
 def introduction(
-    studies: Sequence[Path],
+    suites: Sequence[Suite],
     plans: Sequence[Plan],
     lanes: int = 1,
     *,
@@ -57,7 +58,7 @@ def introduction(
     """Summaries of some plans, and of all together where they are several.
 
     Args:
-        studies: the files they are from.
+        suites: those that some of them belong to.
         lanes: where `cost` is not given.
         cost: what they need, all together.
         price: of a GPU-hour.
@@ -66,7 +67,33 @@ def introduction(
     if len(plans) == 1:
         return "\n".join([describe(plans[0]), *costs])
     last = "\n".join([together(plans), *costs])
-    return "\n\n".join([*suite_lines(studies), *map(describe, plans), last])
+    return "\n\n".join([*map(str, suites), *map(describe, plans), last])
+
+
+def plan_lines(session: Session, cost: Estimate, *, elsewhere: bool) -> list[str]:
+    """Lines of `plan`: what studies would do, what it costs, their settings and their trials.
+
+    Args:
+        elsewhere: they would run on another machine.
+    """
+    request, plans = session.request, session.plans
+    lines = [introduction(session.suites, plans, cost=cost, price=request.price)]
+    lines += budget_lines(request.hours, request.gpu_hours)
+    if elsewhere and not request.lanes:
+        lines.append(
+            "note: the cluster decides how many lanes there are; --lanes N is priced as such"
+        )
+    for plan in plans:
+        lines += [f"\n{plan.study.name}"] if len(plans) > 1 else []
+        lines.append(settings_lines(plan.study.baseline, plan.study.phases))
+        first = plan.up_to(plan.study.declared.looks[0])
+        lines.append(trial_lines(first))
+        if plan.study.grows:
+            more = len(plan.trials) - len(first.trials)
+            lines.append(
+                f"  and {counted(more, 'trial')} at most of later looks, for undecided rows"
+            )
+    return lines
 
 
 def costs_from_to(plans: Sequence[Plan], cost: Estimate, price: float | None) -> list[str]:

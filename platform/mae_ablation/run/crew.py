@@ -7,7 +7,7 @@ from typing import Any
 
 from mae_ablation.run.leftovers import kill_controllers, remove_leftovers
 from mae_ablation.run.life import End, Life
-from mae_ablation.run.session import RayDied
+from mae_ablation.run.ray_session import RayDied
 from mae_ablation.run.tally import Tally
 
 LOOK_S = 2.0  # between two looks at the cluster's nodes

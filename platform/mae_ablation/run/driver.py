@@ -21,7 +21,7 @@ from mae_ablation.run.life import Life
 from mae_ablation.run.looks import Looks
 from mae_ablation.run.marker import mark
 from mae_ablation.run.queue import TrialQueue
-from mae_ablation.run.session import RayDied, cores, ray_session, require_alive
+from mae_ablation.run.ray_session import RayDied, cores, ray_session, require_alive
 from mae_ablation.run.shelf import Shelf
 from mae_ablation.run.tally import Tally
 from mae_ablation.store.files import files_at

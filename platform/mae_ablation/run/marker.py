@@ -4,15 +4,14 @@ import json
 import time
 import uuid
 
-from mae_ablation.store.files import MARKER
-from mae_ablation.store.folder import Store
+from mae_ablation.store.files import MARKER, files_at
 
 SETTLE_S = 1.0  # another run may write it in the same moment
 
 
 def mark(store: str) -> str:
     """The store's own name, which is written once. Raises OSError."""
-    files = Store(store).files
+    files = files_at(store)
     if files.read(MARKER) is None:
         files.write(MARKER, json.dumps({"id": uuid.uuid4().hex}).encode() + b"\n")
         time.sleep(SETTLE_S)
@@ -23,7 +22,7 @@ def unshared(store: str, marker: str) -> str | None:
     """Why the store of this name here is not the one that was marked; None: it is."""
     import ray
 
-    files = Store(store).files
+    files = files_at(store)
     files.refresh()
     found = files.read(MARKER)
     if found is not None and json.loads(found)["id"] == marker:

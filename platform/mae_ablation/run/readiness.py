@@ -26,7 +26,7 @@ def shared_memory() -> int | None:
 
 def starts() -> str:
     """Start Ray as a run does, ask it for its cores, and stop it; why it failed, or nothing."""
-    from mae_ablation.run.session import RayDied, ray_session
+    from mae_ablation.run.ray_session import RayDied, ray_session
 
     try:
         with ray_session("local"):

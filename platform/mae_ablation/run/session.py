@@ -1,109 +1,115 @@
-"""Session: Ray for one run, started here or joined, and how one notices that it is gone."""
+"""Session: a request loaded once. Study files are read when it is made; its store is opened and
+its trials are planned when they are first needed, and handed down from here."""
 
-import os
-import secrets
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
 
-from mae_ablation.errors import UserError, one_line
-from mae_ablation.study.machine import cores
-
-STARTS = 5  # Ray itself waits 30 s for its processes: too little on a busy machine
-VITAL = ("gcs_server", "raylet")
-
-ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # a dead worker is seen at once
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # saves a process per lane
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",  # a lane that has no room is given up then
-    "RAY_worker_niceness": "0",  # at Ray's 15, lanes starve beside any other busy program
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-}
-"""Set for Ray's processes unless the user has set them."""
+from mae_ablation.data.catalog import facts, require_fit, require_present
+from mae_ablation.data.sets import SETS, location
+from mae_ablation.recipe.recipe import Data, Recipe
+from mae_ablation.store.folder import Store
+from mae_ablation.store.paths import expanded
+from mae_ablation.study.budget import with_budget
+from mae_ablation.study.places import open_store
+from mae_ablation.study.plan import Plan, make_plan, trials_of
+from mae_ablation.study.request import LOCAL_STORE, Selection
+from mae_ablation.study.study import Study
+from mae_ablation.study.suite import Suite, load_all
+from mae_ablation.study.trial import DataFacts
 
 
-class RayDied(Exception):
-    """Ray is gone, and with it every lane; what they had saved is in the store."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Session:
+    """What a request asks for: its studies, its store, and their plans."""
+
+    request: Selection
+    studies: tuple[Study, ...]
+    suites: tuple[Suite, ...]
+    facts_there: Callable[[Data], DataFacts | None] | None = None
+    """what a cluster found of a data set that its results are of; None: the data is here"""
+
+    @classmethod
+    def load(cls, request: Selection) -> "Session":
+        """Read the study files of a request.
+
+        Raises:
+            UserError: with file and line of what cannot be.
+        """
+        studies, suites = load_all(request)
+        return cls(request=request, studies=tuple(studies), suites=tuple(suites))
+
+    def at_home(self, facts_there: Callable[[Data], DataFacts | None]) -> "Session":
+        """Return the session of results that came here from a cluster, in ./store."""
+        home = replace(self.request, store=LOCAL_STORE)
+        return replace(self, request=home, facts_there=facts_there)
+
+    @cached_property
+    def store(self) -> Store:
+        """The store, opened and found to answer.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        return open_store(self.request.store)
+
+    @cached_property
+    def plans(self) -> list[Plan]:
+        """A plan of each study over the store. Starts and writes nothing.
+
+        Raises:
+            UserError: data or a level of a study cannot be, with file and line.
+        """
+        store = self.store
+        return [self._plan(study, store) for study in self.studies]
+
+    def _plan(self, study: Study, store: Store) -> Plan:
+        if self.facts_there:  # the cluster has checked the data, which need not be here
+            facts_of = self._facts_from_there
+            return make_plan(with_budget(study, facts_of), store, facts_of)
+        require_study_fits(study)
+        study = with_budget(study, facts).with_recipes(with_absolute_paths)
+        return make_plan(study, store, facts)
+
+    def fetch_data(self) -> None:
+        """Have every data set on this machine; what was fetched is planned with again.
+
+        Raises:
+            UserError: one is missing, and its recipe does not say `download: true`.
+        """
+        fetched = False
+        for data in dict.fromkeys(trial.recipe.data for trial in trials_of(self.plans)):
+            if data.download and facts(data).missing:
+                from mae_ablation.data.archives import fetch
+
+                fetch(data)
+                fetched = True
+            require_present(data, f"data.name {data.name}")
+        if fetched:
+            del self.__dict__["plans"]
+
+    def _facts_from_there(self, data: Data) -> DataFacts:
+        return self.facts_there(data) or facts(data)
 
 
-@contextmanager
-def ray_session(address: str = "local") -> Iterator[None]:
-    """Ray for the block: the cluster at an address, or one on this machine for "local".
+def require_study_fits(study: Study) -> None:
+    """Check the baseline and every level against the data.
 
     Raises:
-        UserError: no cluster answers there.
-        RayDied: Ray does not start on this machine.
+        UserError: one does not fit; it names the study's file and the level.
     """
-    prepare_environment(address)
-    import ray  # after: Ray reads its environment once, when it is imported
-
-    try:
-        start_ray(address)
-        yield
-    finally:
-        with suppress(RayDied):  # what is left of it ends with this process, and not before
-            require_alive()
-            ray.shutdown()
+    said_by = ", ".join([f"recipe {study.recipe_name}", *(f"--set {c}" for c in study.changed)])
+    require_fit(study.baseline, f"{study.path}, {said_by}")
+    for factor in study.factors:
+        for level in factor.levels:
+            require_fit(level.recipe, f"{study.path}, {factor.name} {level.label}")
 
 
-def prepare_environment(address: str) -> None:
-    """Settings of Ray's processes, where the user has none of their own."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    if address == "local" and "RAY_AUTH_MODE" not in os.environ:
-        # a token for this session alone: Ray would write one into the home folder
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
-
-
-def start_ray(address: str) -> None:
-    """Join the cluster at an address, or start a quiet "local" one."""
-    import ray
-
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    # pages on every dead worker, which the driver tells in a line; there is no setting for it
-    ray._private.worker.print_to_stdstream = lambda *arguments, **options: None
-    if address != "local":
-        try:
-            ray.init(address, **quiet)
-        except ConnectionError:
-            raise UserError(f"no Ray cluster answers at {address}") from None
-        return
-    for tried in range(1, STARTS + 1):
-        try:
-            with hangups_held_back():
-                ray.init(address, num_cpus=cores(), include_dashboard=False, **quiet)
-            return
-        except Exception as error:  # of many types: what fails is one of several processes
-            ray.shutdown()
-            if tried == STARTS:
-                reason = one_line(error)
-                look = "`python -m platform doctor --start` looks why"
-                raise RayDied(f"Ray does not start on this machine: {reason}; {look}") from None
-            print(f"Ray did not start ({type(error).__name__}): trying again", file=sys.stderr)
-
-
-@contextmanager
-def hangups_held_back() -> Iterator[None]:
-    """Have processes that the block starts outlive this terminal: the driver lets them save."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def require_alive() -> None:
-    """Raises RayDied if a process that Ray cannot do without has ended on this machine.
-
-    To be asked often: some seconds later Ray ends this process, too, without a word.
-    """
-    import ray
-
-    node = ray._private.worker._global_node  # there is no public way to ask
-    dead = [name for name, _ in node.dead_processes()] if node else []
-    if gone := [name for name in dead if name in VITAL]:
-        raise RayDied(f"Ray on this machine died: its {' and '.join(gone)} ended")
+def with_absolute_paths(recipe: Recipe) -> Recipe:
+    """Return a recipe whose files are found from any folder, for workers run in their own."""
+    data, tokenizer = recipe.data, recipe.tokenizer
+    if SETS[data.name].kind != "bundled":
+        data = replace(data, folder=str(location(data)))
+    if tokenizer.file:
+        tokenizer = replace(tokenizer, file=str(expanded(tokenizer.file).absolute()))
+    return replace(recipe, data=data, tokenizer=tokenizer)

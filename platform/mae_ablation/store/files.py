@@ -150,3 +150,27 @@ def _files_at(root: str) -> Files:
     from mae_ablation.store.remote import RemoteFiles
 
     return RemoteFiles(root)
+
+
+def require_writable(root: str | os.PathLike) -> None:
+    """Check that files can be written under a folder or URI; leaves nothing behind.
+
+    Raises:
+        OSError: they cannot.
+        ValueError: the URI's scheme is unknown.
+    """
+    files = files_at(root)
+    if not isinstance(files, LocalFiles):
+        files.require_answer()
+        files.write(".writable", b"")
+        files.remove(".writable")
+        return
+
+    # what is not there yet will be made in the nearest folder that is
+    existing = files.path
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise NotADirectoryError(f"{existing} is not a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise PermissionError(f"{existing} is not writable")

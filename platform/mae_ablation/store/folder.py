@@ -24,7 +24,7 @@ from pathlib import Path
 
 from mae_ablation.store import atomic, claim, declaration
 from mae_ablation.store.checkpoint import NAME, Checkpoint, Damaged, name_of
-from mae_ablation.store.files import Files, LocalFiles, files_at
+from mae_ablation.store.files import Files, files_at
 from mae_ablation.store.journal import Journal
 from mae_ablation.store.paths import expanded_place
 
@@ -222,19 +222,3 @@ class Store:
     def results(self, kind: str) -> list[dict]:
         """Results of every finished phase of one kind."""
         return [result for folder in self.folders(kind) if (result := folder.result())]
-
-    def require_writable(self) -> None:
-        """Raises OSError if nothing can be written here; leaves nothing behind."""
-        files = self.files
-        if not isinstance(files, LocalFiles):
-            files.require_answer()
-            files.write(".writable", b"")
-            files.remove(".writable")
-            return
-        existing = files.path
-        while not existing.exists():
-            existing = existing.parent
-        if not existing.is_dir():
-            raise NotADirectoryError(f"{existing} is not a folder")
-        if not os.access(existing, os.W_OK | os.X_OK):
-            raise PermissionError(f"{existing} is not writable")

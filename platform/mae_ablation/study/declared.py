@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
+from mae_ablation.errors import UserError
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.store.declaration import (
     Declaration,
@@ -117,6 +118,36 @@ def declare_plan(plan: Plan) -> Declaration:
         OSError: the store cannot be written.
     """
     return declare(plan.store.files, declaration_of(plan, results_seen(plan)))
+
+
+def declared_lines(plans: Sequence[Plan], todo: Sequence[Trial]) -> list[str]:
+    """Declare every study that is to be run and is not declared yet.
+
+    A study that is finished and was never declared is left as it is: there is nothing to declare
+    before it.
+
+    Args:
+        todo: trials that are about to be run.
+
+    Returns a line for each study whose tables are descriptive, or that grows.
+
+    Raises:
+        UserError: the store cannot be written.
+    """
+    about_to_run = {phase.identity for trial in todo for phase in trial.phases}
+    lines = []
+    for plan in plans:
+        runs = any(p.identity in about_to_run for trial in plan.trials for p in trial.phases)
+        try:
+            known = declare_plan(plan) if runs else declared_in(plan)
+            why = descriptive(plan)
+        except OSError as error:
+            raise UserError(f"cannot declare the study: {error}", str(plan.study.path)) from None
+        if why:
+            lines.append(f"{plan.study.name}: {why}")
+        elif plan.study.grows and known:
+            lines.append(f"{plan.study.name}: declared before the first result, {known.when}")
+    return lines
 
 
 def declared_in(plan: Plan) -> Declaration | None:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mae_ablation.errors import UserError
+from mae_ablation.store import files
 from mae_ablation.store.atomic import replacing
+from mae_ablation.store.folder import Store
 
 
 def require_file(path: Path, wanted: str) -> None:
@@ -47,6 +49,38 @@ def require_place(path: Path) -> None:
         raise UserError(f"cannot be written: {folder} is not a folder", str(path))
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UserError(f"cannot be written: no permission in {folder}", str(path))
+
+
+def open_store(place: str, *, filled: bool = False) -> Store:
+    """Open a store and ask it for an answer, which takes 15 s at most.
+
+    Args:
+        filled: refuse one that has nothing in it.
+
+    Raises:
+        UserError: it cannot be read, or is empty.
+    """
+    try:
+        store = Store(place)
+        store.files.require_answer()
+        names = store.files.names("")
+    except (OSError, ValueError) as error:  # ValueError: an unknown scheme
+        raise UserError(f"cannot read the store: {error}", str(place)) from None
+    if filled and not names:
+        raise UserError("there is no store", place)
+    return store
+
+
+def require_writable(folder: Path | str) -> None:
+    """Check that a folder, or a store at an address, can be written.
+
+    Raises:
+        UserError: it cannot.
+    """
+    try:
+        files.require_writable(folder)
+    except (OSError, ValueError) as error:  # ValueError: an unknown scheme
+        raise UserError(f"cannot write there: {error}", str(folder)) from None
 
 
 @contextmanager

@@ -77,6 +77,11 @@ class Plan:
         """Every trial once, with the evaluations of all rows, the longest first."""
         return joined(self.cells)
 
+    @property
+    def needed_phases(self) -> list[Phase]:
+        """Every phase that the plan's results rest on, some of them several times."""
+        return [p for t in self.trials for p in (*(t.needs.phases if t.needs else ()), *t.phases)]
+
     def missing(self) -> list[Trial]:
         """Trials with an unfinished phase, after what they need."""
         return missing(self.trials, self.store)

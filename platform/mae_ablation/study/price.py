@@ -66,7 +66,7 @@ def rounded(number: float) -> str:
 
 
 def utilisation(results: Sequence[dict]) -> str:
-    """How much of what a lane's device gives went into the models, a line; "" if none says so."""
+    """Say how much of what a lane's device gives went into the models; "" if no result tells."""
     known = [result for result in results if result.get("mfu")]
     if not known:
         return ""
@@ -74,7 +74,7 @@ def utilisation(results: Sequence[dict]) -> str:
     return (
         f"model FLOPs utilisation of pre-training {rates['mfu']:.0%}: "
         f"{rates['flops_per_s'] / 1e9:,.1f} GFLOP/s a lane, of "
-        f"{rates['flops_per_s'] / rates['mfu'] / 1e9:,.0f} in matrix products\n"
+        f"{rates['flops_per_s'] / rates['mfu'] / 1e9:,.0f} in matrix products"
     )
 
 

@@ -10,6 +10,7 @@
 `levels` is applied in studies that reproduce a table of the paper; their tables show both.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -85,8 +86,11 @@ def find_recipe(name: str, folder: Path, place: str) -> Path:
     raise UserError(f"{unknown('recipe', name, near)}; looked in {looked}", place)
 
 
-def read_recipe(file: Path) -> RecipeFile:
-    """What a recipe's file says.
+def read_recipe(file: Path, read: Callable[[Path], Document] = read) -> RecipeFile:
+    """Read a recipe file.
+
+    Args:
+        read: reads a document; many studies share a recipe, which is then read once.
 
     Raises:
         UserError: a line of it that cannot be.

@@ -176,6 +176,7 @@ def load(
     phases: Sequence[str] = (),
     until_decided: bool = False,
     most: int | None = None,
+    read: Callable[[Path], Document] = read,
 ) -> Study:
     """Read a study file.
 
@@ -187,6 +188,7 @@ def load(
         phases: instead of the file's (`--phases`); nothing of them is skipped.
         until_decided: take seeds until rows are decided (`--until-decided`).
         most: seeds that it may take then (`--most`).
+        read: reads a document, of the study and of its recipe.
 
     Raises:
         UserError: with file and line of what cannot be.
@@ -200,7 +202,7 @@ def load(
     place = recipe_place if recipe else document.place("recipe")
     if name is None:
         raise UserError("which recipe? Add `recipe: NAME`", document.place())
-    file = read_recipe(find_recipe(name, path.parent, place))
+    file = read_recipe(find_recipe(name, path.parent, place), read)
     paper = _paper(document)
     settings = [*file.settings, *_baseline(document, file, paper), *map(read_change, changes)]
     wanted = _phases(document)

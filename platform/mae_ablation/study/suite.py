@@ -9,12 +9,14 @@ seeds: 3                                 # optional: instead of theirs
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from mae_ablation.errors import UserError, unknown
 from mae_ablation.study.document import Document, read, text_at
 from mae_ablation.study.names import folded, require_name
 from mae_ablation.study.recipe_file import COMMAND_LINE, text_of
+from mae_ablation.study.request import Selection
 from mae_ablation.study.seeds import SeedPlan, read_seeds
 from mae_ablation.study.study import Study, experiment_name, load, title_of
 
@@ -23,41 +25,39 @@ Seeds = int | Sequence[int] | SeedPlan | None
 Wanted = tuple[Path, str | None, Seeds]
 
 
-def load_all(
-    paths: Sequence[Path],
-    *,
-    recipe: str | None = None,
-    changes: Sequence[str] = (),
-    seeds: int | None = None,
-    phases: Sequence[str] = (),
-    until_decided: bool = False,
-    most: int | None = None,
-) -> list[Study]:
-    """The studies of these files, suites replaced by theirs, each once. Arguments as in `load`.
+def load_all(selection: Selection) -> tuple[list[Study], list["Suite"]]:
+    """Load the studies of the files that were asked for, suites replaced by theirs, each once.
+
+    Every file is read once, recipes too. Returns the studies, and the suites they came from.
 
     Raises:
         UserError: with file and line of what cannot be.
     """
+    read_once = cache(read)
     found: dict[str, Study] = {}  # by the file itself, however it is spelled
     suites: list[Suite] = []
-    for path in paths:
-        document = read(path)
-        if "studies" not in document.data:
-            wanted = [(path, recipe, seeds)]
-        else:
-            wanted = _members(document, recipe, seeds)
+    for path in selection.studies:
+        # the studies that this file stands for, with the recipe and the seeds each is to have
+        document = read_once(path)
+        is_suite = "studies" in document.data
+        wanted = [(path, selection.recipe, selection.seeds)]
+        if is_suite:
+            wanted = _members(document, selection.recipe, selection.seeds)
             suites.append(_suite(document, wanted))
-        suite_s = recipe is None and "studies" in document.data
-        for member, its_recipe, its_seeds in wanted:
+
+        # a study that several files name has to mean the same each time
+        by_suite = is_suite and selection.recipe is None
+        for member, recipe, seeds in wanted:
             study = load(
                 member,
-                recipe=its_recipe,
-                recipe_place=document.place("recipe") if suite_s else COMMAND_LINE,
-                changes=changes,
-                seeds=its_seeds,
-                phases=phases,
-                until_decided=until_decided,
-                most=most,
+                recipe=recipe,
+                recipe_place=document.place("recipe") if by_suite else COMMAND_LINE,
+                changes=selection.changes,
+                seeds=seeds,
+                phases=selection.phases,
+                until_decided=selection.until_decided,
+                most=selection.most,
+                read=read_once,
             )
             first = found.setdefault(os.path.realpath(member), study)
             if first != replace(study, path=first.path, recipe_path=first.recipe_path):
@@ -65,7 +65,7 @@ def load_all(
                 raise UserError(message, str(member))
     studies = list(found.values())
     _require_different_names(studies, suites)
-    return studies
+    return studies, suites
 
 
 def _require_different_names(studies: Sequence[Study], suites: Sequence["Suite"]) -> None:
@@ -109,22 +109,11 @@ class Suite:
         return experiment_name(self.name, longest)
 
     def holds(self, study: Study) -> bool:
-        """Whether the study is one of the suite's, however its path is spelled."""
+        """Return whether the study is one of the suite's, however its path is spelled."""
         return os.path.realpath(study.path) in map(os.path.realpath, self.members)
 
-
-def suites_of(paths: Sequence[Path]) -> list[Suite]:
-    """The suites among these files.
-
-    Raises:
-        UserError: with file and line of what cannot be.
-    """
-    found = []
-    for path in paths:
-        document = read(path)
-        if "studies" in document.data:
-            found.append(_suite(document, _members(document, None, None)))
-    return found
+    def __str__(self) -> str:
+        return f"{self.name}: {self.title} = {', '.join(path.stem for path in self.members)}"
 
 
 def _suite(document: Document, wanted: Sequence[Wanted]) -> Suite:
@@ -133,14 +122,6 @@ def _suite(document: Document, wanted: Sequence[Wanted]) -> Suite:
     title = title_of(document)
     members = tuple(member for member, _, _ in wanted)
     return Suite(name=path.stem, path=path, title=title, members=members)
-
-
-def suite_lines(paths: Sequence[Path]) -> list[str]:
-    """What each suite among these files consists of, a line for each."""
-    return [
-        f"{suite.name}: {suite.title} = {', '.join(path.stem for path in suite.members)}"
-        for suite in suites_of(paths)
-    ]
 
 
 def _members(document: Document, recipe: str | None, seeds: Seeds) -> list[Wanted]:
