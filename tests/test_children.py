@@ -88,11 +88,11 @@ def group_is_there(group):
 
 @pytest.mark.slow
 def test_the_ui_leaves_no_server_behind(tmp_path):
-    from mae_ablation.tracking.client import connect
+    from mae_ablation.tracking.client import open_client
 
     folder = tmp_path / "what? #1 100% ä '&;$()[]{}"
     folder.mkdir()
-    connect(folder).create_experiment("seen in the UI")
+    open_client(folder).create_experiment("seen in the UI")
     port = free_port()
     command = subprocess.Popen(
         [sys.executable, "-m", "mae_ablation", "ui", "--port", str(port)],

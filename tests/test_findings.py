@@ -186,12 +186,6 @@ def test_a_study_without_the_paper_is_tested_all_the_same(report):
     assert "p (Holm)" in head and "paper" not in head and "verdict" not in head
 
 
-def test_losses_have_tests_and_no_optimum(report):
-    study = STUDY + "phases: [pretrain]\n"
-    plan, results, table = report(RISING, study)
-    assert list_findings(plan, "pretrain_loss", results, table) == []
-
-
 def test_differences_of_losses_have_four_digits(report):
     plan, results, table = report(RISING, STUDY + "phases: [pretrain]\n", seeds=3)
     found = {"difference": 0.00123, "difference_sd": 0.0004, "low": 0.0001, "high": 0.0023}

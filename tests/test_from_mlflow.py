@@ -6,8 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from fake_mlflow import FakeMlflow
-from test_tracking import RESULT, folder_of, journals, kill, serve, train
+from fake_mlflow import RESULT, FakeMlflow, folder_of, journals, kill, serve, train
 
 from mae_ablation.api import plan_study
 from mae_ablation.cli import main
@@ -171,7 +170,7 @@ def test_one_query_whatever_the_number_of_runs(plan, tmp_path, mlflow, monkeypat
     mlflow.calls.clear()
     require_same_report(plan, tmp_path)
     assert mlflow.calls == ["get_experiment_by_name", "search_runs"]
-    monkeypatch.setattr(runs_module, "PAGE", 3)
+    monkeypatch.setattr(runs_module, "RUNS_PER_PAGE", 3)
     mlflow.calls.clear()
     require_same_report(plan, tmp_path)
     assert mlflow.calls == ["get_experiment_by_name", "search_runs", "search_runs"]

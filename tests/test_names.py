@@ -4,9 +4,8 @@ import csv
 import json
 
 import pytest
-from fake_mlflow import FakeMlflow
+from fake_mlflow import FakeMlflow, folder_of, train
 from stores import session_of
-from test_tracking import folder_of, train
 
 from mae_ablation.api import plan_studies, plan_study
 from mae_ablation.cli import main

@@ -166,23 +166,9 @@ def test_reconstructions_are_small_and_of_the_last_epoch(plan):
 
 def test_a_page_says_how_many_reconstructions_it_shows(plan, monkeypatch):
     assert say_left_out_levels(plan) == ""
-    monkeypatch.setattr(reconstructions, "MOST", 2)
+    monkeypatch.setattr(reconstructions, "MOST_LEVELS", 2)
     assert say_left_out_levels(plan) == "Shown are the first 2 of 3 levels."
     assert len(list_reconstructions(plan, results_frame(plan))) == 2
-
-
-MANY = "recipe: toy\nbaseline: {pretrain.base_lr: 2.0e-4}\nfactors:\n  rate:\n" + "".join(
-    f"    level_with_a_name_{i}: {{pretrain.base_lr: {i + 1}.0e-5}}\n" for i in range(30)
-)
-
-
-def test_thirty_levels_of_a_single_seed_have_a_figure(write_study, tmp_path):
-    plan = plan_study(write_study(MANY), store=tmp_path / "store")
-    finish(plan, only=lambda level, seed: not level.endswith("3"))
-    results = results_frame(plan)
-    files = draw(plan, table_frame(plan, results), results, tmp_path)
-    assert [f.name for f in files] == ["figure.png", "figure.svg", "figure.pdf"]
-    assert b"CreationDate" not in files[2].read_bytes()
 
 
 RATES = "recipe: toy\nfactors:\n  pretrain.base_lr: [1e-3, 2e-3, 4e-3, 8e-3]\n"

@@ -347,21 +347,6 @@ def test_a_complete_table_of_fewer_seeds_is_what_was_asked_for(plan, tmp_path):
     assert "seeds 0, commit" in (tmp_path / "x" / "table.md").read_text()
 
 
-def test_a_good_page_of_a_suite_stays_too(plan, tmp_path, capsys):
-    give_accuracies(plan, {label: [70.0, 71.0, 72.5] for label in ACCURACY})
-    suite = plan.study.path.with_name("all.yaml")
-    suite.write_text("title: All\nstudies: [x]\n")
-    words = ["report", str(suite), "--reports", str(tmp_path / "reports")]
-    assert main([*words, "--store", str(plan.store.root)]) == 0
-    good = contents_of(tmp_path / "reports" / "all")
-    other = plan_study(plan.study.path, store=tmp_path / "other")
-    give_accuracies(other, {label: [70.0] for label in ACCURACY})
-    (tmp_path / "reports" / "x" / "report.json").unlink()
-    assert main([*words, "--store", str(tmp_path / "other")]) == 1
-    assert "reports/all: kept: it shows 15 results" in capsys.readouterr().err
-    assert contents_of(tmp_path / "reports" / "all") == good
-
-
 def test_a_run_that_ends_with_less_leaves_the_good_table(plan, tmp_path, capsys):
     give_accuracies(plan, {label: [70.0, 71.0, 72.5] for label in ACCURACY})
     write_report(plan, tmp_path / "reports" / "x")

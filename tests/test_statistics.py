@@ -8,7 +8,7 @@ from mae_ablation.report.findings import possible_best, rank_correlation
 from mae_ablation.report.metrics import NOISE
 from mae_ablation.report.paired import (
     ALPHA,
-    MOST_SEEDS,
+    MOST_COUNTED,
     bootstrap,
     compare_pairs,
     count_seeds_needed,
@@ -46,7 +46,7 @@ def test_r_s_holm(p, adjusted):
 @pytest.mark.parametrize(
     ("shift", "alpha", "n"),
     # G*Power and R's pwr.t.test(type = "paired", power = 0.8): n = 198.2, 33.4, 14.3, 9.9
-    [(0.5, 0.05, 34), (0.8, 0.05, 15), (1.0, 0.05, 10), (0.2, 0.05, MOST_SEEDS + 1)],
+    [(0.5, 0.05, 34), (0.8, 0.05, 15), (1.0, 0.05, 10), (0.2, 0.05, MOST_COUNTED + 1)],
 )
 def test_seeds_needed_are_the_textbook_s(shift, alpha, n):
     assert count_seeds_needed(shift, 1.0, alpha) == count_seeds_needed(-2 * shift, 2.0, alpha) == n

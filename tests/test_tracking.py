@@ -1,18 +1,13 @@
 """MLflow shows what the store has: after outages, kills, and beside other drivers. Every point
 once."""
 
-import os
-import signal
 import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from fake_mlflow import FakeMlflow
+from fake_mlflow import STUDY, FakeMlflow, folder_of, journals, kill, serve, train, wait_for
 
 from mae_ablation.api import plan_study
 from mae_ablation.store.files import LocalFiles
@@ -20,51 +15,10 @@ from mae_ablation.tracking.client import WriteLock
 from mae_ablation.tracking.experiment import ANOTHER, Experiment
 from mae_ablation.tracking.tracker import Tracker
 
-STUDY = """\
-recipe: toy
-factors:
-  mask_ratio: [0.5, 0.75]
-phases: [pretrain]
-seeds: 2
-"""
-RESULT = {
-    "commit": "abc",
-    "finished_at": "2026-01-31T12:00:00Z",
-    "train_loss": 0.5,
-    "seconds": 2.0,
-    "images_per_s": 9.0,
-}
-
 
 @pytest.fixture
 def plan(write_study, tmp_path):
     return plan_study(write_study(STUDY), store=tmp_path / "store")
-
-
-def folder_of(plan, trial):
-    return trial.phases[0].folder(plan.store)
-
-
-def train(plan, trial, steps, first=0, finish=False, **facts):
-    """What a lane, of this driver or another, leaves in the store."""
-    folder = folder_of(plan, trial)
-    folder.begin(trial.phases[0].document)
-    for step in range(first, steps):
-        folder.journal.append(step, {"pretrain/loss": 1 / (step + 1), "pretrain/epoch": step})
-    if finish:
-        folder.finish({**RESULT, **facts})
-
-
-def journals(plan):
-    """Every point of the store, by trial."""
-    return {
-        trial.id: sorted(
-            (name, row["t"], row["s"], value)
-            for row in folder_of(plan, trial).journal.read()
-            for name, value in row["m"].items()
-        )
-        for trial in plan.trials
-    }
 
 
 def curves(mlflow):
@@ -262,47 +216,6 @@ def test_a_database_that_is_none_is_said_at_once(plan, tmp_path):
     tracker.close({}, {})
     assert "file is not a database" in tracker.trouble and time.monotonic() - began < 10
     assert tracker.remedy == "move the file away; a new one is filled from the store"
-
-
-def wait_for(condition, patience_s=60):
-    until = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
-def serve(folder, port):
-    """A real server, in a process group of its own."""
-    environment = {
-        **os.environ,
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    words = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--workers", "1"]
-    words += ["--artifacts-destination", str(folder / "mlartifacts"), "--port", str(port)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", *words],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    wait_for(lambda: answers(port), patience_s=300)
-    return process
-
-
-def answers(port):
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as reply:
-            return reply.status == 200
-    except OSError:
-        return False
-
-
-def kill(process):
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import yaml
 from mae_ablation.report.headline import count_verdicts
 from mae_ablation.report.how_to_read import VERDICT_RULE
 from mae_ablation.report.metrics import MARGINS
-from mae_ablation.report.paired import MOST_SEEDS
+from mae_ablation.report.paired import MOST_COUNTED
 from mae_ablation.report.sequential import decide, is_hidden
 from mae_ablation.report.verdict import (
     SIGNS,
@@ -99,7 +99,7 @@ def test_each_metric_has_a_margin_of_its_own():
 def test_seeds_that_would_decide():
     level = {"alpha": 0.05, "strict": 0.05}
     assert count_seeds_to_decide(-9.6, -0.5, 1.0, **level) == 34
-    assert count_seeds_to_decide(-9.6, 0.0, 1.0, **level) == MOST_SEEDS + 1
+    assert count_seeds_to_decide(-9.6, 0.0, 1.0, **level) == MOST_COUNTED + 1
     assert count_seeds_to_decide(-9.6, -50.0, 1.0, **level) == 3  # what a verdict takes at least
     assert count_seeds_to_decide(0.1, 0.7, 1.0, **level) == 34  # to show 0.5 beyond the margin
     assert count_seeds_to_decide(0.5, 0.9, 0.5, **level, margin=0.6) == 24
@@ -113,7 +113,7 @@ def test_seeds_that_would_decide():
     ("row", "said"),
     [
         ({"seeds_needed": 12}, "inconclusive (about 12 seeds)"),
-        ({"seeds_needed": MOST_SEEDS + 1}, "inconclusive (more than 100 seeds)"),
+        ({"seeds_needed": MOST_COUNTED + 1}, "inconclusive (more than 100 seeds)"),
         ({"seeds_needed": pd.NA}, "inconclusive"),
         ({"verdict": "incomplete"}, "incomplete"),
         (

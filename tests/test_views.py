@@ -5,14 +5,13 @@ import json
 import zlib
 
 import pytest
-from fake_mlflow import FakeMlflow
-from test_tracking import STUDY, train
+from fake_mlflow import STUDY, FakeMlflow, train
 
 from mae_ablation.api import plan_study
 from mae_ablation.report.note import note
 from mae_ablation.report.report import write_report
 from mae_ablation.tracking.address import database_file, runs_url, server_uri
-from mae_ablation.tracking.client import LocalClient, connect
+from mae_ablation.tracking.client import LocalClient, open_client
 from mae_ablation.tracking.description import GREYS, OKABE_ITO, choose_colours
 from mae_ablation.tracking.experiment import Experiment
 from mae_ablation.tracking.report_run import NOTE, NOTE_LIMIT, cut_note, show_report
@@ -149,7 +148,7 @@ def test_where_mlflow_lies(tmp_path, monkeypatch):
     assert runs_url("3").startswith("http://127.0.0.1:5000/#/experiments/3/runs?")
     made = []
     monkeypatch.setattr(LocalClient, "__init__", lambda client, file: made.append(file))
-    assert isinstance(connect(tmp_path), LocalClient), "one driver writes, the others wait"
+    assert isinstance(open_client(tmp_path), LocalClient), "one driver writes, the others wait"
     assert made == [tmp_path / "lab" / "other.db"]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://lab:5000/")
     assert server_uri() == "http://lab:5000"

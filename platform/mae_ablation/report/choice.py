@@ -14,7 +14,7 @@ from mae_ablation.study.plan import Plan, Row
 from mae_ablation.study.tries import Try, words
 from mae_ablation.study.values import are_numbers
 
-UNFINISHED = "search not finished"
+SEARCH_UNFINISHED = "search not finished"
 EDGE = "at the edge"
 """Marks a value beyond which nothing was tried."""
 
@@ -128,8 +128,8 @@ def _why_unfinished(live: Sequence[Try], column: str, readings: Any) -> str:
     for each in live:
         for trial in each.trials.values():
             if failure := readings.failure(phases_behind(trial, column)):
-                return f"{UNFINISHED}: {trial.name}: {failure['reason']}"
-    return UNFINISHED
+                return f"{SEARCH_UNFINISHED}: {trial.name}: {failure['reason']}"
+    return SEARCH_UNFINISHED
 
 
 def _edges(values: Sequence[tuple[str, Any]], tries: Sequence[Try]) -> tuple[str, ...]:

@@ -23,8 +23,8 @@ from mae_ablation.report.outliers import describe_outliers
 from mae_ablation.report.paired import ALPHA, PairedTests, compare_pairs, summarise
 from mae_ablation.report.saved import SavedReport
 from mae_ablation.report.summary import counted, some
-from mae_ablation.report.verdict import SEEDS
 from mae_ablation.study.factors import canonical
+from mae_ablation.study.seeds import FEWEST
 
 SCALE = re.compile(r" \((?:here |stand-in).*\)$")
 """End of a level's label: what a recipe's scale made of it."""
@@ -34,20 +34,20 @@ OTHER_DATA = (
     "each report."
 )
 
-Place = tuple[str, str]
+LevelKey = tuple[str, str]
 """Factor and level, in one spelling and without its scale."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Side:
+class ReportSide:
     """One report's values of a metric."""
 
-    values: dict[Place, dict[int, float]]
+    values: dict[LevelKey, dict[int, float]]
     """Values by seed."""
-    labels: dict[Place, str]
-    trainings: dict[Place, dict[int, str]]
+    labels: dict[LevelKey, str]
+    trainings: dict[LevelKey, dict[int, str]]
     """Identities by seed."""
-    kinds: dict[Place, str]
+    kinds: dict[LevelKey, str]
     """Kind of each row: baseline, level or reference."""
 
     @property
@@ -135,7 +135,7 @@ def _list_facts(about: dict) -> dict[str, str]:
     }
 
 
-def _read_side(report: SavedReport, metric: str) -> Side:
+def _read_side(report: SavedReport, metric: str) -> ReportSide:
     """Collect what a report has of a metric.
 
     Levels of one value are one, however it is spelled; names that would fall together with another
@@ -145,7 +145,7 @@ def _read_side(report: SavedReport, metric: str) -> Side:
     plain = {(t["factor"], t["level"]): SCALE.sub("", t["level"]) for t in mine}
     found = {key: (key[0], canonical(key[0], level)) for key, level in plain.items()}
     several = Counter(place for place, _ in {(found[key], level) for key, level in plain.items()})
-    side = Side(values={}, labels={}, trainings={}, kinds={})
+    side = ReportSide(values={}, labels={}, trainings={}, kinds={})
     for trial in mine:
         key = trial["factor"], trial["level"]
         place = found[key] if several[found[key]] == 1 else (key[0], plain[key])
@@ -157,7 +157,7 @@ def _read_side(report: SavedReport, metric: str) -> Side:
     return side
 
 
-def _against_baseline(mine: Side) -> Side:
+def _against_baseline(mine: ReportSide) -> ReportSide:
     """Return every level's difference to the baseline of its report, where both have the seed."""
     baseline = next((place for place, kind in mine.kinds.items() if kind == "baseline"), None)
     base = mine.values.get(baseline, {})
@@ -218,26 +218,26 @@ def _compare_metric(
     return ComparedMetric(title=TITLES.get(metric, metric), table=[head, *lines], sentences=said)
 
 
-def _matrix(mine: Side, places: Sequence[Place], seeds: Sequence[int]) -> NDArray:
+def _matrix(mine: ReportSide, places: Sequence[LevelKey], seeds: Sequence[int]) -> NDArray:
     """Return values (levels, seeds), NaN where there is none."""
     rows = [[mine.values.get(place, {}).get(seed, np.nan) for seed in seeds] for place in places]
     return np.array(rows, float).reshape(len(places), len(seeds))
 
 
-def _label(one: Side, two: Side, place: Place) -> str:
+def _label(one: ReportSide, two: ReportSide, place: LevelKey) -> str:
     """Return a level's label where both say the same, else both."""
     names = one.labels[place], two.labels[place]
     return names[0] if names[0] == names[1] else f"{names[0]} / {names[1]}"
 
 
-def _format_mean(mine: Side, place: Place, digits: int) -> str:
+def _format_mean(mine: ReportSide, place: LevelKey, digits: int) -> str:
     """Format mean and standard deviation, and over how many seeds where not all are there."""
     n, mean, sd = summarise(np.array(list(mine.values[place].values()), float))
     spread = f" ± {sd:.{digits}f}" if n > 1 else ""
     return format_number(mean, digits) + spread + (f" (n {n})" if 0 < n < len(mine.seeds) else "")
 
 
-def _remark(one: Side, two: Side, place: Place, *, same: bool, spread: bool) -> str:
+def _remark(one: ReportSide, two: ReportSide, place: LevelKey, *, same: bool, spread: bool) -> str:
     """Say which report's baseline a level is, and why a difference has no p."""
     is_baseline = [side.kinds[place] == "baseline" for side in (one, two)]
     words = ["baseline"] if all(is_baseline) else []
@@ -255,9 +255,9 @@ def _conditions(report: SavedReport) -> set[tuple[str, ...]]:
 
 def _describe_tests(found: PairedTests, lines: list[list[str]], relative: bool) -> str:
     """Say in one sentence what the paired differences decide."""
-    tested = np.isfinite(found.p_holm) & (found.pairs >= SEEDS)
+    tested = np.isfinite(found.p_holm) & (found.pairs >= FEWEST)
     if not tested.any():
-        return f"No level can be decided: that takes {SEEDS} common seeds, and differences."
+        return f"No level can be decided: that takes {FEWEST} common seeds, and differences."
     clear = tested & (found.p_holm <= ALPHA)
     what = "the difference to the baseline" if relative else "the mean"
     parts = [
@@ -272,7 +272,7 @@ def _describe_tests(found: PairedTests, lines: list[list[str]], relative: bool) 
     )
 
 
-def _seeds_apart(name: str, mine: Side) -> list[str]:
+def _seeds_apart(name: str, mine: ReportSide) -> list[str]:
     """Name the levels of a report with a seed far from its others."""
     each = [
         f"{mine.labels[place]}: {text}"
@@ -282,7 +282,7 @@ def _seeds_apart(name: str, mine: Side) -> list[str]:
     return [f"Seeds of {name} lie apart ({some(each)}): no levels are counted."] if each else []
 
 
-def _describe_unpaired(one: Side, two: Side, seeds: Sequence[int]) -> list[str]:
+def _describe_unpaired(one: ReportSide, two: ReportSide, seeds: Sequence[int]) -> list[str]:
     """Name the seeds that only one report has: they are in its means, and in no difference."""
     sides = (("A", one.seeds - {*seeds}), ("B", two.seeds - {*seeds}))
     apart = [f"{some([*map(str, sorted(left))])} in {name} only" for name, left in sides if left]
@@ -291,7 +291,7 @@ def _describe_unpaired(one: Side, two: Side, seeds: Sequence[int]) -> list[str]:
     return ["No seed in common: nothing is paired."] if one.seeds and two.seeds else []
 
 
-def _describe_order(one: Side, two: Side, places: Sequence[Place]) -> list[str]:
+def _describe_order(one: ReportSide, two: ReportSide, places: Sequence[LevelKey]) -> list[str]:
     """Say whether both put the levels into the same order, of those that have every seed in
     both."""
     levels = [

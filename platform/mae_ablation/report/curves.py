@@ -22,9 +22,9 @@ QUANTITIES = {
 }
 """By kind of phase the journal's quantity, and the label of its axis."""
 
-SHOWN = 12  # levels of a factor; of more, evenly chosen ones
+MOST_CURVES = 12  # levels of a factor; of more, evenly chosen ones
 POINTS = 150  # of a curve; of more, evenly chosen ones
-PANEL = (6.4, 3.8)  # inches
+CURVES_PANEL = (6.4, 3.8)  # inches
 DASHES = ("-", "--", "-.", ":")
 
 
@@ -57,7 +57,7 @@ def curves_svg(plan: Plan, results: pd.DataFrame) -> str | None:
 
     # a line of panels for each quantity
     sns.set_theme(style="ticks", context="notebook")
-    size = ((PANEL[0] + 1.4) * len(factors), PANEL[1] * len(kinds))
+    size = ((CURVES_PANEL[0] + 1.4) * len(factors), CURVES_PANEL[1] * len(kinds))
     figure, axes = plt.subplots(
         len(kinds), len(factors), figsize=size, squeeze=False, layout="constrained"
     )
@@ -83,9 +83,9 @@ def rows_with_curves(plan: Plan, factor: str) -> list[Row]:
     curve."""
     rows = [row for row in plan.rows if row.factor is None or row.factor.name == factor]
     rows = [row for row in rows if not row.same_as or row.is_baseline]
-    if len(rows) <= SHOWN:
+    if len(rows) <= MOST_CURVES:
         return rows
-    chosen = set(np.linspace(0, len(rows) - 1, SHOWN).round().astype(int))
+    chosen = set(np.linspace(0, len(rows) - 1, MOST_CURVES).round().astype(int))
     return [row for i, row in enumerate(rows) if i in chosen or row.is_baseline]
 
 

@@ -17,7 +17,6 @@ from mae_ablation.report.method import (
     run_command,
 )
 from mae_ablation.report.metrics import HOURS, TITLES
-from mae_ablation.report.saved import Published
 from mae_ablation.study.plan import Plan
 
 
@@ -51,7 +50,7 @@ class Section:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Document:
+class ReportDocument:
     """A study's report, before it is written in any format."""
 
     plan: Plan
@@ -66,7 +65,7 @@ class Document:
     columns: str
     """Explains the columns that are there."""
     remarks: list[str]
-    published: Sequence[Published]
+    published: Sequence[dict[str, str]]
     """Reports of the study that ship with the project."""
     command: str
     cost: str
@@ -84,8 +83,8 @@ def make_document(
     *,
     descriptive: str = "",
     news: Mapping[str, str] | None = None,
-    published: Sequence[Published] = (),
-) -> Document:
+    published: Sequence[dict[str, str]] = (),
+) -> ReportDocument:
     """Say everything there is to say of a study.
 
     Args:
@@ -110,7 +109,7 @@ def make_document(
                 conditions=describe_conditions(rows) if metric == HOURS else "",
             )
         )
-    return Document(
+    return ReportDocument(
         plan=plan,
         table=table,
         results=results,

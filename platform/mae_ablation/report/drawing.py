@@ -24,7 +24,7 @@ STABLE = {
 PIXELS_PER_POINT = 4 / 3
 FRONT = re.compile(r"^.*?(?=<svg)|<metadata>.*?</metadata>", re.DOTALL)
 SIZE = re.compile(r'<svg ([^>]*?)width="([\d.]+)pt" height="[\d.]+pt"')
-NAMES = re.compile(r'(\bid="|url\(#|href="#)')
+SVG_NAMES = re.compile(r'(\bid="|url\(#|href="#)')
 
 
 def save_figure(figure, folder: Path, stem: str = "figure") -> list[Path]:
@@ -59,5 +59,5 @@ def inline_svg(svg: str, prefix: str) -> str:
         width = float(match[2]) * PIXELS_PER_POINT
         return f'<svg {match[1]}style="width:100%;height:auto;max-width:{width:.0f}px"'
 
-    svg = NAMES.sub(rf"\g<1>{prefix}-", FRONT.sub("", svg))
+    svg = SVG_NAMES.sub(rf"\g<1>{prefix}-", FRONT.sub("", svg))
     return SIZE.sub(at_most, svg, count=1).strip()

@@ -26,21 +26,21 @@ from mae_ablation.study.study import Study
 from mae_ablation.study.values import are_numbers, format_value
 
 OURS, PAPER, REFERENCE = sns.color_palette("colorblind")[0], "0.35", "0.45"
-PANEL = (7.2, 4.6)  # inches
+FIGURE_PANEL = (7.2, 4.6)  # inches
 TITLE_WIDTH = 55  # characters of the title over one panel
 LABEL_WIDTH = 14  # characters of a named level in a line
-SIDE_BY_SIDE = 12  # named levels; the names of more stand upright
+MOST_LYING = 12  # named levels; the names of more stand upright
 INCHES_PER_SIGN = 0.09  # of a small upright name
-WIDE = 4  # times the lowest level: less is as clear on a linear axis
+WIDE_RANGE = 4  # times the lowest level: less is as clear on a linear axis
 EVEN = 1.35  # the largest step between neighbours over the smallest, of levels that are geometric
-LINES = 3  # of a name beneath its level; longer names stand upright, too
+LABEL_LINES = 3  # of a name beneath its level; longer names stand upright, too
 MOST_NAMED = 30  # named levels a panel has room for
 MARKED = 100  # levels on a line that are worth a marker each
 VECTORS = 2000  # dots; more are a picture within figure.svg
 AIR = 2  # points beyond 0 and 100 %, for what lies there
-BESIDE = 0.12  # of the room of a named level: its seeds stand beside its mean
-STARTS = (0.01, 0.99, 0.2, 0.4, 0.6)  # of the width: where a reference's name may stand
-ROUND_A_DOT = 0.015  # of the width and height: what a dot takes
+SEEDS_BESIDE = 0.12  # of the room of a named level: its seeds stand beside its mean
+NAME_PLACES = (0.01, 0.99, 0.2, 0.4, 0.6)  # of the width: where a reference's name may stand
+ROUND_A_DOT = 0.02  # of the width and height: what a dot takes
 HALO = withStroke(linewidth=3, foreground="white")
 HEAT = "cividis"  # its lightness alone tells the order: for colour blindness and grey print
 DARK = 0.55  # of the colour's range: numbers on darker cells are white
@@ -57,11 +57,11 @@ def draw(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, folder: Path) -
     study, factors, metrics = plan.study, plan.study.factors, list_metrics(plan)
     grid = find_grid(study)
     columns = len(factors) + bool(grid)
-    height = PANEL[1] + max(map(_room_for_names, factors))
+    height = FIGURE_PANEL[1] + max(map(_room_for_names, factors))
     figure, axes = plt.subplots(
         len(metrics),
         columns,
-        figsize=(PANEL[0] * columns, height * len(metrics)),
+        figsize=(FIGURE_PANEL[0] * columns, height * len(metrics)),
         squeeze=False,
         layout="constrained",
     )
@@ -117,7 +117,9 @@ def draw_panel(
         axis.fill_between(at, *between, color=OURS, alpha=0.2, linewidth=0)
     dots = {"s": 14, "color": OURS, "alpha": 0.6, "rasterized": len(mine) > VECTORS}
     values = mine["value"].astype(float)
-    axis.scatter(_places(mine, x) + (0 if ordered else BESIDE), values, label="each seed", **dots)
+    axis.scatter(
+        _places(mine, x) + (0 if ordered else SEEDS_BESIDE), values, label="each seed", **dots
+    )
     for label in rows.loc[rows["kind"] == "baseline", "level"]:
         axis.axvline(x[label], color=OURS, linewidth=1, linestyle=":", label="baseline")
 
@@ -195,7 +197,7 @@ def is_geometric(values: Sequence[float]) -> bool:
     """Say whether levels grow by about the same factor, and far: 1e-3, 3e-3, 1e-2 and 3e-2 stand
     evenly on a logarithmic axis, and crowded at one end of a linear one."""
     values = sorted(values)
-    if len(values) < 3 or values[0] <= 0 or values[-1] < WIDE * values[0]:
+    if len(values) < 3 or values[0] <= 0 or values[-1] < WIDE_RANGE * values[0]:
         return False
     steps = [b / a for a, b in zip(values, values[1:], strict=False)]
     return max(steps) <= EVEN * min(steps)
@@ -208,7 +210,7 @@ def _scale_logarithmically(axis, factor: Factor, x: dict[str, float]) -> None:
     axis.set_xscale("log")
     axis.set_xlim(low / air, high * air)
     axis.minorticks_off()
-    if len(x) <= SIDE_BY_SIDE:
+    if len(x) <= MOST_LYING:
         axis.set_xticks(list(x.values()), [format_value(level.value) for level in factor.levels])
 
 
@@ -235,8 +237,8 @@ def _short_names(factor: Factor) -> dict[str, str]:
 
 def _are_upright(names: Sequence[str]) -> bool:
     """Say whether names are too many or too long to lie."""
-    long = any(_wrap(name).count("\n") >= LINES for name in names)
-    return len(names) > SIDE_BY_SIDE or (long and len(names) > LINES)
+    long = any(_wrap(name).count("\n") >= LABEL_LINES for name in names)
+    return len(names) > MOST_LYING or (long and len(names) > LABEL_LINES)
 
 
 def _room_for_names(factor: Factor) -> float:
@@ -274,11 +276,11 @@ def _draw_references(axis, right, known: pd.DataFrame) -> None:
         box = name.get_window_extent(axis.figure.canvas.get_renderer())
         wide, tall = to_shares.transform(box.max) - to_shares.transform(box.min)
         places = [
-            (x, y) for y in (height, height - tall) for x in STARTS if y >= 0 and y + tall <= 1
+            (x, y) for y in (height, height - tall) for x in NAME_PLACES if y >= 0 and y + tall <= 1
         ]
         boxes = {
             (x, y): (x - wide, y, x, y + tall) if x > 0.9 else (x, y, x + wide, y + tall)
-            for x, y in places or [(STARTS[0], height)]
+            for x, y in places or [(NAME_PLACES[0], height)]
         }
         best = min(boxes, key=lambda place: _count_covered(boxes[place], dots, names))
         name.set(position=best, horizontalalignment="right" if best[0] > 0.9 else "left")
@@ -316,7 +318,7 @@ def _draw_paper(axis, rows: pd.DataFrame, x: dict[str, float], ordered: bool, me
         return None
     right = axis.twinx()
     right.plot(
-        _places(given, x) - (0 if ordered else BESIDE),
+        _places(given, x) - (0 if ordered else SEEDS_BESIDE),
         given["paper"],
         color=PAPER,
         marker="s",

@@ -15,8 +15,8 @@ from mae_ablation.report.choice import EDGE
 from mae_ablation.report.metrics import HOURS, MARGINS, NOISE, is_accuracy
 from mae_ablation.report.paired import (
     ALPHA,
-    DIGITS,
-    MOST_SEEDS,
+    MOST_COUNTED,
+    POINT_DIGITS,
     POWER,
     compare_pairs,
     count_seeds_needed,
@@ -185,7 +185,7 @@ def rank_correlation(values: ArrayLike, paper: ArrayLike) -> Correlation:
 def spearman(values: NDArray, others: NDArray) -> NDArray:
     """Return Spearman's rho along the last axis, equal values by their mean rank; NaN without
     spread."""
-    one, two = (stats.rankdata(np.round(side, DIGITS), axis=-1) for side in (values, others))
+    one, two = (stats.rankdata(np.round(side, POINT_DIGITS), axis=-1) for side in (values, others))
     one, two = (ranks - ranks.mean(-1, keepdims=True) for ranks in (one, two))
     size = np.sqrt((one**2).sum(-1) * (two**2).sum(-1))
     return (one * two).sum(-1) / np.where(size > 0, size, np.nan)
@@ -291,7 +291,7 @@ def _describe_possible_best(names: NDArray, values: NDArray, means: NDArray) -> 
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
+class LevelStep:
     """The difference from one level to the next higher one, paired by seed, in points."""
 
     low: str
@@ -304,7 +304,7 @@ class Step:
 
 def find_steps(
     factor: Factor, metric: str, table: pd.DataFrame, results: pd.DataFrame
-) -> list[Step]:
+) -> list[LevelStep]:
     """List a factor's steps in the order of its values; none where levels are names or too few.
 
     A row that is compared with the baseline alone can hide that its neighbour goes the other way.
@@ -328,7 +328,7 @@ def find_steps(
     found = compare_pairs(np.diff(measured[:, common], axis=0)[pairs])
     names, paper = rows["level"].tolist(), rows["paper"].tolist()
     return [
-        Step(
+        LevelStep(
             low=names[i],
             high=names[i + 1],
             difference=float(found.mean[k]),
@@ -339,7 +339,7 @@ def find_steps(
     ]
 
 
-def _describe_steps(steps: list[Step]) -> list[str]:
+def _describe_steps(steps: list[LevelStep]) -> list[str]:
     """Give every step of a factor in a sentence; none where there are no steps."""
     if not steps:
         return []
@@ -349,7 +349,7 @@ def _describe_steps(steps: list[Step]) -> list[str]:
     return [f"Steps between neighbouring levels, paired by seed{how}: {each}."]
 
 
-def _format_step(step: Step) -> str:
+def _format_step(step: LevelStep) -> str:
     """Format "-0.13 (p 0.81, paper +7.1)"."""
     chance = f"p {'<0.001' if step.p < 0.001 else format(step.p, '.3f')}"
     paper = f"paper {step.paper:+.1f}" if step.paper is not None else ""
@@ -409,7 +409,7 @@ def _describe_power(rows: pd.DataFrame, seeds: int, tests: int, alpha: float) ->
     needed = []
     for row in levels.to_dict("records"):
         n = count_seeds_needed(row["paper_difference"], row["difference_sd"], level)
-        needed.append(f"{row['level']}: {n if n <= MOST_SEEDS else f'more than {MOST_SEEDS}'}")
+        needed.append(f"{row['level']}: {n if n <= MOST_COUNTED else f'more than {MOST_COUNTED}'}")
     if needed:
         said.append(
             f"Were the paper's differences the truth here and the spread as seen, finding each "

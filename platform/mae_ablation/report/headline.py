@@ -18,8 +18,9 @@ from mae_ablation.report.method import run_command
 from mae_ablation.report.metrics import MARGINS, is_accuracy
 from mae_ablation.report.spread import margin_allows
 from mae_ablation.report.summary import counted, some
-from mae_ablation.report.verdict import SEEDS, is_decided_by_sign
+from mae_ablation.report.verdict import is_decided_by_sign
 from mae_ablation.study.plan import Plan
+from mae_ablation.study.seeds import FEWEST
 
 NAMED_LEVELS = 6
 """Levels that a sentence lists."""
@@ -62,11 +63,11 @@ def _describe_short(plan: Plan) -> str:
 def describe_too_few(plan: Plan) -> str:
     """Say that the study has too few seeds to decide anything, and what to type to have enough."""
     seeds = len(plan.study.seeds)
-    if seeds >= SEEDS:
+    if seeds >= FEWEST:
         return ""
     who = "One seed decides" if seeds == 1 else f"{seeds} seeds decide"
-    enough = replace(plan, study=replace(plan.study, seeds=tuple(range(SEEDS))))
-    return f"{who} nothing; for {SEEDS} seeds: {run_command(enough)}"
+    enough = replace(plan, study=replace(plan.study, seeds=tuple(range(FEWEST))))
+    return f"{who} nothing; for {FEWEST} seeds: {run_command(enough)}"
 
 
 def count_decisions(plan: Plan, metric: str, rows: pd.DataFrame) -> str:
@@ -127,8 +128,8 @@ def count_verdicts(rows: pd.DataFrame) -> str:
         return f"Of {differences} to the baseline: {list_counts(decided)}." if decided else ""
 
     # beside the paper
-    alone = rows["seeds_asked"].max() < SEEDS
-    why = f" (fewer than {SEEDS} seeds decide nothing)" if alone else ""
+    alone = rows["seeds_asked"].max() < FEWEST
+    why = f" (fewer than {FEWEST} seeds decide nothing)" if alone else ""
     signs = "; directions are compared, not sizes" if is_decided_by_sign(rows) else ""
     differences = counted(len(given), "difference")
     return f"Against the paper, of {differences} to the baseline: {list_counts(given)}{why}{signs}."

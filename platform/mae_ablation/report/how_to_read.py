@@ -9,8 +9,8 @@ from pathlib import Path
 from mae_ablation.report.metrics import NOISE, PROBE_NOISE
 from mae_ablation.report.outliers import FAR, POINTS_OFF
 from mae_ablation.report.paired import ALPHA, BOOTSTRAP_FROM, POWER, RESAMPLES
-from mae_ablation.report.verdict import SEEDS
 from mae_ablation.store import atomic
+from mae_ablation.study.seeds import FEWEST
 
 HOW_TO_READ, WHY = "how_to_read.md", "verdicts.md"
 """Names of the page, beside the reports' folders, and of the one that says why these tests."""
@@ -39,7 +39,7 @@ VERDICT_RULE = (
     f"spread seen were the truth, a guess as rough as the spread of few seeds is; no number "
     f"stands where the difference is smaller than what this many test images allow, their part "
     f"of its standard error where single answers are kept, else the binomial one of the row's "
-    f"accuracy, which seeds do not take away. Fewer than {SEEDS} seeds decide nothing: "
+    f"accuracy, which seeds do not take away. Fewer than {FEWEST} seeds decide nothing: "
     f"inconclusive. Where every seed has the same difference the exact sign test takes the t "
     f"test's place. *no difference*: two one-sided tests at the same error find the difference "
     f"within the margin that the study declared, and the test images allow to say so; whether "
@@ -53,7 +53,7 @@ VERDICT_RULE = (
     f"descriptive only."
 )
 
-COLUMNS = {
+COLUMN_WORDS = {
     "level": "what is varied; *(here ...)* is what the paper's level is at this recipe's scale. A "
     "reference is followed by how many values of an image its classifier sees",
     "kept": "patches that stay visible, of those an image is cut into",
@@ -85,7 +85,7 @@ COLUMNS = {
 SENTENCES = f"""\
 - **Above the table**: the verdicts, counted, and what the rest of the table says against a reading
   of them: neighbouring levels whose means go the other way than the paper's, levels below a row
-  without pre-training. Fewer than {SEEDS} seeds decide nothing.
+  without pre-training. Fewer than {FEWEST} seeds decide nothing.
 - **Steps between neighbouring levels** stand beside the comparison with the baseline where levels
   are numbers: "better than the baseline" on one side of it is no trend.
 - **Highest mean**: over levels that have every seed. The highest of several means is too high by
@@ -103,7 +103,7 @@ SENTENCES = f"""\
 
 def how_to_read() -> str:
     """Return the page's text."""
-    columns = "\n".join(f"| {name} | {words} |" for name, words in COLUMNS.items())
+    columns = "\n".join(f"| {name} | {words} |" for name, words in COLUMN_WORDS.items())
     verdicts = re.sub(r" (\*[a-z ]+\*: )", r"\n\n\1", VERDICT_RULE)  # a paragraph for each
     return (
         "# How to read this table\n\n"

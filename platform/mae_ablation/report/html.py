@@ -9,8 +9,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from mae_ablation.report.cells import format_number, is_known, table_cells
-from mae_ablation.report.curves import SHOWN, curves_svg, rows_with_curves
-from mae_ablation.report.document import Document, Section
+from mae_ablation.report.curves import MOST_CURVES, curves_svg, rows_with_curves
+from mae_ablation.report.document import ReportDocument, Section
 from mae_ablation.report.drawing import inline_svg
 from mae_ablation.report.findings import COULD_SEE
 from mae_ablation.report.how_to_read import HOW_TO_READ, VERDICT_RULE, WHY
@@ -22,13 +22,13 @@ from mae_ablation.report.spread import class_accuracies, read_answers
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.trial import Trial
 
-WORDS = ("level", "decided", "verdict", "tuned", "note")
+TEXT_COLUMNS = ("level", "decided", "verdict", "tuned", "note")
 """Columns of the table that are no numbers."""
 
 MEANS = ("mean", "hours")
 """Columns whose cells lead to their trials."""
 
-Runs = Mapping[str, str]
+RunAddresses = Mapping[str, str]
 """Address of the MLflow run of each trial, by its result_id joined with ","."""
 
 
@@ -53,12 +53,12 @@ def emphasise(text: str) -> Markup:
 
 
 def html_page(
-    document: Document,
+    document: ReportDocument,
     readings: Readings,
     *,
     figure: str,
     looks: Mapping[str, str] | None = None,
-    runs: Runs | None = None,
+    runs: RunAddresses | None = None,
 ) -> str:
     """Write the page of a study.
 
@@ -69,7 +69,7 @@ def html_page(
     """
     plan, table, results = document.plan, document.table, document.results
     curves = curves_svg(plan, results)
-    many = [f for f in plan.study.factors if len(f.levels) > SHOWN]
+    many = [f for f in plan.study.factors if len(f.levels) > MOST_CURVES]
     few = [
         f"{len(rows_with_curves(plan, f.name))} of {len(f.levels)} levels of {f.name}" for f in many
     ]
@@ -101,7 +101,9 @@ def html_page(
     )
 
 
-def _show_section(document: Document, section: Section, readings: Readings, runs: Runs) -> dict:
+def _show_section(
+    document: ReportDocument, section: Section, readings: Readings, runs: RunAddresses
+) -> dict:
     """Prepare one measured quantity: the cells of its table, and the trials behind each of them."""
     plan, metric = document.plan, section.metric
     mine = document.results[document.results["metric"] == metric]
@@ -128,7 +130,7 @@ def _show_section(document: Document, section: Section, readings: Readings, runs
         "section": section,
         "key": metric,
         "columns": columns,
-        "words": WORDS,
+        "words": TEXT_COLUMNS,
         "means": MEANS,
         "rows": rows,
         "unit": {LOSS: "loss", HOURS: "hours"}.get(metric, "top-1 (%)"),
@@ -144,7 +146,7 @@ def anchor(metric: str, row: int) -> str:
 
 
 def _show_seeds(
-    plan: Plan, metric: str, number: int, results: pd.DataFrame, runs: Runs
+    plan: Plan, metric: str, number: int, results: pd.DataFrame, runs: RunAddresses
 ) -> list[dict]:
     """Prepare the trials behind one cell, a seed each."""
     trials = trials_behind(plan, results, metric, number)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from mae_ablation.report.cells import format_difference, format_number, is_known, table_cells
-from mae_ablation.report.document import Document, Section
+from mae_ablation.report.document import ReportDocument, Section
 from mae_ablation.report.metrics import HOURS, count_decimals
 
 SPECIAL = {
@@ -45,18 +45,18 @@ LEFT_OUT = {
 """Columns of the page that stand in the one before them, beneath the table, or in no paper."""
 
 HEADS = {"vs baseline": "Δ [95 %]", "paper": "paper (Δ)", "seeds": "n", "p (Holm)": "p"}
-WORDS = ("level", "verdict", "decided")
+LEFT_ALIGNED = ("level", "verdict", "decided")
 SPARED = ("kept", "training", "flops", "epochs", "p (Holm)")
 """Columns left out, the first ones first, where a table is wider than the text."""
 
 TEXT_WIDTH = 330  # points; of LaTeX's article, 345
 GAP = 6  # points between columns
-NARROW, WIDE = " .,:;()[]'ijlt-/|", "mwMW+±ΔABCDEFGHKNOQRUVXY="
+NARROW_SIGNS, WIDE_SIGNS = " .,:;()[]'ijlt-/|", "mwMW+±ΔABCDEFGHKNOQRUVXY="
 REMARK = 12  # characters behind a level's name; longer ones stand beneath the table
 MARKS = "abcdefghijklmnopqrstuvwxyz"
 
 
-def latex_table(document: Document) -> str:
+def latex_table(document: ReportDocument) -> str:
     """Write a table environment: caption, a tabular per quantity, notes; the baseline bold."""
     name = re.sub("[^a-zA-Z0-9]+", "-", document.plan.study.name)
     parts = [
@@ -96,7 +96,7 @@ def _tabular(section: Section) -> list[str]:
 
     # the lines
     notes = list(dict.fromkeys(note for row in records for note in _notes(row)))
-    align = "".join("l" if name in WORDS else "r" for name in columns)
+    align = "".join("l" if name in LEFT_ALIGNED else "r" for name in columns)
     lines = [
         f"\\textbf{{{escape(section.title)}.}} {escape(section.headline)}\\par\\smallskip",
         f"\\begin{{tabular}}{{@{{}}{align}@{{}}}}",
@@ -123,7 +123,9 @@ def _width(columns: Sequence[str], cells: Sequence[Mapping[str, str]]) -> float:
     texts = [[HEADS.get(name, name), *(line[name] for line in cells)] for name in columns]
     widths = [
         max(
-            sum(2.8 if sign in NARROW else 6.8 if sign in WIDE else 4.4 for sign in text)
+            sum(
+                2.8 if sign in NARROW_SIGNS else 6.8 if sign in WIDE_SIGNS else 4.4 for sign in text
+            )
             for text in column
         )
         for column in texts

@@ -17,10 +17,10 @@ from mae_ablation.study.sequential import Sequential
 ACROSS = 4
 """Rows of the table side by side."""
 
-PANEL = (2.4, 2.0)
+LOOKS_PANEL = (2.4, 2.0)
 """Inches of a row's panel."""
 
-TITLE_WIDTH = 34  # characters over a panel
+PANEL_TITLE_WIDTH = 34  # characters over a panel
 
 PALETTE = {"different": 0, "no_difference": 2, "undecided": 7}
 """Places in the palette by state; a row that the test images hide is drawn as undecided."""
@@ -76,7 +76,7 @@ def draw_looks(
     decisions = decide(differences, declared, seeds)
     across = min(ACROSS, len(decisions))
     down = -(-len(decisions) // across)
-    size = (PANEL[0] * across, PANEL[1] * down)
+    size = (LOOKS_PANEL[0] * across, LOOKS_PANEL[1] * down)
     figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained")
     for axis, (name, found) in zip(axes.flat, decisions.items(), strict=False):
         row = np.array([differences[name].get(seed, np.nan) for seed in seeds])
@@ -107,7 +107,7 @@ def draw_row(
         axis.plot([n, n], [low, high], color=color, solid_capstyle="butt", linewidth=2)
         axis.plot(n, row[:n].mean(), "o", color=color, markersize=4)
     said = format_decision(found, declared, hidden=hidden)
-    axis.set_title(f"{name}\n{textwrap.fill(said, TITLE_WIDTH)}", size="small")
+    axis.set_title(f"{name}\n{textwrap.fill(said, PANEL_TITLE_WIDTH)}", size="small")
     axis.set_xticks(declared.looks)
     axis.margins(x=0.1)
     sns.despine(ax=axis)

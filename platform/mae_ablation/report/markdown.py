@@ -8,13 +8,13 @@ from collections.abc import Mapping
 import pandas as pd
 
 from mae_ablation.report.cells import escape_markdown_cell, table_cells
-from mae_ablation.report.document import Document
+from mae_ablation.report.document import ReportDocument
 from mae_ablation.report.findings import COULD_SEE
 from mae_ablation.report.how_to_read import LINKS
 from mae_ablation.report.method import LOOKS_TITLE
 
 
-def markdown_page(document: Document, looks: Mapping[str, str] | None = None) -> str:
+def markdown_page(document: ReportDocument, looks: Mapping[str, str] | None = None) -> str:
     """Write the page of a study.
 
     Args:
@@ -44,8 +44,9 @@ def markdown_page(document: Document, looks: Mapping[str, str] | None = None) ->
     lines += [f"{document.columns} {LINKS}", ""]
     lines += [line for remark in document.remarks for line in (remark, "")]
     for other in document.published:
-        link = f"[recipe {other.recipe}]({other.folder}/table.md)"
-        lines += [f"Published results of this study, {link}: {other.headline}".rstrip(" :"), ""]
+        link = f"[recipe {other['recipe']}]({other['folder']}/table.md)"
+        said = f"Published results of this study, {link}: {other['headline']}"
+        lines += [said.rstrip(" :"), ""]
     lines += [f"![{document.title}](figure.png)", ""]
     lines += [f"Made by `{document.command}`; {document.cost}."]
     return "\n".join(lines) + "\n"

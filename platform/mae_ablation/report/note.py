@@ -14,7 +14,7 @@ from mae_ablation.report.headline import list_counts
 from mae_ablation.report.how_to_read import LINKS
 from mae_ablation.report.metrics import TITLES, is_accuracy
 from mae_ablation.report.saved import report_in
-from mae_ablation.report.verdict import SEEDS
+from mae_ablation.study.seeds import FEWEST
 
 PAD = "&emsp;"  # the UI draws a note's tables without borders and padding
 
@@ -62,7 +62,7 @@ def _name_best(
         for row in rows
         if row["kind"] != "reference" and row["seeds"] == row["seeds_asked"] and not row["apart"]
     ]
-    if not is_accuracy(metric) or len(levels) < LEVELS or int(levels[0]["seeds"]) < SEEDS:
+    if not is_accuracy(metric) or len(levels) < LEVELS or int(levels[0]["seeds"]) < FEWEST:
         return ""
 
     # their values by level and seed, and those that no test rules out

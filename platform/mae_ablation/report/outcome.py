@@ -89,7 +89,8 @@ def count_asked(plans: Sequence[Plan]) -> tuple[int, int]:
     if any(plan.study.grows for plan in plans):
         from mae_ablation.report.standing import Asking
 
-        trials = asked_of(trials, Asking(plans)().now)
+        asking = Asking(plans)
+        trials = asked_of(trials, asking(asking.find_failed()).now)  # what is stuck asks no more
     left = missing(trials, plans[0].store)
     return len(trials), sum(trial.source != "prepare" for trial in left)
 

@@ -21,13 +21,14 @@ from mae_ablation.report.results import results_frame
 from mae_ablation.report.saved import PUBLISHED, report_in, require_no_emptier
 from mae_ablation.report.summary import counted, some
 from mae_ablation.report.table import paper_number, table_frame
-from mae_ablation.report.verdict import SEEDS, SIGNS, format_verdict, is_decided_by_sign
+from mae_ablation.report.verdict import SIGNS, format_verdict, is_decided_by_sign
 from mae_ablation.store import atomic
 from mae_ablation.study.owner import path_from, require_own_place
 from mae_ablation.study.plan import Plan, Row
+from mae_ablation.study.seeds import FEWEST
 from mae_ablation.study.suite import Suite
 
-NEEDED = {"kind", "title", "headline", "recipe", "seeds"}
+REPORT_KEYS = {"kind", "title", "headline", "recipe", "seeds"}
 """Keys of a report.json that the index shows."""
 
 TABLE_1 = (
@@ -100,7 +101,7 @@ def _reports_in(reports: Path) -> tuple[list[dict], list[str]]:
     found, damaged = [], []
     for path in sorted(reports.glob("*/report.json")):
         about = report_in(path.parent)
-        if isinstance(about, dict) and about.keys() >= NEEDED:
+        if isinstance(about, dict) and about.keys() >= REPORT_KEYS:
             studies, seeds = len(about.get("studies", ())), counted(len(about["seeds"]), "seed")
             details = f"{studies} studies, recipe {about['recipe']}, {seeds}"
             found.append({"data": "", **about, "folder": path.parent.name, "details": details})
@@ -244,8 +245,8 @@ def suite_headline(members: Sequence[Member]) -> str:
     said = [_count_verdicts([v for m in members for v in m.verdicts])]
     if any(is_decided_by_sign(m.table) for m in members):
         said.append("Directions are compared, not sizes.")
-    if any(len(m.plan.study.seeds) < SEEDS for m in members):
-        said.append(f"Fewer than {SEEDS} seeds decide nothing.")
+    if any(len(m.plan.study.seeds) < FEWEST for m in members):
+        said.append(f"Fewer than {FEWEST} seeds decide nothing.")
     if late := [m.plan.study.name for m in members if m.descriptive]:
         said.append(f"Descriptive, as declared after results had been seen: {some(late)}.")
     return " ".join(said)

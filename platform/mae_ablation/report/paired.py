@@ -15,14 +15,14 @@ ALPHA = 0.05
 """Error of a whole table: intervals are of 1 - ALPHA."""
 
 POWER = 0.8
-MOST_SEEDS = 100
+MOST_COUNTED = 100
 """Seeds at which counting stops: `count_seeds_needed` then returns one more."""
 
 BOOTSTRAP_FROM = 5
 """Pairs from which there is a bootstrap interval; fewer have too few distinct resamples."""
 
 RESAMPLES = 9999
-DIGITS = 9
+POINT_DIGITS = 9
 """Digits to which points are rounded: equal differences differ in the last bits of floats."""
 
 
@@ -60,7 +60,7 @@ def compare_pairs(differences: ArrayLike) -> PairedTests:
 
 def summarise(values: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     """Return number, mean and standard deviation (n - 1) over the last axis, without NaN."""
-    values = np.round(values, DIGITS)
+    values = np.round(values, POINT_DIGITS)
     there = np.isfinite(values)
     n = there.sum(-1)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -124,12 +124,12 @@ def bootstrap(values: ArrayLike) -> tuple[float, float] | None:
 
     The same values give the same interval. With few values it is too narrow: it decides nothing.
     """
-    values = np.round(np.asarray(values, float), DIGITS)
+    values = np.round(np.asarray(values, float), POINT_DIGITS)
     if len(values) < BOOTSTRAP_FROM or np.ptp(values) == 0:
         return None
 
     def mean(sample: NDArray, axis: int = -1) -> NDArray:
-        return np.round(sample.mean(axis), DIGITS)  # BCa counts ties with the mean by half
+        return np.round(sample.mean(axis), POINT_DIGITS)  # BCa counts ties with the mean by half
 
     found = stats.bootstrap(
         (np.sort(values),),  # the seeds' order says nothing
@@ -157,7 +157,7 @@ def power(shift: ArrayLike, sd: float, n: ArrayLike, alpha: float) -> NDArray:
 def count_seeds_needed(mean: float, sd: float, alpha: float) -> int:
     """Count the seeds that find a difference with 80 % power, were `mean` and `sd` the truth.
 
-    MOST_SEEDS + 1 stands for more than MOST_SEEDS.
+    MOST_COUNTED + 1 stands for more than MOST_COUNTED.
     """
     return _first_enough(lambda n: power(mean, sd, n, alpha))
 
@@ -182,9 +182,9 @@ def count_seeds_within(mean: float, sd: float, alpha: float, margin: float) -> i
 
 def _first_enough(chance: Callable[[NDArray], NDArray]) -> int:
     """Return the smallest n from 2 whose chance is POWER."""
-    n = np.arange(2, MOST_SEEDS + 1)
+    n = np.arange(2, MOST_COUNTED + 1)
     enough = np.flatnonzero(chance(n) >= POWER)
-    return int(n[enough[0]]) if len(enough) else MOST_SEEDS + 1
+    return int(n[enough[0]]) if len(enough) else MOST_COUNTED + 1
 
 
 def detectable(sd: float, n: int, alpha: float) -> float:

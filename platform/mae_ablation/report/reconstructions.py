@@ -11,15 +11,15 @@ from mae_ablation.report.readings import trials_behind
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.trial import Trial
 
-ROWS, IMAGES = 4, 8  # of a picture in the store (train/pictures.py)
-SHOWN = 5  # images of a picture
-SIDE = 56  # pixels of an image at most
+ROWS, IMAGES_KEPT = 4, 8  # of a picture in the store (train/pictures.py)
+IMAGES_SHOWN = 5  # images of a picture
+IMAGE_SIDE = 56  # pixels of an image at most
 COLOURS = 96  # of a coloured picture: a quarter of its bytes
-MOST = 30  # levels
+MOST_LEVELS = 30  # levels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reconstruction:
+class LevelPicture:
     """A level's picture. Rows: original, masked, reconstruction, the same between what is seen."""
 
     level: str
@@ -31,12 +31,13 @@ class Reconstruction:
     height: int
 
 
-def list_reconstructions(plan: Plan, results: pd.DataFrame) -> list[Reconstruction]:
+def list_reconstructions(plan: Plan, results: pd.DataFrame) -> list[LevelPicture]:
     """List one for each level that has any, from the first of its seeds that has; no level
     twice."""
     metric = list_metrics(plan)[0]
     each = [
-        (label, trials_behind(plan, results, metric, i)) for i, label in _trained_rows(plan)[:MOST]
+        (label, trials_behind(plan, results, metric, i))
+        for i, label in _trained_rows(plan)[:MOST_LEVELS]
     ]
     return [found for label, trials in each if (found := _last_picture(plan, label, trials))]
 
@@ -49,10 +50,10 @@ def _trained_rows(plan: Plan) -> list[tuple[int, str]]:
 def say_left_out_levels(plan: Plan) -> str:
     """Say how many levels have a picture, where that is not all of them; else ""."""
     count = len(_trained_rows(plan))
-    return f"Shown are the first {MOST} of {count} levels." if count > MOST else ""
+    return f"Shown are the first {MOST_LEVELS} of {count} levels." if count > MOST_LEVELS else ""
 
 
-def _last_picture(plan: Plan, level: str, trials: dict[int, Trial]) -> Reconstruction | None:
+def _last_picture(plan: Plan, level: str, trials: dict[int, Trial]) -> LevelPicture | None:
     """Return the last picture of the first seed that has any."""
     for seed, trial in trials.items():
         folder = trial.phases[0].folder(plan.store)
@@ -60,20 +61,20 @@ def _last_picture(plan: Plan, level: str, trials: dict[int, Trial]) -> Reconstru
             step = max(steps)
             png, (width, height) = _shrink(folder.picture(step))
             data = base64.b64encode(png).decode()
-            return Reconstruction(
+            return LevelPicture(
                 level=level, seed=seed, step=step, data=data, width=width, height=height
             )
     return None
 
 
 def _shrink(png: bytes) -> tuple[bytes, tuple[int, int]]:
-    """Cut a picture to its first images, each at most SIDE pixels wide; returns its size, too."""
+    """Cut a picture to its first images, at most IMAGE_SIDE pixels wide; returns its size, too."""
     from PIL import Image
 
     picture = Image.open(io.BytesIO(png))
     width, height = picture.size
-    picture = picture.crop((0, 0, width * SHOWN // IMAGES, height))
-    side = min(SIDE, height // ROWS)
+    picture = picture.crop((0, 0, width * IMAGES_SHOWN // IMAGES_KEPT, height))
+    side = min(IMAGE_SIDE, height // ROWS)
     size = side * picture.width // (height // ROWS), side * ROWS
     picture = picture.resize(size, Image.Resampling.BOX)
     if picture.mode == "RGB":

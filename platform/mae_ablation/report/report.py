@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from mae_ablation.errors import UserError
-from mae_ablation.report.document import Document, make_document
+from mae_ablation.report.document import ReportDocument, make_document
 from mae_ablation.report.latex import latex_table
 from mae_ablation.report.markdown import markdown_page
 from mae_ablation.report.method import list_left_out_images
@@ -124,7 +124,7 @@ def to_csv(frame: pd.DataFrame) -> str:
     return frame.to_csv(index=False, lineterminator="\n")
 
 
-def describe_report(document: Document, news: dict[str, str], files: Sequence[str]) -> dict:
+def describe_report(document: ReportDocument, news: dict[str, str], files: Sequence[str]) -> dict:
     """Return the content of report.json, for the index, for comparisons and for the next report.
 
     Plain data, without a date: the same report is the same file.

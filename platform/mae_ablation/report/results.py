@@ -11,12 +11,12 @@ from mae_ablation.report.standing import Standing, standing
 from mae_ablation.study.plan import Plan, Row
 from mae_ablation.study.trial import Trial
 
-COLUMNS = [
+RESULT_COLUMNS = [
     "row", "factor", "level", "kind", "metric", "seed", "status", "value", "validation_acc1",
     "chosen", "pretrain_loss", "pretrain_seconds", "images_per_s", "device", "lanes", "threads",
     "workers", "seconds", "commit", "attempts", "trial_id", "reason",
 ]  # fmt: skip
-SECONDS_PER_HOUR = 3600
+HOUR_S = 3600
 
 
 def results_frame(plan: Plan, readings: Readings | None = None) -> pd.DataFrame:
@@ -39,7 +39,7 @@ def results_frame(plan: Plan, readings: Readings | None = None) -> pd.DataFrame:
         for choice in [choose_try(plan, row, column_of(metric), readings)]
         for seed in _seeds_shown(plan, stands, number, row, column_of(metric), readings)
     ]
-    return pd.DataFrame(records, columns=COLUMNS + ["tuned"] * (plan.study.tune is not None))
+    return pd.DataFrame(records, columns=RESULT_COLUMNS + ["tuned"] * (plan.study.tune is not None))
 
 
 def _seeds_shown(
@@ -110,7 +110,7 @@ def _record(
     if metric == LOSS:
         return {**out, "value": pretrained["train_loss"]}
     if metric == HOURS:
-        return {**out, "value": pretrained["seconds"] / SECONDS_PER_HOUR}
+        return {**out, "value": pretrained["seconds"] / HOUR_S}
     phase, result = shown_result(trial, column, readings)
     several = sum(p.column == column for p in phases) > 1
     chosen = [choice.as_setting(), f"{result['epochs']} epochs" if several else None]

@@ -14,7 +14,7 @@ from pathlib import Path
 from mae_ablation.errors import Emptier, UserError, unknown
 from mae_ablation.store.paths import expanded
 
-COLUMNS = ("factor", "level", "kind", "metric", "seed", "value", "trial_id")
+COMPARED_COLUMNS = ("factor", "level", "kind", "metric", "seed", "value", "trial_id")
 """Columns of trials.csv that a comparison needs."""
 
 PUBLISHED = "published"
@@ -60,7 +60,7 @@ def open_report(name: str, reports: Path) -> SavedReport:
     # what they say
     if not isinstance(about, dict) or _is_suite(about):
         raise UserError("not the report of a study; compare two of those", str(folder))
-    if lacking := [name for name in COLUMNS if trials and name not in trials[0]]:
+    if lacking := [name for name in COMPARED_COLUMNS if trials and name not in trials[0]]:
         raise UserError(f"no column {', '.join(lacking)}", str(folder / "trials.csv"))
     for line, trial in enumerate(trials, 2):
         if not (trial["seed"].isdigit() and _is_number(trial["value"] or "0")):
@@ -110,32 +110,20 @@ def require_no_emptier(folder: Path, finished: int, asked: int) -> None:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Published:
-    """A published report of a study."""
-
-    folder: str
-    """Its folder as a report beside it sees it: "../published/mask_ratio-overnight"."""
-    recipe: str
-    headline: str
-
-
-def find_published(study: str, folder: Path) -> list[Published]:
+def find_published(study: str, folder: Path) -> list[dict[str, str]]:
     """Find the published reports of a study, for a report of it in this folder; none for one of
-    them."""
+    them.
+
+    Each has a folder as a report beside it sees it, a recipe and a headline.
+    """
     if folder.parent.name == PUBLISHED:
         return []
     found = []
     for path in sorted((folder.parent / PUBLISHED).glob("*/report.json")):
         about = report_in(path.parent)
         if isinstance(about, dict) and about.get("study") == study:
-            found.append(
-                Published(
-                    folder=f"../{PUBLISHED}/{path.parent.name}",
-                    recipe=str(about.get("recipe", "")),
-                    headline=str(about.get("headline", "")),
-                )
-            )
+            known = {name: str(about.get(name, "")) for name in ("recipe", "headline")}
+            found.append({"folder": f"../{PUBLISHED}/{path.parent.name}", **known})
     return found
 
 

@@ -30,12 +30,12 @@ from mae_ablation.report.paired import equivalence_p_value, half_width, holm, p_
 from mae_ablation.report.spread import margin_allows
 from mae_ablation.study.sequential import Sequential
 
-State = Literal["undecided", "different", "no_difference"]
-STATES: tuple[State, ...] = ("undecided", "different", "no_difference")
+RowState = Literal["undecided", "different", "no_difference"]
+STATES: tuple[RowState, ...] = ("undecided", "different", "no_difference")
 UNDECIDED, DIFFERENT, NO_DIFFERENCE = range(3)
 """Places in STATES."""
 
-HIDDEN = "within the error of the test images"
+HIDDEN_BY_IMAGES = "within the error of the test images"
 """Said of a row that the seeds find no different, where the test images do not allow the claim."""
 
 FORGIVEN = 1e-9
@@ -55,7 +55,7 @@ NODES = 32
 class Decision:
     """A row's state, with the numbers of the look that its evidence stands at, in points."""
 
-    state: State
+    state: RowState
     look: int | None
     """Index of the look that decided it."""
     seeds: int
@@ -92,7 +92,9 @@ def format_decision(found: Decision, declared: Sequential, *, hidden: bool = Fal
     seeds"; `hidden`: the test images do not allow that the row is called no different."""
     if found.is_open and found.goes_on(declared):
         return f"undecided so far, {found.seeds} of {declared.most} seeds"
-    return f"{HIDDEN if hidden else found.state.replace('_', ' ')} after {found.seeds} seeds"
+    return (
+        f"{HIDDEN_BY_IMAGES if hidden else found.state.replace('_', ' ')} after {found.seeds} seeds"
+    )
 
 
 def is_hidden(found: Decision, margin: float | None, image_se: float | None) -> bool:

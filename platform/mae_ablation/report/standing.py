@@ -15,7 +15,7 @@ from mae_ablation.report.readings import (
     phases_behind,
     read_accuracies,
 )
-from mae_ablation.report.sequential import HIDDEN, Decision, decide, is_hidden
+from mae_ablation.report.sequential import HIDDEN_BY_IMAGES, Decision, decide, is_hidden
 from mae_ablation.report.spread import answers_by_seed, compare_answers
 from mae_ablation.study.looks import Asked
 from mae_ablation.study.plan import Plan
@@ -153,12 +153,12 @@ class Standing:
         lines = []
         for column in self.plan.study.columns:
             groups: dict[str, list[str]] = {
-                each: [] for each in ("different", "no difference", HIDDEN, "not decided")
+                each: [] for each in ("different", "no difference", HIDDEN_BY_IMAGES, "not decided")
             }
             for number, row in self.rows.items():
                 if found := row.decisions.get(column):
                     said = "not decided" if found.is_open else found.state.replace("_", " ")
-                    group = HIDDEN if self.is_hidden(number, column) else said
+                    group = HIDDEN_BY_IMAGES if self.is_hidden(number, column) else said
                     groups[group].append(f"{everyone[number].label} ({found.seeds} seeds)")
             parts = [f"{said}: {', '.join(rows)}" for said, rows in groups.items() if rows]
             if parts:
@@ -253,6 +253,21 @@ class Asking:
             if line := found.line():
                 lines[plan.study.experiment, found.looks] = line
         return Asked(now=frozenset(now), later=frozenset(later), lines=lines)
+
+    def find_failed(self) -> frozenset[str]:
+        """Return the identities of phases of growing studies that failed and have no result."""
+        phases = {
+            phase.identity: phase
+            for plan in self._plans
+            if plan.study.grows
+            for trial in plan.cells
+            for phase in trial.phases
+        }
+        return frozenset(
+            identity
+            for identity, phase in phases.items()
+            if not self._readings.of(phase) and self._readings.failure([phase])
+        )
 
 
 def _identities(plan: Plan, seeds: dict[int, int]) -> Iterable[str]:

@@ -9,7 +9,7 @@ import pandas as pd
 from mae_ablation.recipe.cost import nominal_flops, pretrain_flops
 from mae_ablation.recipe.presets import size_of
 from mae_ablation.recipe.recipe import Recipe
-from mae_ablation.report.choice import UNFINISHED
+from mae_ablation.report.choice import SEARCH_UNFINISHED
 from mae_ablation.report.metrics import HOURS, LOSS, column_of, is_accuracy, list_metrics
 from mae_ablation.report.outliers import describe_outliers
 from mae_ablation.report.readings import trials_behind
@@ -94,7 +94,7 @@ def _recipes_shown(plan: Plan, metric: str, number: int, results: pd.DataFrame) 
     """Return the recipe behind a row's value; of every try while the search is not finished."""
     row = (*plan.rows, *plan.references)[number]
     mine = results[(results["metric"] == metric) & (results["row"] == number)]
-    if any(reason.startswith(UNFINISHED) for reason in mine["reason"].dropna()):
+    if any(reason.startswith(SEARCH_UNFINISHED) for reason in mine["reason"].dropna()):
         return [each.some.recipe for each in row.tries]
     trials = trials_behind(plan, results, metric, number)
     return [next(iter(trials.values())).recipe]
@@ -269,5 +269,5 @@ def _note(plan: Plan, row: Row, mine: pd.DataFrame, recipes: Sequence[Recipe]) -
     finished, failed = (mine["status"] == "finished").sum(), (mine["status"] == "failed").sum()
     if finished < len(mine):
         notes.append(f"{finished} of {len(mine)} seeds" + (f", {failed} failed" if failed else ""))
-        notes += sorted({r for r in mine["reason"].dropna() if r.startswith(UNFINISHED)})
+        notes += sorted({r for r in mine["reason"].dropna() if r.startswith(SEARCH_UNFINISHED)})
     return "; ".join(notes)

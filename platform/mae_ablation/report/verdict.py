@@ -10,7 +10,7 @@ import pandas as pd
 
 from mae_ablation.report.metrics import MARGINS, NOISE, is_accuracy
 from mae_ablation.report.paired import (
-    MOST_SEEDS,
+    MOST_COUNTED,
     bootstrap,
     compare_pairs,
     count_seeds_needed,
@@ -18,10 +18,8 @@ from mae_ablation.report.paired import (
 )
 from mae_ablation.report.sequential import Decision, decide, format_decision, is_hidden
 from mae_ablation.report.spread import DifferenceError
+from mae_ablation.study.seeds import FEWEST
 from mae_ablation.study.sequential import Sequential
-
-SEEDS = 3
-"""Pairs that a verdict needs at least: with two, chance alone gives small spreads now and then."""
 
 SIGNS = {
     "reproduced": "✓",
@@ -76,7 +74,7 @@ def reach_verdict(
         return "incomplete"
     if goes_on:
         return "undecided so far"
-    if found is None or found.seeds < SEEDS or np.isnan([found.low, found.strict_low]).any():
+    if found is None or found.seeds < FEWEST or np.isnan([found.low, found.strict_low]).any():
         return "inconclusive"
 
     # the margin decides where the paper has no difference, else the direction
@@ -99,7 +97,7 @@ def count_seeds_to_decide(
     paper: float, mean: float, sd: float, *, alpha: float, strict: float, margin: float = NOISE
 ) -> int | None:
     """Count the seeds that would decide an inconclusive row with 80 % power, were `mean` and `sd`
-    the truth; None where there is no spread to go by, MOST_SEEDS + 1 for more than MOST_SEEDS.
+    the truth; None where there is no spread to go by, MOST_COUNTED + 1 for more than MOST_COUNTED.
 
     Args:
         alpha: the row's Holm level.
@@ -109,8 +107,8 @@ def count_seeds_to_decide(
     if not sd > 0:
         return None
     if abs(paper) <= margin:
-        return max(SEEDS, count_seeds_within(mean, sd, strict, margin))
-    return max(SEEDS, count_seeds_needed(mean, sd, alpha))
+        return max(FEWEST, count_seeds_within(mean, sd, strict, margin))
+    return max(FEWEST, count_seeds_needed(mean, sd, alpha))
 
 
 def judge_rows(
@@ -204,7 +202,7 @@ def format_verdict(row: Mapping) -> str:
         limit = row.get("test_error")
     if limit is not None and abs(row["difference"]) < limit:
         return f"{said} (smaller than the test split's own error, ±{limit:.2f})"
-    few = f"more than {MOST_SEEDS}" if needed > MOST_SEEDS else f"about {int(needed)}"
+    few = f"more than {MOST_COUNTED}" if needed > MOST_COUNTED else f"about {int(needed)}"
     return f"{said} ({few} seeds)"
 
 

@@ -26,7 +26,7 @@ from mae_ablation.study.values import (
 
 MOST_SEEDS = 10_000  # a slip, such as 1e9, is said before it is planned
 FIRST, MOST = 3, 20  # until decided, where a study does not say
-FEWEST = 3  # of a first look: fewer decide nothing (report/verdict.py)
+FEWEST = 3  # of a look or a verdict: two give small spreads by chance now and then
 GROWING = "seeds: {first: 3, most: 20} or --until-decided"
 KEYS = ("first", "most", "looks", "start")
 Place = Callable[..., str]

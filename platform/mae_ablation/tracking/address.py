@@ -15,7 +15,7 @@ SQLITE, DRIVER = "sqlite:///", "sqlite+pysqlite:///"
 MODEL_TRAINING = "workflowType=machine_learning"
 """Stands in every link: without it a new browser lands on a page of zeros."""
 
-ANSWER_S = 3.0
+MLFLOW_ANSWER_S = 3.0
 """Seconds that a server or a database has for an answer."""
 
 
@@ -90,7 +90,7 @@ def find_trouble(root: Path) -> str:
 
 def _server_trouble(url: str) -> str:
     try:
-        urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=ANSWER_S).close()
+        urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=MLFLOW_ANSWER_S).close()
     except urllib.error.HTTPError as error:
         return "" if error.code < 500 else f"answers with status {error.code}"
     except (OSError, ValueError) as error:
@@ -102,7 +102,7 @@ def _database_trouble(path: Path) -> str:
     if not os.access(path, os.W_OK):
         return f"{path} is not writable"
     try:
-        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=ANSWER_S)
+        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=MLFLOW_ANSWER_S)
         try:
             connection.execute("select name from sqlite_master").fetchall()
         finally:

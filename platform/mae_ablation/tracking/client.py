@@ -67,7 +67,7 @@ class LocalClient(MlflowClient):
         return LocalArtifactRepository(str(self._folder(run_id))).list_artifacts(path)
 
 
-def connect(root: Path) -> MlflowClient:
+def open_client(root: Path) -> MlflowClient:
     """Return a client of the server of MLFLOW_TRACKING_URI, else of the database in `root`."""
     uri = server_uri()
     return MlflowClient(uri) if uri else LocalClient(database_file(root))

@@ -13,7 +13,7 @@ from mae_ablation.study.values import Unreadable, are_numbers, to_number
 from mae_ablation.tracking.uploader import PICTURES, PICTURES_LENT
 
 LENT = "each patch has its true mean and contrast, removed ones too: the model predicts normalised"
-NAMES = {
+RESULT_NAMES = {
     "test_acc1": "acc1",
     "train_loss": "loss",
     "images_per_s": "images_per_s",
@@ -160,7 +160,7 @@ def result_metrics(
         result = results[phase.identity] if phase.identity in new else {}
         metrics += [
             Metric(f"{phase.prefix}_{shown}", round(result[name], 4), finished_at(result), 0)
-            for name, shown in NAMES.items()
+            for name, shown in RESULT_NAMES.items()
             if name in result
         ]
 

@@ -33,7 +33,7 @@ from mae_ablation.tracking.description import (
 )
 from mae_ablation.tracking.phase_tags import find_outdated, make_phase_tags
 from mae_ablation.tracking.report_run import show_report
-from mae_ablation.tracking.runs import PHASES, Runs, TrialRun
+from mae_ablation.tracking.runs import PHASES_TAG, Runs, TrialRun
 from mae_ablation.tracking.uploader import Uploader
 from mae_ablation.tracking.views import save_views
 
@@ -131,7 +131,7 @@ class Experiment:
             if run.status == "FINISHED":
                 return True
             if not run.made:  # a new run has them
-                tags = {**self._tags(trial), PHASES: ",".join(trial.result_id)}
+                tags = {**self._tags(trial), PHASES_TAG: ",".join(trial.result_id)}
             params = make_params(self._plan, trial)
             facts = factor_metrics(params, self._numbers)
             self._client.log_text(run.run_id, dump_settings(trial), "config.yaml")

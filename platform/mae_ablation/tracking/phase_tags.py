@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping
 
 RESULT, FAILURE, STOPPED, ERROR = "result.", "failure.", "stopped.", "error"
-KINDS = (RESULT, FAILURE, STOPPED)
+TAG_KINDS = (RESULT, FAILURE, STOPPED)
 LIMIT = 8000
 """Characters of a tag: MLflow cuts longer ones."""
 
@@ -48,14 +48,14 @@ def _compact(value: dict) -> str:
 
 def select_phase_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """Return those of a run's tags that `make_phase_tags` makes."""
-    return {k: v for k, v in tags.items() if k == ERROR or k.startswith(KINDS)}
+    return {k: v for k, v in tags.items() if k == ERROR or k.startswith(TAG_KINDS)}
 
 
 def find_outdated(
     known: Iterable[str], identities: Iterable[str], now: Mapping[str, str]
 ) -> list[str]:
     """Return those of the `known` tags about these phases that no longer hold."""
-    names = {kind + identity for kind in KINDS for identity in identities} | {ERROR}
+    names = {kind + identity for kind in TAG_KINDS for identity in identities} | {ERROR}
     return [key for key in known if key in names and key not in now]
 
 

@@ -12,7 +12,7 @@ from mae_ablation.tracking.client import client_to_read
 from mae_ablation.tracking.phase_tags import FAILURE, RESULT, STOPPED, read_phase_tags
 from mae_ablation.tracking.runs import all_runs, phases_of
 
-LINE = 200  # characters of what MLflow says of a failure
+MOST_OF_FAILURE = 200  # characters of what MLflow says of a failure
 
 
 class MlflowReadings:
@@ -41,7 +41,9 @@ class MlflowReadings:
             raise
         except Exception as error:  # whatever MLflow, its database or the network may raise
             line = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"cannot read MLflow: {hide_password(line)[:LINE]}", place) from None
+            raise UserError(
+                f"cannot read MLflow: {hide_password(line)[:MOST_OF_FAILURE]}", place
+            ) from None
 
     def of(self, phase: Phase) -> dict | None:
         """Return a phase's result; None while there is none."""

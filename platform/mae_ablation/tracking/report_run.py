@@ -8,8 +8,8 @@ from mlflow.entities import Run
 
 from mae_ablation.tracking.address import MODEL_TRAINING
 
-FOLDER = "report"  # of the run's artifacts
-PAGE = "index.html"
+REPORT_FOLDER = "report"  # of the run's artifacts
+REPORT_PAGE = "index.html"
 NOTE = "mlflow.note.content"
 """Tag: text the UI shows above an experiment's runs, folded to its first line, and beside a run."""
 NOTE_LIMIT = 20_000
@@ -25,13 +25,15 @@ def show_report(
     run_id = run.info.run_id
     for file in files:
         inside = file.parent.relative_to(files[0].parent)
-        client.log_artifact(run_id, str(file), (Path(FOLDER) / inside).as_posix())
+        client.log_artifact(run_id, str(file), (Path(REPORT_FOLDER) / inside).as_posix())
         if file.suffix == ".tex":  # which the UI does not show
-            client.log_text(run_id, file.read_text(encoding="utf-8"), f"{FOLDER}/{file.stem}.txt")
+            client.log_text(
+                run_id, file.read_text(encoding="utf-8"), f"{REPORT_FOLDER}/{file.stem}.txt"
+            )
     headline, _, rest = note.partition("\n")
-    if any(file.name == PAGE for file in files):
-        base = f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/{FOLDER}"
-        headline += f"\n\n[The whole report]({base}/{PAGE}?{MODEL_TRAINING})"
+    if any(file.name == REPORT_PAGE for file in files):
+        base = f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/{REPORT_FOLDER}"
+        headline += f"\n\n[The whole report]({base}/{REPORT_PAGE}?{MODEL_TRAINING})"
     client.set_tag(run_id, NOTE, headline)
     client.set_experiment_tag(experiment_id, NOTE, cut_note(f"{headline}\n{rest}"))
     if run.info.status != "FINISHED":  # the same run again would have lasted for hours

@@ -12,10 +12,10 @@ from mae_ablation.tracking.description import COLOUR
 from mae_ablation.tracking.phase_tags import select_phase_tags
 from mae_ablation.tracking.uploader import Uploader
 
-PHASES = "phases"
+PHASES_TAG = "phases"
 """Tag: identities of a run's phases, joined by commas."""
 
-PAGE = 1000  # runs per search
+RUNS_PER_PAGE = 1000  # runs per search
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class Runs:
 
     def make(self, name: str, phases: tuple[str, ...], tags: dict[str, str]) -> TrialRun:
         """Make a new run; where another process has made the same one, the older is the one."""
-        tags = {**tags, PHASES: ",".join(phases)}
+        tags = {**tags, PHASES_TAG: ",".join(phases)}
         info = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info
         run = TrialRun(info.run_id, phases, "RUNNING", info.start_time, made=True, empty=True)
         if not self.alone:
@@ -80,7 +80,7 @@ class Runs:
 
     def _same(self, phases: tuple[str, ...]) -> list[TrialRun]:
         """Return the runs of exactly these phases, the oldest first."""
-        query = f"tags.{PHASES} = '{','.join(phases)}'"
+        query = f"tags.{PHASES_TAG} = '{','.join(phases)}'"
         return [_slim(run) for run in _search(self.client, self.experiment_id, query)[0]]
 
     def remove(self, run: TrialRun) -> None:
@@ -111,7 +111,7 @@ def _search(
     page = client.search_runs(
         [experiment_id],
         query,
-        max_results=PAGE,
+        max_results=RUNS_PER_PAGE,
         order_by=["attributes.start_time ASC"],
         page_token=token,
     )
@@ -133,4 +133,4 @@ def _slim(run: Run) -> TrialRun:
 
 def phases_of(tags: Mapping[str, str]) -> tuple[str, ...]:
     """Return the identities that a run's tags name; a report's run has none."""
-    return tuple(tags.get(PHASES, "").split(","))
+    return tuple(tags.get(PHASES_TAG, "").split(","))

@@ -19,8 +19,8 @@ from mae_ablation.tracking.address import find_trouble, server_uri, tracking_pla
 
 EVERY_S = 1.0
 AT_MOST_S = 10.0  # between two tries of an MLflow that is away
-SHARE = 4  # a look that took a second is followed by four of rest
-LINE = 200  # characters of a trouble
+REST_PER_LOOK = 4  # a look that took a second is followed by four of rest
+MOST_OF_TROUBLE = 200  # characters of a trouble
 
 
 class Tracker(threading.Thread):
@@ -42,7 +42,7 @@ class Tracker(threading.Thread):
         while not self._closing.wait(pause):
             began = time.monotonic()
             if self._try(self._look):
-                pause = min(max(EVERY_S, SHARE * (time.monotonic() - began)), AT_MOST_S)
+                pause = min(max(EVERY_S, REST_PER_LOOK * (time.monotonic() - began)), AT_MOST_S)
             else:
                 pause = min(2 * pause, AT_MOST_S)
         self._try(self._look)
@@ -87,7 +87,7 @@ class Tracker(threading.Thread):
             action()
         except Exception as error:  # whatever MLflow, its database or the network may raise
             line = one_line(error)
-            self.trouble = line if len(line) <= LINE else line[:LINE] + "..."
+            self.trouble = line if len(line) <= MOST_OF_TROUBLE else line[:MOST_OF_TROUBLE] + "..."
             self.remedy = remedy_of(error)
             self._answers = False
             return False
@@ -104,12 +104,12 @@ class Tracker(threading.Thread):
             experiment.look()
 
     def _connect(self) -> list:
-        from mae_ablation.tracking.client import LocalClient, WriteLock, connect
+        from mae_ablation.tracking.client import LocalClient, WriteLock, open_client
         from mae_ablation.tracking.experiment import Experiment
 
         if server_uri() is None and (why := find_trouble(self._root)):
             raise OSError(why)  # MLflow itself would try for minutes
-        client = connect(self._root)
+        client = open_client(self._root)
         if not isinstance(client, LocalClient):
             return [Experiment(client, plan) for plan in self._plans]
         return [

@@ -19,7 +19,7 @@ from mae_ablation.tracking.address import (
     sqlite_address,
 )
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def serve(root: Path, port: int) -> int:
@@ -58,7 +58,7 @@ def until_told(command: Sequence[str], **options: object) -> int:
 
     Returns its exit status; 0 where it was a signal.
     """
-    before = {number: signal.signal(number, _leave) for number in SIGNALS}
+    before = {number: signal.signal(number, _leave) for number in END_SIGNALS}
     server = None
     try:
         server = children.start(command, **options)
@@ -66,7 +66,7 @@ def until_told(command: Sequence[str], **options: object) -> int:
     except KeyboardInterrupt:
         return 0
     finally:
-        for number in SIGNALS:
+        for number in END_SIGNALS:
             signal.signal(number, signal.SIG_IGN)  # the end itself is not disturbed
         if server:
             children.end(server)

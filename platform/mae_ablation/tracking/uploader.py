@@ -11,7 +11,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.store.journal import Journal
 
-BATCH = 1000  # points per call, MLflow's limit
+POINTS_PER_CALL = 1000  # points per call, MLflow's limit
 PICTURES = "reconstruction"  # key of the pictures, for the UI's step slider
 PICTURES_LENT = "reconstruction with true patch statistics"
 """Key for a model that predicts normalised patches: what is seen is better than what it said."""
@@ -49,8 +49,8 @@ class Uploader:
         points = [*facts, *self._new(journals)]
         if not (points or params or tags):
             return
-        for start in range(0, max(1, len(points)), BATCH):
-            batch = points[start : start + BATCH]
+        for start in range(0, max(1, len(points)), POINTS_PER_CALL):
+            batch = points[start : start + POINTS_PER_CALL]
             self._client.log_batch(self._run_id, batch, params, tags)
             self._last.update((point.key, point.step) for point in batch if "/" in point.key)
             params, tags = (), ()

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from mlflow import MlflowClient
 
-TRIALS, ABLATION, CURVES = "trials", "ablation", "curves"
+TRIALS_VIEW, ABLATION, CURVES = "trials", "ablation", "curves"
 """Keys in links; a view saved again replaces the one of its key."""
 WIDTH, LETTER = 20, 7  # pixels of a column, and for each letter of its name
-MOST = 19_000  # characters of a view; a tag has room for 20,000
+MOST_OF_VIEW = 19_000  # characters of a view; a tag has room for 20,000
 WITH_CURVES = ("linear_probe", "finetune")
 
 
@@ -70,7 +70,7 @@ def save_views(
     folded = {_group(factors, levels): False for levels in groups}
     grouped = _state(factors[0], [], measured) | {"groupBy": means, "groupsExpanded": folded}
     for key, name, state, sections, charts in (
-        (TRIALS, "1 Trials", trials, [ablation, curves, images], [*points, *lines, *shown]),
+        (TRIALS_VIEW, "1 Trials", trials, [ablation, curves, images], [*points, *lines, *shown]),
         (ABLATION, "2 Ablation (mean over seeds)", grouped, [ablation, curves], [*bars, *lines]),
         (CURVES, "3 Curves", trials, [curves, images], [*lines, *shown]),
     ):
@@ -116,7 +116,7 @@ def _state(factor: str, params: Sequence[str], metrics: Sequence[str]) -> dict:
 def _save(client: MlflowClient, experiment_id: str, key: str, name: str, state: dict) -> None:
     now = int(time.time() * 1000)
     packed = _packed(state)
-    if len(packed) > MOST:  # MLflow would refuse it, and all that comes after
+    if len(packed) > MOST_OF_VIEW:  # MLflow would refuse it, and all that comes after
         packed = _packed({**state, "groupsExpanded": {}})
     value = {"name": name, "createdAt": now, "updatedAt": now, "state": "deflate;" + packed}
     client.set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{key}", json.dumps(value))
