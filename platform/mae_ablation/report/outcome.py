@@ -1,4 +1,4 @@
-"""What comes of the store: reports, the pages above them, MLflow's last word."""
+"""Ends a run: reports, the pages above them, MLflow's last points, and what is left to do."""
 
 import shlex
 import time
@@ -84,7 +84,7 @@ def finished_trials(plans: Sequence[Plan], todo: Sequence[Trial]) -> int:
 
 
 def count_asked(plans: Sequence[Plan]) -> tuple[int, int]:
-    """How many trials are asked for by now, and how many of them have no result."""
+    """Count the trials that are asked for by now, and those of them that have no result."""
     trials = trials_of(plans)
     if any(plan.study.grows for plan in plans):
         from mae_ablation.report.standing import Asking
@@ -175,26 +175,27 @@ def report_studies(session: Session, source: str = "store") -> tuple[list[Path],
 
 
 def remedy(plan: Plan, results: "pd.DataFrame") -> str:
-    """The commands that give a study the results it lacks; damaged ones have to be mended first."""
+    """Return the commands that give a study the results it lacks; damaged ones are mended first."""
     damaged = any("is damaged" in reason for reason in results["reason"].dropna())
     mend = f"python -m platform store verify --mend{_in_store(plan)}, then: " if damaged else ""
     return mend + command_again(plan)
 
 
 def command_again(plan: Plan) -> str:
-    """The command that runs what a study lacks, in its store."""
+    """Return the command that runs what a study lacks, in its store."""
     from mae_ablation.report.method import run_command
 
     return run_command(plan) + _in_store(plan)
 
 
 def _in_store(plan: Plan) -> str:
-    """The flag that names a plan's store, if it is not the usual one."""
+    """Return the flag that names a plan's store, if it is not the usual one."""
     return "" if plan.store.root == "store" else f" --store {shlex.quote(plan.store.root)}"
 
 
 def _origin(source: str, plan: Plan) -> dict[str, object]:
-    """Where a report's numbers come from, as arguments of `write_report`: "store" or "mlflow".
+    """Return where a report's numbers come from, "store" or "mlflow", as arguments of
+    `write_report`.
 
     Raises:
         UserError: MLflow does not answer, or does not know the study.

@@ -1,4 +1,4 @@
-"""What a person is told: a plan before it is run, and where the results lie afterwards."""
+"""Tells a person what a plan would do before it is run, and where the results lie afterwards."""
 
 import shlex
 import sys
@@ -43,7 +43,7 @@ def some(names: Sequence[str], most: int = 20) -> str:
 
 
 def summary(plan: Plan, lanes: int) -> str:
-    """A plan in a few lines: how many trials and why, what is there, what the rest costs."""
+    """Sum a plan up in a few lines: how many trials and why, what is there, what the rest costs."""
     return "\n".join([describe(plan), *cost_lines(estimate([plan], lanes))])
 
 
@@ -55,7 +55,7 @@ def introduction(
     cost: Estimate | None = None,
     price: float | None = None,
 ) -> str:
-    """Summaries of some plans, and of all together where they are several.
+    """Describe some plans, and all of them together where they are several.
 
     Args:
         suites: those that some of them belong to.
@@ -71,7 +71,7 @@ def introduction(
 
 
 def plan_lines(session: Session, cost: Estimate, *, elsewhere: bool) -> list[str]:
-    """Lines of `plan`: what studies would do, what it costs, their settings and their trials.
+    """Return the lines of `plan`: what studies would do and cost, their settings and trials.
 
     Args:
         elsewhere: they would run on another machine.
@@ -97,7 +97,8 @@ def plan_lines(session: Session, cost: Estimate, *, elsewhere: bool) -> list[str
 
 
 def costs_from_to(plans: Sequence[Plan], cost: Estimate, price: float | None) -> list[str]:
-    """What is missing costs; where studies grow, from their first looks to the most seeds."""
+    """Say what the missing trials cost; where studies grow, from their first looks to the most
+    seeds."""
     if not any(plan.study.grows for plan in plans):
         return cost_lines(cost, price)
     first = [plan.up_to(plan.study.declared.looks[0]) for plan in plans]
@@ -109,14 +110,14 @@ def costs_from_to(plans: Sequence[Plan], cost: Estimate, price: float | None) ->
 
 
 def budget_lines(hours: float | None, gpu_hours: float | None) -> list[str]:
-    """When a run leaves, whatever is decided by then."""
+    """Say when a run leaves, whatever is decided by then."""
     given = ((hours, "hours"), (gpu_hours, "GPU-hours"))
     said = [f"{value:g} {unit}" for value, unit in given if value is not None]
     return [f"budget: leaves after {' or '.join(said)}; the same command goes on"] if said else []
 
 
 def together(plans: Sequence[Plan]) -> str:
-    """What several studies need together, beneath their own lines."""
+    """Say what several studies need together, beneath their own lines."""
     trials = trials_of(plans)
     alone = sum(len(plan.trials) for plan in plans)
     todo = missing(trials, plans[0].store)
@@ -129,7 +130,8 @@ def together(plans: Sequence[Plan]) -> str:
 
 
 def describe(plan: Plan) -> str:
-    """A study: its question, its data, its levels and its trials."""
+    """Describe a study: its question, its data, its levels and its trials."""
+    # the question and the data
     study, recipe = plan.study, plan.study.baseline
     trials, todo = plan.trials, plan.missing()
     rows = len(plan.rows) + len(plan.references)
@@ -147,6 +149,8 @@ def describe(plan: Plan) -> str:
     if plan.data.missing:
         lines.append(f"note: {plan.data.missing}")
     lines += left_out_lines(plan)
+
+    # what is varied, and what is chosen or left out
     for factor in study.factors:
         lines.append(f"{factor.name}: " + some([level.label for level in factor.levels]))
         if (key := study.tracking_keys[factor.name]) != factor.name:
@@ -165,6 +169,8 @@ def describe(plan: Plan) -> str:
             f"note: {study.skipped_by} leaves out {', '.join(study.skipped)}; "
             f"--phases {every} runs {'it' if len(study.skipped) == 1 else 'them'} too"
         )
+
+    # the trials
     if study.grows:
         lines.append(seeds_line(study.declared))
         first = study.declared.looks[0]
@@ -191,7 +197,7 @@ def describe(plan: Plan) -> str:
 
 
 def left_out_lines(plan: Plan) -> list[str]:
-    """What lies in the folders of images and is not trained on, a line per folder."""
+    """Say what lies in the folders of images and is not trained on, a line per folder."""
     found = {(t.recipe.data.folder, t.data.left_out): None for t in plan.trials if t.data.left_out}
     return [
         f"note: not taken of {folder}: {left_out}; `python -m platform data {shlex.quote(folder)}` "
@@ -201,7 +207,7 @@ def left_out_lines(plan: Plan) -> list[str]:
 
 
 def flops_lines(plan: Plan) -> list[str]:
-    """Steps of every level at equal FLOPs, and what the whole training comes to."""
+    """List the steps of every level at equal FLOPs, and what the whole training comes to."""
     base, images = plan.study.baseline, training_images(plan.study.baseline, plan.data)
     cost = pretrain_flops(base, plan.data.channels)
     steps = f"{base.pretrain.epochs} epochs of {steps_per_epoch(base, images)} steps"
@@ -221,7 +227,7 @@ def flops_lines(plan: Plan) -> list[str]:
 
 
 def trial_lines(plan: Plan) -> str:
-    """Every trial of a plan, once, in the order it will run."""
+    """List every trial of a plan, once, in the order it will run."""
     first = {t.needs.id: t.needs for t in plan.trials if t.needs}
     lines = []
     for trial in [*first.values(), *plan.trials]:
@@ -300,7 +306,7 @@ def supervised_line(s: Finetune) -> str:
 
 
 def preset_lines(recipe: Recipe, phases: Sequence[str]) -> list[str]:
-    """How the official code's fine-tuning differs from the paper's Table 9, where that is asked."""
+    """Say how the official code fine-tunes other than the paper's Table 9, where it is asked."""
     if "finetune" not in phases:
         return []
     size = size_of(recipe.model.encoder_width, recipe.model.encoder_depth)
@@ -310,7 +316,7 @@ def preset_lines(recipe: Recipe, phases: Sequence[str]) -> list[str]:
 
 
 def ending(trials: int, tracker, files: dict[str, list[Path]], left: int, seconds: float) -> str:
-    """Where the results lie, and what to do next.
+    """Say where the results lie, and what to do next.
 
     Args:
         trials: that were asked for, `left` of them without a result.
