@@ -159,21 +159,6 @@ def test_files_of_steps_already_done_are_not_decoded_again(quick, tmp_path, monk
     assert len(names) < (10 + 40) + (8 + 8 + 8 + 4) + 1  # held out images are of train/, too
 
 
-def test_checkpoints_of_earlier_versions_are_gone_on_from(quick, tmp_path):
-    """They were written at the end of an epoch, named by it, and knew nothing of steps in one."""
-    whole, old = a_folder(tmp_path, "whole"), a_folder(tmp_path, "old")
-    pretrain(quick, 0, PhaseRun(folder=whole))
-    with pytest.raises(Stopped):
-        pretrain(quick, 0, PhaseRun(folder=old, stop=AfterStep(4)))
-    (checkpoint,) = old.checkpoints()
-    state = load_checkpoint(checkpoint.read(), "cpu")
-    del state["in_epoch"]
-    old.files.write(f"{old.name}/checkpoint-00001.pt", checkpoint_bytes(state))
-    old.files.remove(checkpoint.name)
-    pretrain(quick, 0, PhaseRun(folder=old))
-    same(whole, old)
-
-
 def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(quick, tmp_path):
     whole, folder = a_folder(tmp_path, "whole"), a_folder(tmp_path, "damaged")
     pretrain(quick, 0, PhaseRun(folder=whole))

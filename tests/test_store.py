@@ -57,21 +57,6 @@ def test_a_finished_phase_whose_last_checkpoint_is_damaged_lends_no_other(tmp_pa
         folder.final_checkpoint()
 
 
-def test_checkpoints_of_earlier_versions_are_read_and_checked_as_zip_files(tmp_path):
-    import io
-    import zipfile
-
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("data", b"weights" * 1000)
-    folder = a_phase(tmp_path)
-    folder.files.write(f"{folder.name}/checkpoint-00030.pt", file.getvalue())
-    assert folder.final_checkpoint() == file.getvalue()
-    damage(folder, folder.checkpoints()[0])
-    with pytest.raises(Damaged):
-        folder.final_checkpoint()
-
-
 def test_a_half_written_file_is_never_read_and_goes_with_the_next_attempt(tmp_path):
     folder = a_phase(tmp_path)
     part = folder.files.path / folder.name / ".result.json.0011.part"

@@ -115,7 +115,7 @@ class PhaseFolder:
         """Checkpoints, newest first."""
         names = [name for name in self.files.names(self.name) if NAME.fullmatch(name)]
         found = [Checkpoint(self.files, self.name, name) for name in names]
-        return sorted(found, key=lambda checkpoint: checkpoint.order, reverse=True)
+        return sorted(found, key=lambda checkpoint: checkpoint.step, reverse=True)
 
     def save_checkpoint(self, step: int, data: bytes | memoryview) -> None:
         """Write the checkpoint of a step; the last two are kept."""

@@ -48,15 +48,11 @@ class Checkpoints:
             return
         state = load_checkpoint(data, self.run.device)
         for name, part in self.parts.items():
-            if name in state:  # earlier versions had fewer parts
-                part.load_state_dict(state[name])
+            part.load_state_dict(state[name])
         for name, generator in (self.generators | self.replayed).items():
             generator.set_state(state["generators"][name].cpu())
         self.meter.train_seconds = state["seconds"]
-        if "in_epoch" in state:  # earlier versions saved at the end of an epoch only
-            self.meter.load_state(state["epoch"], state["in_epoch"])
-        else:
-            self.meter.epoch = state["epoch"]
+        self.meter.load_state(state["epoch"], state["in_epoch"])
         self.run.workers.on_rank_zero(lambda: self.run.folder.journal.cut(after_step=state["step"]))
 
     def begin_epoch(self) -> None:
