@@ -1,12 +1,6 @@
-"""A tracking server in memory, with what the tracker uses of MlflowClient, which can be away; a
-real one; and what lanes leave in the store for both."""
+"""A tracking server in memory, with what the tracker uses of MlflowClient. It can be away."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
-import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -129,86 +123,3 @@ class FakeMlflow:
         found = [run for run in found if run.data.tags["kind"] != "report"]
         assert len({run.info.run_name for run in found}) == len(found), "a trial has two runs"
         return {run.info.run_name: run for run in found}
-
-
-STUDY = """\
-recipe: toy
-factors:
-  mask_ratio: [0.5, 0.75]
-phases: [pretrain]
-seeds: 2
-"""
-RESULT = {
-    "commit": "abc",
-    "finished_at": "2026-01-31T12:00:00Z",
-    "train_loss": 0.5,
-    "seconds": 2.0,
-    "images_per_s": 9.0,
-}
-
-
-def folder_of(plan, trial):
-    return trial.phases[0].folder(plan.store)
-
-
-def train(plan, trial, steps, first=0, finish=False, **facts):
-    """What a lane, of this driver or another, leaves in the store."""
-    folder = folder_of(plan, trial)
-    folder.begin(trial.phases[0].document)
-    for step in range(first, steps):
-        folder.journal.append(step, {"pretrain/loss": 1 / (step + 1), "pretrain/epoch": step})
-    if finish:
-        folder.finish({**RESULT, **facts})
-
-
-def journals(plan):
-    """Every point of the store, by trial."""
-    return {
-        trial.id: sorted(
-            (name, row["t"], row["s"], value)
-            for row in folder_of(plan, trial).journal.read()
-            for name, value in row["m"].items()
-        )
-        for trial in plan.trials
-    }
-
-
-def wait_for(condition, patience_s=60):
-    until = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
-def serve(folder, port):
-    """A real server, in a process group of its own."""
-    environment = {
-        **os.environ,
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    words = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--workers", "1"]
-    words += ["--artifacts-destination", str(folder / "mlartifacts"), "--port", str(port)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", *words],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    wait_for(lambda: answers(port), patience_s=300)
-    return process
-
-
-def answers(port):
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as reply:
-            return reply.status == 200
-    except OSError:
-        return False
-
-
-def kill(process):
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()

@@ -2,9 +2,12 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
@@ -79,6 +82,51 @@ def finish(driver: subprocess.Popen, place: Path) -> str:
     said = (place / "driver.log").read_text()
     assert status == 0, f"exit status {status}:\n{said}"
     return said
+
+
+def start_mlflow(place: Path, port: int) -> subprocess.Popen:
+    """MLflow's server on the database of a folder, in a process group of its own."""
+    words = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    words += ["--backend-store-uri", f"sqlite:///{place}/mlflow.db"]
+    words += ["--artifacts-destination", str(place / "mlartifacts")]
+    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with open(place / "mlflow.log", "ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", *words],
+            cwd=place,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **quiet},
+            start_new_session=True,
+        )
+
+
+def serve_mlflow(place: Path, port: int) -> subprocess.Popen:
+    """The same, once it answers."""
+    process = start_mlflow(place, port)
+    wait_for(lambda: answers(port), "MLflow to answer")
+    return process
+
+
+def answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as reply:
+            return reply.status == 200
+    except OSError:
+        return False
+
+
+def kill_group(process: subprocess.Popen) -> None:
+    """Kill a process and what it started, as MLflow does its web worker."""
+    with suppress(ProcessLookupError):  # it is gone
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def journal_lines(place: Path) -> int:

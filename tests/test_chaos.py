@@ -6,7 +6,6 @@ python tests/test_chaos.py FOLDER [SEED]   fifty times in a new folder; tells wh
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,11 +18,14 @@ from processes import (
     QUEUE,
     WORKER,
     descendants,
+    free_port,
+    kill_group,
     start,
+    start_mlflow,
     wait_for,
     write_place,
 )
-from stores import require_every_point_once, require_same, run_undisturbed
+from toys import require_every_point_once, require_same, run_undisturbed
 
 PAUSE_S = (0.0, 1.5)  # from a victim's appearance to its death; recovery is not waited for
 STUDY = "recipe: toy\nseeds: {}\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
@@ -38,9 +40,7 @@ class Servers:
 
     def __init__(self, place: Path) -> None:
         self.place = place
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.mlflow = self.driver = None
         self.seeds = SEEDS
 
@@ -49,26 +49,12 @@ class Servers:
             self.seeds += SEEDS
             (self.place / "studies" / "x.yaml").write_text(STUDY.format(self.seeds))
         if self.mlflow is None or self.mlflow.poll() is not None:
-            self.mlflow = self._start_mlflow()
+            self.mlflow = start_mlflow(self.place, self.port)
         if self.driver is None or self.driver.poll() is not None:
             self.driver = self.start_driver()
 
     def start_driver(self) -> subprocess.Popen:
         return start(self.place, MLFLOW_TRACKING_URI=f"http://127.0.0.1:{self.port}")
-
-    def _start_mlflow(self) -> subprocess.Popen:
-        words = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
-        words += ["--backend-store-uri", f"sqlite:///{self.place}/mlflow.db"]
-        words += ["--artifacts-destination", str(self.place / "mlartifacts")]
-        with open(self.place / "mlflow.log", "ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "mlflow", "server", *words],
-                cwd=self.place,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-                start_new_session=True,
-            )
 
     def victim(self, kind: str) -> int | None:
         """Process of one of this kind; None while there is none."""
@@ -79,8 +65,7 @@ class Servers:
 
     def kill(self, kind: str, pid: int) -> None:
         if kind == "mlflow":
-            os.killpg(pid, signal.SIGKILL)  # its web worker is a process of its own
-            self.mlflow.wait()
+            kill_group(self.mlflow)
         else:
             os.kill(pid, signal.SIGKILL)
         if kind == "driver":

@@ -9,6 +9,7 @@ import time
 
 import pytest
 from conftest import ROOT
+from processes import free_port
 
 from mae_ablation.cli import main
 from mae_ablation.run import children
@@ -22,12 +23,6 @@ print("listening", flush=True)
 time.sleep(60)
 """
 ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def is_taken(port):

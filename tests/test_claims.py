@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 from conftest import TOY_RECIPE
-from stores import give_accuracies
+from toys import give_accuracies
 
 from mae_ablation.api import plan_study
 from mae_ablation.errors import UserError

@@ -6,7 +6,7 @@ import zipfile
 from dataclasses import replace
 
 import pytest
-from stores import give_accuracies
+from toys import give_accuracies
 
 from mae_ablation.api import plan_study
 from mae_ablation.errors import UserError

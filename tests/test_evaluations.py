@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from stores import is_speed
 from test_phases import Killed, a_folder, curve, kill_after, same_state
+from toys import is_speed
 
 from mae_ablation.data.dataset import load
 from mae_ablation.store.folder import Store

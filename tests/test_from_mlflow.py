@@ -1,12 +1,13 @@
 """A colleague with the study and the code, and no store: MLflow alone gives the same report."""
 
 import json
-import socket
 from types import SimpleNamespace
 
 import pytest
 import torch
-from fake_mlflow import RESULT, FakeMlflow, folder_of, journals, kill, serve, train
+from fake_mlflow import FakeMlflow
+from processes import free_port, kill_group, serve_mlflow
+from toys import PRETRAIN_STUDY, RESULT, folder_of, points_by_trial, train
 
 from mae_ablation.api import plan_study
 from mae_ablation.cli import main
@@ -21,19 +22,12 @@ from mae_ablation.tracking.reading import MlflowReadings
 from mae_ablation.tracking.tracker import Tracker
 from mae_ablation.train.trial import run_trial
 
-STUDY = """\
-recipe: toy
-factors:
-  mask_ratio: [0.5, 0.75]
-phases: [pretrain]
-seeds: 2
-"""
-PROBED = STUDY.replace("[pretrain]", "[pretrain, linear_probe]")
+PROBED = PRETRAIN_STUDY.replace("[pretrain]", "[pretrain, linear_probe]")
 
 
 @pytest.fixture
 def plan(write_study, tmp_path):
-    return plan_study(write_study(STUDY), store=tmp_path / "store")
+    return plan_study(write_study(PRETRAIN_STUDY), store=tmp_path / "store")
 
 
 @pytest.fixture
@@ -129,7 +123,7 @@ def test_a_phase_that_is_trained_again_tells_its_new_result(plan, tmp_path, mlfl
     experiment.look()
     assert "7.25" in require_same_report(plan, tmp_path)
     assert sorted(p for run in mlflow.active().values() for p in run.points if "/" in p[0]) == (
-        sorted(p for points in journals(plan).values() for p in points)
+        sorted(p for points in points_by_trial(plan).values() for p in points)
     )
 
 
@@ -258,7 +252,7 @@ def the_story_of_a_toy(write_study, tmp_path):
     for name in ("table.csv", "trials.csv", "table.md"):
         ours, theirs = (tmp_path / place / name for place in ("reports/x", "from_store"))
         assert ours.read_bytes() == theirs.read_bytes()
-    other = plan_study(write_study(STUDY.replace("0.75", "0.6")), store=store)
+    other = plan_study(write_study(PRETRAIN_STUDY.replace("0.75", "0.6")), store=store)
     assert require_same_report(other, tmp_path).count("missing") == 2  # never run, never shown
 
 
@@ -271,13 +265,11 @@ def test_the_report_of_a_database_is_the_stores(write_study, tmp_path, monkeypat
 @pytest.mark.slow
 @pytest.mark.rare
 def test_the_report_of_a_server_is_the_stores(write_study, tmp_path, monkeypatch):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     monkeypatch.chdir(tmp_path)
-    server = serve(tmp_path, port)
+    server = serve_mlflow(tmp_path, port)
     try:
         the_story_of_a_toy(write_study, tmp_path)
     finally:
-        kill(server)
+        kill_group(server)

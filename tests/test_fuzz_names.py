@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 from conftest import TOY_RECIPE
-from fake_mlflow import train
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as some
-from test_fuzz_values import quoted
+from toys import quoted, train
 
 from mae_ablation.api import plan_study
 from mae_ablation.cli import main

@@ -1,9 +1,9 @@
 """Random spellings, texts and names: what a person writes is what the recipe and the table have."""
 
-import yaml
 from conftest import TOY_RECIPE
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from toys import quoted
 
 from mae_ablation.api import plan_study
 from mae_ablation.errors import UserError
@@ -44,11 +44,6 @@ def in_file(folder, section, name, written):
     file.write_text(f"{section}:\n  {name}: {written}\n", encoding="utf-8")
     (setting,) = section_settings(read(file), section)
     return setting.value
-
-
-def quoted(text):
-    """A text as YAML's own writer quotes it, in one line."""
-    return yaml.safe_dump(text, default_style='"', width=10_000, allow_unicode=True).strip()
 
 
 @fast

@@ -1,7 +1,7 @@
 """The sentence of a table that one would quote names only what is decided, and the paper beside."""
 
 import pytest
-from stores import give_accuracies
+from toys import give_accuracies
 
 from mae_ablation.api import plan_study
 from mae_ablation.report.headline import summarise_baseline

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import TOY_RECIPE
-from stores import session_of
+from toys import session_of
 
 from mae_ablation.api import plan_study
 from mae_ablation.errors import UserError

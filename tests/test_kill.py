@@ -18,7 +18,7 @@ from processes import (
     wait_for,
     write_place,
 )
-from stores import require_every_point_once, require_same, run_undisturbed
+from toys import require_every_point_once, require_same, run_undisturbed
 
 EPOCHS = 120  # long enough to be killed three times
 STUDY = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\n"

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from conftest import ROOT
 from processes import finish, journal_lines, start, wait_for
-from stores import run_undisturbed, settled
+from toys import run_undisturbed, settled
 
 from mae_ablation.api import plan_study
 from mae_ablation.report.standing import standing

@@ -4,8 +4,8 @@ import csv
 import json
 
 import pytest
-from fake_mlflow import FakeMlflow, folder_of, train
-from stores import session_of
+from fake_mlflow import FakeMlflow
+from toys import folder_of, session_of, train
 
 from mae_ablation.api import plan_studies, plan_study
 from mae_ablation.cli import main

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from processes import write_place
-from stores import require_same, run_undisturbed
+from toys import require_same, run_undisturbed
 
 from mae_ablation.api import plan_study
 from mae_ablation.run.driver import fit_lanes, run_trials

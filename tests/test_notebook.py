@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 from conftest import ROOT, TOY_RECIPE
-from stores import give_accuracies
+from toys import give_accuracies
 
 from mae_ablation.api import plan_study
 from mae_ablation.report.report import write_report

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from stores import session_of
+from toys import session_of
 
 from mae_ablation import cli
 from mae_ablation.api import plan_studies, plan_study

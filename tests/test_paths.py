@@ -5,7 +5,7 @@ import sqlite3
 from dataclasses import replace
 
 import pytest
-from fake_mlflow import train
+from toys import train
 
 from mae_ablation import doctor
 from mae_ablation.api import plan_study

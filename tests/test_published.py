@@ -2,7 +2,7 @@
 
 import pytest
 from conftest import ROOT
-from stores import give_accuracies
+from toys import give_accuracies
 
 from mae_ablation.api import plan_study
 from mae_ablation.cli import main

@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from stores import give_accuracies, session_of
+from toys import give_accuracies, session_of
 
 from mae_ablation.api import plan_study
 from mae_ablation.cli import main

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from stores import is_speed
 from test_evaluations import change
 from test_phases import a_folder, curve
+from toys import is_speed
 
 from mae_ablation.train.checkpoints import checkpoint_bytes, load_checkpoint
 from mae_ablation.train.linear_probe import linear_probe

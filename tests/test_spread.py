@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from stores import give_accuracies
+from toys import give_accuracies
 
 from mae_ablation.api import plan_study
 from mae_ablation.report.document import make_document

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from conftest import ROOT
+from toys import claim_in_another_process, damage
 
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.store.files import files_at
@@ -19,13 +20,6 @@ def a_phase(place) -> PhaseFolder:
     folder = Store(place / "store").phase("pretrain", "x", ID)
     folder.begin({"seed": 0})
     return folder
-
-
-def damage(folder, checkpoint):
-    path = folder.files.path / checkpoint.name
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
 
 
 def test_the_last_two_checkpoints_are_kept_by_step(tmp_path):
@@ -66,31 +60,16 @@ def test_a_half_written_file_is_never_read_and_goes_with_the_next_attempt(tmp_pa
     assert not part.exists()
 
 
-HOLD = """
-import sys, time
-from mae_ablation.store.folder import Store
-claim = Store(sys.argv[1]).phase("pretrain", "x", "0123456789ab").claim("other")
-print("held" if claim else "refused", flush=True)
-time.sleep(600)
-"""
-
-
-def another_process(place):
-    words = [sys.executable, "-c", HOLD, str(place / "store")]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=ROOT / "platform")
-    return process, process.stdout.readline().strip()
-
-
 def test_a_phase_is_worked_on_by_one_process_and_free_when_that_is_killed(tmp_path):
     folder = a_phase(tmp_path)
-    other, said = another_process(tmp_path)
+    other, said = claim_in_another_process(tmp_path)
     assert said == "held"
     assert folder.claim("me") is None
     other.kill()
     other.wait()
     mine = folder.claim("me")
     assert mine is not None
-    second, said = another_process(tmp_path)
+    second, said = claim_in_another_process(tmp_path)
     assert said == "refused"
     second.kill()
     mine.release()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, TOY_RECIPE
-from test_store import another_process, damage
+from toys import claim_in_another_process, damage
 
 from mae_ablation import cli
 from mae_ablation.api import plan_study
@@ -140,7 +140,7 @@ def test_gc_leaves_what_another_process_is_at_work_on(place, capsys):
     (place / "studies" / "x.yaml").write_text(STUDY.replace("0.5, ", ""))
     folder = Store(place / "store").phase("pretrain", "x", "0123456789ab")
     folder.begin({"seed": 0})
-    other, _ = another_process(place)
+    other, _ = claim_in_another_process(place)
     try:
         said = store(capsys, "gc")[1]
         assert folder.identity not in said

@@ -2,7 +2,7 @@
 
 import pytest
 from conftest import ROOT
-from stores import session_of
+from toys import session_of
 
 from mae_ablation.api import plan_studies, plan_study
 from mae_ablation.errors import UserError

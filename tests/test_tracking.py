@@ -1,13 +1,14 @@
 """MLflow shows what the store has: after outages, kills, and beside other drivers. Every point
 once."""
 
-import socket
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from fake_mlflow import STUDY, FakeMlflow, folder_of, journals, kill, serve, train, wait_for
+from fake_mlflow import FakeMlflow
+from processes import free_port, kill_group, serve_mlflow
+from toys import PRETRAIN_STUDY, folder_of, points_by_trial, train
 
 from mae_ablation.api import plan_study
 from mae_ablation.store.files import LocalFiles
@@ -18,7 +19,7 @@ from mae_ablation.tracking.tracker import Tracker
 
 @pytest.fixture
 def plan(write_study, tmp_path):
-    return plan_study(write_study(STUDY), store=tmp_path / "store")
+    return plan_study(write_study(PRETRAIN_STUDY), store=tmp_path / "store")
 
 
 def curves(mlflow):
@@ -41,7 +42,7 @@ def test_a_finished_trial_takes_few_calls_and_then_none(plan):
     each = [mlflow_alone.calls.count(name) for name in ("create_run", "log_batch", "log_text")]
     assert each == [4, 4, 4] and mlflow_alone.calls.count("set_terminated") == 4
     assert mlflow_alone.calls.count("search_runs") == 1
-    assert curves(mlflow) == curves(mlflow_alone) == journals(plan)
+    assert curves(mlflow) == curves(mlflow_alone) == points_by_trial(plan)
     run = mlflow.active()["0.5 · s1"]
     assert (run.info.status, run.data.tags["attempt"]) == ("FINISHED", "2")
     assert run.data.params == {"seed": "1", "recipe": "toy", "mask_ratio": "0.5"}
@@ -81,7 +82,7 @@ def test_an_outage_delays_the_view_and_loses_nothing(plan, monkeypatch):
     one, two, *others = plan.trials
     train(plan, one, 3)
     tracker.start()
-    wait_for(lambda: curves(mlflow) == {one.id: journals(plan)[one.id]})
+    wait_for(lambda: curves(mlflow) == {one.id: points_by_trial(plan)[one.id]})
     mlflow.away = True
     train(plan, one, 9, first=3, finish=True)
     train(plan, two, 5)
@@ -93,11 +94,11 @@ def test_an_outage_delays_the_view_and_loses_nothing(plan, monkeypatch):
     for trial in others:
         train(plan, trial, 4, finish=True)
     mlflow.away = False
-    wait_for(lambda: tracker.trouble is None and curves(mlflow) == journals(plan))
+    wait_for(lambda: tracker.trouble is None and curves(mlflow) == points_by_trial(plan))
     train(plan, two, 7, first=5, finish=True)
     tracker.close({}, {})
     assert tracker.trouble is None
-    assert curves(mlflow) == journals(plan)
+    assert curves(mlflow) == points_by_trial(plan)
     assert {run.info.status for run in mlflow.active().values()} == {"FINISHED"}
 
 
@@ -145,7 +146,7 @@ def test_two_drivers_with_one_database_take_turns(plan, tmp_path):
     assert len(mlflow.active()) == 1
     one.close()
     two.look()
-    assert two.trouble is None and curves(mlflow) == journals(plan)
+    assert two.trouble is None and curves(mlflow) == points_by_trial(plan)
 
 
 def test_two_drivers_with_one_server_make_one_run_of_a_trial(plan):
@@ -156,7 +157,7 @@ def test_two_drivers_with_one_server_make_one_run_of_a_trial(plan):
     mlflow.before_create = two.look  # between its search and its first run
     one.look()
     assert len(mlflow.runs) == 5 and mlflow.calls.count("delete_run") == 1
-    assert curves(mlflow) == journals(plan)
+    assert curves(mlflow) == points_by_trial(plan)
 
 
 def test_a_trial_that_mlflow_refuses_is_one_trial(plan):
@@ -173,7 +174,7 @@ def test_a_trial_that_mlflow_refuses_is_one_trial(plan):
     assert len(mlflow.active()) == 2, "no run says that it is running and holds nothing"
     mlflow.refused = set()
     Experiment(mlflow, plan).look()
-    assert curves(mlflow) == journals(plan)
+    assert curves(mlflow) == points_by_trial(plan)
 
 
 def test_a_failed_trial_says_why_until_it_is_tried_again(plan):
@@ -192,7 +193,10 @@ def test_a_failed_trial_says_why_until_it_is_tried_again(plan):
     assert run.info.status == "RUNNING"
     train(plan, trial, 4, first=4, finish=True)
     experiment.look()
-    assert run.info.status == "FINISHED" and curves(mlflow)[trial.id] == journals(plan)[trial.id]
+    assert (
+        run.info.status == "FINISHED"
+        and curves(mlflow)[trial.id] == points_by_trial(plan)[trial.id]
+    )
 
 
 def test_a_deleted_experiment_is_lasting_trouble(plan, monkeypatch):
@@ -218,38 +222,43 @@ def test_a_database_that_is_none_is_said_at_once(plan, tmp_path):
     assert tracker.remedy == "move the file away; a new one is filled from the store"
 
 
+def wait_for(condition, patience_s=60):
+    until = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
 @pytest.mark.slow
 def test_a_server_is_killed_and_comes_back(plan, tmp_path, monkeypatch):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
-    server = serve(tmp_path, port)
+    server = serve_mlflow(tmp_path, port)
     try:
         tracker = Tracker([plan], tmp_path)
         one, *others = plan.trials
         train(plan, one, 50)
         tracker.start()
         wait_for(lambda: tracker.experiment_ids() and server_curves(plan, tracker), 300)
-        kill(server)
+        kill_group(server)
         train(plan, one, 80, first=50)
         for trial in others:
             train(plan, trial, 700, finish=True)
         wait_for(lambda: tracker.trouble, 60)
-        server = serve(tmp_path, port)
+        server = serve_mlflow(tmp_path, port)
         train(plan, one, 90, first=80, finish=True)
-        wait_for(lambda: server_curves(plan, tracker) == journals(plan), 300)
+        wait_for(lambda: server_curves(plan, tracker) == points_by_trial(plan), 300)
         began = time.monotonic()
         tracker.close({}, {})
         assert tracker.trouble is None
         gone = Tracker([plan], tmp_path)
-        kill(server)
+        kill_group(server)
         gone.start()
         gone.close({}, {})
         assert "MlflowException" in gone.trouble and "\n" not in gone.trouble
         assert time.monotonic() - began < 60, "the end does not wait for a server that is away"
     finally:
-        kill(server)
+        kill_group(server)
 
 
 def server_curves(plan, tracker):

@@ -5,7 +5,8 @@ import json
 import zlib
 
 import pytest
-from fake_mlflow import STUDY, FakeMlflow, train
+from fake_mlflow import FakeMlflow
+from toys import PRETRAIN_STUDY, train
 
 from mae_ablation.api import plan_study
 from mae_ablation.report.note import note
@@ -16,7 +17,7 @@ from mae_ablation.tracking.description import GREYS, OKABE_ITO, choose_colours
 from mae_ablation.tracking.experiment import Experiment
 from mae_ablation.tracking.report_run import NOTE, NOTE_LIMIT, cut_note, show_report
 
-TWO_FACTORS = STUDY.replace("phases", "  decoder_depth: [1, 2]\nphases")
+TWO_FACTORS = PRETRAIN_STUDY.replace("phases", "  decoder_depth: [1, 2]\nphases")
 NAMED = """\
 recipe: toy
 factors:
@@ -67,7 +68,7 @@ def test_three_views_are_saved(planned):
 
 
 def test_seeds_of_a_level_share_its_colour(planned):
-    plan = planned(STUDY.replace("[0.5, 0.75]", "[0.75, 0.5, 0.25]"))
+    plan = planned(PRETRAIN_STUDY.replace("[0.5, 0.75]", "[0.75, 0.5, 0.25]"))
     found = choose_colours(plan)
     by_level = [{found[t.result_id] for t in row.trials.values()} for row in plan.rows]
     assert by_level == [{"#c2df23"}, {"#21918c"}, {"#440154"}]  # by value, not by place
@@ -76,11 +77,11 @@ def test_seeds_of_a_level_share_its_colour(planned):
 
 
 def test_a_study_that_grew_is_coloured_anew(planned):
-    mlflow, plan = FakeMlflow(), planned(STUDY)
+    mlflow, plan = FakeMlflow(), planned(PRETRAIN_STUDY)
     for trial in plan.trials:
         train(plan, trial, 1, finish=True)
     Experiment(mlflow, plan).look()
-    grown = planned(STUDY.replace("[0.5, 0.75]", "[0.5, 0.75, 0.9]"))
+    grown = planned(PRETRAIN_STUDY.replace("[0.5, 0.75]", "[0.5, 0.75, 0.9]"))
     for _ in range(2):
         mlflow.calls.clear()
         Experiment(mlflow, grown).look()
@@ -93,7 +94,7 @@ def test_a_study_that_grew_is_coloured_anew(planned):
 
 
 def test_the_note_says_first_what_is_done(planned, tmp_path):
-    plan = planned(STUDY)
+    plan = planned(PRETRAIN_STUDY)
     for trial, loss in zip(plan.cells[:3], (0.5, 0.6, 0.25), strict=False):
         train(plan, trial, 1, finish=True, train_loss=loss)
     write_report(plan, tmp_path / "x")
@@ -105,7 +106,7 @@ def test_the_note_says_first_what_is_done(planned, tmp_path):
 
 
 def test_one_report_run_above_the_trials(planned, tmp_path):
-    mlflow, plan = FakeMlflow(), planned(STUDY)
+    mlflow, plan = FakeMlflow(), planned(PRETRAIN_STUDY)
     (tmp_path / "parts").mkdir()
     for name in ("table.md", "table.tex", "index.html", "parts/a.png"):
         (tmp_path / name).write_text(name)

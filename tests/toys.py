@@ -1,18 +1,19 @@
-"""Stores: fake results for reports, and what two stores have to have in common, however often the
-study of one was killed."""
+"""Toys that many stories share: fake results, curves and damage in a store; stores compared."""
 
 import json
 import sqlite3
+import subprocess
+import sys
 from io import BytesIO
 from pathlib import Path
 
-import torch
+import yaml
+from conftest import ROOT
 
 from mae_ablation.api import plan_study
 from mae_ablation.run.session import Session
 from mae_ablation.store.folder import Store
 from mae_ablation.study.request import Request
-from mae_ablation.train.trial import run_trial
 
 OF_THE_RUN = ("seconds", "images_per_s", "flops_per_s", "finished_at", "peak_memory_bytes", "lanes")
 OF_THE_RUN += ("mfu", "attempt", "attempts", "commit")
@@ -26,6 +27,10 @@ def session_of(*studies: Path, **asked) -> Session:
 def run_undisturbed(study: Path, store: Path) -> None:
     """All trials of a study in this process, with one thread as in a lane: sums in another order
     are other numbers."""
+    import torch
+
+    from mae_ablation.train.trial import run_trial
+
     torch.set_num_threads(1)
     plan = plan_study(study, store=store)
     assert {run_trial(trial, store) for trial in plan.trials} == {None}
@@ -46,6 +51,84 @@ def give_accuracies(plan, accuracy: dict[str, list]) -> None:
                     continue
                 numbers = {"train_loss": 0.5, "seconds": 1.0, "commit": "abc"}
                 folder.finish({"test_acc1": value, "validation_acc1": value, **numbers})
+
+
+# the store of a study without evaluations, as its lanes leave it -------------------------------
+
+PRETRAIN_STUDY = """\
+recipe: toy
+factors:
+  mask_ratio: [0.5, 0.75]
+phases: [pretrain]
+seeds: 2
+"""
+RESULT = {
+    "commit": "abc",
+    "finished_at": "2026-01-31T12:00:00Z",
+    "train_loss": 0.5,
+    "seconds": 2.0,
+    "images_per_s": 9.0,
+}
+
+
+def folder_of(plan, trial):
+    return trial.phases[0].folder(plan.store)
+
+
+def train(plan, trial, steps, first=0, finish=False, **facts):
+    """What a lane, of this driver or another, leaves in the store."""
+    folder = folder_of(plan, trial)
+    folder.begin(trial.phases[0].document)
+    for step in range(first, steps):
+        folder.journal.append(step, {"pretrain/loss": 1 / (step + 1), "pretrain/epoch": step})
+    if finish:
+        folder.finish({**RESULT, **facts})
+
+
+def points_by_trial(plan):
+    """Every point of the store."""
+    return {
+        trial.id: sorted(
+            (name, row["t"], row["s"], value)
+            for row in folder_of(plan, trial).journal.read()
+            for name, value in row["m"].items()
+        )
+        for trial in plan.trials
+    }
+
+
+# trouble ----------------------------------------------------------------------------------------
+
+CLAIM = """
+import sys, time
+from mae_ablation.store.folder import Store
+claim = Store(sys.argv[1]).phase("pretrain", "x", sys.argv[2]).claim("other")
+print("held" if claim else "refused", flush=True)
+time.sleep(600)
+"""
+
+
+def claim_in_another_process(place: Path, identity: str = "0123456789ab"):
+    """A process that tries to claim a pre-training of `place`, and "held" or "refused"."""
+    words = [sys.executable, "-c", CLAIM, str(place / "store"), identity]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=ROOT / "platform")
+    return process, process.stdout.readline().strip()
+
+
+def damage(folder, checkpoint) -> None:
+    """Change one bit in the middle of a checkpoint."""
+    path = folder.files.path / checkpoint.name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def quoted(text: str) -> str:
+    """A text as YAML's own writer quotes it, in one line."""
+    return yaml.safe_dump(text, default_style='"', width=10_000, allow_unicode=True).strip()
+
+
+# two stores -------------------------------------------------------------------------------------
 
 
 def require_same(one: Path, other: Path) -> None:
@@ -78,11 +161,15 @@ def settled(result: dict) -> dict:
 
 
 def weights(folder) -> object:
+    import torch
+
     state = torch.load(BytesIO(folder.final_checkpoint()), weights_only=True)
     return state.get("model", state.get("head"))
 
 
 def same(one: object, other: object) -> bool:
+    import torch
+
     if isinstance(one, torch.Tensor):
         return torch.equal(one, other)
     if isinstance(one, dict):
