@@ -268,6 +268,28 @@ def test_every_command_in_a_message_is_one():
             make_top("mae-ablation").parse_args(words, exit_on_error=False, print_error=False)
 
 
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*(?![\w-]|\.\w)")
+OTHERS = {"--shm-size", "--dashboard-host", "--autoscaling-config", "--generate"}  # docker, ray
+OTHERS |= {"--short", "--porcelain", "--host"}  # git, mlflow
+
+
+def flags_of(app):
+    """All flags of a command and of the commands in it."""
+    if app.default_command:
+        yield from (name for each in app.assemble_argument_collection() for name in each.names)
+    for name in app:
+        yield from [name] if name.startswith("-") else flags_of(app[name])
+
+
+def test_every_flag_in_a_message_is_one():
+    from mae_ablation.cli import COMMANDS, make_top
+
+    known = set(flags_of(make_top("mae-ablation", list(COMMANDS)))) | OTHERS
+    for source in SOURCES:
+        unknown = set(FLAG.findall(source.read_text(encoding="utf-8"))) - known
+        assert not unknown, f"{source.name} names {unknown}"
+
+
 PLAN = [sys.executable, "-m", "mae_ablation", "plan"]
 
 
