@@ -126,6 +126,7 @@ def command(pid: int) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.rare
 def test_two_drivers_on_one_store_share_the_work(place, undisturbed):
     other = place / "other"
     other.mkdir()
