@@ -21,7 +21,7 @@ from mae_ablation.report.method import (
     describe_data,
     explain_columns,
 )
-from mae_ablation.report.note import format_level, name_papers_best, note
+from mae_ablation.report.note import format_level, name_papers_best, write_note
 from mae_ablation.report.outliers import describe_outliers
 from mae_ablation.report.overviews import read_member, show_card, suite_headline
 from mae_ablation.report.report import write_report
@@ -314,7 +314,7 @@ def test_seeds_added_after_results_make_a_report_descriptive(write_study, tmp_pa
             "after results had been seen (0, 1, 2 at first, then 3, 4)."
         )
         assert about["headline"].startswith(about["descriptive"]) and all(said)
-        assert note(folder).startswith("**This table is descriptive only: ")
+        assert write_note(folder).startswith("**This table is descriptive only: ")
     about, said = report(3)
     assert about["descriptive"] == "" and not any(said)
 
@@ -324,7 +324,7 @@ def test_seeds_added_after_results_make_a_report_descriptive(write_study, tmp_pa
 
 def first_line(plan, tmp_path):
     write_report(plan, tmp_path / "report")
-    return note(tmp_path / "report").splitlines()[0]
+    return write_note(tmp_path / "report").splitlines()[0]
 
 
 def test_the_note_names_what_may_be_best_and_the_papers_own_best(made, tmp_path):

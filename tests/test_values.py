@@ -6,7 +6,7 @@ from conftest import TOY_RECIPE
 from mae_ablation.api import plan_study
 from mae_ablation.errors import UserError
 from mae_ablation.recipe.recipe import kept_of, largest_ratio
-from mae_ablation.report.compare import compare
+from mae_ablation.report.compare import compare_reports
 from mae_ablation.report.figure import is_geometric
 from mae_ablation.report.findings import is_ordered
 from mae_ablation.report.results import results_frame
@@ -330,17 +330,18 @@ def test_reports_have_levels_of_one_value_in_common(tmp_path):
     """An earlier report has its labels as its study wrote them."""
     one = report_with(tmp_path, ["1e-3", "2E-3", "0.004"])
     two = report_with(tmp_path, ["0.001", ".002", "0.008"])
-    (section,) = compare(one, two).sections
+    (section,) = compare_reports(one, two).sections
     assert [line[0] for line in section.table[1:]] == ["1e-3 / 0.001", "2E-3 / .002"]
     assert section.sentences[-2:] == ["Only in A: 0.004.", "Only in B: 0.008."]
 
 
 def test_names_that_look_like_one_number_are_not_one_level(tmp_path):
     one = report_with(tmp_path, ["1e3", "1000"], factor="how")
-    (section,) = compare(one, one).sections
+    (section,) = compare_reports(one, one).sections
     assert [line[0] for line in section.table[1:]] == ["1e3", "1000"]
     same = report_with(tmp_path, ["1e-3", "0.001"])
-    assert [line[0] for line in compare(same, same).sections[0].table[1:]] == ["1e-3", "0.001"]
+    (section,) = compare_reports(same, same).sections
+    assert [line[0] for line in section.table[1:]] == ["1e-3", "0.001"]
 
 
 # recipes -----------------------------------------------------------------------------------------

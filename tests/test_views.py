@@ -9,7 +9,7 @@ from fake_mlflow import FakeMlflow
 from toys import PRETRAIN_STUDY, train
 
 from mae_ablation.api import plan_study
-from mae_ablation.report.note import note
+from mae_ablation.report.note import write_note
 from mae_ablation.report.report import write_report
 from mae_ablation.tracking.address import database_file, runs_url, server_uri
 from mae_ablation.tracking.client import LocalClient, open_client
@@ -98,7 +98,7 @@ def test_the_note_says_first_what_is_done(planned, tmp_path):
     for trial, loss in zip(plan.cells[:3], (0.5, 0.6, 0.25), strict=False):
         train(plan, trial, 1, finish=True, train_loss=loss)
     write_report(plan, tmp_path / "x")
-    first, *rest = note(tmp_path / "x").splitlines()
+    first, *rest = write_note(tmp_path / "x").splitlines()
     assert first.startswith("**2 seeds decide nothing; for 3 seeds: python -m platform.run ")
     assert first.endswith(" --seeds 3 – 3/4 trials done**")
     assert any(line.startswith("| 0.5&emsp; |") for line in rest)

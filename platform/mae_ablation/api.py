@@ -133,8 +133,7 @@ def compare(a: str, b: str, *, reports: Folder = Path("reports"), out: File | No
         require_place(out)
     one, two = (open_report(name, reports) for name in (a, b))
 
-    from mae_ablation.report.compare import as_markdown, as_text
-    from mae_ablation.report.compare import compare as compare_reports
+    from mae_ablation.report.compare import as_markdown, as_text, compare_reports
 
     found = compare_reports(one, two)
     print(as_text(found, shutil.get_terminal_size((100, 24)).columns).rstrip("\n"))
@@ -190,7 +189,7 @@ def reconstruct(
     for path in image:
         require_file(path, "the path of an image")
 
-    from mae_ablation.report.panels import draw_panels
+    from mae_ablation.report.drawing import draw_panels
     from mae_ablation.train.inspect import open_model, read_image, reconstruction
 
     model = open_model(checkpoint, opened, target, heads=heads)
@@ -243,10 +242,11 @@ def masks(*, seed: MaskSeed = 0, out: File = Path("masks.png")) -> str:
 
     require_place(out)
 
-    from mae_ablation.report.panels import draw_masks
+    from mae_ablation.report.drawing import draw_panels
     from mae_ablation.train.inspect import sampling_pictures
 
-    draw_masks(sampling_pictures(seed), out)
+    pictures = {title: mask[None] for title, mask in sampling_pictures(seed).items()}
+    draw_panels(pictures, [""], "", out)
     return f"{out}: random, block-wise and grid sampling"
 
 

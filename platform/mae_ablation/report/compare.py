@@ -76,7 +76,7 @@ class Comparison:
     notes: list[str]
 
 
-def compare(a: SavedReport, b: SavedReport) -> Comparison:
+def compare_reports(a: SavedReport, b: SavedReport) -> Comparison:
     """Compare B with A: per metric and level both means, and B - A paired by seed.
 
     Of different data the heights say nothing: there each level's difference to the baseline of its

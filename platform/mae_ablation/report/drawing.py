@@ -1,7 +1,9 @@
-"""Figures as files: PNG, SVG and PDF, and SVG within a page. The same figure is the same file."""
+"""Figures as files: PNG, SVG and PDF, and SVG within a page; pictures side by side. The same figure
+is the same file."""
 
 import io
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -9,8 +11,10 @@ import matplotlib
 matplotlib.use("Agg")  # no screen is needed
 
 import matplotlib.pyplot as plt
+import numpy as np
 
 from mae_ablation.store import atomic
+from mae_ablation.study.places import written
 
 plt.rcParams["text.parse_math"] = False  # levels and titles are words, whatever $ is in them
 
@@ -21,6 +25,7 @@ STABLE = {
 }
 """Options of each kind of file; without the time, which would make every file another."""
 
+PICTURE_PANEL = 2.2  # inches of a picture among others
 PIXELS_PER_POINT = 4 / 3
 FRONT = re.compile(r"^.*?(?=<svg)|<metadata>.*?</metadata>", re.DOTALL)
 SIZE = re.compile(r'<svg ([^>]*?)width="([\d.]+)pt" height="[\d.]+pt"')
@@ -61,3 +66,29 @@ def inline_svg(svg: str, prefix: str) -> str:
 
     svg = SVG_NAMES.sub(rf"\g<1>{prefix}-", FRONT.sub("", svg))
     return SIZE.sub(at_most, svg, count=1).strip()
+
+
+def draw_panels(
+    panels: Mapping[str, np.ndarray], names: Sequence[str], caption: str, out: Path
+) -> None:
+    """Write `out`, a PNG whatever its name says: a row per image, a column per title.
+
+    Args:
+        panels: by title arrays (images, h, w, c) in [0, 1]; one channel is grey.
+        names: of the images.
+    """
+    rows, columns = len(names), len(panels)
+    size = (PICTURE_PANEL * columns, PICTURE_PANEL * rows + (0.6 if caption else 0.3))
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    for column, (title, images) in zip(axes.T, panels.items(), strict=True):
+        column[0].set_title(title, fontsize="medium")
+        for axis, image in zip(column, images, strict=True):
+            axis.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+    for axis, name in zip(axes[:, 0], names, strict=True):
+        axis.set_ylabel(name, fontsize="small")
+    if caption:
+        figure.supxlabel(caption, fontsize="small", wrap=True)
+    with written(out) as file:
+        _write(figure, file, "png")
+    plt.close(figure)

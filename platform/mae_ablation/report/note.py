@@ -19,7 +19,7 @@ from mae_ablation.study.seeds import FEWEST
 PAD = "&emsp;"  # the UI draws a note's tables without borders and padding
 
 
-def note(folder: Path) -> str:
+def write_note(folder: Path) -> str:
     """Write the note of a report's folder; its first line is all that is seen until it is unfolded.
 
     **3 reproduced, 6 inconclusive – linear probe may be best: 0.75, 84.93 ± 0.11 (sd of 3 seeds); \

@@ -112,7 +112,7 @@ def write_reports(
 
     Returns each experiment's files; `say` hears of those that could not be written.
     """
-    from mae_ablation.report.note import note
+    from mae_ablation.report.note import write_note
     from mae_ablation.report.report import write_report
 
     tracker.finish()
@@ -122,7 +122,7 @@ def write_reports(
         folder, runs = session.request.reports / name, tracker.links(name)
         try:
             files[name] = write_report(plan, folder, readings=readings[name], runs=runs)
-            notes[name] = note(folder)
+            notes[name] = write_note(folder)
         except UserError as error:  # the others' and MLflow's part can still be done
             say(str(error))
     tracker.close(files, notes)
