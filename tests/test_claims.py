@@ -287,11 +287,6 @@ def test_a_recipe_cannot_point_to_one_that_is_not_there(write_study):
         plan_study(path, store=path.parent / "store")
 
 
-def test_the_note_of_one_seed_begins_with_that(made, tmp_path):
-    plan, _, _ = made(CLEAR, RATIO.replace("seeds: 3", "seeds: 1"))
-    assert first_line(plan, tmp_path).startswith("**One seed decides nothing; for 3 seeds: python ")
-
-
 def test_seeds_added_after_results_make_a_report_descriptive(write_study, tmp_path):
     study, folder = write_study(RATIO), tmp_path / "reports" / "x"
     more = {level: [*values, *values[:2]] for level, values in CLEAR.items()}

@@ -66,12 +66,6 @@ def test_a_table_s_tests_are_corrected_together(report):
     assert (tested["boot_low"] <= tested["difference"]).all()
 
 
-def test_three_seeds_have_no_bootstrap_interval(report):
-    _, _, table = report(RISING, seeds=3)
-    assert table["boot_low"].isna().all()
-    assert "bootstrap" not in markdown_table(table)[0]
-
-
 def test_equal_differences_are_tested_by_sign_and_say_so(report):
     same = {**RISING, "0.9": [value - 1 for value in RISING["0.75"]]}
     _, _, table = report(same)
@@ -196,9 +190,3 @@ def test_differences_of_losses_have_four_digits(report):
     assert "+0.0012 [0.0001, 0.0023]" in latex_table(make_document(plan, told, results)).replace(
         "$", ""
     )
-
-
-def test_a_bar_in_a_level_stays_in_its_cell(report):
-    _, _, table = report(RISING, seeds=3)
-    lines = markdown_table(table.replace({"level": {"0.5": "a|b"}}))
-    assert lines[2].startswith(r"| a\|b |") and lines[2].count(" | ") == lines[0].count(" | ")

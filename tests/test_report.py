@@ -101,11 +101,6 @@ def test_a_trial_whose_worker_died_is_failed_not_missing(write_study, tmp_path):
     assert (results["status"] == "failed").sum() == 1
 
 
-def test_the_same_store_gives_the_same_files(plan, tmp_path):
-    one, two = (write_report(plan, tmp_path / name) for name in ("one", "two"))
-    assert all(a.read_bytes() == b.read_bytes() for a, b in zip(one, two, strict=True))
-
-
 def test_nothing_finished_is_a_table_too(write_study, tmp_path):
     plan = plan_study(write_study(STUDY), store=tmp_path / "none")
     page = write_report(plan, tmp_path / "reports")[0].read_text()

@@ -177,28 +177,6 @@ def test_a_trial_that_mlflow_refuses_is_one_trial(plan):
     assert curves(mlflow) == points_by_trial(plan)
 
 
-def test_a_failed_trial_says_why_until_it_is_tried_again(plan):
-    mlflow, trial = FakeMlflow(), plan.trials[0]
-    experiment = Experiment(mlflow, plan)
-    train(plan, trial, 2)
-    folder_of(plan, trial).fail("pretrain: Diverged: loss is nan", "")
-    experiment.look()
-    (run,) = mlflow.active().values()
-    assert (run.info.status, run.data.tags["error"]) == (
-        "FAILED",
-        "pretrain: Diverged: loss is nan",
-    )
-    train(plan, trial, 4, first=2)
-    experiment.look()
-    assert run.info.status == "RUNNING"
-    train(plan, trial, 4, first=4, finish=True)
-    experiment.look()
-    assert (
-        run.info.status == "FINISHED"
-        and curves(mlflow)[trial.id] == points_by_trial(plan)[trial.id]
-    )
-
-
 def test_a_deleted_experiment_is_lasting_trouble(plan, monkeypatch):
     mlflow = FakeMlflow()
     deleted = SimpleNamespace(experiment_id="1", lifecycle_stage="deleted", tags={})
