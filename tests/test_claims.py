@@ -21,7 +21,7 @@ from mae_ablation.report.method import (
     describe_data,
     explain_columns,
 )
-from mae_ablation.report.note import format_level, name_papers_best, write_note
+from mae_ablation.report.note import write_note
 from mae_ablation.report.outliers import describe_outliers
 from mae_ablation.report.overviews import read_member, show_card, suite_headline
 from mae_ablation.report.report import write_report
@@ -317,59 +317,14 @@ def test_seeds_added_after_results_make_a_report_descriptive(write_study, tmp_pa
 # MLflow's note ------------------------------------------------------------------------------------
 
 
-def first_line(plan, tmp_path):
+def test_the_note_s_first_line_is_the_report_s_headline_with_what_is_said_against_it(
+    made, tmp_path
+):
+    plan, _, _ = made({**DIP, "1600": [80.0, None, 80.3]}, SCHEDULE)
     write_report(plan, tmp_path / "report")
-    return write_note(tmp_path / "report").splitlines()[0]
-
-
-def test_the_note_names_what_may_be_best_and_the_papers_own_best(made, tmp_path):
-    plan, _, _ = made({**CLEAR, "0.5": [79.9, 80.3, 80.0]})
-    assert first_line(plan, tmp_path) == (
-        "**1 inconclusive, 1 reproduced – linear probe may be best: 0.5 80.07 ± 0.21, 0.75 80.10 ± "
-        "0.10 (± sd of 3 seeds); the paper's best here: 0.75 73.5 – 15/15 trials done**"
-    )
-
-
-def test_the_note_s_first_line_has_what_its_table_says_against_the_verdicts(made, tmp_path):
-    line = first_line(made(DIP, SCHEDULE)[0], tmp_path)
-    assert line.startswith("**4 reproduced – But 2 of 4 steps between neighbouring levels go")
-    assert "Below raw pixels (83.10): every level – linear probe may be best: 1600 " in line
-    line = first_line(made({**CLEAR, "0.75": [80.0, 10.0, 80.1]})[0], tmp_path / "apart")
-    assert "seeds lie apart (0.75: seed 1 (10.00) at chance)" in line
-
-
-def test_the_papers_best_are_all_that_have_its_highest_number():
-    rows = [{"level": level, "paper": paper} for level, paper in zip("abc", "121", strict=True)]
-    assert name_papers_best(rows) == "; the paper's best here: b 2.0"
-    assert name_papers_best([*rows, {"level": "d", "paper": "2"}]).endswith("here: b and d 2.0")
-    assert name_papers_best([{"level": "a", "paper": ""}]) == ""
-
-
-def test_a_half_run_study_has_no_best(made, tmp_path):
-    half = {**CLEAR, "0.9": [99.0, None, None], "0.5": [78.0, None, None]}
-    plan, _, _ = made(half)
-    assert first_line(plan, tmp_path) == "**2 incomplete – 11/15 trials done**"
-
-
-def test_levels_that_cannot_be_told_apart_have_no_best(made, tmp_path):
-    noise = {level: [80.0, 80.0 + i, 81.0 - i] for i, level in enumerate(CLEAR)}
-    plan, _, _ = made(noise)
-    assert "linear probe: any level may be best; the paper's best here: 0.75" in (
-        first_line(plan, tmp_path)
-    )
-
-
-def test_a_stand_in_that_may_be_best_is_named_as_one():
-    row = {"level": "dvae_token", "mean": "80.123", "sd": "0.5"}
-    assert format_level({**row, "note": "stand-in tokeniser, in-domain"}) == (
-        "dvae_token (stand-in) 80.12 ± 0.50"
-    )
-    assert format_level({**row, "note": ""}) == "dvae_token 80.12 ± 0.50"
-
-
-def test_losses_of_levels_have_no_best(made, tmp_path):
-    plan, _, _ = made(CLEAR, RATIO + "phases: [pretrain]\n")
-    assert first_line(plan, tmp_path) == "**9/9 trials done**"
+    line = write_note(tmp_path / "report").splitlines()[0]
+    assert "3 reproduced, 1 incomplete" in line and "But 2 of 3 steps between neighbouring" in line
+    assert line.endswith("Below raw pixels (83.10): 100, 200, 400, 800. – 20/21 results**")
 
 
 # tuned values -------------------------------------------------------------------------------------

@@ -100,7 +100,7 @@ def test_the_note_says_first_what_is_done(planned, tmp_path):
     write_report(plan, tmp_path / "x")
     first, *rest = write_note(tmp_path / "x").splitlines()
     assert first.startswith("**2 seeds decide nothing; for 3 seeds: python -m platform.run ")
-    assert first.endswith(" --seeds 3 – 3/4 trials done**")
+    assert first.endswith(" --seeds 3 – 3/4 results**")
     assert any(line.startswith("| 0.5&emsp; |") for line in rest)
     assert not any(line.startswith(("![", "# ")) for line in rest)
 

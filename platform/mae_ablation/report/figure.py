@@ -35,8 +35,6 @@ WIDE_RANGE = 4  # times the lowest level: less is as clear on a linear axis
 EVEN = 1.35  # the largest step between neighbours over the smallest, of levels that are geometric
 LABEL_LINES = 3  # of a name beneath its level; longer names stand upright, too
 MOST_NAMED = 30  # named levels a panel has room for
-MARKED = 100  # levels on a line that are worth a marker each
-VECTORS = 2000  # dots; more are a picture within figure.svg
 AIR = 2  # points beyond 0 and 100 %, for what lies there
 SEEDS_BESIDE = 0.12  # of the room of a named level: its seeds stand beside its mean
 NAME_PLACES = (0.01, 0.99, 0.2, 0.4, 0.6)  # of the width: where a reference's name may stand
@@ -105,17 +103,11 @@ def draw_panel(
     # means with their intervals, and every seed
     at, half = _places(rows, x), pd.Series(half_width(rows["sd"], rows["seeds"], ALPHA), rows.index)
     half = half.where(rows["sd"] > 0, rows["sd"])
-    few = len(rows) <= MARKED
-    style = {"color": OURS, "marker": "o" if few else "", "ls": "-" if ordered else ""}
+    style = {"color": OURS, "marker": "o", "ls": "-" if ordered else "", "zorder": 3}
     name = "ours" + (", 95 % interval" if half.notna().any() else "")
-    if few:
-        bars = {"capsize": 4, "elinewidth": 1.2, "zorder": 3}
-        axis.errorbar(at, rows["mean"], yerr=half.fillna(0), label=name, **style, **bars)
-    else:
-        axis.plot(at, rows["mean"], label=name, **style)
-        between = rows["mean"] - half, rows["mean"] + half
-        axis.fill_between(at, *between, color=OURS, alpha=0.2, linewidth=0)
-    dots = {"s": 14, "color": OURS, "alpha": 0.6, "rasterized": len(mine) > VECTORS}
+    bars = {"yerr": half.fillna(0), "capsize": 4, "elinewidth": 1.2}
+    axis.errorbar(at, rows["mean"], label=name, **style, **bars)
+    dots = {"s": 14, "color": OURS, "alpha": 0.6}
     values = mine["value"].astype(float)
     axis.scatter(
         _places(mine, x) + (0 if ordered else SEEDS_BESIDE), values, label="each seed", **dots

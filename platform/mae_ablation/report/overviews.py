@@ -11,7 +11,7 @@ import pandas as pd
 
 from mae_ablation.errors import Emptier, UserError
 from mae_ablation.report.cells import format_number
-from mae_ablation.report.headline import describe_too_few, list_cautions
+from mae_ablation.report.headline import describe_too_few, list_cautions, list_counts
 from mae_ablation.report.how_to_read import HOW_TO_READ, VERDICT_RULE, write_how_to_read
 from mae_ablation.report.html import anchor, templates
 from mae_ablation.report.method import run_command
@@ -256,7 +256,7 @@ def _count_verdicts(verdicts: Sequence[str]) -> str:
     """Count the verdicts of each kind, in the order of SIGNS."""
     if not verdicts:
         return "Nothing to compare with the paper yet."
-    counts = ", ".join(f"{verdicts.count(v)} {v}" for v in SIGNS if v in verdicts)
+    counts = list_counts(sorted(verdicts, key=list(SIGNS).index))
     return (
         f"Against the paper, of {counted(len(verdicts), 'difference')} to the baseline: {counts}."
     )

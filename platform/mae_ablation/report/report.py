@@ -158,8 +158,6 @@ def describe_report(document: ReportDocument, news: dict[str, str], files: Seque
         "commits": sorted(set(results["commit"].dropna())),
         "metrics": list(said),
         "headlines": said,
-        "cautions": {section.metric: section.cautions for section in document.sections},
-        "preamble": document.preamble,
         "headline": " ".join(filter(None, [document.preamble, *headlines])),
         "news": news,
         "trials": len(plan.trials),

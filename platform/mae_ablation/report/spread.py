@@ -13,11 +13,12 @@ from math import isfinite
 from statistics import fmean, variance
 from typing import TYPE_CHECKING, Any
 
-from mae_ablation.report.metrics import is_accuracy
+from mae_ablation.report.metrics import column_of, is_accuracy
 from mae_ablation.report.readings import is_tested, read_accuracies, shown_result, trials_behind
 from mae_ablation.store.predictions import Predictions
 from mae_ablation.study.plan import Plan, Row
 from mae_ablation.study.seeds_needed import seeds_to_see
+from mae_ablation.study.trial import Trial
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,17 +158,14 @@ def read_answers(
 
     `readings`: None: nothing is read.
     """
-    mine = results[(results["metric"] == metric) & (results["status"] == "finished")]
-    rows: dict[int, dict[int, Predictions]] = {}
     if readings is None or not is_accuracy(metric):
-        return rows
-    for number, cells in mine.groupby("row"):
-        trials = trials_behind(plan, results, metric, number)
-        for seed, identity in cells[["seed", "trial_id"]].itertuples(index=False):
-            phase = next(p for p in trials[seed].phases if p.identity == identity)
-            if (answers := readings.answers(phase)) is not None:
-                rows.setdefault(number, {})[seed] = answers
-    return rows
+        return {}
+    column, numbers = column_of(metric), results.loc[results["metric"] == metric, "row"].unique()
+    found = {
+        number: answers_of(trials_behind(plan, results, metric, number), column, readings)
+        for number in numbers
+    }
+    return {number: answers for number, answers in found.items() if answers}
 
 
 def class_accuracies(answers: Answers, classes: int) -> "NDArray":
@@ -234,17 +232,17 @@ def _pooled_image_error(
 ) -> float:
     """Return the standard error from the test images, of all rows; 0 where no answers are kept."""
     seeds = plan.study.seeds[:SEEDS_READ]
-    theirs = answers_by_seed(base, column, seeds, readings)
+    theirs = answers_of({s: base.trials[s] for s in seeds}, column, readings)
     found = [
-        compare_answers(answers_by_seed(row, column, seeds, readings), theirs)
+        compare_answers(answers_of({s: row.trials[s] for s in seeds}, column, readings), theirs)
         for row in (rows if len(theirs) > 1 else ())
     ]
     errors = [each.image_se for each in found if each and each.seeds > 1]
     return root_mean_square(errors) if errors else 0.0
 
 
-def answers_by_seed(row: Row, column: str, seeds: Sequence[int], readings: Any) -> Answers:
-    """Read the answers of a row's trials to each test image, where they were kept."""
-    pairs = {seed: shown_result(row.trials[seed], column, readings) for seed in seeds}
+def answers_of(trials: Mapping[int, Trial], column: str, readings: Any) -> Answers:
+    """Read the answers of trials to each test image by seed, where they were kept."""
+    pairs = {seed: shown_result(trial, column, readings) for seed, trial in trials.items()}
     found = {seed: readings.answers(pair[0]) for seed, pair in pairs.items() if pair}
     return {seed: each for seed, each in found.items() if each is not None}

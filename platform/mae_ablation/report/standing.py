@@ -16,7 +16,7 @@ from mae_ablation.report.readings import (
     read_accuracies,
 )
 from mae_ablation.report.sequential import HIDDEN_BY_IMAGES, Decision, decide, is_hidden
-from mae_ablation.report.spread import answers_by_seed, compare_answers
+from mae_ablation.report.spread import answers_of, compare_answers
 from mae_ablation.study.looks import Asked
 from mae_ablation.study.plan import Plan
 
@@ -108,7 +108,10 @@ class Standing:
         rows = [*self.plan.rows, *self.plan.references]
         pair = (rows[number], next(row for row in rows if row.is_baseline))
         seeds = self.plan.study.seeds[: found.seeds]
-        mine, base = (answers_by_seed(row, column, seeds, self.readings) for row in pair)
+        mine, base = (
+            answers_of({seed: row.trials[seed] for seed in seeds}, column, self.readings)
+            for row in pair
+        )
         error = compare_answers(mine, base)
         return is_hidden(found, self.plan.study.declared.margin, error and error.image_se)
 
