@@ -8,11 +8,11 @@ import sys
 import pytest
 from processes import PATIENCE_S, wait_for
 
-from mae_ablation.run.interrupt import Interrupt
+from mae_ablation.run.stopping import Interrupt
 
 AT_WORK = """\
 import sys, time
-from mae_ablation.run.interrupt import Interrupt
+from mae_ablation.run.stopping import Interrupt
 
 with open(sys.argv[1], "w", buffering=1) as told, Interrupt() as interrupt:
     told.write("at work\\n")

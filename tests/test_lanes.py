@@ -6,8 +6,8 @@ import pytest
 
 from mae_ablation.errors import UserError
 from mae_ablation.run.capacity import backend, fitted, limit, most, room, seats
+from mae_ablation.run.lane_pool import end_of, reason_of
 from mae_ablation.run.lanes import Lanes, derivation
-from mae_ablation.run.life import end_of, reason_of
 
 LAPTOP = {"CPU": 8.0}
 GPU_NODE = {"CPU": 4.0, "GPU": 1.0, "accelerator_type:A10G": 1.0}

@@ -71,17 +71,17 @@ def plans(tmp_path_factory):
     return study, place / "undisturbed"
 
 
-def run(study: Path, store: Path, lanes: Lanes, meanwhile=lambda tally: None):
+def run(study: Path, store: Path, lanes: Lanes, meanwhile=lambda state: None):
     trials = plan_study(study, store=store).trials
     lanes, scales = fit_lanes(lanes, "cluster")
     assert not scales
     said = []
-    tally = run_trials(trials, lanes, store=store, commit="x", show=meanwhile, say=said.append)
-    return lanes, tally, said
+    state = run_trials(trials, lanes, store=store, commit="x", show=meanwhile, say=said.append)
+    return lanes, state, said
 
 
-def epochs(tally) -> list[int]:
-    return sorted(lease.progress.get("epoch", 0) for lease in tally.running.values())
+def epochs(state) -> list[int]:
+    return sorted(lease.progress.get("epoch", 0) for lease in state.running.values())
 
 
 def test_a_node_is_lost_and_another_joins(cluster, plans, tmp_path):
@@ -89,19 +89,19 @@ def test_a_node_is_lost_and_another_joins(cluster, plans, tmp_path):
     nodes = add_nodes(cluster, 2)
     lost, joined, lanes_seen = [], [], set()
 
-    def meanwhile(tally):
-        lanes_seen.update(tally.running)
-        if not lost and len(tally.running) == 2 and epochs(tally)[0] > 3:
+    def meanwhile(state):
+        lanes_seen.update(state.running)
+        if not lost and len(state.running) == 2 and epochs(state)[0] > 3:
             cluster.remove_node(nodes[0], allow_graceful=False)
             lost.append(nodes.pop(0))
-        elif lost and not joined and len(tally.running) == 1:
+        elif lost and not joined and len(state.running) == 1:
             joined.extend(add_nodes(cluster, 1))
 
-    lanes, tally, said = run(study, tmp_path / "store", Lanes(gpus=1), meanwhile)
+    lanes, state, said = run(study, tmp_path / "store", Lanes(gpus=1), meanwhile)
     assert lanes.count == 2 and lost and joined
-    assert tally.is_over and tally.failed == {}
+    assert state.is_over and state.failed == {}
     assert any("its node was lost" in line for line in said), said
-    assert all(deaths.in_a_row == 0 for deaths in tally.deaths.values()), "not the trial's fault"
+    assert all(deaths.in_a_row == 0 for deaths in state.deaths.values()), "not the trial's fault"
     assert len(lanes_seen) == 3, "the node that joined has a lane"
     require_same(tmp_path / "store", undisturbed)
     for node in nodes + joined:
@@ -113,13 +113,13 @@ def test_a_node_that_joins_is_used(cluster, plans, tmp_path):
     study, _ = plans
     nodes, lanes_seen = add_nodes(cluster, 1), set()
 
-    def meanwhile(tally):
-        lanes_seen.update(tally.running)
+    def meanwhile(state):
+        lanes_seen.update(state.running)
         if lanes_seen and len(nodes) == 1:
             nodes.extend(add_nodes(cluster, 1))
 
-    lanes, tally, _ = run(study, tmp_path / "store", Lanes(gpus=1), meanwhile)
-    assert (lanes.count, len(lanes_seen), tally.failed) == (1, 2, {})
+    lanes, state, _ = run(study, tmp_path / "store", Lanes(gpus=1), meanwhile)
+    assert (lanes.count, len(lanes_seen), state.failed) == (1, 2, {})
     for node in nodes:
         cluster.remove_node(node)
 
@@ -128,9 +128,9 @@ def test_a_node_that_joins_is_used(cluster, plans, tmp_path):
 def test_a_lane_of_two_workers_over_two_nodes(cluster, plans, tmp_path):
     study, _ = plans
     nodes = add_nodes(cluster, 2)
-    lanes, tally, said = run(study, tmp_path / "store", Lanes(gpus=1, workers=2))
+    lanes, state, said = run(study, tmp_path / "store", Lanes(gpus=1, workers=2))
     assert (lanes.count, lanes.workers, said) == (1, 2, [])
-    assert tally.is_over and tally.failed == {}
+    assert state.is_over and state.failed == {}
     for node in nodes:
         cluster.remove_node(node)
 
@@ -142,7 +142,7 @@ def test_a_store_that_is_not_shared_ends_the_study(cluster, plans, tmp_path, mon
 
     study, _ = plans
     nodes = add_nodes(cluster, 1)
-    monkeypatch.setattr(run_module, "mark", lambda store: "another machine's store")
+    monkeypatch.setattr(run_module, "store_id", lambda store: "another machine's store")
     with pytest.raises(UserError, match="is not shared with node .*: use a shared folder or s3://"):
         run(study, tmp_path / "store", Lanes(gpus=1))
     assert not (tmp_path / "store").exists()

@@ -10,7 +10,7 @@ import pytest
 from mae_ablation.api import plan_study
 from mae_ablation.cli import main
 from mae_ablation.launch import here
-from mae_ablation.run.tally import Tally
+from mae_ablation.run.run_state import RunState
 from mae_ablation.store.folder import Store
 from mae_ablation.study.request import Request, Selection
 
@@ -77,7 +77,7 @@ def place(write_study, tmp_path, monkeypatch):
                 folder.begin(phase.document)
                 numbers = {"train_loss": 0.5, "seconds": 1.0, "commit": "abc"}
                 folder.finish({"test_acc1": 70.0, "validation_acc1": 70.0, **numbers})
-        return Tally(trials=trials)
+        return RunState(trials=trials)
 
     plan = plan_study(path, store="store")
     monkeypatch.setattr("mae_ablation.run.driver.run_trials", at_once)

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from mae_ablation.run import queue as queue_module
+from mae_ablation.run.dataset_cache import DatasetCache
 from mae_ablation.run.queue import AGAIN, ATTEMPTS, BUSY_S, WAIT, Outcome, TrialQueue
-from mae_ablation.run.shelf import Shelf
-from mae_ablation.run.tally import Tally
+from mae_ablation.run.run_state import RunState
 
 
 def trial(label, source="pretrain", needs=None):
@@ -140,36 +140,36 @@ def test_what_needs_a_failed_trial_fails_with_its_reason():
     assert dict(q.snapshot().ended) == {0: "tokenizer: GateClosed", 1: reason, 2: None}
 
 
-def look(tally, q):
+def look(state, q):
     """As the driver does: a queue that has forgotten is told."""
-    if not tally.take(q.snapshot(tally.since)):
-        q.restore(tally.trials, tally.ended, tally.deaths)
-        assert tally.take(q.snapshot(tally.since))
+    if not state.take(q.snapshot(state.since)):
+        q.restore(state.trials, state.ended, state.deaths)
+        assert state.take(q.snapshot(state.since))
 
 
 def test_a_queue_that_was_killed_learns_from_its_lanes_and_the_driver():
     trials = [trial(name) for name in "abcd"]
-    q, tally = TrialQueue(trials), Tally(trials=trials)
+    q, state = TrialQueue(trials), RunState(trials=trials)
     a, b = q.next("0.1"), q.next("1.2")
     q.lost("1.2", "killed")
     q.next("0.1", Outcome(a.number, "loss is nan"))
-    look(tally, q)
-    assert tally.failed == {0: "loss is nan"} and not tally.is_over
+    look(state, q)
+    assert state.failed == {0: "loss is nan"} and not state.is_over
 
     q = TrialQueue()  # as Ray starts it again
     assert q.next("2.3", Outcome(0)) == AGAIN
-    look(tally, q)
+    look(state, q)
     q.beat("0.1", b.number, epoch(1))  # a lane is at work on it
-    look(tally, q)
-    assert tally.running["0.1"].number == b.number and tally.waiting == 2
+    look(state, q)
+    assert state.running["0.1"].number == b.number and state.waiting == 2
     c = q.next("2.3")
     assert label(c) == "c", "neither what has failed nor what a lane is at"
     d = q.next("0.1", finished(b))
     q.next("2.3", finished(c))
     q.next("0.1", finished(d))
-    look(tally, q)
-    assert tally.is_over and tally.finished == [1, 2, 3] and tally.failed == {0: "loss is nan"}
-    assert tally.deaths[1].all == 1
+    look(state, q)
+    assert state.is_over and state.finished == [1, 2, 3] and state.failed == {0: "loss is nan"}
+    assert state.deaths[1].all == 1
 
 
 def test_ten_thousand_trials_are_handed_out_in_linear_time():
@@ -182,12 +182,12 @@ def test_ten_thousand_trials_are_handed_out_in_linear_time():
 
 
 def test_a_data_set_is_decoded_by_one_lane_for_all():
-    shelf = Shelf()
-    assert shelf.ask("cifar10", "0.1") == "decode"
-    assert shelf.ask("cifar10", "1.2") == "wait"
-    shelf.lost("0.1", "killed", True)
-    assert shelf.ask("cifar10", "1.2") == "decode"
-    shelf.put("cifar10", ["reference"])
-    assert shelf.ask("cifar10", "0.3") == shelf.ask("cifar10", "1.2") == ["reference"]
-    shelf.put("cifar10", None)  # lost, or it could not be decoded
-    assert shelf.ask("cifar10", "0.3") == "decode"
+    cache = DatasetCache()
+    assert cache.ask("cifar10", "0.1") == "decode"
+    assert cache.ask("cifar10", "1.2") == "wait"
+    cache.lost("0.1", "killed", True)
+    assert cache.ask("cifar10", "1.2") == "decode"
+    cache.put("cifar10", ["reference"])
+    assert cache.ask("cifar10", "0.3") == cache.ask("cifar10", "1.2") == ["reference"]
+    cache.put("cifar10", None)  # lost, or it could not be decoded
+    assert cache.ask("cifar10", "0.3") == "decode"

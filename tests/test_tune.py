@@ -16,7 +16,7 @@ from mae_ablation.report.results import results_frame
 from mae_ablation.report.summary import summary
 from mae_ablation.report.table import table_frame
 from mae_ablation.run.queue import DROPPED, WAIT, Outcome, TrialQueue
-from mae_ablation.run.tally import Tally
+from mae_ablation.run.run_state import RunState
 from mae_ablation.study.plan import missing, trials_of
 from mae_ablation.study.work import work_of
 
@@ -392,10 +392,10 @@ def test_a_try_that_is_dropped_ends_without_a_failure(planned):
     queue.drop([*one.first, *one.rest])
     assert queue.beat("1.1", task.number, {}), "the lane is told to stop"
     assert queue.next("1.1", Outcome(task.number, put_back="stopped")) == WAIT
-    tally = Tally(trials=work.trials)
-    tally.take(queue.snapshot())
-    assert sorted(tally.dropped) == sorted([*one.first, *one.rest]) and not tally.failed
-    assert tally.ended[task.number] == DROPPED
+    state = RunState(trials=work.trials)
+    state.take(queue.snapshot())
+    assert sorted(state.dropped) == sorted([*one.first, *one.rest]) and not state.failed
+    assert state.ended[task.number] == DROPPED
 
 
 def test_a_queue_that_is_killed_holds_again_what_is_held(planned):
@@ -418,7 +418,7 @@ ASHA = STUDY.replace("tune:\n", "tune:\n  scheduler: asha\n")
 
 def test_the_last_try_of_a_row_is_never_stopped(planned):
     """A search that is begun again hears of the tries in another order."""
-    from mae_ablation.run.search import Stop
+    from mae_ablation.run.search import StopTry
 
     class Queue:
         class drop:
@@ -426,7 +426,7 @@ def test_the_last_try_of_a_row_is_never_stopped(planned):
 
     plan = planned(ASHA)
     work = work_of([plan], plan.missing(), plan.store)
-    stop = Stop(work.searched, Queue, plan.store.root)
+    stop = StopTry(work.searched, Queue, plan.store.root)
     mine = [n for n, each in enumerate(work.searched) if each.row == work.searched[0].row]
     assert [stop(number, 1) for number in mine] == [True, True, False]
 

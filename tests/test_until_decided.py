@@ -14,12 +14,12 @@ from mae_ablation.report.results import results_frame
 from mae_ablation.report.standing import Asking, standing
 from mae_ablation.report.summary import trial_lines
 from mae_ablation.report.table import table_frame
-from mae_ablation.run import budget as budget_module
 from mae_ablation.run import driver as run_module
-from mae_ablation.run.budget import Budget
-from mae_ablation.run.looks import Looks
+from mae_ablation.run import stopping
 from mae_ablation.run.queue import WAIT, Outcome, TrialQueue
-from mae_ablation.run.tally import Tally
+from mae_ablation.run.run_state import RunState
+from mae_ablation.run.seed_gate import SeedGate
+from mae_ablation.run.stopping import TimeLimit
 from mae_ablation.study.declared import declare_plan
 from mae_ablation.study.request import Selection
 from mae_ablation.study.suite import load_all
@@ -82,8 +82,8 @@ class Driver:
     def __init__(self, plan, lanes=2, fails=lambda trial: False):
         self.plan, self.fails, self.said = plan, fails, []
         self.trials, ask = open_trials([plan])
-        self.looks = Looks(self.trials, ask)
-        self.tally = Tally(trials=self.trials)
+        self.looks = SeedGate(self.trials, ask)
+        self.state = RunState(trials=self.trials)
         self.queue = TrialQueue()
         self.tasks = {f"{n}.1": None for n in range(lanes)}
         self.ran = []
@@ -91,11 +91,11 @@ class Driver:
 
     def look(self):
         """As `cluster.run.watch` does twice a second."""
-        if not self.tally.take(self.queue.snapshot(self.tally.since)):
-            self.queue.restore(self.trials, self.tally.ended, {}, self.looks.held)
-            self.tally.take(self.queue.snapshot(self.tally.since))
-        self.looks.look(Remote(self.queue), self.tally, self.said.append)
-        self.tally.take(self.queue.snapshot(self.tally.since))
+        if not self.state.take(self.queue.snapshot(self.state.since)):
+            self.queue.restore(self.trials, self.state.ended, {}, self.looks.held)
+            self.state.take(self.queue.snapshot(self.state.since))
+        self.looks.look(Remote(self.queue), self.state, self.said.append)
+        self.state.take(self.queue.snapshot(self.state.since))
 
     def start(self, lane):
         """Give a lane that has nothing to do its next trial; returns it, None if it has to wait."""
@@ -123,7 +123,7 @@ class Driver:
 
     def run(self, trials=None):
         """Until all is over, or so many trials are done."""
-        while not self.tally.is_over and (trials is None or len(self.ran) < trials):
+        while not self.state.is_over and (trials is None or len(self.ran) < trials):
             for lane in self.tasks:
                 if self.tasks[lane] or self.start(lane):
                     self.finish(lane)
@@ -190,7 +190,7 @@ def test_no_lane_waits_for_a_straggler(planned):
     ]
     late = standing(driver.plan).rows[0].decisions["linear_probe"]
     assert (late.state, late.seeds) == ("different", 3)
-    assert driver.tally.is_over
+    assert driver.state.is_over
 
 
 def test_a_seed_begun_ahead_of_its_look_is_left_when_its_row_is_decided(planned):
@@ -203,7 +203,7 @@ def test_a_seed_begun_ahead_of_its_look_is_left_when_its_row_is_decided(planned)
     assert label_of(last) == label_of(ahead) == "0.25" and (last.seed, ahead.seed) == (2, 3)
     driver.finish("0.1")
     driver.finish("1.1")
-    assert driver.seeds("0.25") == 3 and not driver.tally.failed
+    assert driver.seeds("0.25") == 3 and not driver.state.failed
     assert "mask_ratio=0.25 seed 3" not in driver.ran
 
 
@@ -213,7 +213,7 @@ def test_a_row_whose_trial_failed_goes_no_further_and_the_others_do(planned):
 
     driver = Driver(planned(), lanes=1, fails=fails)
     driver.run()
-    assert driver.tally.is_over and len(driver.tally.failed) == 1
+    assert driver.state.is_over and len(driver.state.failed) == 1
     assert driver.seeds("0.5") == 2 and driver.seeds("0.75") == 3
     assert driver.said[-1] == (
         "x: look 1 at 3 seeds: 3 of 4 rows decided; 1 cannot go on, as a trial failed"
@@ -453,12 +453,12 @@ def test_a_suite_may_say_until_when_its_studies_grow(write_study, tmp_path):
 @pytest.fixture
 def clock(monkeypatch):
     now = SimpleNamespace(monotonic=lambda: now.s, s=100.0)
-    monkeypatch.setattr(budget_module, "time", now)
+    monkeypatch.setattr(stopping, "time", now)
     return now
 
 
 def test_hours_are_those_since_the_command(clock):
-    budget = Budget(hours=2, began=100.0)
+    budget = TimeLimit(hours=2, began=100.0)
     clock.s += 7199
     assert budget.spent(2) == ""
     clock.s += 1
@@ -466,7 +466,7 @@ def test_hours_are_those_since_the_command(clock):
 
 
 def test_gpu_hours_count_the_gpus_of_lanes_that_are_alive(clock):
-    budget = Budget(gpu_hours=2, gpus_per_lane=0.5)
+    budget = TimeLimit(gpu_hours=2, gpus_per_lane=0.5)
     assert budget.spent(0) == ""
     clock.s += 3600
     assert budget.spent(0) == "", "no lane, no GPU"
@@ -477,7 +477,7 @@ def test_gpu_hours_count_the_gpus_of_lanes_that_are_alive(clock):
 
 
 def test_without_a_limit_nothing_is_ever_spent(clock):
-    budget = Budget()
+    budget = TimeLimit()
     clock.s += 1e9
     assert budget.spent(8) == ""
 
@@ -488,34 +488,34 @@ def test_a_budget_that_is_spent_stops_lanes_as_ctrl_c_does_and_keeps_what_is_dec
     driver = Driver(planned(), lanes=1)
     driver.run(trials=17)
     assert driver.start("0.1").seed == 4
-    crew = SimpleNamespace(alive=["0.1"], fill=lambda tally: None, awaited=lambda tally: 1)
-    crew.leave = lambda seconds: None
+    pool = SimpleNamespace(alive=["0.1"], fill=lambda state: None, awaited=lambda state: 1)
+    pool.leave = lambda seconds: None
 
-    def reap(tally, say):
+    def reap(state, say):
         if driver.queue.beat("0.1", driver.tasks["0.1"].number, {}):
             driver.queue.leave("0.1", Outcome(driver.tasks["0.1"].number, put_back="stopped"))
-            crew.alive.clear()
+            pool.alive.clear()
 
-    crew.reap = reap
-    monkeypatch.setattr(run_module, "answer", lambda reference: reference)
+    pool.reap = reap
+    monkeypatch.setattr(run_module, "ask_queue", lambda reference: reference)
     later = SimpleNamespace(sleep=lambda seconds: setattr(clock, "s", 1e9))
     monkeypatch.setattr(run_module, "time", later)
     queue, said = Remote(driver.queue), []
-    run_module.watch(
-        driver.tally,
-        queue,
-        driver.trials,
-        crew,
-        SimpleNamespace(ask=lambda lanes: None),
-        SimpleNamespace(asked=False),
-        lambda tally: None,
-        said.append,
-        run_module.Gates(queue=queue, looks=driver.looks),
-        Budget(hours=1, began=clock.s),
-    )
+    run_module.Driver(
+        state=driver.state,
+        queue=queue,
+        kept=driver.trials,
+        pool=pool,
+        node_request=SimpleNamespace(ask=lambda lanes: None),
+        interrupt=SimpleNamespace(asked=False),
+        time_limit=TimeLimit(hours=1, began=clock.s),
+        seed_gate=driver.looks,
+        show=lambda state: None,
+        say=said.append,
+    ).watch()
     assert said == ["the budget of 1 hour is spent: finishing the running step and saving"]
-    assert driver.tally.spent == "1 hour" and not driver.tally.is_over
-    assert not driver.tally.failed, "it is gone on with by the same command"
+    assert driver.state.spent == "1 hour" and not driver.state.is_over
+    assert not driver.state.failed, "it is gone on with by the same command"
     assert len(standing(driver.plan).decided) == 3
     again = Driver(planned(), lanes=1)
     again.run()

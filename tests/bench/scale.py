@@ -124,8 +124,8 @@ def stage_queue(place: Path) -> float:
 
     trials, looks = _plan(place).trials, []
 
-    def show(tally) -> None:
-        looks.append((time.monotonic(), len(tally.finished)))
+    def show(state) -> None:
+        looks.append((time.monotonic(), len(state.finished)))
 
     lanes = Lanes(count=2, cpus=1)
     with ray_session():

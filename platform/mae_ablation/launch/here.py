@@ -120,11 +120,11 @@ class Run:
         Raises:
             KeyboardInterrupt: the user asked to leave.
         """
-        from mae_ablation.run.budget import Budget
         from mae_ablation.run.driver import fit_lanes, run_trials
-        from mae_ablation.run.looks import Looks
         from mae_ablation.run.progress import Progress
         from mae_ablation.run.ray_session import RayDied, ray_session
+        from mae_ablation.run.seed_gate import SeedGate
+        from mae_ablation.run.stopping import TimeLimit
         from mae_ablation.store.commit import code_commit
 
         request, plans, store = self.session.request, self.session.plans, self.session.store
@@ -144,7 +144,7 @@ class Run:
                     cost = estimate(plans, machine=replace(cost.machine, lanes=lanes.count))
                     self.console.print("\n".join(cost_lines(cost)))
                 self.tracker.start()  # not before: Ray forks, and the tracker's thread imports
-                tally = run_trials(
+                state = run_trials(
                     work.trials,
                     lanes,
                     store=store.root,
@@ -153,8 +153,8 @@ class Run:
                     say=progress.say,
                     scales=scales,
                     searched=work.searched,
-                    looks=Looks(work.trials, self.ask) if self.ask else None,
-                    budget=Budget(
+                    seed_gate=SeedGate(work.trials, self.ask) if self.ask else None,
+                    time_limit=TimeLimit(
                         hours=request.hours,
                         gpu_hours=request.gpu_hours,
                         gpus_per_lane=lanes.gpus * lanes.workers,
@@ -165,12 +165,12 @@ class Run:
             self.console.print(f"{error}; the same command goes on from the last checkpoints")
             self.console.file.flush()  # Ray may end this process before Python does
             return None
-        if tally.stopped and not tally.spent:
+        if state.stopped and not state.spent:
             raise KeyboardInterrupt
-        if tally.spent:
+        if state.spent:
             again = "the same command goes on from the checkpoints"
-            self.console.print(f"stopped after {tally.spent}; {again}")
-        record_failures(work.trials, tally.failed, store)
+            self.console.print(f"stopped after {state.spent}; {again}")
+        record_failures(work.trials, state.failed, store)
         return cost
 
 

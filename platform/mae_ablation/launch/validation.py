@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from mae_ablation.launch.cluster_file import read_document, unfinished, unsafe
+from mae_ablation.run.ray_private import check_cluster_config
 from mae_ablation.study.flags import File
 
 USER_ERROR = 2
@@ -37,13 +38,12 @@ def refusal(path: Path) -> str | None:
     """Why `ray up` would refuse the file, as `file:line: text`, or None. Imports Ray: a second."""
     import click
     from jsonschema import ValidationError
-    from ray.autoscaler._private.util import prepare_config, validate_config
 
     document = read_document(path)
     logging.getLogger("ray.autoscaler").setLevel(logging.WARNING)
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # Ray prints what it then raises
-            validate_config(prepare_config(document.data))
+            check_cluster_config(document.data)
     except ValidationError as error:
         return f"{document.place(*error.absolute_path)}: Ray refuses it: {error.message}"
     except click.ClickException as error:

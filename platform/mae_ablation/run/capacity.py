@@ -1,4 +1,4 @@
-"""Capacity: how many lanes a cluster has room for, now and at most. Pure functions of plain data.
+"""How many lanes a cluster has room for, now and at most: pure functions of plain data.
 
 Nodes are dictionaries of Ray's resources, such as {"CPU": 4.0, "GPU": 1.0}.
 """
@@ -18,7 +18,7 @@ TINY = 1e-9  # 1 / 0.1 is a little less than 10
 
 
 def seats(node: Node, lanes: Lanes) -> int:
-    """Workers a node has room for. A worker's part of a GPU is of one GPU."""
+    """Count the workers a node has room for. A worker's part of a GPU is of one GPU."""
     room = []
     for name, each in lanes.need.items():
         there = node.get(name, 0.0)
@@ -32,12 +32,12 @@ def seats(node: Node, lanes: Lanes) -> int:
 
 
 def room(nodes: Sequence[Node], lanes: Lanes) -> int:
-    """Lanes that some nodes have room for; a lane's workers may be on several nodes."""
+    """Count the lanes that some nodes have room for; workers of one may be on several nodes."""
     return sum(seats(node, lanes) for node in nodes) // lanes.workers
 
 
 def fitted(lanes: Lanes, nodes: Sequence[Node]) -> Lanes:
-    """Lanes with the threads that come to each worker.
+    """Return the lanes with the threads that come to each worker.
 
     On one machine every core is used once; on several, a node's cores are shared by the workers
     that its GPUs have room for, and lanes without GPUs have one core each.
@@ -54,22 +54,25 @@ def fitted(lanes: Lanes, nodes: Sequence[Node]) -> Lanes:
 
 
 def backend(lanes: Lanes, nodes: Sequence[Node]) -> str:
-    """Of torch.distributed. NCCL refuses two workers on one GPU, and GPUs that are only numbers:
-    Ray knows the type of real ones."""
+    """Choose torch.distributed's backend.
+
+    NCCL refuses two workers on one GPU, and GPUs that are only numbers: Ray knows the type of real
+    ones.
+    """
     able = [node for node in nodes if seats(node, lanes)]
     real = all(any(name.startswith("accelerator_type:") for name in node) for node in able)
     return "nccl" if lanes.workers > 1 and lanes.gpus >= 1 and able and real else "gloo"
 
 
 def worker_types(cluster: dict) -> list[Node]:
-    """What the workers' node types of a cluster file have."""
+    """Return the resources of the workers' node types of a cluster file."""
     types = cluster.get("available_node_types") or {}
     head = cluster.get("head_node_type")
     return [kind.get("resources") or {} for name, kind in types.items() if name != head]
 
 
 def most(cluster: dict, nodes: Sequence[Node], lanes: Lanes) -> int:
-    """Lanes that an autoscaling cluster of this file can grow to.
+    """Count the lanes that an autoscaling cluster of this file can grow to.
 
     Args:
         cluster: what `ray up` was given.
@@ -89,13 +92,13 @@ def most(cluster: dict, nodes: Sequence[Node], lanes: Lanes) -> int:
 
 
 def states_resources(cluster: dict) -> bool:
-    """Whether the file says what its workers have; that of machines one has (`local`) does not."""
+    """Tell if the file says what its workers have; that of machines one has (`local`) does not."""
     types = worker_types(cluster)
     return bool(types) and all(types)
 
 
 def cluster_file(path: Path = BOOTSTRAP) -> dict | None:
-    """The file of the autoscaling cluster whose head this machine is; None elsewhere."""
+    """Read the file of the autoscaling cluster whose head this machine is; None elsewhere."""
     import yaml
 
     try:
@@ -105,7 +108,7 @@ def cluster_file(path: Path = BOOTSTRAP) -> dict | None:
 
 
 def limit(lanes: Lanes, nodes: Sequence[Node], cluster: dict | None) -> int:
-    """How many lanes there may be.
+    """Say how many lanes there may be.
 
     Raises:
         UserError: there will never be room for those asked for: Ray would wait for ever.

@@ -44,7 +44,7 @@ def end(process: subprocess.Popen) -> None:
 
 
 def output_of(words: Sequence[str], **options: object) -> tuple[int, str]:
-    """Exit status of a command, and what it has said on both of its streams."""
+    """Return a command's exit status, and what it has said on both of its streams."""
     process = start(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
     try:
         said = process.stdout.read()

@@ -12,18 +12,15 @@ from typing import Any
 
 from mae_ablation.errors import UserError, one_line
 from mae_ablation.run import capacity
-from mae_ablation.run.budget import Budget
-from mae_ablation.run.crew import Crew
-from mae_ablation.run.demand import Demand
-from mae_ablation.run.interrupt import Interrupt
+from mae_ablation.run.dataset_cache import DatasetCache
+from mae_ablation.run.lane_pool import LanePool, LaneThread, NodeRequest
 from mae_ablation.run.lanes import Lanes
-from mae_ablation.run.life import Life
-from mae_ablation.run.looks import Looks
-from mae_ablation.run.marker import mark
 from mae_ablation.run.queue import TrialQueue
 from mae_ablation.run.ray_session import RayDied, cores, ray_session, require_alive
-from mae_ablation.run.shelf import Shelf
-from mae_ablation.run.tally import Tally
+from mae_ablation.run.run_state import RunState
+from mae_ablation.run.seed_gate import SeedGate
+from mae_ablation.run.shared_store import store_id
+from mae_ablation.run.stopping import Interrupt, TimeLimit
 from mae_ablation.store.files import files_at
 from mae_ablation.study.trial import Trial
 from mae_ablation.study.work import Searched
@@ -36,16 +33,16 @@ LEAVE_S = 15.0  # for lanes that have nothing more to do
 
 
 def nodes() -> list[capacity.Node]:
-    """Resources of the cluster's nodes that are alive."""
+    """Return the resources of the cluster's nodes that are alive."""
     import ray
 
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def fit_lanes(lanes: Lanes, address: str = "local") -> tuple[Lanes, bool]:
-    """The lanes with their number and the threads of each worker; whether the cluster scales.
+    """Return the lanes with their number and each worker's threads, and whether the cluster scales.
 
-    In a Ray session.
+    To be called in a Ray session.
 
     Raises:
         UserError: there will never be room for those asked for.
@@ -64,14 +61,14 @@ def run_trials(
     *,
     store: Path | str,
     commit: str,
-    show: Callable[[Tally], None],
+    show: Callable[[RunState], None],
     say: Callable[[str], None] = print,
     scales: bool = False,
     work: Callable[..., str | None] | None = None,
     searched: Sequence[Searched] = (),
-    looks: Looks | None = None,
-    budget: Budget | None = None,
-) -> Tally:
+    seed_gate: SeedGate | None = None,
+    time_limit: TimeLimit | None = None,
+) -> RunState:
     """Run all trials in a Ray session, until they have ended or the user wants to leave.
 
     Args:
@@ -81,10 +78,10 @@ def run_trials(
         scales: whether the cluster starts nodes where they are asked for.
         work: stands in for run_trial, with its arguments.
         searched: tries whose trials start when the search asks for them.
-        looks: has trials of later seeds start when rows ask for them.
-        budget: the run is left when it is spent.
+        seed_gate: has trials of later seeds start when rows ask for them.
+        time_limit: the run is left when it is spent.
 
-    Returns how they stand; `stopped` says whether the user left, or `spent` the budget.
+    Returns how they stand: `stopped` if the user left, `spent` if the time limit did.
 
     Raises:
         UserError: the store is not shared with a node.
@@ -92,129 +89,143 @@ def run_trials(
     """
     import ray
 
+    # actors, and what each lane is given
     place = files_at(store).root  # workers have other working directories
     forever = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
-    tally = Tally(trials=list(trials))
-    kept = ray.put(tally.trials)  # as long as the queue may have to be started again
+    state = RunState(trials=list(trials))
+    kept = ray.put(state.trials)  # as long as the queue may have to be started again
     queue = ray.remote(**forever)(TrialQueue).remote()
-    shelf = ray.remote(**forever)(Shelf).remote()
+    cache = ray.remote(**forever)(DatasetCache).remote()
     notes = tempfile.mkdtemp(prefix="mae-ablation-")
     config = {
         "queue": queue,
-        "shelf": shelf,
+        "cache": cache,
         "run": f"{socket.gethostname()}-{os.getpid()}-{time.time_ns()}",
         "store": place,
-        "marker": mark(place),
+        "store_id": store_id(place),
         "threads": lanes.cpus,
         "gpu": lanes.gpus > 0,
         "micro_batch": lanes.micro_batch,
         "commit": commit,
         "work": work,
     }
-    crew = Crew(
-        [queue, shelf],
+
+    # lanes under watch, until their trials have ended
+    pool = LanePool(
+        [queue, cache],
         room=lambda: capacity.room(nodes(), lanes),
-        limit=len(tally.trials) if lanes.grows else lanes.count or 1,
+        limit=len(state.trials) if lanes.grows else lanes.count or 1,
         expected=lanes.count or 1,
-        make=lambda lane, count: Life(
+        make=lambda lane, count: LaneThread(
             lane, lanes, {**config, "lanes": count}, notes, capacity.backend(lanes, nodes())
         ),
     )
     try:
-        with Interrupt() as interrupt, Demand(lanes, scales=scales) as demand:
+        with Interrupt() as interrupt, NodeRequest(lanes, scales=scales) as node_request:
             search = start_search(searched, queue, place, notes, lanes.count or 1)
+            driver = Driver(
+                state=state,
+                queue=queue,
+                kept=kept,
+                pool=pool,
+                node_request=node_request,
+                interrupt=interrupt,
+                time_limit=time_limit or TimeLimit(),
+                search=search,
+                seed_gate=seed_gate,
+                show=show,
+                say=say,
+            )
             try:
-                gates = Gates(queue=queue, search=search, looks=looks)
-                left = budget or Budget()
-                watch(tally, queue, kept, crew, demand, interrupt, show, say, gates, left)
+                driver.watch()
             except KeyboardInterrupt:
-                crew.leave(0.0)
+                pool.leave(0.0)
                 raise
             except (RayDied, ray.exceptions.RayError) as error:
                 if not interrupt.asked:
                     raise as_ray_died(error) from None
-                tally.stopped = True  # SIGTERM to the whole process group ends Ray, too
+                state.stopped = True  # SIGTERM to the whole process group ends Ray, too
             finally:
                 if search:
                     search.leave(LEAVE_S)
     finally:
         shutil.rmtree(notes, ignore_errors=True)
-    if tally.refusal:
-        raise UserError(tally.refusal)
-    return tally
+    if state.refusal:
+        raise UserError(state.refusal)
+    return state
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Gates:
-    """What trials of a run wait for in the queue, beside a free lane."""
+class Driver:
+    """Watches over the trials of a run."""
 
+    state: RunState
     queue: Any
+    kept: Any
+    """reference of the trials, which are large"""
+    pool: LanePool
+    node_request: NodeRequest
+    interrupt: Interrupt
+    time_limit: TimeLimit
     search: Any = None
-    looks: Looks | None = None
+    seed_gate: SeedGate | None = None
+    show: Callable[[RunState], None]
+    say: Callable[[str], None]
 
-    @property
-    def held(self) -> frozenset[int]:
-        """Numbers of the trials that wait."""
-        mine = [gate.held for gate in (self.search, self.looks) if gate]
-        return frozenset().union(*mine)
-
-    def look(self, tally: Tally, say: Callable[[str], None]) -> None:
-        """Have the queue hand out and drop what is decided by now."""
-        if self.search:
-            self.search.look(tally, say)
-        if self.looks:
-            self.looks.look(self.queue, tally, say)
-
-    def leave(self, seconds: float) -> None:
-        if self.search:
-            self.search.leave(seconds)
-
-
-def watch(
-    tally: Tally,
-    queue: Any,
-    kept: Any,
-    crew: Crew,
-    demand: Demand,
-    interrupt: Interrupt,
-    show: Callable[[Tally], None],
-    say: Callable[[str], None],
-    gates: Gates,
-    budget: Budget,
-) -> None:
-    """Until every trial has ended, or every lane has left."""
-    while True:
-        look(tally, queue, kept, gates.held)
-        if tally.is_over:
-            break
-        gates.look(tally, say)
-        crew.reap(tally, say)
-        if interrupt.asked and not tally.stopped:
-            tally.stopped = True
-            say("finishing the running step and saving; Ctrl-C again stops at once")
-        if not tally.stopped and (spent := budget.spent(len(crew.alive))):
-            tally.stopped, tally.spent = True, spent
-            say(f"the budget of {spent} is spent: finishing the running step and saving")
-        if tally.stopped or tally.refusal:
-            queue.stop.remote()  # each time: it may have been started again
-            gates.leave(0.0)
-            if not any(lane in tally.entered for lane in crew.alive):
+    def watch(self) -> None:
+        """Return when every trial has ended, or every lane has left."""
+        state = self.state
+        while True:
+            # how the trials stand, and what is decided by that
+            self.update()
+            if state.is_over:
                 break
-        else:
-            tally.wanted = crew.awaited(tally)
-            demand.ask(tally.wanted)
-            crew.fill(tally)
-            tally.live = len(crew.alive)
-        show(tally)
-        time.sleep(POLL_S)
-    show(tally)
-    crew.leave(0.0 if tally.stopped else LEAVE_S)
+            if self.search:
+                self.search.look(state, self.say)
+            if self.seed_gate:
+                self.seed_gate.look(self.queue, state, self.say)
+            self.pool.reap(state, self.say)
+
+            # whether to leave
+            if self.interrupt.asked and not state.stopped:
+                state.stopped = True
+                self.say("finishing the running step and saving; Ctrl-C again stops at once")
+            if not state.stopped and (spent := self.time_limit.spent(len(self.pool.alive))):
+                state.stopped, state.spent = True, spent
+                self.say(f"the budget of {spent} is spent: finishing the running step and saving")
+
+            # lanes leave, or come where there is room
+            if state.stopped or state.refusal:
+                self.queue.stop.remote()  # each time: it may have been started again
+                if self.search:
+                    self.search.leave(0.0)
+                if not any(lane in state.entered for lane in self.pool.alive):
+                    break
+            else:
+                state.wanted = self.pool.awaited(state)
+                self.node_request.ask(state.wanted)
+                self.pool.fill(state)
+                state.live = len(self.pool.alive)
+            self.show(state)
+            time.sleep(POLL_S)
+        self.show(state)
+        self.pool.leave(0.0 if state.stopped else LEAVE_S)
+
+    def update(self) -> None:
+        """Ask the queue how the trials stand; tell one that was just started what is known."""
+        state, queue = self.state, self.queue
+        if state.take(ask_queue(queue.snapshot.remote(state.since))):
+            return
+        gates = [gate.held for gate in (self.search, self.seed_gate) if gate]
+        held = frozenset().union(*gates)  # trials that wait until they are asked for
+        queue.restore.remote(self.kept, state.ended, state.deaths, held)
+        state.take(ask_queue(queue.snapshot.remote(state.since)))
 
 
 def start_search(
     searched: Sequence[Searched], queue: Any, store: str, notes: str, lanes: int
 ) -> Any:
-    """The search over these tries, at work; None where there are none."""
+    """Start the search over these tries; None where there are none."""
     if not searched:
         return None
     from mae_ablation.run.search import Search  # Ray Tune takes seconds to import
@@ -224,20 +235,8 @@ def start_search(
     return search
 
 
-def look(tally: Tally, queue: Any, kept: Any, held: frozenset[int] = frozenset()) -> None:
-    """Ask the queue how the trials stand; tell one that has just been started what is known.
-
-    Args:
-        kept: reference of the trials, which are large.
-        held: numbers of those that wait until they are asked for.
-    """
-    if not tally.take(answer(queue.snapshot.remote(tally.since))):
-        queue.restore.remote(kept, tally.ended, tally.deaths, held)
-        tally.take(answer(queue.snapshot.remote(tally.since)))
-
-
-def answer(reference: Any) -> Any:
-    """What the queue says; it may have to be started again. Raises RayDied."""
+def ask_queue(reference: Any) -> Any:
+    """Wait for what the queue says; it may have to be started again. Raises RayDied."""
     import ray
 
     until = time.monotonic() + ANSWER_S
@@ -251,7 +250,7 @@ def answer(reference: Any) -> Any:
 
 
 def as_ray_died(error: Exception) -> RayDied:
-    """What an error of Ray's own comes to, in one line."""
+    """Turn an error of Ray's own into one line."""
     if isinstance(error, RayDied):
         return error
     try:

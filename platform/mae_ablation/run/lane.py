@@ -1,4 +1,4 @@
-"""Lane: a long-lived Ray Train worker group that pulls trials from the queue until there are none.
+"""A lane: a long-lived Ray Train worker group that pulls trials from the queue.
 
 Starting Ray's and torch's processes costs 14 to 20 CPU seconds; a lane pays that once, and a
 further trial in it a few hundredths of a second.
@@ -6,7 +6,6 @@ further trial in it a few hundredths of a second.
 
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 from mae_ablation.errors import one_line
@@ -19,15 +18,15 @@ WAIT_S = 0.3  # until the queue is asked again by a lane whose trials wait for a
 def lane_loop(config: dict) -> None:
     """Training function of the lane's TorchTrainer, on each of its workers.
 
-    Config: `queue` (actor), `shelf` (actor of shared data sets), `lane` (its name), `lanes` (how
-    many there are), `store` (absolute path or URI), `marker` (the store's), `threads`, `gpu`
+    Config: `queue` (actor), `cache` (actor of shared data sets), `lane` (its name), `lanes` (how
+    many there are), `store` (absolute path or URI), `store_id`, `threads`, `gpu`
     (bool), `micro_batch`, `commit`, `run` (a name of its own for this run), `work` (stands in
     for run_trial, or None).
     """
     import ray
     import torch
 
-    from mae_ablation.run.marker import unshared
+    from mae_ablation.run.shared_store import sharing_error
     from mae_ablation.train.device import keep_freed_memory
     from mae_ablation.train.workers import Workers
 
@@ -36,10 +35,10 @@ def lane_loop(config: dict) -> None:
     keep_freed_memory()
     device = "cuda" if config["gpu"] and torch.cuda.is_available() else "cpu"
     workers = Workers.connect(config["micro_batch"])
-    if reason := unshared(config["store"], config["marker"]):
+    if reason := sharing_error(config["store"], config["store_id"]):
         ray.get(queue.refuse.remote(reason))
         return
-    with Beat(queue, lane) as beat:
+    with Heartbeat(queue, lane) as beat:
         outcome = None
         while True:
             task = ray.get(queue.next.remote(lane, outcome)) if workers.rank == 0 else None
@@ -62,19 +61,19 @@ def lane_loop(config: dict) -> None:
                     raise
 
 
-def run_task(task: Task, config: dict, device: str, workers: Any, beat: "Beat") -> Outcome:
-    """Run a trial; what became of it.
+def run_task(task: Task, config: dict, device: str, workers: Any, beat: "Heartbeat") -> Outcome:
+    """Run a trial and return what became of it.
 
     An exception of one worker of several is raised: the others may wait for it, so that they are
     started again together. It may be the echo of another's death, so the trial is tried again.
     """
-    from mae_ablation.run.shelf import fetch
+    from mae_ablation.run.dataset_cache import load_dataset
     from mae_ablation.train.run import Busy, Stopped
     from mae_ablation.train.trial import run_trial
 
     work = config["work"] or run_trial
     try:
-        fetch(config["shelf"], config["lane"], task.trial)
+        load_dataset(config["cache"], config["lane"], task.trial)
         failure = work(
             task.trial,
             config["store"],
@@ -98,7 +97,7 @@ def run_task(task: Task, config: dict, device: str, workers: Any, beat: "Beat") 
         return Outcome(task.number, one_line(error))
 
 
-class Beat(threading.Thread):
+class Heartbeat(threading.Thread):
     """Tells the queue how the lane's trial is doing, and hears whether to stop."""
 
     def __init__(self, queue: Any, lane: str) -> None:
@@ -110,14 +109,12 @@ class Beat(threading.Thread):
         self._stop_asked = False
         self._left = threading.Event()
 
-    @property
-    def report(self) -> Callable[[dict], None]:
-        def take(progress: dict) -> None:
-            self.progress = {**self.progress, **progress}
-
-        return take
+    def report(self, progress: dict) -> None:
+        """Take news of the trial, for the next beat."""
+        self.progress = {**self.progress, **progress}
 
     def stop(self) -> bool:
+        """Whether the trial is to save and leave."""
         return self._stop_asked
 
     def run(self) -> None:
@@ -133,7 +130,7 @@ class Beat(threading.Thread):
             except ray.exceptions.RayError:  # the queue ended with its driver: save, and leave
                 self._stop_asked = True
 
-    def __enter__(self) -> "Beat":
+    def __enter__(self) -> "Heartbeat":
         self.start()
         return self
 

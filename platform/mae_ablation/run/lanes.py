@@ -1,4 +1,4 @@
-"""Lanes: how many trials run side by side, and what each lane has."""
+"""How many trials run side by side, and what each lane has."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

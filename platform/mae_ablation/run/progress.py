@@ -9,11 +9,11 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from mae_ablation.run.crew import slot_of
+from mae_ablation.run.lane_pool import slot_of
 from mae_ablation.run.queue import Lease
-from mae_ablation.run.remaining import Remaining
-from mae_ablation.run.tally import Tally
+from mae_ablation.run.run_state import RunState
 from mae_ablation.store.folder import Store
+from mae_ablation.study.packing import makespan
 from mae_ablation.study.trial import Trial
 
 PLAIN_EVERY_S = ((60, 10), (600, 30), (3600, 120), (float("inf"), 600))
@@ -49,7 +49,7 @@ class Progress:
         store: Store | None = None,
     ) -> None:
         self._console, self._trials, self._done, self._store = console, trials, done, store
-        self._remaining = Remaining(trials, seconds or {})
+        self._remaining = RemainingTime(trials, seconds or {})
         self._began = time.monotonic()
         self._told: float | None = None
         self._finished = 0  # how many of them have been told
@@ -71,17 +71,17 @@ class Progress:
     def say(self, line: str) -> None:
         self._console.print(line)
 
-    def show(self, tally: Tally) -> None:
-        self._remaining.watch(tally)
-        self._tell_ended(tally)
+    def show(self, state: RunState) -> None:
+        self._remaining.watch(state)
+        self._tell_ended(state)
         if self._live:
-            self._live.update(self._table(tally))
+            self._live.update(self._table(state))
         elif self._is_due():
             self._told = time.monotonic()
-            self._console.print(f"{self._headline(tally)}  {self._counts(tally)}")
-            for lane, lease in sorted(tally.running.items()):
+            self._console.print(f"{self._headline(state)}  {self._counts(state)}")
+            for lane, lease in sorted(state.running.items()):
                 if "phase" in lease.progress:
-                    text = line(tally.label(lease.number), lease)
+                    text = line(state.label(lease.number), lease)
                     self._console.print(f"  lane {slot_of(lane)}: {text}")
 
     def _is_due(self) -> bool:
@@ -89,13 +89,13 @@ class Progress:
         every = next(each for until, each in PLAIN_EVERY_S if now - self._began < until)
         return self._told is None or now - self._told >= every
 
-    def _tell_ended(self, tally: Tally) -> None:
-        headline = self._headline(tally)
-        for number in tally.finished[self._finished :]:
-            self._console.print(f"{headline}  finished {tally.label(number)}")
-        self._finished = len(tally.finished)
-        for number in [n for n in tally.failed if n not in self._failed]:
-            self._console.print(f"{headline}  FAILED {tally.label(number)}: {tally.failed[number]}")
+    def _tell_ended(self, state: RunState) -> None:
+        headline = self._headline(state)
+        for number in state.finished[self._finished :]:
+            self._console.print(f"{headline}  finished {state.label(number)}")
+        self._finished = len(state.finished)
+        for number in [n for n in state.failed if n not in self._failed]:
+            self._console.print(f"{headline}  FAILED {state.label(number)}: {state.failed[number]}")
             if place := self._place(self._trials[number]):
                 self._console.print(f"  its log: {place}")
             self._failed.add(number)
@@ -113,35 +113,35 @@ class Progress:
             return f"{self._store.root}/{open_[0].name}" if open_ else ""
         return ""
 
-    def _headline(self, tally: Tally) -> str:
+    def _headline(self, state: RunState) -> str:
         passed = duration(time.monotonic() - self._began)
-        return f"[{passed}] {len(tally.ended) - len(tally.dropped)}/{tally.asked} trials"
+        return f"[{passed}] {len(state.ended) - len(state.dropped)}/{state.asked} trials"
 
-    def _counts(self, tally: Tally) -> str:
+    def _counts(self, state: RunState) -> str:
         """Running, waiting, failed, in the store before; time left."""
         # What is dropped may still be at work, and is counted once.
-        at_work = {lease.number for lease in tally.running.values()}
-        waits = len(self._trials) - len({*tally.ended, *at_work, *tally.held})
-        counts = {"running": len(tally.running), "waiting": waits, "failed": len(tally.failed)}
+        at_work = {lease.number for lease in state.running.values()}
+        waits = len(self._trials) - len({*state.ended, *at_work, *state.held})
+        counts = {"running": len(state.running), "waiting": waits, "failed": len(state.failed)}
         parts = [f"{count} {name}" for name, count in counts.items() if count]
-        parts += [f"{tally.elsewhere} of them at work in another run"] * bool(tally.elsewhere)
+        parts += [f"{state.elsewhere} of them at work in another run"] * bool(state.elsewhere)
         parts += [f"{self._done} cached"] * bool(self._done)
-        left = self._remaining.left(tally)
+        left = self._remaining.left(state)
         parts += [f"about {duration(left)} left"] if left else []
-        parts += [waiting(tally)] if tally.live < tally.wanted else []
+        parts += [waiting(state)] if state.live < state.wanted else []
         return ", ".join(parts)
 
-    def _table(self, tally: Tally) -> Table:
+    def _table(self, state: RunState) -> Table:
         wide = self._console.width >= WIDE
-        title = f"{self._headline(tally)}{'  ' if wide else NEW_LINE}{self._counts(tally)}"
+        title = f"{self._headline(state)}{'  ' if wide else NEW_LINE}{self._counts(state)}"
         table = Table(title=title, title_justify="left", box=None, expand=False)
         room = None if wide else max(8, self._console.width - BESIDE)
         names = ("lane", "trial", "phase", "epoch", "", "loss", "images/s", "left")
         for name in [name for name in names if wide or name in NARROW]:
             most = room if name == "trial" else None
             table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=most)
-        for lane, lease in sorted(tally.running.items()):
-            label = tally.label(lease.number) + again(lease)
+        for lane, lease in sorted(state.running.items()):
+            label = state.label(lease.number) + again(lease)
             row = dict(zip(names, (slot_of(lane), label, *cells(lease.progress)), strict=True))
             table.add_row(*(row[name] for name in names if wide or name in NARROW))
         return table
@@ -151,8 +151,8 @@ NEW_LINE = "\n"
 NARROW = ("lane", "trial", "phase", "epoch", "left")
 
 
-def waiting(tally: Tally) -> str:
-    return f"waiting for nodes: {tally.live} of {tally.wanted} lanes"
+def waiting(state: RunState) -> str:
+    return f"waiting for nodes: {state.live} of {state.wanted} lanes"
 
 
 def again(lease: Lease) -> str:
@@ -180,3 +180,57 @@ def line(label: str, lease: Lease) -> str:
         f"{label}{again(lease)}  {p['phase']} epoch {p['epoch']}/{p['epochs']}  "
         f"loss {p['loss']:.4f}  {p['images_per_s']:,.0f} images/s"
     )
+
+
+class RemainingTime:
+    """Corrects the plan's estimate by how long trials take that start and end.
+
+    Args:
+        seconds: estimated, by identity of a phase.
+    """
+
+    def __init__(self, trials: Sequence[Trial], seconds: Mapping[str, float]) -> None:
+        self._seconds = [
+            sum(seconds.get(phase.identity, 0.0) for phase in trial.phases) for trial in trials
+        ]
+        self._began: dict[int, float] = {}
+        self._took = self._expected = 0.0  # of the trials that have been seen to start and finish
+        self._finished = 0
+
+    def watch(self, state: RunState, now: float | None = None) -> None:
+        """Take note of what has started and finished. `now`: seconds of a clock of one's own."""
+        now = time.monotonic() if now is None else now
+        for lease in state.running.values():
+            self._began.setdefault(lease.number, now)
+        for number in state.finished[self._finished :]:
+            if number in self._began:
+                self._took += now - self._began[number]
+                self._expected += self._seconds[number]
+        self._finished = len(state.finished)
+
+    @property
+    def factor(self) -> float:
+        """Measured over estimated seconds; an ordinary trial's estimate has a say, too, so that the
+        first one's is not all."""
+        usual = sum(self._seconds) / len(self._seconds) if self._seconds else 0.0
+        whole = self._expected + usual
+        return (self._took + usual) / whole if whole else 1.0
+
+    def left(self, state: RunState, now: float | None = None) -> float | None:
+        """Seconds until the last trial ends that is asked for; None where nothing was estimated."""
+        if not any(self._seconds):
+            return None
+        now = time.monotonic() if now is None else now
+        at_work = {lease.number: lease.progress for lease in state.running.values()}
+        rests = [self._rest(number, progress, now) for number, progress in at_work.items()]
+        waiting = [
+            self.factor * seconds
+            for number, seconds in enumerate(self._seconds)
+            if number not in state.ended and number not in at_work and number not in state.held
+        ]
+        return makespan(waiting, max(state.live, len(rests), 1), busy=rests)
+
+    def _rest(self, number: int, progress: dict, now: float) -> float:
+        """Of a trial at work: as estimated, but never less than its phase itself says."""
+        passed = now - self._began.get(number, now)
+        return max(self.factor * self._seconds[number] - passed, progress.get("seconds_left", 0.0))

@@ -1,7 +1,7 @@
 """Queue: hands out trials on lease, one per lane, and knows how each of them is doing.
 
 Trials are known by their numbers in the driver's list. A queue that is killed is started again by
-Ray with no memory: the driver gives it the list and what had ended (run/tally.py), lanes tell
+Ray with no memory: the driver gives it the list and what had ended (run_state.py), lanes tell
 it what they are at, and the store is the truth: a trial that is handed out twice is claimed once,
 or found finished.
 """
@@ -57,7 +57,7 @@ class Lease:
 
 
 @dataclass(slots=True)
-class Deaths:
+class WorkerDeaths:
     """Workers that died at a trial."""
 
     all: int = 0
@@ -80,7 +80,7 @@ class Snapshot:
     """by lane"""
     ended: list[tuple[int, str | None]]
     """number and failure of the trials that ended since the last snapshot, in order"""
-    deaths: dict[int, Deaths]
+    deaths: dict[int, WorkerDeaths]
     """by number, of trials whose worker has died"""
     lanes: set[str]
     """that have asked for a trial"""
@@ -89,7 +89,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Following:
+class SearchNews:
     """How trials that a search asked for are doing."""
 
     ended: dict[int, str | None]
@@ -117,7 +117,7 @@ class TrialQueue:
         self._dropped: set[int] = set()  # not wanted any more
         self._leases: dict[str, Lease] = {}
         self._ended: dict[int, str | None] = {}  # failure by number, in order
-        self._deaths: dict[int, Deaths] = defaultdict(Deaths)
+        self._deaths: dict[int, WorkerDeaths] = defaultdict(WorkerDeaths)
         self._owners: dict[int, str] = {}
         self._lanes: set[str] = set()
         self._gone: set[str] = set()
@@ -187,7 +187,7 @@ class TrialQueue:
 
     # what a search calls, or the driver for looks
 
-    def follow(self, numbers: Sequence[int]) -> Following | None:
+    def follow(self, numbers: Sequence[int]) -> SearchNews | None:
         """Hand out these trials, too, if that is not done yet; how they are doing.
 
         None: the queue has just been started; to be asked again in a moment.
@@ -196,7 +196,7 @@ class TrialQueue:
             return None
         self.release(numbers)
         ended = {number: self._ended[number] for number in numbers if number in self._ended}
-        return Following(ended, self._stopping)
+        return SearchNews(ended, self._stopping)
 
     def drop(self, numbers: Iterable[int]) -> None:
         """End these trials, at work or not: they are not wanted any more."""
@@ -244,7 +244,7 @@ class TrialQueue:
         self,
         trials: Sequence[Trial],
         ended: dict[int, str | None],
-        deaths: dict[int, Deaths],
+        deaths: dict[int, WorkerDeaths],
         held: frozenset[int] = frozenset(),
     ) -> None:
         """What the driver knows, for a queue that knows nothing. `held`: trials that wait until

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from mae_ablation.errors import UserError, one_line
+from mae_ablation.run.ray_private import dead_processes, silence_dead_workers
 from mae_ablation.study.machine import cores
 
 STARTS = 5  # Ray itself waits 30 s for its processes: too little on a busy machine
@@ -64,8 +65,7 @@ def start_ray(address: str) -> None:
     import ray
 
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    # pages on every dead worker, which the driver tells in a line; there is no setting for it
-    ray._private.worker.print_to_stdstream = lambda *arguments, **options: None
+    silence_dead_workers()
     if address != "local":
         try:
             ray.init(address, **quiet)
@@ -101,9 +101,5 @@ def require_alive() -> None:
 
     To be asked often: some seconds later Ray ends this process, too, without a word.
     """
-    import ray
-
-    node = ray._private.worker._global_node  # there is no public way to ask
-    dead = [name for name, _ in node.dead_processes()] if node else []
-    if gone := [name for name in dead if name in VITAL]:
+    if gone := [name for name in dead_processes() if name in VITAL]:
         raise RayDied(f"Ray on this machine died: its {' and '.join(gone)} ended")

@@ -1,4 +1,4 @@
-"""Readiness: whether Ray could start on this machine, by what it needs; or by starting it."""
+"""Checks that Ray could start on this machine, by what it needs or by starting it."""
 
 import os
 import shutil
@@ -11,13 +11,14 @@ SHM = Path("/dev/shm")
 
 
 def socket_path_left() -> int:
-    """Characters left for Ray's socket paths under its temporary folder; below 0: too long."""
+    """Count the characters left for Ray's socket paths under its temporary folder; below 0: too
+    long."""
     folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or tempfile.gettempdir()
     return SOCKET_AT_MOST - len(f"{folder}/ray") - BELOW
 
 
 def shared_memory() -> int | None:
-    """Free bytes of /dev/shm, where Ray keeps objects; None where there is no such place."""
+    """Return the free bytes of /dev/shm, where Ray keeps objects; None: there is no such place."""
     try:
         return shutil.disk_usage(SHM).free
     except OSError:
@@ -25,7 +26,7 @@ def shared_memory() -> int | None:
 
 
 def starts() -> str:
-    """Start Ray as a run does, ask it for its cores, and stop it; why it failed, or nothing."""
+    """Start Ray as a run does, ask it for its cores, and stop it. Returns why it failed, or ""."""
     from mae_ablation.run.ray_session import RayDied, ray_session
 
     try:

@@ -21,7 +21,7 @@ from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from mae_ablation.errors import one_line
-from mae_ablation.run.tally import Tally
+from mae_ablation.run.run_state import RunState
 from mae_ablation.store.folder import Store
 from mae_ablation.study.tries import stopped
 from mae_ablation.study.work import Searched
@@ -40,7 +40,7 @@ ENVIRONMENT = {
 
 
 LEAVING = threading.Event()
-"""set when the driver leaves; no part of `Left`, which Tune copies"""
+"""set when the driver leaves; no part of `DriverLeft`, which Tune copies"""
 
 
 class Search(threading.Thread):
@@ -71,7 +71,7 @@ class Search(threading.Thread):
         except BaseException as error:  # the main thread goes on without a search
             self._trouble = one_line(error)
 
-    def look(self, tally: Tally, say: Callable[[str], None]) -> None:
+    def look(self, state: RunState, say: Callable[[str], None]) -> None:
         """Hand out what is left, if the search is over: it may have missed some, or have died."""
         if self.is_alive():
             return
@@ -93,7 +93,7 @@ class Search(threading.Thread):
 
         here = f"node:{ray.util.get_node_ip_address()}"  # Tune's notes are on this machine
         following = tune.with_parameters(
-            Following, searched=self._searched, queue=self._queue, store=self._store
+            FollowedTry, searched=self._searched, queue=self._queue, store=self._store
         )
         return tune.Tuner(
             tune.with_resources(following, tune.PlacementGroupFactory([{here: 0.0001}])),
@@ -101,13 +101,15 @@ class Search(threading.Thread):
             tune_config=tune.TuneConfig(
                 metric=METRIC,
                 mode="max",
-                scheduler=ByRow(self._searched, Stop(self._searched, self._queue, self._store)),
+                scheduler=RowScheduler(
+                    self._searched, StopTry(self._searched, self._queue, self._store)
+                ),
                 max_concurrent_trials=min(self._lanes + 1, len(self._searched)),
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
                 name="search",
-                stop=Left(),
+                stop=DriverLeft(),
                 storage_path=self._notes,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=3),
@@ -116,7 +118,7 @@ class Search(threading.Thread):
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class StopTry:
     """Stops a try early: in the store, then in the queue.
 
     Never the last one of its row: a search that is begun again hears of the tries in another order,
@@ -147,7 +149,7 @@ class Stop:
         return any(stopped(p, store) and not p.folder(store).finished() for p in each.phases)
 
 
-class Left(tune.Stopper):
+class DriverLeft(tune.Stopper):
     """Tells Tune when the driver leaves."""
 
     def __call__(self, trial_id: str, result: dict) -> bool:
@@ -157,7 +159,7 @@ class Left(tune.Stopper):
         return LEAVING.is_set()
 
 
-class Following(tune.Trainable):
+class FollowedTry(tune.Trainable):
     """Follows one try: has its trials run by the lanes, and tells how it is doing."""
 
     def setup(self, config: dict, searched: Sequence[Searched], queue: Any, store: str) -> None:
@@ -219,7 +221,7 @@ class Following(tune.Trainable):
         """Nothing to load."""
 
 
-class ByRow(FIFOScheduler):
+class RowScheduler(FIFOScheduler):
     """Tune's scheduler: first come, first served, and for each row its own ASHA where it asks.
 
     Rows are not compared: a poor level is what a study wants to know.

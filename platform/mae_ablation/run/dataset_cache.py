@@ -1,4 +1,4 @@
-"""Shelf: decoded data sets in Ray's object store, so that a node decodes and keeps each once.
+"""Decoded data sets in Ray's object store, so that a node decodes and keeps each once.
 
 The first lane that needs a set decodes it and puts it there; the other lanes of the node read the
 same memory, those of other nodes get one copy for the node.
@@ -12,8 +12,8 @@ from mae_ablation.study.trial import Trial
 ASK_AGAIN_S = 0.2
 
 
-class Shelf:
-    """Says which lane decodes a set, and where it lies once it is decoded. An actor.
+class DatasetCache:
+    """An actor that says which lane decodes a set, and where it lies once it is decoded.
 
     One that is killed starts again with nothing: sets are decoded again.
     """
@@ -41,8 +41,8 @@ class Shelf:
             self._sets[key] = reference
 
 
-def fetch(shelf, lane: str, trial: Trial) -> None:
-    """Have the trial's data set in this process, from the shelf where it fits in memory.
+def load_dataset(cache: Any, lane: str, trial: Trial) -> None:
+    """Have the trial's data set in this process, from the cache where it fits in memory.
 
     A set that cannot be decoded is left to the trial, which meets the same error and says so.
     """
@@ -55,21 +55,21 @@ def fetch(shelf, lane: str, trial: Trial) -> None:
         return
     key = dataset.key_of(data)
     while True:
-        answer = ray.get(shelf.ask.remote(key, lane))
+        answer = ray.get(cache.ask.remote(key, lane))
         if answer == "wait":
             time.sleep(ASK_AGAIN_S)
             continue
         if answer == "decode":
-            answer = _decode(shelf, key, data)
+            answer = _decode(cache, key, data)
         try:
             if answer:
                 dataset.install(data, dataset.from_arrays(ray.get(answer[0])))
             return
         except ray.exceptions.ObjectLostError:  # the lane that put it there is gone, or its node
-            ray.get(shelf.put.remote(key, None))
+            ray.get(cache.put.remote(key, None))
 
 
-def _decode(shelf, key: Any, data) -> list | None:
+def _decode(cache: Any, key: Any, data: Any) -> list | None:
     import ray
 
     from mae_ablation.data import dataset
@@ -80,5 +80,5 @@ def _decode(shelf, key: Any, data) -> list | None:
     except Exception:  # whatever a file may lead to; else the lane would end, and not the trial
         return None
     finally:
-        ray.get(shelf.put.remote(key, reference))
+        ray.get(cache.put.remote(key, reference))
     return reference

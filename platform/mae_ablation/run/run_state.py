@@ -1,15 +1,15 @@
-"""Tally: what the driver knows of a run. It outlives a queue that is killed."""
+"""What the driver knows of a run. It outlives a queue that is killed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mae_ablation.run.queue import DROPPED, Deaths, Lease, Snapshot
+from mae_ablation.run.queue import DROPPED, Lease, Snapshot, WorkerDeaths
 from mae_ablation.study.trial import Trial
 
 
 @dataclass(kw_only=True, slots=True)
-class Tally:
-    """How the trials of a run stand."""
+class RunState:
+    """How the trials of a run stand. Trials are known by their numbers in the list."""
 
     trials: Sequence[Trial]
     wanted: int = 0
@@ -29,7 +29,7 @@ class Tally:
     """numbers of those that a search or a look does not want any more"""
     held: frozenset[int] = frozenset()
     """numbers of those that wait for a look, or that no look asks for any more"""
-    deaths: dict[int, Deaths] = field(default_factory=dict)
+    deaths: dict[int, WorkerDeaths] = field(default_factory=dict)
     entered: set[str] = field(default_factory=set)
     """lanes that have asked for a trial"""
     refusal: str | None = None
@@ -37,26 +37,19 @@ class Tally:
     """true once the user asked to leave, or the budget is spent"""
     spent: str = ""
     """the budget that is spent; "" while there is some left"""
-    _ended: dict[int, str | None] = field(default_factory=dict)
-    _seen: int = 0
-
-    @property
-    def since(self) -> int:
-        """How many ended trials this queue has told."""
-        return self._seen
-
-    @property
-    def ended(self) -> dict[int, str | None]:
-        """Failure by number: what a queue that was started again has to be told."""
-        return self._ended
+    ended: dict[int, str | None] = field(default_factory=dict)
+    """failure by number: what a queue that was started again has to be told"""
+    since: int = 0
+    """ended trials that this queue has told"""
 
     @property
     def is_over(self) -> bool:
-        return len(self._ended) == len(self.trials)
+        """True once every trial has ended."""
+        return len(self.ended) == len(self.trials)
 
     @property
     def asked(self) -> int:
-        """How many trials are asked for by now."""
+        """Number of trials that are asked for by now."""
         return len(self.trials) - len(self.held - {*self.dropped}) - len(self.dropped)
 
     def label(self, number: int) -> str:
@@ -68,13 +61,13 @@ class Tally:
         False: it is of a queue that has just been started and has yet to be told what is known.
         """
         if not snapshot.knows:
-            self._seen = 0
+            self.since = 0
             return False
-        self._seen += len(snapshot.ended)
+        self.since += len(snapshot.ended)
         for number, failure in snapshot.ended:
-            if number in self._ended:
+            if number in self.ended:
                 continue
-            self._ended[number] = failure
+            self.ended[number] = failure
             if failure is None:
                 self.finished.append(number)
             elif failure == DROPPED:

@@ -1,4 +1,4 @@
-"""Looks of growing studies, at work: seeds beyond a look wait in the queue until rows ask for them.
+"""Seeds beyond a look of a growing study wait in the queue until rows ask for them.
 
 Which phases are asked for is decided elsewhere (`ask`), from the store alone. So a driver that is
 killed and started again comes to the same decisions.
@@ -7,7 +7,7 @@ killed and started again comes to the same decisions.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mae_ablation.run.tally import Tally
+from mae_ablation.run.run_state import RunState
 from mae_ablation.study.looks import Asked, Told
 from mae_ablation.study.trial import Trial
 
@@ -15,7 +15,7 @@ Ask = Callable[[frozenset[str]], Asked]
 """says what is asked for by now; takes the identities of phases in trials that failed"""
 
 
-class Looks:
+class SeedGate:
     """Has the queue hand out or drop trials, as rows are decided.
 
     Args:
@@ -43,29 +43,29 @@ class Looks:
         """Numbers of the trials that wait for a look."""
         return frozenset(self._held)
 
-    def look(self, queue: Any, tally: Tally, say: Callable[[str], None]) -> None:
+    def look(self, queue: Any, state: RunState, say: Callable[[str], None]) -> None:
         """Ask what is wanted if a trial has ended since, and have the queue do it.
 
         `say`: told what each look decided.
         """
-        if lost := self._dropped - tally.ended.keys():
+        if lost := self._dropped - state.ended.keys():
             queue.drop.remote(sorted(lost))  # each time: the queue may have been started again
         if self._first is not None:
             asked, self._first = self._first, None
-        elif len(tally.ended) == self._ended:
+        elif len(state.ended) == self._ended:
             return
         else:
             try:
-                asked = self._ask(self._failed(tally))
+                asked = self._ask(self._failed(state))
             except OSError:
                 return
-            self._ended = len(tally.ended)
+            self._ended = len(state.ended)
         self._tell(asked, say)
-        self._follow(asked, queue, tally)
-        tally.held = self.held | self._dropped - tally.ended.keys()
+        self._follow(asked, queue, state)
+        state.held = self.held | self._dropped - state.ended.keys()
 
-    def _failed(self, tally: Tally) -> frozenset[str]:
-        numbers = (n for n in tally.failed if n in self._identities)
+    def _failed(self, state: RunState) -> frozenset[str]:
+        numbers = (n for n in state.failed if n in self._identities)
         return frozenset(identity for n in numbers for identity in self._identities[n])
 
     def _tell(self, asked: Asked, say: Callable[[str], None]) -> None:
@@ -74,9 +74,9 @@ class Looks:
                 self._told.add(key)
                 say(line)
 
-    def _follow(self, asked: Asked, queue: Any, tally: Tally) -> None:
+    def _follow(self, asked: Asked, queue: Any, state: RunState) -> None:
         """Release what is asked for now, and drop what no look will ask for."""
-        open_ = self._identities.keys() - tally.ended.keys() - self._dropped
+        open_ = self._identities.keys() - state.ended.keys() - self._dropped
         now = {n for n in open_ if not self._identities[n].isdisjoint(asked.now)}
         later = {n for n in open_ - now if not self._identities[n].isdisjoint(asked.later)}
         if released := sorted(self._held & now):

@@ -1,4 +1,4 @@
-"""Marker: a file in the store by which a lane on another machine knows it is the same store."""
+"""A file in the store by which a lane on another machine knows that it is the same store."""
 
 import json
 import time
@@ -9,8 +9,8 @@ from mae_ablation.store.files import MARKER, files_at
 SETTLE_S = 1.0  # another run may write it in the same moment
 
 
-def mark(store: str) -> str:
-    """The store's own name, which is written once. Raises OSError."""
+def store_id(store: str) -> str:
+    """Return the store's own name, which is written once. Raises OSError."""
     files = files_at(store)
     if files.read(MARKER) is None:
         files.write(MARKER, json.dumps({"id": uuid.uuid4().hex}).encode() + b"\n")
@@ -18,14 +18,18 @@ def mark(store: str) -> str:
     return json.loads(files.read(MARKER))["id"]
 
 
-def unshared(store: str, marker: str) -> str | None:
-    """Why the store of this name here is not the one that was marked; None: it is."""
+def sharing_error(store: str, wanted: str) -> str | None:
+    """Say why the store at this place, seen from here, is not the one wanted; None: it is.
+
+    Args:
+        wanted: the `store_id` that the driver sees.
+    """
     import ray
 
     files = files_at(store)
     files.refresh()
     found = files.read(MARKER)
-    if found is not None and json.loads(found)["id"] == marker:
+    if found is not None and json.loads(found)["id"] == wanted:
         return None
     node = ray.util.get_node_ip_address()
     return f"the store {store} is not shared with node {node}: use a shared folder or s3://"
