@@ -280,6 +280,16 @@ def test_what_shows_more_can_be_typed_and_is_not_said_of_a_longer_training(
     assert said.endswith(ending) and bool(said) == bool(ending)
 
 
+def test_a_recipe_file_from_elsewhere_means_the_recipe_beside_itself(write_study, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "long.yaml").write_text(TOY_RECIPE)
+    (elsewhere / "short.yaml").write_text(TOY_RECIPE + "more: long\n")
+    path, short = write_study(RATIO), str(elsewhere / "short.yaml")
+    plan = plan_study(path, store=path.parent / "store", recipe=short)
+    assert plan.study.more == str(elsewhere / "long.yaml")
+
+
 def test_a_recipe_cannot_point_to_one_that_is_not_there(write_study):
     path = write_study(RATIO, TOY_RECIPE + "more: overnigth\n")
     (path.parent / "recipes" / "overnight.yaml").write_text(TOY_RECIPE)

@@ -20,6 +20,7 @@ from mae_ablation.report.readings import Readings
 from mae_ablation.report.report import to_csv
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.table import table_frame
+from mae_ablation.study.factors import as_shown
 from mae_ablation.study.names import MOST_BYTES, MOST_KEY, file_name, folded, tracking_keys
 from mae_ablation.study.owner import another_study, path_from
 from mae_ablation.tracking.address import sqlite_address
@@ -46,7 +47,7 @@ NAMES = some.one_of(
     some.sampled_from([" ", "a/b", "a-b", "A/B", "~", "null", "yes", "010", "x" * 300, "ü" * 300]),
 )
 STEMS = NAMES.filter(lambda text: "/" not in text and text.strip(".") and len(text.encode()) <= 240)
-LEVELS = some.lists(NAMES, min_size=2, max_size=3, unique_by=folded)
+LEVELS = some.lists(NAMES, min_size=2, max_size=3, unique_by=lambda name: folded(as_shown(name)))
 
 
 @fast

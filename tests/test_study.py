@@ -217,6 +217,11 @@ BAD = [
     ("  decoder_depth: []\n", "x.yaml:4", "decoder_depth needs a list of levels, such as [1, 2]"),
     ("  decoder_depth: 3\n", "x.yaml:4", "decoder_depth needs a list of levels"),
     ("  decoder_depth: [2, 4, 2]\n", "x.yaml:4", "level 2 of decoder_depth is given twice"),
+    (
+        '  deep:\n    "a": {decoder_depth: 2}\n    "a ": {decoder_depth: 4}\n',
+        "x.yaml:6",
+        'levels "a" and "a " of deep look alike: rename one of them',
+    ),
     ("  decoder_depth:\n  - 2\n  - x\n", "x.yaml:6", "model.decoder_depth must be a whole number"),
     (
         "  target: [pixels]\n",

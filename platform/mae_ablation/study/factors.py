@@ -85,6 +85,7 @@ def _one_varied(document: Document, name: str, file: RecipeFile | None) -> Varie
     if not isinstance(values, dict | list) or not values:
         raise UserError(f"{name} needs a list of levels, such as [1, 2]", place)
     levels: dict[Any, Said] = {}
+    seen: dict[Any, Any] = {}
     for i, given in enumerate(values):
         key = ("factors", name, given if named else i)
         place = document.place(*key)
@@ -94,6 +95,9 @@ def _one_varied(document: Document, name: str, file: RecipeFile | None) -> Varie
         value = given if named else said[0].value
         if value in levels:
             raise UserError(_twice(value, given, name), place)
+        if (other := seen.setdefault(as_shown(value), value)) != value:
+            message = f'levels "{other}" and "{value}" of {name} look alike: rename one of them'
+            raise UserError(message, place)
         levels[value] = _at_scale(value, said, file, named)
     return Varied(
         key=name,
@@ -107,6 +111,11 @@ def _twice(value: Any, given: object, name: str) -> str:
     """What to say of a level that is there already, perhaps in another spelling."""
     spelling = "" if str(given) == format_value(value) else f", here as {format_given(given)}"
     return f"level {format_value(value)} of {name} is given twice{spelling}"
+
+
+def as_shown(value: Any) -> Any:
+    """Return what a table shows of a level: texts that differ in blanks alone look the same."""
+    return " ".join(value.split()) if isinstance(value, str) else value
 
 
 def _at_scale(value: Any, said: list[Setting], file: RecipeFile | None, named: bool) -> Said:

@@ -44,7 +44,7 @@ class RecipeFile:
     skip: tuple[str, ...]
     """evaluations that are left out unless asked for on the command line"""
     more: str = ""
-    """name of a recipe beside it that trains long enough to decide more; its reports say so"""
+    """recipe that trains long enough to decide more, for `--recipe`; its reports say so"""
 
     def here(self, setting: Setting) -> Setting | None:
         """A setting in the paper's terms as it is at this scale; None if it has no counterpart."""
@@ -86,11 +86,14 @@ def find_recipe(name: str, folder: Path, place: str) -> Path:
     raise UserError(f"{unknown('recipe', name, near)}; looked in {looked}", place)
 
 
-def read_recipe(file: Path, read: Callable[[Path], Document] = read) -> RecipeFile:
+def read_recipe(
+    file: Path, read: Callable[[Path], Document] = read, recipes: Path | None = None
+) -> RecipeFile:
     """Read a recipe file.
 
     Args:
         read: reads a document; many studies share a recipe, which is then read once.
+        recipes: folder of the study's recipes, where `--recipe` looks; None: the file's.
 
     Raises:
         UserError: a line of it that cannot be.
@@ -102,18 +105,23 @@ def read_recipe(file: Path, read: Callable[[Path], Document] = read) -> RecipeFi
         settings=tuple(s for section in sections for s in section_settings(document, section)),
         levels=_levels(document),
         skip=names_of(document, "skip", EVALUATIONS, ()),
-        more=_more(document, file),
+        more=_more(document, file, recipes or file.parent),
     )
 
 
-def _more(document: Document, file: Path) -> str:
-    """The name of the recipe to go to, which has to be there."""
+def _more(document: Document, file: Path, recipes: Path) -> str:
+    """Read which recipe to go to, as `--recipe` finds it beside the study: a name, or else a file.
+
+    A recipe file from elsewhere means the one beside itself.
+    """
     if (name := text_of(document, "more")) is None:
         return ""
-    known = [path.stem for path in file.parent.glob("*.yaml") if path != file]
-    if name not in known:
-        raise UserError(unknown("recipe", name, known), document.place("more"))
-    return name
+    known = [path for folder in (recipes, file.parent) for path in folder.glob("*.yaml")]
+    found = next((path for path in known if path.stem == name and path != file), None)
+    if found is None:
+        names = sorted({path.stem for path in known if path != file})
+        raise UserError(unknown("recipe", name, names), document.place("more"))
+    return name if found.parent == recipes else str(found)
 
 
 def _levels(document: Document) -> dict[str, dict[Any, Setting]]:

@@ -202,7 +202,7 @@ def load(
     place = recipe_place if recipe else document.place("recipe")
     if name is None:
         raise UserError("which recipe? Add `recipe: NAME`", document.place())
-    file = read_recipe(find_recipe(name, path.parent, place), read)
+    file = read_recipe(find_recipe(name, path.parent, place), read, path.parent / "recipes")
     paper = _paper(document)
     settings = [*file.settings, *_baseline(document, file, paper), *map(read_change, changes)]
     wanted = _phases(document)
