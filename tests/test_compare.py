@@ -201,9 +201,9 @@ def test_a_seed_that_lies_apart_takes_the_counts(write, capsys, tmp_path):
     [
         (
             lambda f: (f / "report.json").unlink(),
-            "no report.json in there; `python -m platform",
+            "no report.json in there; `mae-ablation report",
         ),
-        (lambda f: (f / "trials.csv").unlink(), "no trials.csv in there; `python -m platform"),
+        (lambda f: (f / "trials.csv").unlink(), "no trials.csv in there; `mae-ablation report"),
         (lambda f: (f / "report.json").write_text("{"), "cannot read the report: "),
         (lambda f: (f / "report.json").write_text("[]"), "not the report of a study"),
         (

@@ -101,7 +101,7 @@ def test_a_command_of_the_documents(command, place, monkeypatch, capsys):
         return
     status, said = (main_run if runs else main)(rest), capsys.readouterr()
     if rest[0] == "report":  # the store has a trial of another recipe
-        assert status == 1 and "the rest comes with: python -m platform.run " in said.err
+        assert status == 1 and "the rest comes with: mae-ablation run " in said.err
         return
     assert status == 0, said.err
 

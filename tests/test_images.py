@@ -120,7 +120,7 @@ def test_a_plan_and_a_page_say_what_is_not_taken(images, write_study, tmp_path):
     left = "1 file in folders inside a class folder (train/cat/more/1.jpg), "
     left += "1 folder beside train/ and val/ (studies/)"
     assert (
-        f"note: not taken of {images}: {left}; `python -m platform data {images}` checks the rest"
+        f"note: not taken of {images}: {left}; `mae-ablation data {images}` checks the rest"
     ) in describe(plan).splitlines()
     results = results_frame(plan)
     assert describe_data(plan, results).endswith(f"commit none. Not taken: {left}.")

@@ -306,7 +306,7 @@ def test_a_report_of_nothing_is_not_written_and_says_what_to_type(
     assert main(["report", "studies/x.yaml"]) == 1
     said = capsys.readouterr()
     assert said.out == "" and said.err == (
-        "x: 0 of 15 results are there; the rest comes with: python -m platform.run studies/x.yaml "
+        "x: 0 of 15 results are there; the rest comes with: mae-ablation run studies/x.yaml "
         "--recipe toy --seeds 3\n"
     )
     assert not (tmp_path / "reports" / "x").exists()

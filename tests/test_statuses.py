@@ -103,7 +103,7 @@ def test_an_export_that_lacks_results_says_what_runs_them(place, capsys):
     said = capsys.readouterr()
     assert said.out.startswith("y.zip: 10 of 12 phases are finished and exported, ")
     assert said.err == (
-        "y: 10 of 12 phases; the rest comes with: python -m platform.run studies/y.yaml --recipe "
+        "y: 10 of 12 phases; the rest comes with: mae-ablation run studies/y.yaml --recipe "
         "toy --seeds 2\n"
     )
     for result in (place / "store").rglob("result.json"):

@@ -64,7 +64,7 @@ def test_ls_and_show(place, capsys):
     assert '"kept_patches"' in said
     status, said = store(capsys, "show", "zz")
     assert status == 2
-    assert said == "store: no phase 'zz' among 6: `python -m platform store ls` lists them\n"
+    assert said == "store: no phase 'zz' among 6: `mae-ablation store ls` lists them\n"
 
 
 def test_a_damaged_last_checkpoint_is_found_and_its_phase_finished_again(place, capsys):
@@ -113,7 +113,7 @@ def test_a_damaged_result_is_a_failure_in_the_table_and_mended(place, capsys):
     folder = pretrainings(place)[0]
     (place / "store" / folder.name / "result.json").write_text('{"train_lo')
     assert cli.main(["report", "studies/x.yaml"]) == 1
-    assert "with: python -m platform store verify --mend, then: python" in capsys.readouterr().err
+    assert "with: mae-ablation store verify --mend, then: mae-ablation run" in capsys.readouterr().err
     assert "1 failed" in (place / "reports" / "x" / "table.md").read_text()
     assert "result.json is damaged" in (place / "reports" / "x" / "trials.csv").read_text()
     status, said = store(capsys, "verify")

@@ -177,15 +177,16 @@ def report_studies(session: Session, source: str = "store") -> tuple[list[Path],
 def remedy(plan: Plan, results: "pd.DataFrame") -> str:
     """Return the commands that give a study the results it lacks; damaged ones are mended first."""
     damaged = any("is damaged" in reason for reason in results["reason"].dropna())
-    mend = f"python -m platform store verify --mend{_in_store(plan)}, then: " if damaged else ""
+    mend = f"mae-ablation store verify --mend{_in_store(plan)}, then: " if damaged else ""
     return mend + command_again(plan)
 
 
 def command_again(plan: Plan) -> str:
-    """Return the command that runs what a study lacks, in its store."""
+    """Return the command that runs what a study lacks, in its store, as it works in any folder."""
     from mae_ablation.report.method import run_command
 
-    return run_command(plan) + _in_store(plan)
+    flags = run_command(plan).removeprefix("python -m platform.run")
+    return f"mae-ablation run{flags}{_in_store(plan)}"
 
 
 def _in_store(plan: Plan) -> str:

@@ -52,7 +52,7 @@ def open_report(name: str, reports: Path) -> SavedReport:
         if file == "trials.csv" and _is_suite(about):
             message = "a report of a suite; compare those of its studies"
             raise UserError(message, str(folder)) from None
-        message = f"no {file} in there; `python -m platform report STUDY` writes it"
+        message = f"no {file} in there; `mae-ablation report STUDY` writes it"
         raise UserError(message, str(folder)) from None
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"cannot read the report: {error}", str(folder)) from None

@@ -200,7 +200,7 @@ def left_out_lines(plan: Plan) -> list[str]:
     """Say what lies in the folders of images and is not trained on, a line per folder."""
     found = {(t.recipe.data.folder, t.data.left_out): None for t in plan.trials if t.data.left_out}
     return [
-        f"note: not taken of {folder}: {left_out}; `python -m platform data {shlex.quote(folder)}` "
+        f"note: not taken of {folder}: {left_out}; `mae-ablation data {shlex.quote(folder)}` "
         "checks the rest"
         for folder, left_out in found
     ]

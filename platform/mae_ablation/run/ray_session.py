@@ -81,7 +81,7 @@ def start_ray(address: str) -> None:
             ray.shutdown()
             if tried == STARTS:
                 reason = one_line(error)
-                look = "`python -m platform doctor --start` looks why"
+                look = "`mae-ablation doctor --start` looks why"
                 raise RayDied(f"Ray does not start on this machine: {reason}; {look}") from None
             print(f"Ray did not start ({type(error).__name__}): trying again", file=sys.stderr)
 

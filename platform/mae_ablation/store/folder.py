@@ -141,7 +141,7 @@ class PhaseFolder:
         Raises:
             Damaged: it is not what was written, or is not there.
         """
-        remedy = f"`python -m platform store verify --mend {self.identity}` has it trained again"
+        remedy = f"`mae-ablation store verify --mend {self.identity}` has it trained again"
         newest = next(iter(self.checkpoints()), None)
         if newest is None:
             raise Damaged(f"{self.name} has no checkpoint in this store: {remedy}")
@@ -173,7 +173,7 @@ class PhaseFolder:
         try:
             return None if data is None else json.loads(data)
         except ValueError:
-            remedy = "`python -m platform store verify --mend` has the phase finished again"
+            remedy = "`mae-ablation store verify --mend` has the phase finished again"
             raise Damaged(f"{self.name}/{name} is damaged: {remedy}") from None
 
 

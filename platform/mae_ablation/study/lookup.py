@@ -44,7 +44,7 @@ def find_phase(store: Store, identity: str, kind: str | None = None) -> PhaseFol
     if not meant:
         what = f"no {f'{kind} ' if kind else ''}phase {identity!r} among {len(folders)}"
         other = f"; {found[0].name} is of another kind" if found else ""
-        raise UserError(f"{what}{other}: `python -m platform store ls` lists them", store.root)
+        raise UserError(f"{what}{other}: `mae-ablation store ls` lists them", store.root)
     if len(meant) > 1:
         names = ", ".join(folder.name for folder in meant[:LISTED])
         more = f" and {len(meant) - LISTED} more" if len(meant) > LISTED else ""

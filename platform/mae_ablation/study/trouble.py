@@ -7,7 +7,7 @@ somebody has to do something first.
 import errno
 
 AGAIN = "the same command catches up"
-MEND = "`python -m platform store verify --mend` has the phase finished again"
+MEND = "`mae-ablation store verify --mend` has the phase finished again"
 
 CODES = {
     "PERMISSION_DENIED": "this user may not write there: ask whoever runs the server",
