@@ -23,7 +23,7 @@ def test_a_finding_is_a_line_and_says_the_remedy_only_where_it_is_needed():
 
 
 def test_python_that_is_too_old():
-    assert doctor.python((3, 9, 1)).state == FAIL and doctor.python((3, 12, 0)).state == OK
+    assert doctor.python((3, 10, 1)).state == FAIL and doctor.python((3, 12, 0)).state == OK
 
 
 def test_versions_outside_their_ranges():

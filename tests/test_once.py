@@ -9,6 +9,7 @@ import pytest
 
 from mae_ablation.api import plan_study
 from mae_ablation.cli import main
+from mae_ablation.errors import UserError
 from mae_ablation.launch import here
 from mae_ablation.run.run_state import RunState
 from mae_ablation.store.folder import Store
@@ -109,6 +110,8 @@ def test_a_request_is_frozen_and_takes_what_a_notebook_has():
     request = Request("studies/x.yaml", seeds=3, changes=["pretrain.epochs=1"], reports="~/r")
     assert request.studies == (Path("studies/x.yaml"),)
     assert request.changes == ("pretrain.epochs=1",) and request.reports == Path.home() / "r"
+    with pytest.raises(UserError, match="^--micro-batch: 0 is too few: give a whole number from 1"):
+        Request("studies/x.yaml", micro_batch=0)
     with pytest.raises(AttributeError):
         request.seeds = 4
     assert Selection([Path("a.yaml"), "b.yaml"]).studies == (Path("a.yaml"), Path("b.yaml"))

@@ -113,7 +113,9 @@ def test_a_damaged_result_is_a_failure_in_the_table_and_mended(place, capsys):
     folder = pretrainings(place)[0]
     (place / "store" / folder.name / "result.json").write_text('{"train_lo')
     assert cli.main(["report", "studies/x.yaml"]) == 1
-    assert "with: mae-ablation store verify --mend, then: mae-ablation run" in capsys.readouterr().err
+    assert (
+        "with: mae-ablation store verify --mend, then: mae-ablation run" in capsys.readouterr().err
+    )
     assert "1 failed" in (place / "reports" / "x" / "table.md").read_text()
     assert "result.json is damaged" in (place / "reports" / "x" / "trials.csv").read_text()
     status, said = store(capsys, "verify")

@@ -18,7 +18,7 @@ from mae_ablation.study.trouble import remedy_of
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
 DISTRIBUTION = "mae-ablation"
-LEAST_PYTHON = (3, 10)
+LEAST_PYTHON = (3, 11)
 LANE_BYTES = 1.5e9  # of a CPU lane's process, laptop recipe; Ray itself takes as much once
 DISK_BYTES = 2e9  # the paper's studies at laptop scale, with reports and MLflow
 SHM_BYTES = 1e8
@@ -26,7 +26,7 @@ SHM_BYTES = 1e8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """What a check found."""
+    """The result of a check."""
 
     state: str
     """"ok", "warn" (a study runs, but) or "FAIL" (it does not) """
@@ -102,7 +102,7 @@ def packages() -> Finding:
 
 
 def out_of_range(name: str, requirement) -> str:
-    """What is wrong with a package's version; empty: nothing."""
+    """Say what is wrong with a package's version; "" if nothing is."""
     try:
         found = version(name)
     except PackageNotFoundError:
@@ -113,7 +113,7 @@ def out_of_range(name: str, requirement) -> str:
 
 
 def ray(start: bool = False) -> Finding:
-    """What Ray needs; started only if asked."""
+    """Check what Ray needs; it is started only if asked."""
     from mae_ablation.run.readiness import shared_memory, socket_path_left, starts
 
     if find_spec("ray") is None:

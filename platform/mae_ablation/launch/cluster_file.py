@@ -47,13 +47,13 @@ def read_cluster_file(path: Path) -> ClusterFile:
 
 
 def unfinished(path: Path) -> list[str]:
-    """What stops `ray up`: placeholders, and files that are to be copied and do not exist."""
+    """List what stops `ray up`: placeholders, and files that are to be copied and do not exist."""
     document = read_document(path)
     return _placeholders(document) + list(_missing_files(document))
 
 
 def unsafe(path: Path) -> list[str]:
-    """What `ray up` accepts and a study or its owner will suffer from."""
+    """List what `ray up` accepts and a study or its owner will suffer from."""
     document = read_document(path)
     return [
         *_open_to_the_world(document),

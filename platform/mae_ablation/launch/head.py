@@ -41,7 +41,7 @@ USER_ERROR, INTERRUPTED = 2, 130
 
 
 def archive_of(job: str) -> str:
-    """Where a job packs what comes home, relative to FOLDER."""
+    """Name the file that a job packs its results into, relative to FOLDER."""
     return f"jobs/{job}.zip"
 
 

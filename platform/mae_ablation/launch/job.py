@@ -36,7 +36,7 @@ OVERRIDES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
 
 
 class Client(Protocol):
-    """What is used of Ray's JobSubmissionClient."""
+    """The part of Ray's JobSubmissionClient that is used."""
 
     def list_jobs(self) -> list: ...
 
@@ -53,7 +53,7 @@ class Lost(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ended:
-    """How a job ended."""
+    """The end of a job."""
 
     status: int
     """exit status of the study: 0 all done, 1 a trial has no result, 2 an error of the user's"""
@@ -228,7 +228,7 @@ class Output:
 
 
 def ended(details, said_something: bool) -> Ended:
-    """How a job ended, from Ray's details of it."""
+    """Read from Ray's details of a job how it ended."""
     status = str(getattr(details.status, "value", details.status))
     if status == "SUCCEEDED":
         return Ended(status=0)

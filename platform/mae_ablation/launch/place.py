@@ -145,7 +145,7 @@ def find(file: Path) -> Cluster:
 
 
 def ray_folder() -> Path:
-    """Where Ray keeps its notes on this machine."""
+    """Return the folder of Ray's notes on this machine."""
     folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
     return Path(folder) / "ray"
 
@@ -164,7 +164,7 @@ def _local_head(said: ClusterFile) -> str:
 
 
 def has_aws_credentials() -> bool:
-    """Whether AWS could be asked, as far as variables and files say."""
+    """Return whether AWS could be asked, as far as variables and files say."""
     files = ("AWS_SHARED_CREDENTIALS_FILE", "credentials"), ("AWS_CONFIG_FILE", "config")
     return any(map(os.environ.get, AWS_VARIABLES)) or any(
         Path(os.environ.get(variable, f"~/.aws/{name}")).expanduser().is_file()
@@ -179,7 +179,7 @@ def ray_command(*words: str) -> list[str]:
 
 
 def ask_head_ip(file: Path) -> str:
-    """What `ray get-head-ip` says. Raises NotUp."""
+    """Ask `ray get-head-ip` for the address of a cluster's head. Raises NotUp."""
     try:
         with waiting(f"the head of {shown(file)}"):
             asked = subprocess.run(
@@ -200,7 +200,7 @@ def ask_head_ip(file: Path) -> str:
 
 
 def is_head() -> bool:
-    """Whether this machine is the head of a running cluster that `ray up` has made."""
+    """Return whether this machine is the head of a running cluster that `ray up` has made."""
     if not Path("~/ray_bootstrap_config.yaml").expanduser().exists():
         return False
     try:
@@ -212,7 +212,7 @@ def is_head() -> bool:
 
 
 def is_rehearsal(file: Path) -> bool:
-    """Whether a file's cluster was started from the machine that is its head, too.
+    """Return whether a file's cluster was started from the machine that is its head, too.
 
     The file then has the loopback address as the head's, or a key that lies here. On the head of
     a cluster that was started from elsewhere there is neither.

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
-FILES = {
+Name = Literal["aws", "aws-account", "local", "kubernetes"]
+FILES: dict[Name, str] = {
     "aws": "aws.yaml",  # a copy of the repository's cluster.yaml; a test keeps them the same
     "aws-account": "aws-account.yaml",
     "local": "local.yaml",
@@ -11,7 +12,7 @@ FILES = {
 }
 
 
-def template(name: Literal[tuple(FILES)]) -> str:
+def template(name: Name) -> str:
     """Print a cluster file to start from.
 
     Args:

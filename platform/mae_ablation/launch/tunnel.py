@@ -95,7 +95,7 @@ def free_port() -> int:
 
 
 def answers(url: str) -> bool:
-    """Whether a dashboard answers there, if only to ask for a token."""
+    """Return whether a dashboard answers there, if only to ask for a token."""
     try:
         NO_PROXY.open(f"{url}/api/version", timeout=10).close()
         return True

@@ -35,7 +35,10 @@ def check_cluster_file(file: File = Path("cluster.yaml")) -> int:
 
 
 def refusal(path: Path) -> str | None:
-    """Why `ray up` would refuse the file, as `file:line: text`, or None. Imports Ray: a second."""
+    """Say why `ray up` would refuse the file, as `file:line: text`; None: it does not.
+
+    Imports Ray, which takes a second.
+    """
     import click
     from jsonschema import ValidationError
 

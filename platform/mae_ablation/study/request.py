@@ -102,12 +102,18 @@ class Request(Selection):
     """price of a GPU-hour in any currency; the estimate then says the money"""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant together.
+        """Refuse what cannot be meant.
 
         Raises:
-            UserError: two places, or a price or a budget of GPUs where none is asked for.
+            UserError: a number below one, two places, or a price or a budget of GPUs where none is
+                asked for.
         """
         super().__post_init__()
+        for name in ("seeds", "most", "lanes", "workers", "micro_batch"):
+            value = getattr(self, name)
+            if isinstance(value, int) and value < 1:
+                message = f"{value} is too few: give a whole number from 1"
+                raise UserError(message, f"--{name.replace('_', '-')}")
         places = {"--local": self.local, "--address": self.address, "--cluster": self.cluster}
         named = [flag for flag, value in places.items() if value]
         if len(named) > 1:
