@@ -28,8 +28,8 @@ def export_selection(
     Args:
         file: the zip file to write
     """
-    open_store(selection.store, filled=True)
-    return export_results(Session.load(selection).plans, file)
+    opened = open_store(selection.store, filled=True)
+    return export_results(Session.load(selection, opened).plans, file)
 
 
 def export_results(plans: Sequence[Plan], path: Path) -> tuple[list[str], list[str]]:

@@ -165,7 +165,7 @@ def bring_home(session: Session, cluster: Cluster, job: str, began: float) -> bo
     from mae_ablation.tracking.tracker import Tracker
 
     # the archive, put into the store
-    remote = f"{FOLDER}/{archive_of(job)}"
+    remote, store = f"{FOLDER}/{archive_of(job)}", Store(LOCAL_STORE)
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "home.zip")
         try:
@@ -174,12 +174,12 @@ def bring_home(session: Session, cluster: Cluster, job: str, began: float) -> bo
             remedy = remedy_of(str(why), "the same command tries again")
             say(f"{remote} of the head could not be fetched ({why}): {remedy}")
             return False
-        put, facts_there = unpack(archive, Store(LOCAL_STORE))
+        put, facts_there = unpack(archive, store)
     results = "1 new result" if put == 1 else f"{put} new results"
     say(f"downloaded {results} from {cluster.head} into ./{LOCAL_STORE}; checkpoints stay there")
 
     # from there on it is as if the trials had run here
-    home = session.at_home(facts_there)
+    home = session.at_home(facts_there, store)
     tracker = Tracker(home.plans, Path.cwd())
     tracker.start()
     try:

@@ -94,7 +94,7 @@ def _needed(store: Store, studies: Sequence[Path], seeds: int) -> tuple[set[str]
             for count in (None, seeds):
                 try:
                     asked = Selection(study, recipe=recipe, seeds=count, store=store.root)
-                    plans = Session.load(asked).plans
+                    plans = Session.load(asked, store).plans
                 except UserError:
                     if recipe is None:
                         raise

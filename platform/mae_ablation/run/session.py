@@ -13,7 +13,7 @@ from mae_ablation.store.paths import expanded
 from mae_ablation.study.budget import with_budget
 from mae_ablation.study.places import open_store
 from mae_ablation.study.plan import Plan, make_plan, trials_of
-from mae_ablation.study.request import LOCAL_STORE, Selection
+from mae_ablation.study.request import Selection
 from mae_ablation.study.study import Study
 from mae_ablation.study.suite import Suite, load_all
 from mae_ablation.study.trial import DataFacts
@@ -28,21 +28,23 @@ class Session:
     suites: tuple[Suite, ...]
     facts_there: Callable[[Data], DataFacts | None] | None = None
     """what a cluster found of a data set that its results are of; None: the data is here"""
+    opened: Store | None = None
+    """the store, where somebody has opened it already"""
 
     @classmethod
-    def load(cls, request: Selection) -> "Session":
+    def load(cls, request: Selection, opened: Store | None = None) -> "Session":
         """Read the study files of a request.
 
         Raises:
             UserError: with file and line of what cannot be.
         """
         studies, suites = load_all(request)
-        return cls(request=request, studies=tuple(studies), suites=tuple(suites))
+        return cls(request=request, studies=tuple(studies), suites=tuple(suites), opened=opened)
 
-    def at_home(self, facts_there: Callable[[Data], DataFacts | None]) -> "Session":
-        """Return the session of results that came here from a cluster, in ./store."""
-        home = replace(self.request, store=LOCAL_STORE)
-        return replace(self, request=home, facts_there=facts_there)
+    def at_home(self, facts_there: Callable[[Data], DataFacts | None], opened: Store) -> "Session":
+        """Return the session of results that came from a cluster into a store here."""
+        home = replace(self.request, store=opened.root)
+        return replace(self, request=home, facts_there=facts_there, opened=opened)
 
     @cached_property
     def store(self) -> Store:
@@ -51,7 +53,7 @@ class Session:
         Raises:
             UserError: it cannot be read.
         """
-        return open_store(self.request.store)
+        return self.opened or open_store(self.request.store)
 
     @cached_property
     def plans(self) -> list[Plan]:
