@@ -239,8 +239,8 @@ def test_help_has_examples_and_can_be_read_at_60_columns(command, monkeypatch, c
 def commands_in(text):
     """Commands of ours in a text, in words, with "x" for what is filled in."""
     text = re.sub(r"\\\\?\n\s*", " ", text)
-    text = re.sub(r"(?<=\w)\{[^}]*\}", "", text)
-    for run, words in OURS.findall(re.sub(r"\{[^}]*\}", "x", text)):
+    text = re.sub(r"(?:\{[^}]*\})+", " x ", text)
+    for run, words in OURS.findall(text):
         yield ["run"] * bool(run) + shlex.split(words)
 
 
