@@ -6,7 +6,7 @@ import time
 import pytest
 import yaml
 
-from mae_ablation.launch.template import template
+from mae_ablation.launch.cluster_file import template
 
 pytestmark = pytest.mark.slow
 REGION, ADDRESS = "us-west-2", "203.0.113.7/32"

@@ -9,9 +9,14 @@ import yaml
 from conftest import ROOT
 
 from mae_ablation.errors import UserError
-from mae_ablation.launch.cluster_file import read_cluster_file, unfinished, unsafe
-from mae_ablation.launch.template import FILES, template
-from mae_ablation.launch.validation import refusal
+from mae_ablation.launch.cluster_file import (
+    TEMPLATES,
+    read_cluster_file,
+    refusal,
+    template,
+    unfinished,
+    unsafe,
+)
 
 AWS = {
     "FILL IN s3://BUCKET/mae-ablation (BUCKET is an output of the stack)": "s3://bucket/mae",
@@ -299,6 +304,6 @@ def test_the_kubernetes_template_runs_a_study_and_every_container_is_closed():
 
 
 def test_every_template_is_text_without_a_long_line():
-    for name in FILES:
+    for name in TEMPLATES:
         lines = template(name).splitlines()
         assert all(len(line) <= 100 or "resolve:ssm" in line for line in lines), name

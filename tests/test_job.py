@@ -14,7 +14,7 @@ from mae_ablation.api import plan_study
 from mae_ablation.errors import UserError
 from mae_ablation.launch import head, submit
 from mae_ablation.launch import job as jobs
-from mae_ablation.launch.home import folders_of, pack, unpack
+from mae_ablation.launch.download import begun_folders, pack_results, unpack_results
 from mae_ablation.launch.place import Cluster
 from mae_ablation.recipe.recipe import Data
 from mae_ablation.store.folder import Store
@@ -312,8 +312,8 @@ def test_results_come_home_and_checkpoints_do_not(clone):
     data = Data(name="imagenet", folder="/there/imagenet")
     declared = declare_plan(plan)
     declarations = packed_declarations([plan])
-    pack(Path("home.zip"), folders_of(plan.trials, there), [(data, found)], declarations)
-    put, facts_there = unpack(Path("home.zip"), here)
+    pack_results(Path("home.zip"), begun_folders(plan.trials, there), [(data, found)], declarations)
+    put, facts_there = unpack_results(Path("home.zip"), here)
 
     assert put == 2
     assert facts_there(Data(name="imagenet", folder="/other/place")) == found
@@ -324,7 +324,9 @@ def test_results_come_home_and_checkpoints_do_not(clone):
     assert ours.checkpoints() == [], "those were of the training that was interrupted here"
     assert second.folder(here).failure()["reason"] == "pretrain: out of memory"
     assert declared_in(replace(plan, store=here)) == declared
-    assert unpack(Path("home.zip"), here)[0] == 1, "the failed one only: it may have changed"
+    assert unpack_results(Path("home.zip"), here)[0] == 1, (
+        "the failed one only: it may have changed"
+    )
 
 
 def test_what_is_at_home_is_not_touched(clone):
@@ -335,8 +337,8 @@ def test_what_is_at_home_is_not_touched(clone):
     finish(second.folder(there), 2.5, finished=False)
     finish(first.folder(here), 1.0)
     finish(second.folder(here), 2.0, finished=False)
-    pack(Path("home.zip"), folders_of(plan.trials, there), [], {})
-    assert unpack(Path("home.zip"), here)[0] == 0
+    pack_results(Path("home.zip"), begun_folders(plan.trials, there), [], {})
+    assert unpack_results(Path("home.zip"), here)[0] == 0
     assert first.folder(here).result()["train_loss"] == 1.0
     assert first.folder(here).sound_checkpoint()[1] == b"weights 1.0"
     assert second.folder(here).sound_checkpoint()[1] == b"weights 2.0"

@@ -117,7 +117,7 @@ def test_every_command_gives_a_place_up_that_does_not_answer(monkeypatch, tmp_pa
             gone.wait(60)
 
     monkeypatch.setattr("mae_ablation.store.remote.file_system", lambda uri: (Silent(), "b"))
-    monkeypatch.setattr("mae_ablation.store.patience.ANSWER_S", 0.3)
+    monkeypatch.setattr("mae_ablation.store.waiting.ANSWER_S", 0.3)
     image = tmp_path / "cat.jpg"
     image.touch()
     words = ["reconstruct", "--checkpoint", "3f2a9c", "--image", str(image), "--store", "gs://b"]
@@ -129,8 +129,8 @@ def test_every_command_gives_a_place_up_that_does_not_answer(monkeypatch, tmp_pa
 def test_a_place_that_does_not_answer_is_given_up(monkeypatch, capsys, write_study):
     gone = threading.Event()
     monkeypatch.setattr("mae_ablation.store.remote.file_system", lambda uri: gone.wait(60))
-    monkeypatch.setattr("mae_ablation.store.patience.ANSWER_S", 0.3)
-    monkeypatch.setattr("mae_ablation.store.patience.SAID_AFTER_S", 0.1)
+    monkeypatch.setattr("mae_ablation.store.waiting.ANSWER_S", 0.3)
+    monkeypatch.setattr("mae_ablation.store.waiting.SAID_AFTER_S", 0.1)
     store = "gs://out-of-reach/store"
     assert main(["plan", str(write_study(STUDY)), "--store", store]) == 2
     gone.set()

@@ -139,7 +139,7 @@ INTERRUPTED = {
     "masks": "mae_ablation.report.drawing.draw_panels",
     "export --checkpoint a --out b.pth": "mae_ablation.study.lookup.find_checkpoint",
     "reconstruct --checkpoint a --image b": "mae_ablation.study.lookup.find_checkpoint",
-    "cluster check mine.yaml": "mae_ablation.launch.validation.unfinished",
+    "cluster check mine.yaml": "mae_ablation.launch.cluster_file.unfinished",
     "ui": "mae_ablation.tracking.ui.serve",
 }
 

@@ -8,7 +8,7 @@ import pytest
 from mlflow.exceptions import MlflowException, RestException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED, UNAUTHENTICATED
 
-from mae_ablation.store import patience
+from mae_ablation.store import waiting
 from mae_ablation.study.trouble import AGAIN, lasting_remedy, remedy_of
 from mae_ablation.tracking.client import one_at_a_time
 
@@ -48,10 +48,10 @@ def test_what_lasts_says_what_to_do(error, remedy):
 
 
 def test_a_wait_says_for_what(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(patience, "SAID_AFTER_S", 0.05)
-    with patience.waiting("something quick"):
+    monkeypatch.setattr(waiting, "SAID_AFTER_S", 0.05)
+    with waiting.waiting("something quick"):
         pass
-    with patience.waiting("the kettle"):
+    with waiting.waiting("the kettle"):
         time.sleep(0.3)
     assert capsys.readouterr().err == "waiting for the kettle ...\n"
     with one_at_a_time(tmp_path / "mlflow.db"):
@@ -60,6 +60,6 @@ def test_a_wait_says_for_what(monkeypatch, capsys, tmp_path):
 
 
 def test_an_answer_or_its_error_is_handed_over():
-    assert patience.answer_of(lambda: 7, "a place") == 7
+    assert waiting.answer_in_time(lambda: 7, "a place") == 7
     with pytest.raises(ZeroDivisionError):
-        patience.answer_of(lambda: 1 / 0, "a place")
+        waiting.answer_in_time(lambda: 1 / 0, "a place")

@@ -43,8 +43,8 @@ COMMANDS = {
         "import": "mae_ablation.launch.exchange:import_results",
     },
     "cluster": {
-        "template": "mae_ablation.launch.template:template",
-        "check": "mae_ablation.launch.validation:check_cluster_file",
+        "template": "mae_ablation.launch.cluster_file:template",
+        "check": "mae_ablation.launch.cluster_file:check_cluster_file",
     },
     "doctor": api.doctor,
 }

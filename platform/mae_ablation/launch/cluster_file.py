@@ -1,23 +1,39 @@
 """A Ray cluster file: what a study needs to know of it, what is unfinished or unsafe in it.
 
-Reads every file that `ray up` reads, whoever wrote it; Ray is not imported.
+Reads every file that `ray up` reads, whoever wrote it; Ray is imported for its own opinion alone.
 """
 
+import contextlib
+import io
+import logging
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import yaml
 
 from mae_ablation.errors import UserError
+from mae_ablation.run.ray_private import check_cluster_config
 from mae_ablation.study import document as yaml_document
 from mae_ablation.study.document import Document, Key
+from mae_ablation.study.flags import File
 
 FILL_IN = "FILL IN"  # a text that starts with it, or the key of a mapping, is a placeholder
 WORLD = ("0.0.0.0/0", "::/0")
 EVERYWHERE = [("--dashboard-host", address) for address in ("0.0.0.0", "::")]
 TOKEN, NO_USAGE = "RAY_AUTH_MODE=token", "RAY_USAGE_STATS_ENABLED=0"
 TOKEN_FILE = "~/.ray/auth_token"
+USER_ERROR = 2
+Template = Literal["aws", "aws-account", "local", "kubernetes"]
+TEMPLATES: dict[Template, str] = {
+    "aws": "aws.yaml",  # a copy of the repository's cluster.yaml; a test keeps them the same
+    "aws-account": "aws-account.yaml",
+    "local": "local.yaml",
+    "kubernetes": "kuberay.yaml",
+}
+"""cluster files that come with the package"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +60,59 @@ def read_cluster_file(path: Path) -> ClusterFile:
         mlflow=_text(_ours(data).get("mlflow")),
         placeholders=_placeholders(document),
     )
+
+
+def template(name: Template) -> str:
+    """Print a cluster file to start from.
+
+    Args:
+        name: aws, aws-account (the stack in an account that it needs), local or kubernetes
+    """
+    path = Path(__file__).parent / "templates" / TEMPLATES[name]
+    return path.read_text(encoding="utf-8")
+
+
+def check_cluster_file(file: File = Path("cluster.yaml")) -> int:
+    """Say what is unfinished or unsafe in a cluster file.
+
+    Exit status 2: `ray up` would stop at it.
+
+    Args:
+        file: the cluster file (default: cluster.yaml)
+    """
+    errors, remarks = unfinished(file), unsafe(file)
+    if not errors:
+        errors = [line for line in [refusal(file)] if line]
+    for line in errors:
+        print(line, file=sys.stderr)
+    for line in remarks:
+        print(line)
+    if errors:
+        return USER_ERROR
+    print(f"{file}: Ray accepts it" + ("; see the remarks above" if remarks else ""))
+    return 0
+
+
+def refusal(path: Path) -> str | None:
+    """Say why `ray up` would refuse the file, as `file:line: text`; None: it would not.
+
+    Asks no cloud. Imports Ray, which takes a second.
+    """
+    import click
+    from jsonschema import ValidationError
+
+    document = read_document(path)
+    logging.getLogger("ray.autoscaler").setLevel(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # Ray prints what it then raises
+            check_cluster_config(document.data)
+    except ValidationError as error:
+        return f"{document.place(*error.absolute_path)}: Ray refuses it: {error.message}"
+    except click.ClickException as error:
+        return f"{path}: Ray refuses it: {error.message}"
+    except Exception as error:  # Ray stumbles over some files instead of refusing them
+        return f"{path}: Ray refuses it: {type(error).__name__}: {error}"
+    return None
 
 
 def unfinished(path: Path) -> list[str]:

@@ -94,7 +94,7 @@ def run(job: str, request: "Request") -> int:
 def pack_results(job: str, session: "Session") -> None:
     """Pack the small files of a session's phases, and what was found of its data."""
     from mae_ablation.data.catalog import facts
-    from mae_ablation.launch.home import folders_of, pack
+    from mae_ablation.launch.download import begun_folders, pack_results
     from mae_ablation.study.declared import packed_declarations
     from mae_ablation.study.plan import trials_of
 
@@ -103,7 +103,7 @@ def pack_results(job: str, session: "Session") -> None:
     data |= dict.fromkeys(plan.study.baseline.data for plan in session.plans)
     found = [(each, facts(each)) for each in data]
     declared = packed_declarations(session.plans)
-    pack(Path(archive_of(job)), folders_of(trials, session.store), found, declared)
+    pack_results(Path(archive_of(job)), begun_folders(trials, session.store), found, declared)
 
 
 if __name__ == "__main__":

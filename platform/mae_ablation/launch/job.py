@@ -18,7 +18,7 @@ from typing import Protocol
 
 import mae_ablation
 from mae_ablation.errors import UserError, one_line
-from mae_ablation.store.patience import waiting
+from mae_ablation.store.waiting import waiting
 from mae_ablation.study.names import job_name
 from mae_ablation.study.study import Study
 

@@ -16,7 +16,7 @@ from shutil import which
 
 from mae_ablation.errors import UserError
 from mae_ablation.launch.cluster_file import ClusterFile, read_cluster_file, read_document
-from mae_ablation.store.patience import waiting
+from mae_ablation.store.waiting import waiting
 from mae_ablation.study.request import Request
 
 USUAL = Path("cluster.yaml")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from mae_ablation.errors import UserError
 from mae_ablation.launch import job as jobs
+from mae_ablation.launch.download import unpack_results
 from mae_ablation.launch.head import FOLDER, SPEC, archive_of
-from mae_ablation.launch.home import unpack
 from mae_ablation.launch.place import Cluster, shown
 from mae_ablation.report.outcome import conclude
 from mae_ablation.run.session import Session
@@ -174,7 +174,7 @@ def bring_home(session: Session, cluster: Cluster, job: str, began: float) -> bo
             remedy = remedy_of(str(why), "the same command tries again")
             say(f"{remote} of the head could not be fetched ({why}): {remedy}")
             return False
-        put, facts_there = unpack(archive, store)
+        put, facts_there = unpack_results(archive, store)
     results = "1 new result" if put == 1 else f"{put} new results"
     say(f"downloaded {results} from {cluster.head} into ./{LOCAL_STORE}; checkpoints stay there")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mae_ablation.launch.place import Cluster, ray_command
 from mae_ablation.run import children
-from mae_ablation.store.patience import waiting
+from mae_ablation.store.waiting import waiting
 
 NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 OPEN_S = 60.0

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from mae_ablation.store.paths import quoted_address
-from mae_ablation.store.patience import answer_of, waiting
+from mae_ablation.store.waiting import answer_in_time, waiting
 
 SEND_AFTER_S = 5.0
 LISTING_S = 1.0
@@ -59,7 +59,7 @@ class RemoteFiles:
 
     def __init__(self, uri: str) -> None:
         self.root = uri.rstrip("/")
-        self._fs, path = answer_of(lambda: file_system(self.root), self.root)
+        self._fs, path = answer_in_time(lambda: file_system(self.root), self.root)
         self._base = path.rstrip("/") + "/"
         self._guard = threading.RLock()
         self._listing: dict[str, Seen] = {}
@@ -74,7 +74,7 @@ class RemoteFiles:
     def require_answer(self) -> None:
         """Raises TimeoutError if the place does not answer soon, OSError if it refuses: asked for
         one name, since a long listing takes its time."""
-        answer_of(lambda: self._fs.get_file_info(self._base.rstrip("/")), self.root)
+        answer_in_time(lambda: self._fs.get_file_info(self._base.rstrip("/")), self.root)
         self._has_answered = True
 
     def read(self, name: str) -> bytes | None:

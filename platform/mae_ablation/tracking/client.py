@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
-from mae_ablation.store.patience import waiting
+from mae_ablation.store.waiting import waiting
 from mae_ablation.tracking.address import database_file, server_uri, sqlite_address
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mae_ablation.errors import UserError, unknown
-from mae_ablation.store.patience import waiting
+from mae_ablation.store.waiting import waiting
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.trial import Phase
 from mae_ablation.study.tries import stopped_by

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from mae_ablation.errors import one_line
-from mae_ablation.store.patience import waiting
+from mae_ablation.store.waiting import waiting
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.trouble import AGAIN, remedy_of
 from mae_ablation.tracking.address import find_trouble, server_uri, tracking_place

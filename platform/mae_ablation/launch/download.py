@@ -1,6 +1,6 @@
-"""Home: the small files of phases that a cluster ran, packed there and unpacked here.
+"""The small files of phases that a cluster ran, packed there and unpacked here.
 
-Curves, results, failures and pictures come home; checkpoints stay where they were made. The
+Curves, results, failures and pictures are downloaded; checkpoints stay where they were made. The
 archive also says what was found of the data: a set that only the cluster has gives its phases
 their identities, and a plan made here has to have the same.
 """
@@ -21,8 +21,8 @@ FactsThere = Callable[[Data], DataFacts | None]
 """what the cluster found of a data set; None: it says nothing of it"""
 
 
-def folders_of(trials: Iterable[Trial], store: Store) -> list[PhaseFolder]:
-    """Phases of trials and of what they need, each once, that have begun."""
+def begun_folders(trials: Iterable[Trial], store: Store) -> list[PhaseFolder]:
+    """Return the folders of phases that have begun, of trials and of what they need, each once."""
     found = {}
     for trial in trials:
         for phase in (*(trial.needs.phases if trial.needs else ()), *trial.phases):
@@ -30,7 +30,7 @@ def folders_of(trials: Iterable[Trial], store: Store) -> list[PhaseFolder]:
     return [folder for folder in found.values() if folder.exists()]
 
 
-def pack(
+def pack_results(
     path: Path,
     folders: Iterable[PhaseFolder],
     facts: Iterable[tuple[Data, DataFacts]],
@@ -43,7 +43,7 @@ def pack(
     archive.pack(path, folders, notes, pictures=True)
 
 
-def unpack(path: Path, store: Store) -> tuple[int, FactsThere]:
+def unpack_results(path: Path, store: Store) -> tuple[int, FactsThere]:
     """Put an archive's phases into a store. Returns how many, and what it says of the data.
 
     Raises:
@@ -55,7 +55,7 @@ def unpack(path: Path, store: Store) -> tuple[int, FactsThere]:
     declared = declaration.packed_in(found.notes)
     if not declaration.contradictions(declared, store.files):  # else what is declared here stands
         declaration.put(declared, store.files)
-    put = sum(archive.put(phase, store, "home") for phase in found.phases)
+    put = sum(archive.put(phase, store, "download") for phase in found.phases)
     return put, lambda data: facts.get(_key(section(data)))
 
 

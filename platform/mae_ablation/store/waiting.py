@@ -1,4 +1,4 @@
-"""Waiting that says for what: a line after five seconds, and an end where one is promised."""
+"""Says what is waited for: a line after five seconds, and an end where one is promised."""
 
 import sys
 import threading
@@ -25,15 +25,15 @@ def waiting(for_what: str) -> Iterator[None]:
             print(f"waiting for {for_what} ...", file=sys.stderr, flush=True)
             pause = AGAIN_AFTER_S
 
-    threading.Thread(target=say, name="patience", daemon=True).start()
+    threading.Thread(target=say, name="waiting", daemon=True).start()
     try:
         yield
     finally:
         done.set()
 
 
-def answer_of(ask: Callable[[], Answer], who: str) -> Answer:
-    """The answer of a place that may be out of reach, or its error.
+def answer_in_time(ask: Callable[[], Answer], who: str) -> Answer:
+    """Return the answer of a place that may be out of reach, or raise its error.
 
     Raises:
         TimeoutError: none came within ANSWER_S; the question is left to itself.
