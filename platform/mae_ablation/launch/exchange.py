@@ -140,7 +140,7 @@ def require_identity(phase: archive.PackedPhase) -> None:
 
 
 def _other_code(phases: Sequence[archive.PackedPhase]) -> Iterator[str]:
-    """A line for each kind whose results are of another version of the code than this one."""
+    """Yield a line for each kind whose results are of another version of the code than this one."""
     other: dict[tuple[str, object], int] = {}
     for phase in phases:
         version = phase.document.get("version")

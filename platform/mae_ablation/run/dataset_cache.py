@@ -23,13 +23,13 @@ class DatasetCache:
         self._decoding: dict[Any, str] = {}
 
     def ask(self, key: Any, lane: str) -> list | str:
-        """A list with the reference; "decode" if it is this lane's turn; else "wait"."""
+        """Return a list with the reference; "decode" if it is this lane's turn; else "wait"."""
         if key in self._sets:
             return self._sets[key]
         return "decode" if self._decoding.setdefault(key, lane) == lane else "wait"
 
     def lost(self, lane: str, reason: str, counts: bool) -> None:
-        """The lane is gone: another may decode what it was at."""
+        """Let another lane decode what this one was at, which is gone."""
         self._decoding = {key: at for key, at in self._decoding.items() if at != lane}
 
     def put(self, key: Any, reference: list | None) -> None:

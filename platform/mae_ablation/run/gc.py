@@ -26,8 +26,8 @@ class Unneeded:
 
 
 def unneeded(store: Store, studies: Sequence[Path]) -> tuple[list[Unneeded], list[str]]:
-    """What no study needs, with any of the recipes beside it and any seed that the store has; and
-    what killed processes left behind.
+    """Return what no study needs, with any of the recipes beside it and any seed that the store
+    has; and what killed processes left behind.
 
     Returns also the lines that say what was left alone: phases that another process is at work on,
     and those on data sets that are not on this machine, whose identities cannot be told here.

@@ -114,7 +114,7 @@ class Heartbeat(threading.Thread):
         self.progress = {**self.progress, **progress}
 
     def stop(self) -> bool:
-        """Whether the trial is to save and leave."""
+        """Tell whether the trial is to save and leave."""
         return self._stop_asked
 
     def run(self) -> None:

@@ -101,7 +101,7 @@ class Progress:
             self._failed.add(number)
 
     def _place(self, trial: Trial) -> str:
-        """The folder of the phase that failed; empty where the store does not say."""
+        """Return the folder of the phase that failed; empty where the store does not say."""
         if self._store is None:
             return ""
         with suppress(OSError):

@@ -142,7 +142,7 @@ class TrialQueue:
     # what lanes call
 
     def next(self, lane: str, outcome: Outcome | None = None) -> Task | str | None:
-        """Take back what became of the lane's task; its next one.
+        """Take back what became of the lane's task, and return its next one.
 
         WAIT while what is left waits for others, None when there is nothing more to do, AGAIN if
         it has to be told the same in a moment.
@@ -162,7 +162,7 @@ class TrialQueue:
         return Task(number, self._trials[number], attempt, self._owners.get(number, lane))
 
     def beat(self, lane: str, number: int, progress: dict) -> bool:
-        """A lane at work says how its trial is doing; returns whether it is to stop."""
+        """Hear how the trial of a lane is doing; returns whether it is to stop."""
         self._lanes.add(lane)
         if lane in self._gone or number in self._dropped:
             return True
@@ -178,17 +178,17 @@ class TrialQueue:
         return self._stopping
 
     def leave(self, lane: str, outcome: Outcome) -> None:
-        """What became of the lane's task; it takes no other."""
+        """Take back what became of the lane's task; the lane takes no other."""
         self._take_back(lane, outcome)
 
     def refuse(self, reason: str) -> None:
-        """A lane finds that the study cannot go on."""
+        """End the run: a lane finds that the study cannot go on."""
         self._refusal, self._stopping = reason, True
 
     # what a search calls, or the driver for looks
 
     def follow(self, numbers: Sequence[int]) -> SearchNews | None:
-        """Hand out these trials, too, if that is not done yet; how they are doing.
+        """Hand out these trials, too, if that is not done yet, and say how they are doing.
 
         None: the queue has just been started; to be asked again in a moment.
         """
@@ -215,7 +215,7 @@ class TrialQueue:
     # what the driver calls
 
     def lost(self, lane: str, reason: str, counts: bool = True) -> None:
-        """The lane is gone: its trial waits for another, unless it has killed too many workers.
+        """Have the trial of a lost lane wait for another, unless it has killed too many workers.
 
         `counts`: the worker's death may be the trial's fault.
         """
@@ -247,8 +247,11 @@ class TrialQueue:
         deaths: dict[int, WorkerDeaths],
         held: frozenset[int] = frozenset(),
     ) -> None:
-        """What the driver knows, for a queue that knows nothing. `held`: trials that wait until
-        they are asked for."""
+        """Take over what the driver knows, if this queue knows nothing.
+
+        Args:
+            held: trials that wait until they are asked for.
+        """
         self._held = set(held)
         self._fill(trials)
         self.drop(self._dropped)
@@ -257,7 +260,7 @@ class TrialQueue:
             self._end(number, failure)
 
     def snapshot(self, since: int = 0) -> Snapshot:
-        """State now; `since`: how many ended trials the driver knows of this generation."""
+        """Return the state now, `since`: how many ended trials the driver knows of this queue."""
         return Snapshot(
             knows=self._trials is not None,
             waiting=self._waiting,
@@ -295,7 +298,7 @@ class TrialQueue:
             heapq.heappush(self._ready, number)
 
     def _pop(self) -> int | None:
-        """The first trial that is ready; else one that was busy some seconds ago."""
+        """Return the first trial that is ready; else one that was busy some seconds ago."""
         while self._ready:
             number = heapq.heappop(self._ready)
             if self._state[number] == WAITING and number not in self._held:
@@ -307,7 +310,7 @@ class TrialQueue:
         return None
 
     def _end(self, number: int, failure: str | None) -> None:
-        """The trial is over, and with a failed one those that need it."""
+        """End the trial, and with a failed one those that need it."""
         if self._state[number] == ENDED:
             return
         self._set(number, ENDED)

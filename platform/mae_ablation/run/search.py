@@ -130,7 +130,7 @@ class StopTry:
     store: str
 
     def __call__(self, number: int, epoch: int) -> bool:
-        """Whether it was stopped."""
+        """Tell whether it was stopped."""
         each = self.searched[number]
         others = [o for o in self.searched if o.row == each.row and o is not each]
         if all(self._is_stopped(other) for other in others):
@@ -174,7 +174,7 @@ class FollowedTry(tune.Trainable):
         return True
 
     def step(self) -> dict:
-        """The next news: a further epoch of the first seed, or the end."""
+        """Return the next news: a further epoch of the first seed, or the end."""
         while True:
             ended = self._has_ended()
             if news := self._next_epoch():
@@ -190,7 +190,7 @@ class FollowedTry(tune.Trainable):
         return self._over(every) if numbers is every else False
 
     def _over(self, numbers: Sequence[int]) -> bool:
-        """Whether these trials have ended, or the run is being left."""
+        """Tell whether these trials have ended, or the run is being left."""
         import ray
 
         if not numbers:
@@ -199,7 +199,7 @@ class FollowedTry(tune.Trainable):
         return known is not None and (known.stopping or len(known.ended) == len(numbers))
 
     def _next_epoch(self) -> dict | None:
-        """The first validation in the journal that has not been told; None: there is none.
+        """Return the first validation in the journal that has not been told; None: there is none.
 
         A scheduler is to see every one; without one the last is enough.
         """

@@ -56,7 +56,7 @@ class PackedPhase:
 
     @property
     def document(self) -> dict:
-        """What was hashed into the identity."""
+        """Return what was hashed into the identity."""
         return self._json("phase.json")
 
     @property
@@ -179,7 +179,7 @@ def _checksums(manifest: bytes | None) -> dict[str, str]:
 
 
 def _safe(name: str) -> str:
-    """The name, if it stays within a folder."""
+    """Return the name, if it stays within a folder."""
     parts = name.split("/")
     if not re.fullmatch(r"[\w.=+/-]+", name) or not all(parts) or {".", ".."} & set(parts):
         raise BadArchive(f"{name!r} is no name of a result's file")

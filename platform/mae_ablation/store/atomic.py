@@ -14,7 +14,7 @@ PART = ".part"
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes `path`'s place when the block ends without an exception."""
+    """Yield a file to write that takes `path`'s place when the block ends without an exception."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{PART}")
     try:

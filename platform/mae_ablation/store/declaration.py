@@ -62,12 +62,12 @@ class Declaration:
 
     @property
     def before(self) -> bool:
-        """Whether it was declared before the first result."""
+        """Tell whether it was declared before the first result."""
         return self.results == 0
 
 
 def declarations(files: Files, rows: str) -> list[Declaration]:
-    """All declarations of some rows, the first one first. `rows`: their hash.
+    """Return all declarations of some rows, the first one first. `rows`: their hash.
 
     Raises:
         Damaged: one cannot be read.
@@ -81,7 +81,7 @@ def declarations(files: Files, rows: str) -> list[Declaration]:
 
 
 def in_force(known: list[Declaration], asked: Declaration) -> Declaration | None:
-    """The declaration that a study goes by; None: it has to be declared anew.
+    """Return the declaration that a study goes by; None: it has to be declared anew.
 
     One that was made before any result and stands, or any after results that says the same.
     """
@@ -90,7 +90,7 @@ def in_force(known: list[Declaration], asked: Declaration) -> Declaration | None
 
 
 def that_stand(known: list[Declaration]) -> list[Declaration]:
-    """Those made before any result; of several that share seeds the last one alone.
+    """Return those made before any result; of several that share seeds the last one alone.
 
     Which of them was kept is decided before anything is seen. Other seeds, as a pilot has them,
     are another experiment and replace nothing.
@@ -129,14 +129,14 @@ def declare(files: Files, asked: Declaration) -> Declaration:
 
 
 def packed(files: Files, rows: Iterable[str]) -> dict[str, bytes]:
-    """The files of all declarations of some rows, by name. `rows`: their hashes."""
+    """Return the files of all declarations of some rows, by name. `rows`: their hashes."""
     wanted = set(rows)
     names = [f"{FOLDER}/{n}" for n in files.names(FOLDER) if _rows_of(n) in wanted]
     return {name: data for name in names if (data := files.read(name)) is not None}
 
 
 def packed_in(notes: Mapping[str, bytes]) -> list[Declaration]:
-    """The declarations among an archive's notes, in the order they were made.
+    """Return the declarations among an archive's notes, in the order they were made.
 
     Raises:
         Damaged: one cannot be read, or is of other rows than its name says.
@@ -200,13 +200,13 @@ def _write(files: Files, new: Declaration) -> None:
 
 
 def _rows_of(file: str) -> str | None:
-    """The hash of rows in the name of a declaration's file; None for another file."""
+    """Return the hash of rows in the name of a declaration's file; None for another file."""
     match = NAME.fullmatch(file)
     return match["rows"] if match else None
 
 
 def _signed(asked: Declaration, number: int) -> Declaration:
-    """The declaration with its number, who declares it, and when."""
+    """Return the declaration with its number, who declares it, and when."""
     try:
         who = f"{getpass.getuser()}@{socket.gethostname()}"
     except (KeyError, OSError):  # a container's user may have no name

@@ -24,7 +24,7 @@ class Files(Protocol):
     root: str
 
     def read(self, name: str) -> bytes | None:
-        """The file's bytes; None where there is no such file."""
+        """Return the file's bytes; None where there is no such file."""
 
     def write(self, name: str, data: bytes | memoryview) -> None:
         """Put the whole file in place, or leave what was there."""
@@ -36,7 +36,7 @@ class Files(Protocol):
         """Names directly in a folder, sorted; empty where there is no such folder."""
 
     def exists(self, name: str) -> bool:
-        """Whether there is a file or a folder of this name."""
+        """Tell whether there is a file or a folder of this name."""
 
     def size(self, name: str) -> int:
         """Bytes of a file, or of all files in a folder."""
@@ -134,7 +134,7 @@ class LocalFiles:
 
 
 def files_at(root: str | os.PathLike) -> Files:
-    """The files under a folder or URI: one object for each place and process.
+    """Return the files under a folder or URI: one object for each place and process.
 
     Raises:
         OSError, ValueError: the URI's scheme or place is unknown.

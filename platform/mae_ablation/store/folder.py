@@ -43,7 +43,7 @@ class PhaseFolder:
 
     @staticmethod
     def at(path: Path) -> "PhaseFolder":
-        """The folder of this path, in a store or not."""
+        """Return the folder of this path, in a store or not."""
         return PhaseFolder(files_at(path.parent), path.name)
 
     @property
@@ -58,19 +58,19 @@ class PhaseFolder:
         return self.files.exists(self.name)
 
     def finished(self) -> bool:
-        """Whether there is a result; cheaper than to read it."""
+        """Tell whether there is a result; cheaper than to read it."""
         return self.files.exists(f"{self.name}/result.json")
 
     def result(self) -> dict | None:
-        """The finished phase's result; None while there is none."""
+        """Return the finished phase's result; None while there is none."""
         return self._read("result.json")
 
     def failure(self) -> dict | None:
-        """Why the phase failed when it was last tried; None if it did not."""
+        """Return why the phase failed when it was last tried; None if it did not."""
         return self._read("failure.json")
 
     def stopped(self) -> dict | None:
-        """What a search said when it stopped the phase early; None if none did."""
+        """Return what a search said when it stopped the phase early; None if none did."""
         return self._read("stopped.json")
 
     def stop(self, document: dict, why: dict) -> None:
@@ -86,11 +86,11 @@ class PhaseFolder:
         self.files.write(f"{self.name}/stopped.json", atomic.to_json(why))
 
     def document(self) -> dict | None:
-        """What was hashed into the identity; None where this is no phase's folder."""
+        """Return what was hashed into the identity; None where this is no phase's folder."""
         return self._read("phase.json")
 
     def claim(self, owner: str) -> claim.Claim | None:
-        """The right to work on the phase; None while another process has it. See claim.take."""
+        """Claim the phase; None while another process works on it. See claim.take."""
         return claim.take(self.files, self.identity, owner)
 
     def begin(self, document: dict) -> None:
@@ -124,7 +124,8 @@ class PhaseFolder:
             self.files.remove(old.name)
 
     def sound_checkpoint(self) -> tuple[Checkpoint, bytes] | None:
-        """The newest checkpoint that is what was written, and its bytes; None if there is none.
+        """Return the newest checkpoint that is what was written, and its bytes; None if there is
+        none.
 
         Damaged newer ones are warned of.
         """
@@ -136,7 +137,7 @@ class PhaseFolder:
         return None
 
     def final_checkpoint(self) -> bytes:
-        """A finished phase's last checkpoint: an older one would be another model.
+        """Return a finished phase's last checkpoint: an older one would be another model.
 
         Raises:
             Damaged: it is not what was written, or is not there.
@@ -156,7 +157,7 @@ class PhaseFolder:
         return [int(match[1]) for match in found if match]
 
     def picture(self, step: int) -> bytes:
-        """A picture's PNG file. Raises FileNotFoundError."""
+        """Return a picture's PNG file. Raises FileNotFoundError."""
         data = self.files.read(self._picture(step))
         if data is None:
             raise FileNotFoundError(self._picture(step))
@@ -203,7 +204,8 @@ class Store:
         return files_at(self.root)
 
     def phase(self, kind: str, name: str, identity: str) -> PhaseFolder:
-        """The folder of a phase, found by its identity; the readable part is for people only."""
+        """Return the folder of a phase, found by its identity; the readable part is for people
+        only."""
         files = self.files
         expected = f"{kind}/{name}-{identity}"
         if files.exists(expected):
@@ -212,7 +214,7 @@ class Store:
         return PhaseFolder(files, f"{kind}/{known}" if known else expected)
 
     def folders(self, kind: str | None = None) -> list[PhaseFolder]:
-        """Every phase's folder, of one kind or of all, sorted by name."""
+        """Return every phase's folder, of one kind or of all, sorted by name."""
         others = (".", declaration.FOLDER)
         kinds = [kind] if kind else [k for k in self.files.names("") if not k.startswith(others)]
         return [

@@ -24,11 +24,11 @@ class Journal:
         self.files.append(self.name, line.encode() + b"\n")
 
     def read(self) -> list[dict]:
-        """All sound lines, in order; none if there is no journal yet."""
+        """Return all sound lines, in order; none if there is no journal yet."""
         return [row for row in self.rows() if row is not None]
 
     def rows(self) -> list[dict | None]:
-        """Every whole line; None for one that is damaged."""
+        """Return every whole line; None for one that is damaged."""
         lines = (self.files.read(self.name) or b"").split(b"\n")[:-1]  # the rest is torn
         return [sound(line) for line in lines]
 

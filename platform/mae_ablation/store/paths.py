@@ -11,18 +11,18 @@ OPTIONS = re.compile(r"\?(?:[a-z_]+=[^&?#]*)(?:&[a-z_]+=[^&?#]*)*$")
 
 
 def expanded(path: str | os.PathLike) -> Path:
-    """A path whose first part may be ~ or ~user; a shell does not expand --store=~/x."""
+    """Return a path whose first part may be ~ or ~user; a shell does not expand --store=~/x."""
     return Path(os.path.expanduser(path))
 
 
 def is_remote(place: str | os.PathLike) -> bool:
-    """Whether a place is given by an address, other than of a file."""
+    """Tell whether a place is given by an address, other than of a file."""
     text = os.fspath(place)
     return "://" in text and not text.startswith(FILE)
 
 
 def expanded_place(place: str | os.PathLike) -> str:
-    """A folder's path, or an address as it is."""
+    """Return a folder's path, or an address as it is."""
     text = os.fspath(place)
     if is_remote(text):
         return text
@@ -32,7 +32,8 @@ def expanded_place(place: str | os.PathLike) -> str:
 
 
 def quoted_address(address: str) -> str:
-    """The address that a parser of addresses reads as this one, whose path is meant as it stands.
+    """Return the address that a parser of addresses reads as this one, whose path is meant as it
+    stands.
 
     A path may hold spaces, "#", "%" and "?", which mean something else in an address.
     """

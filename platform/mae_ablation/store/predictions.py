@@ -33,7 +33,7 @@ class Predictions(NamedTuple):
 
 
 def pack(predictions: Predictions, classes: int) -> bytes:
-    """The file's bytes; the same answers give the same bytes."""
+    """Return the file's bytes; the same answers give the same bytes."""
     import numpy as np
 
     kind = np.uint8 if classes <= 256 else np.uint16
@@ -44,7 +44,8 @@ def pack(predictions: Predictions, classes: int) -> bytes:
 
 
 def unpack(data: bytes) -> Predictions:
-    """What `pack` packed. Raises ValueError or an error of zipfile where it is something else."""
+    """Return what `pack` packed. Raises ValueError or an error of zipfile where it is something
+    else."""
     import numpy as np
 
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
@@ -56,7 +57,7 @@ def sum_of(data: bytes) -> str:
 
 
 def predictions_of(folder: "PhaseFolder", result: dict) -> Predictions | None:
-    """A finished evaluation's answers; None where its result speaks of none.
+    """Return a finished evaluation's answers; None where its result speaks of none.
 
     Raises:
         Damaged: the file is not there, or not the one that was written.

@@ -149,7 +149,7 @@ class RemoteFiles:
         self._good_until = 0.0
 
     def _look(self) -> dict[str, Seen]:
-        """The listing, made again if it is old."""
+        """Return the listing, made again if it is old."""
         if time.monotonic() < self._good_until:
             return self._listing
         if not self._has_answered:  # a place out of reach is found out in seconds

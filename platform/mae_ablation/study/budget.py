@@ -17,7 +17,8 @@ NEAR = 0.01
 
 
 def with_budget(study: Study, facts_of: Callable[[Data], DataFacts]) -> Study:
-    """The study with each level's steps such that it costs as much to pre-train as the baseline.
+    """Return the study with each level's steps such that it costs as much to pre-train as the
+    baseline.
 
     The warm-up keeps its share. A study whose budget is epochs is returned as it is.
 
@@ -41,7 +42,7 @@ def with_budget(study: Study, facts_of: Callable[[Data], DataFacts]) -> Study:
 
 
 def at_flops_of(recipe: Recipe, base: Recipe, facts_of: Callable[[Data], DataFacts]) -> Recipe:
-    """A recipe trained for as many steps as `base`'s FLOPs buy, at least one.
+    """Return a recipe trained for as many steps as `base`'s FLOPs buy, at least one.
 
     All epochs of a training are of one length. So that the steps come out right, each may be
     shorter than the images would allow, down to half.

@@ -20,7 +20,7 @@ from mae_ablation.study.trial import Trial
 
 
 def declaration_of(plan: Plan, results: int = 0) -> Declaration:
-    """What a study declares. `results`: that there are."""
+    """Return what a study declares. `results`: that there are."""
     study, declared = plan.study, plan.study.declared
     everyone = [*plan.rows, *plan.references]
     rows = identity(
@@ -59,14 +59,14 @@ def require_sound(found: Declaration) -> None:
 
 
 def metrics_declared(plan: Plan) -> tuple[str, ...]:
-    """What is compared: evaluations, or pre-training's own loss or hours."""
+    """Return what is compared: evaluations, or pre-training's own loss or hours."""
     if plan.study.measure == "hours":
         return ("hours",)
     return plan.study.columns or ("loss",)
 
 
 def without_seed(row: Row) -> list[list[dict]]:
-    """What a row's trainings mean, try by try, whatever their seed."""
+    """Return what a row's trainings mean, try by try, whatever their seed."""
 
     def meaning(trial: Trial) -> list[dict]:
         return [
@@ -105,7 +105,7 @@ def results_seen(plan: Plan) -> int:
 
 
 def packed_declarations(plans: Sequence[Plan]) -> dict[str, bytes]:
-    """The files of what was declared of some plans, by name."""
+    """Return the files of what was declared of some plans, by name."""
     rows = [declaration_of(plan).rows for plan in plans]
     return packed(plans[0].store.files, rows)
 
@@ -151,7 +151,7 @@ def declared_lines(plans: Sequence[Plan], todo: Sequence[Trial]) -> list[str]:
 
 
 def declared_in(plan: Plan) -> Declaration | None:
-    """What the plan's store says of it; None where nothing was declared of its rows.
+    """Return what the plan's store says of it; None where nothing was declared of its rows.
 
     Writes nothing: what was not declared as it is asked for now is as if declared now.
 

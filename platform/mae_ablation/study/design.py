@@ -76,7 +76,7 @@ class Size:
 
 
 def combinations(document: Document, design: str, factors: Sequence[Varied]) -> list[Combination]:
-    """The levels of a grid or a zip, one of each factor, in the order of the file.
+    """Return the levels of a grid or a zip, one of each factor, in the order of the file.
 
     Raises:
         UserError: a design of one factor, two factors of one field, lists of unequal length, an
@@ -191,7 +191,7 @@ def size_of(
 
 
 def _is(baseline: Recipe, settings: Sequence[Setting]) -> bool:
-    """Whether these settings are the baseline; what a level cannot be alone is not."""
+    """Tell whether these settings are the baseline; what a level cannot be alone is not."""
     try:
         return resolve(settings) == baseline
     except UserError:
@@ -199,7 +199,8 @@ def _is(baseline: Recipe, settings: Sequence[Setting]) -> bool:
 
 
 def design_line(design: str, size: Size | None, seeds: int, tries: int = 1) -> list[str]:
-    """What the design of a study costs, and what the other one would; none for a single factor.
+    """Return what the design of a study costs, and what the other one would; none for a single
+    factor.
 
     `tries`: combinations of tuned values that every level is trained with.
     """

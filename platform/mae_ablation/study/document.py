@@ -71,7 +71,7 @@ def read(path: Path) -> Document:
 
 
 def read_list(text: str, place: str) -> list | Text:
-    """A list in YAML's words, such as "[3, 6]", from an argument; any other text as it is.
+    """Return a list in YAML's words, such as "[3, 6]", from an argument; any other text as it is.
 
     Raises:
         UserError: it begins like a list and is none.
@@ -83,7 +83,7 @@ def read_list(text: str, place: str) -> list | Text:
 
 
 def text_at(value: object, what: str, place: str) -> str:
-    """A value as the text that is meant.
+    """Return a value as the text that is meant.
 
     Raises:
         UserError: it is a list or a mapping, or YAML would leave some of it off.
@@ -99,7 +99,8 @@ def text_at(value: object, what: str, place: str) -> str:
 
 
 def _compose(text: str, where: str, *, lines: bool = True) -> yaml.Node | None:
-    """The nodes of a YAML text, none of them resolved to a type. `where`: its file, for errors."""
+    """Return the nodes of a YAML text, none of them resolved to a type. `where`: its file, for
+    errors."""
     try:
         return yaml.compose(text, Loader=yaml.BaseLoader)
     except yaml.MarkedYAMLError as error:
@@ -111,7 +112,8 @@ def _compose(text: str, where: str, *, lines: bool = True) -> yaml.Node | None:
 
 
 def invalid(error: yaml.MarkedYAMLError, where: str, *, lines: bool = True) -> UserError:
-    """What to say of a text that YAML refuses. `where`: its file, `lines`: which has lines."""
+    """Return what to say of a text that YAML refuses. `where`: its file, `lines`: which has
+    lines."""
     mark = error.problem_mark or error.context_mark
     line = mark.line + 1 if mark else 1
     remedy = ": indent with spaces" if "\\t" in str(error.problem) else ""
@@ -121,7 +123,7 @@ def invalid(error: yaml.MarkedYAMLError, where: str, *, lines: bool = True) -> U
 
 
 def _not_there(path: Path) -> str:
-    """What to say of a missing file: the one that was meant, beside it or in studies/."""
+    """Return what to say of a missing file: the one that was meant, beside it or in studies/."""
     beside = [p for folder in (path.parent, Path("studies")) for p in sorted(folder.glob("*.yaml"))]
     files = {each.stem: each for each in reversed(beside)}
     near = difflib.get_close_matches(path.stem, files, n=1)
@@ -130,7 +132,7 @@ def _not_there(path: Path) -> str:
 
 
 def _plain(node: yaml.Node, key: Key, where: str, lines: dict[Key, int], *, in_file: bool = True):
-    """A node's lists, mappings and texts; notes the line of each."""
+    """Return a node's lists, mappings and texts; notes the line of each."""
     place = f"{where}:{node.start_mark.line + 1}" if in_file else where
     if len(lines) >= MOST_VALUES:
         raise UserError(f"more than {MOST_VALUES:,} values", place)

@@ -62,8 +62,8 @@ class Factor:
 
 
 def read_factors(document: Document, file: RecipeFile | None) -> list[Varied]:
-    """The factors as the file says them. `file`: the recipe whose scale applies; None: levels are
-    meant as they stand."""
+    """Return the factors as the file says them. `file`: the recipe whose scale applies; None:
+    levels are meant as they stand."""
     given = document.data.get("factors")
     if not isinstance(given, dict) or not given:
         message = "factors needs a recipe field and its levels, such as `mask_ratio: [0.5, 0.75]`"
@@ -108,7 +108,7 @@ def _one_varied(document: Document, name: str, file: RecipeFile | None) -> Varie
 
 
 def _twice(value: Any, given: object, name: str) -> str:
-    """What to say of a level that is there already, perhaps in another spelling."""
+    """Return what to say of a level that is there already, perhaps in another spelling."""
     spelling = "" if str(given) == format_value(value) else f", here as {format_given(given)}"
     return f"level {format_value(value)} of {name} is given twice{spelling}"
 
@@ -119,7 +119,7 @@ def as_shown(value: Any) -> Any:
 
 
 def _at_scale(value: Any, said: list[Setting], file: RecipeFile | None, named: bool) -> Said:
-    """A level with what the recipe's scale makes of its settings."""
+    """Return a level with what the recipe's scale makes of its settings."""
     here = [file.here(setting) if file else setting for setting in said]
     if None in here:
         return Said(value=value, settings=None)
@@ -134,7 +134,7 @@ def _at_scale(value: Any, said: list[Setting], file: RecipeFile | None, named: b
 
 
 def alone(varied: Varied, settings: list[Setting]) -> Factor:
-    """A factor whose levels change it alone."""
+    """Return a factor whose levels change it alone."""
     return Factor(
         field=varied.field,
         name=varied.name,
@@ -150,7 +150,7 @@ def alone(varied: Varied, settings: list[Setting]) -> Factor:
 def crossed(
     varied: Sequence[Varied], kept: Sequence[Combination], settings: list[Setting]
 ) -> Factor:
-    """The factor whose levels are combinations of several factors' levels."""
+    """Return the factor whose levels are combinations of several factors' levels."""
     names = [each.name for each in varied]
     return Factor(
         field=None,
@@ -176,7 +176,7 @@ def _combined(names: list[str], combination: Combination, settings: list[Setting
 
 
 def canonical(factor: str, level: str) -> str:
-    """A level's label in the one spelling of its field's type: 1e-3 is 0.001. Names stay.
+    """Return a level's label in the one spelling of its field's type: 1e-3 is 0.001. Names stay.
 
     Args:
         factor: name as tables show it, of crossed ones too.
@@ -203,7 +203,7 @@ def _fields_by_name() -> dict[str, str]:
 
 
 def short(field: str) -> str:
-    """A field's name as tables show it: its last part, where only one section has that."""
+    """Return a field's name as tables show it: its last part, where only one section has that."""
     section, last = field.split(".")
     alone = sum(other.endswith(f".{last}") for other in recipe_fields()) == 1
     return last if alone else f"{section}_{last}"

@@ -23,7 +23,7 @@ class Asked:
 
 
 def asked_of(trials: Iterable[Trial], identities: frozenset[str]) -> list[Trial]:
-    """The trials with some of these phases, without their other evaluations."""
+    """Return the trials with some of these phases, without their other evaluations."""
     found = []
     for trial in trials:
         phases = tuple(p for p in trial.phases if p.identity in identities)

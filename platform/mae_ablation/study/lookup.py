@@ -13,7 +13,7 @@ IDENTITY = re.compile(r"[0-9a-fA-F]{1,12}")
 
 
 def find_checkpoint(checkpoint: str, store: Store) -> Path | PhaseFolder:
-    """A checkpoint's file, or the pre-training in the store whose identity begins so.
+    """Return a checkpoint's file, or the pre-training in the store whose identity begins so.
 
     Raises:
         UserError: neither is there.
@@ -26,7 +26,7 @@ def find_checkpoint(checkpoint: str, store: Store) -> Path | PhaseFolder:
 
 
 def find_phase(store: Store, identity: str, kind: str | None = None) -> PhaseFolder:
-    """The one phase whose identity begins so.
+    """Return the one phase whose identity begins so.
 
     Args:
         identity: hexadecimal digits, in either case; all twelve or the first few.

@@ -34,7 +34,7 @@ UNPRINTABLE = {"Cc", "Cs", "Cn", "Zl", "Zp"}
 
 
 def file_name(text: str) -> str:
-    """The file or folder name of a text, for every file system.
+    """Return the file or folder name of a text, for every file system.
 
     Neither long, nor hidden, nor like an option, a device or a page of ours. Names that differ in
     case alone stay so: whoever makes two of them compares them by `folded`.
@@ -47,12 +47,13 @@ def file_name(text: str) -> str:
 
 
 def job_name(text: str) -> str:
-    """The part of a job's id that says which study it is."""
+    """Return the part of a job's id that says which study it is."""
     return _distinct(text, NOT_IN_IDS.sub("-", text).strip("-"), MOST_BYTES // 2)
 
 
 def folded(name: str) -> str:
-    """What is equal of two names where a file system ignores case and ways to write an accent."""
+    """Return what is equal of two names where a file system ignores case and ways to write an
+    accent."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
@@ -84,7 +85,7 @@ def _distinct(text: str, safe: str, most: int, *, clashes: bool = False) -> str:
 
 
 def cut(text: str, most: int) -> str:
-    """A text of at most so many characters; a longer one ends with its hash."""
+    """Return a text of at most so many characters; a longer one ends with its hash."""
     if len(text) <= most:
         return text
     return f"{text[: most - DIGITS - 1]}-{hashlib.sha256(text.encode()).hexdigest()[:DIGITS]}"

@@ -7,12 +7,12 @@ from mae_ablation.errors import UserError
 
 
 def path_from(folder: Path, study: Path) -> str:
-    """The study's path as seen from a folder: the same in every copy of both."""
+    """Return the study's path as seen from a folder: the same in every copy of both."""
     return Path(os.path.relpath(os.path.realpath(study), os.path.realpath(folder))).as_posix()
 
 
 def another_study(recorded: object, folder: Path, study: Path) -> Path | None:
-    """The file that is recorded as the owner, if it is another study than `study`.
+    """Return the file that is recorded as the owner, if it is another study than `study`.
 
     It is not where nothing is recorded, where the recorded file is gone, or where it says the same.
 

@@ -30,7 +30,7 @@ FIELDS = {
 
 
 def paper_row(table: str | None, field: str | None, level: Any) -> dict:
-    """A level's row of a table; empty where the paper has none.
+    """Return a level's row of a table; empty where the paper has none.
 
     A ratio such as 0.75 is looked up as 75 where the paper's table counts in per cent.
     """
@@ -48,7 +48,7 @@ def paper_row(table: str | None, field: str | None, level: Any) -> dict:
 def paper_value(
     table: str | None, field: str | None, level: Any, column: str, size: str = "L"
 ) -> float | None:
-    """The paper's number for a factor's level; None where it gives none.
+    """Return the paper's number for a factor's level; None where it gives none.
 
     `size` is the model's, "B", "L" or "H": Table 2 has rows of its own for ViT-H.
 

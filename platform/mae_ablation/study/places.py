@@ -85,7 +85,7 @@ def require_writable(folder: Path | str) -> None:
 
 @contextmanager
 def written(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that is in place, whole, when the block ends without an exception.
+    """Yield a file to write that is in place, whole, when the block ends without an exception.
 
     Raises:
         UserError: it cannot be written, for whatever reason of the system's.

@@ -44,12 +44,12 @@ class Row:
         return next(iter(self.trials.values())).recipe
 
     def with_seeds(self, seeds: Sequence[int]) -> "Row":
-        """The row with the trials of some of its seeds."""
+        """Return the row with the trials of some of its seeds."""
         tries = (replace(t, trials={seed: t.trials[seed] for seed in seeds}) for t in self.tries)
         return replace(self, tries=tuple(tries))
 
     def why_same(self) -> str:
-        """Why it is the same training, where rounding is the reason."""
+        """Return why it is the same training, where rounding is the reason."""
         if self.factor.field != "pretrain.mask_ratio":
             return ""
         kept = self.level.recipe
@@ -68,7 +68,8 @@ class Plan:
 
     @cached_property
     def cells(self) -> list[Trial]:
-        """What the table's cells show, each once: rows that differ in an evaluation are two."""
+        """Return what the table's cells show, each once: rows that differ in an evaluation are
+        two."""
         rows = (*self.rows, *self.references)
         return list({t.result_id: t for row in rows for t in row.every_trial}.values())
 
@@ -87,7 +88,7 @@ class Plan:
         return missing(self.trials, self.store)
 
     def up_to(self, seeds: int) -> "Plan":
-        """The plan of the study's first seeds."""
+        """Return the plan of the study's first seeds."""
         kept = self.study.seeds[:seeds]
         return replace(
             self,
@@ -97,7 +98,7 @@ class Plan:
         )
 
     def chosen(self, trial: Trial, column: str) -> tuple[Phase, dict] | None:
-        """The phase behind a cell and its result; None while one of its phases has none.
+        """Return the phase behind a cell and its result; None while one of its phases has none.
 
         Where several epochs were tried it is the one best on validation, the shortest of equals.
         """
@@ -191,7 +192,8 @@ def missing(trials: Iterable[Trial], store: Store) -> list[Trial]:
 
 
 def open_phases(trials: Iterable[Trial], store: Store) -> list[tuple[Trial, list[Phase]]]:
-    """The missing trials with their unfinished phases. The store is asked once for each phase."""
+    """Return the missing trials with their unfinished phases. The store is asked once for each
+    phase."""
     wanted = [(trial, unfinished(trial, store)) for trial in trials]
     wanted = [(trial, phases) for trial, phases in wanted if phases]
     first = {
@@ -258,5 +260,5 @@ def make_plan(study: Study, store: Store, facts_of: Callable[[Data], DataFacts])
 
 
 def label_of(factor: Factor, level: Level) -> str:
-    """What a trial is called; a combination of factors names them itself."""
+    """Return what a trial is called; a combination of factors names them itself."""
     return level.label if level.coordinates else f"{factor.name}={level.label}"

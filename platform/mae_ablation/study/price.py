@@ -34,7 +34,7 @@ def size(number: float) -> str:
 
 
 def basis(cost: Estimate) -> str:
-    """What the time rests on."""
+    """Say what the time rests on."""
     if not cost.known:
         whose = "a GPU's guess" if cost.machine.gpus else "by a matrix product of this machine"
         speed = f"at most {cost.machine.assumed / 1e9:,.0f} GFLOP/s a lane"
@@ -48,7 +48,7 @@ def basis(cost: Estimate) -> str:
 
 
 def gpu_line(cost: Estimate, price: float | None) -> str:
-    """The GPU-hours' derivation, and the money."""
+    """Derive the GPU-hours, and the money."""
     m = cost.machine
     line = (
         f"GPU-hours: {m.lanes} lane{'s' * (m.lanes > 1)} x "
@@ -79,7 +79,7 @@ def utilisation(results: Sequence[dict]) -> str:
 
 
 def against(cost: Estimate, seconds: float, price: float | None = None) -> str:
-    """The estimate against the truth: what the next one is worth."""
+    """Hold the estimate against the truth, which says what the next one is worth."""
     line = (
         f"estimated {in_time(cost.seconds)} ({basis(cost)}), took {in_time(seconds)} "
         f"(x {seconds / cost.seconds:.2f})"

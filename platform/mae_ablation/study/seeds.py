@@ -44,12 +44,12 @@ class SeedPlan:
 
     @property
     def grows(self) -> bool:
-        """Whether results decide how many of the seeds are taken."""
+        """Tell whether results decide how many of the seeds are taken."""
         return len(self.looks) > 1
 
 
 def read_seeds(document: Document) -> SeedPlan:
-    """The seeds of a study's or a suite's file; one where it says nothing.
+    """Return the seeds of a study's or a suite's file; one where it says nothing.
 
     Raises:
         UserError: with file and line of what cannot be.
@@ -101,18 +101,18 @@ def grown(fixed: SeedPlan, most: int | None) -> SeedPlan:
 
 
 def is_counted(seeds: Sequence[int]) -> bool:
-    """Whether seeds count up one by one, so that it is clear which come next."""
+    """Tell whether seeds count up one by one, so that it is clear which come next."""
     return list(seeds) == list(range(seeds[0], seeds[0] + len(seeds)))
 
 
 def flags_of(seeds: SeedPlan) -> tuple[str, ...]:
-    """The flags that ask for such seeds."""
+    """Return the flags that ask for such seeds."""
     flags = ("--seeds", str(seeds.looks[0]))
     return (*flags, "--until-decided", "--most", str(seeds.looks[-1])) if seeds.grows else flags
 
 
 def read_declared(document: Document, seeds: SeedPlan) -> Sequential:
-    """The declaration of a study: its looks, and how much error it allows itself over them.
+    """Return the declaration of a study: its looks, and how much error it allows itself over them.
 
     Raises:
         UserError: with file and line of what cannot be.
@@ -135,14 +135,14 @@ def read_declared(document: Document, seeds: SeedPlan) -> Sequential:
 
 
 def seeds_line(declared: Sequential) -> str:
-    """How many seeds a study takes, and when it is looked at."""
+    """Return how many seeds a study takes, and when it is looked at."""
     margin = "" if declared.margin is None else f", no difference: within ±{declared.margin:g}"
     looks = ", ".join(map(str, declared.looks))
     return f"seeds: {declared.looks[0]} at first, at most {declared.most}, looks at {looks}{margin}"
 
 
 def _growing(given: dict, place: Place) -> SeedPlan:
-    """The seeds of a mapping with `first`, `most`, `looks` and `start`."""
+    """Return the seeds of a mapping with `first`, `most`, `looks` and `start`."""
     for key in given:
         if key not in KEYS:
             raise UserError(unknown("key of seeds", key, KEYS), place(key))
@@ -189,7 +189,7 @@ def _counted(
 
 
 def _whole(value: Any) -> int | None:
-    """A whole number from 0; None for any other value."""
+    """Return a whole number from 0; None for any other value."""
     try:
         number = to_whole(value) if isinstance(value, str) else value
     except Unreadable:
@@ -198,7 +198,7 @@ def _whole(value: Any) -> int | None:
 
 
 def _counting(value: Any, name: str, place: str) -> int:
-    """A whole number from 0. Raises UserError for any other value."""
+    """Return a whole number from 0. Raises UserError for any other value."""
     found = _whole(value)
     if found is None:
         raise UserError(f"{name} is {format_given(value)}: give a whole number", place)

@@ -36,7 +36,8 @@ class Try:
 def combinations_of(
     study: Study, recipe: Recipe
 ) -> list[tuple[tuple[tuple[str, Any], ...], Recipe]]:
-    """What is tuned of a recipe, by names, and the recipe with it; itself where nothing is."""
+    """Return what is tuned of a recipe, by names, and the recipe with it; itself where nothing
+    is."""
     if study.tune is None:
         return [((), recipe)]
     return [
@@ -51,7 +52,7 @@ def words(values: Iterable[tuple[str, Any]], equals: str = " ") -> str:
 
 
 def labelled(tries: list[Try]) -> list[Try]:
-    """The tries with their values told by their trials, where these make a difference."""
+    """Return the tries with their values told by their trials, where these make a difference."""
     counts = Counter(each.id for each in tries)
 
     def told(each: Try) -> Try:
@@ -63,7 +64,7 @@ def labelled(tries: list[Try]) -> list[Try]:
 
 
 def searched(study: Study, tries: list[Try]) -> tuple[Try, ...]:
-    """A row's tries; where a scheduler may stop some, their own phases say of which search.
+    """Return a row's tries; where a scheduler may stop some, their own phases say of which search.
 
     A phase that all tries share, such as their pre-training, is never stopped.
     """
@@ -82,16 +83,16 @@ def searched(study: Study, tries: list[Try]) -> tuple[Try, ...]:
 
 
 def settled(phase: Phase, store: Store) -> bool:
-    """Whether nothing is to be run of a phase."""
+    """Tell whether nothing is to be run of a phase."""
     folder = phase.folder(store)
     return folder.finished() or stopped(phase, store)
 
 
 def stopped(phase: Phase, store: Store) -> bool:
-    """Whether the search that a phase belongs to has stopped it."""
+    """Tell whether the search that a phase belongs to has stopped it."""
     return bool(phase.search) and stopped_by(phase, phase.folder(store).stopped())
 
 
 def stopped_by(phase: Phase, record: dict | None) -> bool:
-    """Whether a record of a stop is of the phase's search."""
+    """Tell whether a record of a stop is of the phase's search."""
     return bool(phase.search and record) and record.get("search") == phase.search

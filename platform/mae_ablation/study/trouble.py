@@ -61,7 +61,7 @@ NUMBERS = {
 
 
 def remedy_of(error: BaseException | str, again: str = AGAIN) -> str:
-    """What to do: `again` for passing trouble, such as no connection, a timeout or a lock.
+    """Return what to do: `again` for passing trouble, such as no connection, a timeout or a lock.
 
     Args:
         error: an exception, or the text of one.
@@ -71,7 +71,7 @@ def remedy_of(error: BaseException | str, again: str = AGAIN) -> str:
 
 
 def lasting_remedy(error: BaseException | str) -> str | None:
-    """What to do about lasting trouble; None: it passes, as far as one can tell."""
+    """Return what to do about lasting trouble; None: it passes, as far as one can tell."""
     text = str(error).lower()
     found = next((remedy for words, remedy in WORDS.items() if words in text), None)
     found = found or CODES.get(getattr(error, "error_code", None))

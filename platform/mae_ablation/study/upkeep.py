@@ -64,7 +64,7 @@ def describe_phase(identity: str, *, store: StorePlace = LOCAL_STORE) -> Iterato
 
 
 def faults(folder: PhaseFolder) -> Iterator[str]:
-    """What is wrong with a phase's files; nothing of a sound one."""
+    """Yield what is wrong with a phase's files; nothing of a sound one."""
     broken = damaged_notes(folder)
     yield from (f"{name} is damaged" for name in broken)
     if broken:
@@ -86,7 +86,7 @@ def faults(folder: PhaseFolder) -> Iterator[str]:
 
 
 def sound_predictions(folder: PhaseFolder) -> bool:
-    """Whether the answers that a result speaks of are there as they were written."""
+    """Tell whether the answers that a result speaks of are there as they were written."""
     try:
         predictions_of(folder, folder.result() or {})
     except Damaged:
@@ -111,12 +111,13 @@ def damaged_notes(folder: PhaseFolder) -> list[str]:
 
 
 def lends_weights(folder: PhaseFolder, result: dict) -> bool:
-    """Whether others build on its last checkpoint; a DALL-E tokeniser is the user's own file."""
+    """Tell whether others build on its last checkpoint; a DALL-E tokeniser is the user's own
+    file."""
     return folder.name.split("/")[0] in WITH_CHECKPOINTS and result.get("source") != "dalle"
 
 
 def is_result_alone(folder: PhaseFolder) -> bool:
-    """Whether its weights are elsewhere: it came home from a cluster without them."""
+    """Tell whether its weights are elsewhere: it came home from a cluster without them."""
     if damaged_notes(folder) or folder.checkpoints():
         return False
     result = folder.result()

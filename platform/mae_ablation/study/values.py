@@ -28,7 +28,7 @@ class Unreadable(ValueError):
 
 
 def to_number(text: str) -> float:
-    """A finite number in any decimal spelling.
+    """Return a finite number in any decimal spelling.
 
     Raises:
         Unreadable: any other text.
@@ -43,7 +43,7 @@ def to_number(text: str) -> float:
 
 
 def to_whole(text: str) -> int:
-    """A whole number in any decimal spelling: 2000, 2e3 and 2000.0 are one.
+    """Return a whole number in any decimal spelling: 2000, 2e3 and 2000.0 are one.
 
     Raises:
         Unreadable: any other text, such as 2.5.
@@ -73,7 +73,7 @@ def are_numbers(values: Iterable[Any]) -> bool:
 
 
 def is_null(value: Any, *, text: bool = True) -> bool:
-    """Whether a value leaves its field unset. `text`: the field holds text.
+    """Tell whether a value leaves its field unset. `text`: the field holds text.
 
     Quoted words are text. A folder may be called ~, so where text is meant only `null` and an
     empty value count.
@@ -84,7 +84,7 @@ def is_null(value: Any, *, text: bool = True) -> bool:
 
 
 def format_value(value: Any) -> str:
-    """A field's value as one would write it: 0.001, 8, true, null, [3, 6], pixel."""
+    """Return a field's value as one would write it: 0.001, 8, true, null, [3, 6], pixel."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, float):
@@ -102,7 +102,7 @@ def format_given(value: Any) -> str:
 
 
 def _remedy(text: str) -> str:
-    """How to write what somebody may have meant by a spelling that is refused."""
+    """Return how to write what somebody may have meant by a spelling that is refused."""
     plain = text.replace("_", "")
     if NOT_FINITE.fullmatch(text):
         return "a number must be finite"
@@ -122,7 +122,7 @@ def _remedy(text: str) -> str:
 
 
 def _without_zeros(text: str) -> str:
-    """A number without its leading zeros."""
+    """Return a number without its leading zeros."""
     sign, digits = (text[0], text[1:]) if text[0] in "+-" else ("", text)
     digits = digits.lstrip("0") or "0"
     return sign + digits if digits[0].isdigit() else f"{sign}0{digits}"

@@ -62,7 +62,7 @@ class Work:
 
 
 def work_of(plans: Sequence[Plan], todo: Iterable[Trial], store: Store) -> Work:
-    """The work of some open trials, as `missing` gives them."""
+    """Return the work of some open trials, as `missing` gives them."""
     rows = rows_of(plans)
     if not rows:
         return Work(trials=list(todo))
@@ -86,8 +86,8 @@ def work_of(plans: Sequence[Plan], todo: Iterable[Trial], store: Store) -> Work:
 
 
 def rows_of(plans: Sequence[Plan]) -> list[list[Try]]:
-    """The tries of every row that searches, each row once: as the study has it that stops none of
-    them, where several have it."""
+    """Return the tries of every row that searches, each row once: as the study has it that stops
+    none of them, where several have it."""
     found: dict[tuple[Key, ...], list[Try]] = {}
     for plan in plans:
         for row in (*plan.rows, *plan.references):
@@ -101,13 +101,14 @@ def rows_of(plans: Sequence[Plan]) -> list[list[Try]]:
 
 
 def may_be_stopped(tries: Iterable[Try]) -> bool:
-    """Whether a scheduler may stop some of them."""
+    """Tell whether a scheduler may stop some of them."""
     trials = (trial for each in tries for trial in each.trials.values())
     return any(phase.search for trial in trials for phase in trial.phases)
 
 
 def owners_of(plans: Sequence[Plan]) -> dict[str, Key | None]:
-    """The try that each phase belongs to; None where it is wanted by several, or without one."""
+    """Return the try that each phase belongs to; None where it is wanted by several, or without
+    one."""
     owners: dict[str, Key | None] = {}
     for plan in plans:
         for row in (*plan.rows, *plan.references):
@@ -123,7 +124,8 @@ def owners_of(plans: Sequence[Plan]) -> dict[str, Key | None]:
 def split(
     todo: Iterable[Trial], owners: dict[str, Key | None], names: dict[tuple[Key, int], str]
 ) -> Iterator[Trial]:
-    """Each trial as it is, or as its pre-training, what else is shared, and a part for every try.
+    """Yield each trial as it is, or as its pre-training, what else is shared, and a part for every
+    try.
 
     A phase that is in several trials without a pre-training is in the first one's part only.
     """
@@ -151,7 +153,7 @@ def split(
 def describe(
     each: Try, row: int, owners: dict[str, Key | None], numbers: Sequence[tuple[int, int]]
 ) -> Searched:
-    """A try with its open work, `numbers` with their seeds."""
+    """Return a try with its open work, `numbers` with their seeds."""
     first = next(iter(each.trials))
     phases = (phase for trial in each.trials.values() for phase in trial.phases)
     return Searched(
