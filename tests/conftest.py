@@ -36,7 +36,8 @@ def small_model(seed=0, **changes):
 @pytest.fixture
 def toy():
     """Arguments of a recipe that trains in well under a second: 6 x 6 patches, 200 images."""
-    from mae_ablation.recipe.recipe import Data, LinearProbe, Model, Pretrain, Recipe
+    from mae_ablation.recipe.recipe import Data, Model, Pretrain, Recipe
+    from mae_ablation.train.evaluations.linear_probe import LinearProbe
 
     return Recipe(
         data=Data(image_size=30, train_images=200, validation_images=100),

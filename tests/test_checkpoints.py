@@ -22,8 +22,8 @@ from mae_ablation.mae.checkpoints import (
     require_decoder,
     shape_of,
 )
+from mae_ablation.mae.patches import patchify
 from mae_ablation.mae.positions import interpolate_positions, position_table
-from mae_ablation.mae.targets import patchify
 
 
 def same(one, two) -> bool:

@@ -8,8 +8,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from mae_ablation.mae.fitted import FittedTarget
 from mae_ablation.mae.masking import random_shuffle
-from mae_ablation.mae.targets import PCATarget, TokenTarget
 from mae_ablation.recipe.cost import (
     embed_flops,
     encoder_flops,
@@ -52,9 +52,11 @@ def model_of(recipe, channels):
     """Its model as it is trained; PCA and tokeniser are blank."""
     if recipe.pretrain.target == "pca":
         values = recipe.model.patch_size**2 * channels
-        target = PCATarget(torch.zeros(values), torch.eye(values, recipe.pca_components(channels)))
+        width = recipe.target.width(values)
+        fitted = {"mean": torch.zeros(values), "components": torch.eye(values, width)}
+        target = FittedTarget(recipe.target, recipe.model.patch_size, channels, fitted)
     elif recipe.pretrain.target == "dvae_token":
-        target = TokenTarget(recipe.tokenizer.codes)
+        target = FittedTarget(recipe.target, recipe.model.patch_size, channels)
     else:
         target, _ = target_of(recipe, None, SimpleNamespace(channels=channels), "cpu")
     return build_model(recipe, channels, 0, target)

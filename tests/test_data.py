@@ -10,8 +10,6 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
-from mae_ablation.data import fashion_mnist
-from mae_ablation.data import feed as feed_module
 from mae_ablation.data.augment import (
     TABLE_SIDE,
     View,
@@ -26,9 +24,10 @@ from mae_ablation.data.dataset import Split, from_arrays, install, load, to_arra
 from mae_ablation.data.draws import draw_labelled, hold_out
 from mae_ablation.data.feed import Feed, plain
 from mae_ablation.data.jitter import apply_jitter, random_jitter
-from mae_ablation.data.sets import SETS
+from mae_ablation.data.sets import fashion_mnist
 from mae_ablation.errors import UserError
 from mae_ablation.recipe.recipe import Data
+from mae_ablation.registry import find
 from mae_ablation.train.optim import generator
 
 
@@ -43,7 +42,7 @@ def test_all_of_fashion_mnist_is_bundled_with_its_mean_and_deviation():
     values = np.arange(256) / 255
     mean = np.average(values, weights=counts)
     std = np.average((values - mean) ** 2, weights=counts) ** 0.5
-    known = SETS["fashion_mnist"]
+    known = Data(name="fashion_mnist").set
     assert ((round(mean, 4),), (round(std, 4),)) == (known.mean, known.std)
 
 
@@ -237,6 +236,8 @@ def drawn(split, seed=0, workers=0, **view):
     """Pixels of one epoch in three batches, and the generator's state after it."""
     rng = generator(seed, "augment")
     order = torch.randperm(len(split), generator=generator(seed, "order"))
+    if "augmentation" in view:
+        view["augmentation"] = find("augmentation", view["augmentation"]).cls()
     feed = Feed(split, View(**view), workers=workers)
     batches = list(feed.batches(order.split(7), rng))
     assert torch.equal(torch.cat([labels for _, labels in batches]), split.labels[order])
@@ -248,7 +249,8 @@ def test_a_feed_from_memory_draws_batch_by_batch(split, augmentation):
     pixels, state = drawn(split, augmentation=augmentation)
     rng, expected = generator(0, "augment"), []
     for index in torch.randperm(20, generator=generator(0, "order")).split(7):
-        boxes = boxes_for(View(augmentation=augmentation), len(index), 16, rng)
+        view = View(augmentation=find("augmentation", augmentation).cls())
+        boxes = boxes_for(view, len(index), 16, rng)
         images = split.images[index].float() / 255
         expected.append(crop_resize_flip(images, boxes).clamp(0, 1))
     assert torch.equal(pixels, torch.cat(expected)) and torch.equal(state, rng.get_state())
@@ -258,7 +260,7 @@ def test_a_feed_jitters_what_a_random_crop_left(split, monkeypatch):
     split = Split(images=split.images.expand(-1, 3, -1, -1), labels=split.labels)
     with monkeypatch.context() as patch:
         none = functools.partial(random_jitter, strength=0.0, hue=0.0)
-        patch.setattr(feed_module, "random_jitter", none)
+        patch.setattr("mae_ablation.data.jitter.random_jitter", none)
         pixels, _ = drawn(split, augmentation="crop_jitter")
     assert pixels.shape == (20, 3, 16, 16)
     assert torch.allclose(pixels[:7], drawn(split, augmentation="crop_random")[0][:7], atol=1e-6)

@@ -13,18 +13,19 @@ from test_phases import Killed, a_folder, curve, kill_after, same_state
 from toys import is_speed
 
 from mae_ablation.data.dataset import load
+from mae_ablation.mae.targets.dvae_token import GateClosed
+from mae_ablation.recipe.cost import prediction_width
 from mae_ablation.store.folder import Store
 from mae_ablation.study.trial import evaluation_phases, make_trial
 from mae_ablation.train.checkpoints import load_checkpoint
 from mae_ablation.train.classifier import build_classifier, freeze_all_but_last, layer_decay_adamw
-from mae_ablation.train.knn import vote
-from mae_ablation.train.models import GateClosed, target_of
+from mae_ablation.train.evaluations.knn import Knn
+from mae_ablation.train.models import target_of
 from mae_ablation.train.optim import lr_at
-from mae_ablation.train.pca import pca
+from mae_ablation.train.preparation import prepare
 from mae_ablation.train.pretrain import pretrain
 from mae_ablation.train.run import PhaseRun
 from mae_ablation.train.supervised import supervised, validation_epochs
-from mae_ablation.train.tokenizer import tokenizer
 from mae_ablation.train.trial import run_trial
 
 torch.set_num_threads(1)
@@ -36,6 +37,10 @@ def change(recipe, section, **values):
     return dataclasses.replace(
         recipe, **{section: dataclasses.replace(getattr(recipe, section), **values)}
     )
+
+
+def tokenizer(recipe, run):
+    return prepare(change(recipe, "pretrain", target="dvae_token"), run)
 
 
 @pytest.fixture
@@ -236,23 +241,22 @@ def test_the_best_on_validation_is_taken_whatever_the_test_says(write_study, tmp
 # k-NN, targets' own phases ------------------------------------------------------------------------
 
 
-def test_neighbours_vote_by_similarity(toy):
+def test_neighbours_vote_by_similarity():
     bank = torch.nn.functional.normalize(torch.tensor([[1.0, 0], [0.6, 0.8], [0.6, -0.8]]), dim=1)
     labels = torch.tensor([0, 1, 1])
     query = torch.tensor([[1.0, 0.0]])
-    near = dataclasses.replace(toy, knn=dataclasses.replace(toy.knn, neighbours=3))
-    assert vote(query, bank, labels, 2, near).item() == 0  # e^(1/0.07) beats 2 e^(0.6/0.07)
-    flat = dataclasses.replace(toy, knn=dataclasses.replace(near.knn, temperature=10.0))
-    flat = change(flat, "knn", neighbours=3)
-    assert vote(query, bank, labels, 2, flat).item() == 1
+    near, flat = Knn(neighbours=3), Knn(neighbours=3, temperature=10.0)
+    assert near.predict(bank, labels, query, 2).item() == 0  # e^(1/0.07) beats 2 e^(0.6/0.07)
+    assert flat.predict(bank, labels, query, 2).item() == 1
 
 
 def test_principal_components_are_those_of_the_training_patches(toy, tmp_path):
     from mae_ablation.data.augment import normalise
-    from mae_ablation.mae.targets import patchify
+    from mae_ablation.mae.patches import patchify
 
     folder = a_folder(tmp_path, "pca")
-    result = pca(toy, PhaseRun(folder=folder))
+    recipe = change(toy, "pretrain", target="pca")
+    result = prepare(recipe, PhaseRun(folder=folder))
     fitted = load_checkpoint(folder.final_checkpoint(), "cpu")
     data = load(toy.data)
     images = normalise(data.train.images.float() / 255, data.mean, data.std)
@@ -331,14 +335,15 @@ def test_how_many_components_the_paper_s_ratio_gives(toy):
     def components(patch, channels):
         data = dataclasses.replace(toy.data, image_size=112)
         model = dataclasses.replace(toy.model, patch_size=patch)
-        return dataclasses.replace(toy, data=data, model=model).pca_components(channels)
+        recipe = dataclasses.replace(toy, data=data, model=model)
+        return prediction_width(change(recipe, "pretrain", target="pca"), channels)
 
     assert [components(p, 3) for p in (16, 14, 8, 4, 2)] == [96, 74, 24, 6, 2]
     assert components(16, 1) == 32
 
 
 def test_a_killed_tokenizer_resumes_bit_for_bit(quick, tmp_path, monkeypatch):
-    monkeypatch.setattr("mae_ablation.train.tokenizer.CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr("mae_ablation.train.preparation.CHECKPOINT_EVERY_S", 0.0)
     whole, killed = a_folder(tmp_path, "whole"), a_folder(tmp_path, "killed")
     wanted = tokenizer(quick, PhaseRun(folder=whole))
     with pytest.raises(Killed):
@@ -363,12 +368,12 @@ def test_tokens_that_say_too_little_are_not_predicted(quick, tmp_path):
 
 
 def test_a_probe_at_another_resolution(toy, tmp_path):
-    from mae_ablation.train.linear_probe import linear_probe
+    from mae_ablation.train.evaluation import evaluate
 
     for protocol in ("cached", "paper"):
         recipe = change(toy, "linear_probe", image_size=40, protocol=protocol)
         run = PhaseRun(folder=a_folder(tmp_path, protocol))
-        result = linear_probe(recipe, 0, run, source="random", upstream=None)
+        result = evaluate(recipe, "linear_probe", 0, run, source="random", upstream=None)
         assert 0 <= result["test_acc1"] <= 100
 
 

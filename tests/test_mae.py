@@ -7,12 +7,14 @@ import torch
 from conftest import small_model as small
 from torch.nn import functional as F
 
+from mae_ablation.mae.fitted import FittedTarget
 from mae_ablation.mae.masking import random_shuffle, removed_mask
 from mae_ablation.mae.model import official_model
+from mae_ablation.mae.patches import normalise_patches, patchify, unpatchify
 from mae_ablation.mae.positions import position_table
-from mae_ablation.mae.targets import PixelTarget, normalise_patches, patchify, unpatchify
 from mae_ablation.recipe.cost import parameters
 from mae_ablation.recipe.recipe import Data, Pretrain, Recipe
+from mae_ablation.registry import find
 from mae_ablation.train.optim import generator
 
 
@@ -134,7 +136,7 @@ def test_masks_are_permutations_with_an_exact_count():
 
 @pytest.mark.parametrize("target", ["pixel", "pixel_norm"])
 def test_loss_counts_removed_patches_only(target):
-    goal = PixelTarget(12, per_patch=target == "pixel_norm")
+    goal = FittedTarget(find("target", target).cls(), 2, 3)
     model = small(target=goal)
     images = torch.randn(4, 3, 8, 12)
     shuffle = random_shuffle(4, 24, generator(1, "mask"))

@@ -10,9 +10,9 @@ from toys import train
 from mae_ablation import doctor
 from mae_ablation.api import plan_study
 from mae_ablation.cli import main
-from mae_ablation.data.sets import location
 from mae_ablation.errors import UserError
-from mae_ablation.recipe.recipe import Data, Tokenizer
+from mae_ablation.mae.targets.dvae_token import Tokens
+from mae_ablation.recipe.recipe import Data
 from mae_ablation.run.session import with_absolute_paths
 from mae_ablation.store.folder import Store
 from mae_ablation.store.paths import expanded_place, quoted_address
@@ -33,11 +33,13 @@ def home(tmp_path, monkeypatch):
 
 def test_a_tilde_is_the_home_folder_wherever_a_path_is_taken(home, toy, monkeypatch):
     assert Store("~/store").root == f"{home}/store"
-    assert location(Data(name="image_folder", folder="~/images")) == home / "images"
+    images = Data(name="image_folder", folder="~/images")
+    assert images.set.location(images) == home / "images"
     assert expanded_place("s3://~/store") == "s3://~/store" and expanded_place("./~") == "./~"
     assert expanded_place("file://~/store") == f"{home}/store"
-    tokens = Tokenizer(source="dalle", file="~/e.pkl", sha256="0" * 64)
-    assert with_absolute_paths(replace(toy, tokenizer=tokens)).tokenizer.file == f"{home}/e.pkl"
+    tokens = Tokens(source="dalle", file="~/e.pkl", sha256="0" * 64)
+    recipe = replace(toy, tokenizer=tokens, pretrain=replace(toy.pretrain, target="dvae_token"))
+    assert with_absolute_paths(recipe).tokenizer.file == f"{home}/e.pkl"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///~/runs.db")
     assert database_file(home) == home / "runs.db"
 

@@ -9,7 +9,8 @@ import torch
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.train import pretrain as pretrain_module
 from mae_ablation.train.checkpoints import load_checkpoint
-from mae_ablation.train.linear_probe import Head, linear_probe, probe_optimizer
+from mae_ablation.train.evaluation import evaluate
+from mae_ablation.train.gradient_probe import Head, probe_optimizer
 from mae_ablation.train.models import build_model
 from mae_ablation.train.optim import decay_groups, generator, lr_at, scaled_lr
 from mae_ablation.train.pretrain import pretrain
@@ -215,7 +216,9 @@ def test_two_evaluations_of_one_pretraining(toy, tmp_path):
 def test_raw_pixels_and_random_encoder_are_probed_alike(toy, tmp_path):
     for source in ("pixels", "random"):
         folder = a_folder(tmp_path, source)
-        result = linear_probe(toy, 0, PhaseRun(folder=folder), source=source, upstream=None)
+        result = evaluate(
+            toy, "linear_probe", 0, PhaseRun(folder=folder), source=source, upstream=None
+        )
         width = {"pixels": 900, "random": 16}[source]
         head = load_checkpoint(folder.final_checkpoint(), "cpu")["head"]
         assert head["linear.weight"].shape == (10, width)
@@ -225,12 +228,22 @@ def test_raw_pixels_and_random_encoder_are_probed_alike(toy, tmp_path):
 def test_probe_uses_the_last_checkpoint_of_its_pretraining(toy, tmp_path):
     upstream = a_folder(tmp_path, "pretrain")
     pretrain(toy, 0, PhaseRun(folder=upstream))
-    one = linear_probe(
-        toy, 0, PhaseRun(folder=a_folder(tmp_path, "one")), source="pretrain", upstream=upstream
+    one = evaluate(
+        toy,
+        "linear_probe",
+        0,
+        PhaseRun(folder=a_folder(tmp_path, "one")),
+        source="pretrain",
+        upstream=upstream,
     )
     upstream.save_checkpoint(99, upstream.checkpoints()[1].read())
-    two = linear_probe(
-        toy, 0, PhaseRun(folder=a_folder(tmp_path, "two")), source="pretrain", upstream=upstream
+    two = evaluate(
+        toy,
+        "linear_probe",
+        0,
+        PhaseRun(folder=a_folder(tmp_path, "two")),
+        source="pretrain",
+        upstream=upstream,
     )
     assert one["train_loss"] != two["train_loss"]
 
@@ -272,4 +285,6 @@ def test_phases_run_on_a_gpu(toy, tmp_path):
     folder = a_folder(tmp_path, "pretrain")
     assert pretrain(toy, 0, PhaseRun(folder=folder, device="cuda"))["train_loss"] > 0
     run = PhaseRun(folder=a_folder(tmp_path, "probe"), device="cuda")
-    assert linear_probe(toy, 0, run, source="pretrain", upstream=folder)["test_acc1"] > 0
+    assert (
+        evaluate(toy, "linear_probe", 0, run, source="pretrain", upstream=folder)["test_acc1"] > 0
+    )

@@ -7,7 +7,7 @@ import torch
 from test_phases import Killed, a_folder, kill_after, losses, same_state
 
 from mae_ablation.study.identity import evaluation_document, identity, pretrain_document
-from mae_ablation.train.linear_probe import linear_probe
+from mae_ablation.train.evaluation import evaluate
 from mae_ablation.train.precision import Precision
 from mae_ablation.train.pretrain import pretrain
 from mae_ablation.train.run import PhaseRun
@@ -21,7 +21,7 @@ def at(recipe, section, precision):
 
 def test_another_precision_is_another_training(toy):
     names = ("float32", "tf32", "bfloat16", "float16")
-    trained = {identity(pretrain_document(at(toy, "pretrain", name), 0, "f")) for name in names}
+    trained = {identity(pretrain_document(at(toy, "pretrain", name), 0, "f", 1)) for name in names}
     assert len(trained) == 4
 
     def probe(recipe, source):
@@ -52,7 +52,7 @@ def test_half_precision_trains_and_resumes_bit_for_bit(toy, tmp_path, precision)
 def test_evaluations_take_half_precision(toy, tmp_path):
     recipe = at(toy, "linear_probe", "bfloat16")
     run = PhaseRun(folder=a_folder(tmp_path, "probe"))
-    half = linear_probe(recipe, 0, run, source="random", upstream=None)
+    half = evaluate(recipe, "linear_probe", 0, run, source="random", upstream=None)
     assert 10 < half["test_acc1"] <= 100
     small = dict(epochs=1, warmup_epochs=0, batch_size=50, randaugment_magnitude=0)
     tuned = dataclasses.replace(toy.finetune, **small, precision="bfloat16")

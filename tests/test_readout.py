@@ -9,16 +9,14 @@ from test_phases import a_folder
 from mae_ablation.data.dataset import load
 from mae_ablation.mae.model import MaskedAutoencoder
 from mae_ablation.recipe.checks import Invalid
-from mae_ablation.recipe.evaluations import PENALTIES
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.store.predictions import Predictions, pack, predictions_of, unpack
 from mae_ablation.study.identity import evaluation_document
 from mae_ablation.study.speed import measured, work_of
 from mae_ablation.train import logistic_regression
-from mae_ablation.train.evaluation import draw_labelled_images
+from mae_ablation.train.evaluation import draw_labelled_images, evaluate
+from mae_ablation.train.evaluations.linear_probe import PENALTIES
 from mae_ablation.train.features import clear_features
-from mae_ablation.train.knn import knn
-from mae_ablation.train.linear_probe import linear_probe
 from mae_ablation.train.logistic_regression import LogisticRegression
 from mae_ablation.train.run import PhaseRun, Stopped
 from mae_ablation.train.supervised import supervised
@@ -28,7 +26,7 @@ torch.set_num_threads(1)
 
 def probe(recipe, place, seed=0, source="random", **how):
     run = PhaseRun(folder=place, **how)
-    return linear_probe(recipe, seed, run, source=source, upstream=None)
+    return evaluate(recipe, "linear_probe", seed, run, source=source, upstream=None)
 
 
 @pytest.fixture
@@ -103,10 +101,10 @@ def test_the_probe_and_k_nn_of_a_trial_encode_each_image_once(converged, tmp_pat
     probe(converged, a_folder(tmp_path, "probe"), 3)
     once = sum(passes)
     run = PhaseRun(folder=a_folder(tmp_path, "knn"))
-    after_probe = knn(converged, 3, run, source="random", upstream=None)
+    after_probe = evaluate(converged, "knn", 3, run, source="random", upstream=None)
     assert sum(passes) == once > 0
     clear_features()
-    afresh = knn(converged, 3, run, source="random", upstream=None)
+    afresh = evaluate(converged, "knn", 3, run, source="random", upstream=None)
     assert sum(passes) == 2 * once
     assert afresh["predictions_sha256"] == after_probe["predictions_sha256"]
 
@@ -163,15 +161,15 @@ def test_every_evaluation_keeps_its_answers_and_they_are_its_accuracy(toy, tmp_p
 
     def probed(protocol):
         recipe = change(toy, "linear_probe", protocol=protocol)
-        return lambda run: linear_probe(recipe, 0, run, source="random", upstream=None)
+        return lambda run: evaluate(recipe, "linear_probe", 0, run, source="random", upstream=None)
 
     evaluations = {name: probed(name) for name in ("converged", "cached", "paper")}
-    evaluations["knn"] = lambda run: knn(toy, 0, run, source="random", upstream=None)
+    evaluations["knn"] = lambda run: evaluate(toy, "knn", 0, run, source="random", upstream=None)
     for kind in ("finetune", "partial", "scratch"):
         evaluations[kind] = lambda run, kind=kind: supervised(toy, kind, 0, run, None)
-    for name, evaluate in evaluations.items():
+    for name, run_it in evaluations.items():
         folder = a_folder(tmp_path, name)
-        result = evaluate(PhaseRun(folder=folder))
+        result = run_it(PhaseRun(folder=folder))
         found = predictions_of(folder, result)
         assert found.predicted.dtype == np.uint8 and found.label.tolist() == labels, name
         assert result["test_acc1"] == found.acc1, name

@@ -262,7 +262,7 @@ def test_what_cannot_be_reconstructed_is_one_line(trained, toy, picture, tmp_pat
     assert "leaves none or all" in refused(capsys, *mine, "--image", picture, *full)
     grid = ["--sampling", "grid", "--mask-ratio", "0.5"]
     error = refused(capsys, *mine, "--image", picture, *grid)
-    assert "grid keeps one patch of every 2 x 2: impossible on 6 x 6 patches with 18" in error
+    assert "--sampling: grid sampling keeps 9 patches, not 18" in error
 
     model = build_model(toy, 3, 0)
     encoder = {k: v for k, v in model.state_dict().items() if not k.startswith("decoder")}
@@ -322,7 +322,7 @@ def test_a_phase_run_in_a_folder_of_its_own(toy, tmp_path):
     from mae_ablation.train.pretrain import pretrain
 
     folder = a_folder(tmp_path, "mine")
-    folder.begin(pretrain_document(toy, 0, "f"))
+    folder.begin(pretrain_document(toy, 0, "f", 1))
     pretrain(toy, 0, PhaseRun(folder=folder))
     model = open_model(str(tmp_path / folder.checkpoints()[0].name), Store(tmp_path), None)
     assert (model.keep, model.sampling, len(model.mean)) == (9, "random", 1)

@@ -11,17 +11,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_evaluations import change
+from test_evaluations import change, tokenizer
 from test_phases import a_folder, curve
 from toys import is_speed
 
 from mae_ablation.train.checkpoints import checkpoint_bytes, load_checkpoint
-from mae_ablation.train.linear_probe import linear_probe
+from mae_ablation.train.evaluation import evaluate
 from mae_ablation.train.meter import Meter
 from mae_ablation.train.pretrain import pretrain
 from mae_ablation.train.run import Diverged, PhaseRun, Stopped
 from mae_ablation.train.supervised import supervised
-from mae_ablation.train.tokenizer import tokenizer
 
 torch.set_num_threads(1)
 
@@ -46,7 +45,7 @@ def quick(toy):
 
 
 def probe(recipe, run):
-    return linear_probe(recipe, 0, run, source="random", upstream=None)
+    return evaluate(recipe, "linear_probe", 0, run, source="random", upstream=None)
 
 
 TRAININGS = {

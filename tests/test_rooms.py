@@ -9,21 +9,22 @@ from conftest import ROOT
 
 PACKAGE = ROOT / "platform" / "mae_ablation"
 LEVELS = {
-    "errors": 0,
+    "errors": -1,
+    "registry": 0,
     "store": 1,
-    "recipe": 1,
-    "study": 2,
-    "data": 3,
-    "mae": 3,
-    "train": 4,
-    "run": 5,
-    "tracking": 6,
-    "report": 7,
+    "recipe": 2,
+    "study": 3,
+    "data": 4,
+    "mae": 4,
+    "train": 5,
+    "run": 6,
+    "tracking": 7,
+    "report": 7.5,
     "doctor": 8,
     "launch": 9,
     "api": 10,
     "cli": 11,
-    "__init__": 0,
+    "__init__": 1,
     "__main__": 12,
 }
 """Every file of the package is under one of these rooms; imports point to lower ones."""

@@ -14,8 +14,7 @@ from torchvision.io import decode_image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
-from mae_ablation.data import archives, dataset, folder
-from mae_ablation.data.archives import channels_first
+from mae_ablation.data import dataset, folder
 from mae_ablation.data.augment import View
 from mae_ablation.data.catalog import facts, require_fit, require_present
 from mae_ablation.data.dataset import Files, Split, fits_in_memory, fitted, load
@@ -24,10 +23,13 @@ from mae_ablation.data.draws import hold_out
 from mae_ablation.data.examine import examine
 from mae_ablation.data.feed import Feed, plain
 from mae_ablation.data.folder import EXTENSIONS, LAYOUT, check_layout, listing
-from mae_ablation.data.sets import SETS, location
+from mae_ablation.data.sources import Archive, channels_first
 from mae_ablation.errors import UserError
-from mae_ablation.recipe.evaluations import Knn
-from mae_ablation.recipe.recipe import Data, Model, Pretrain, Recipe, Tokenizer
+from mae_ablation.mae.targets.dvae_token import Tokens
+from mae_ablation.mae.targets.pca import PCA
+from mae_ablation.recipe.recipe import Data, Model, Pretrain, Recipe
+from mae_ablation.registry import find, names
+from mae_ablation.train.evaluations.knn import Knn
 from mae_ablation.train.optim import generator
 
 ANY = {"image_size": 16, "validation_images": 2, "workers": 0}
@@ -35,6 +37,10 @@ ANY = {"image_size": 16, "validation_images": 2, "workers": 0}
 
 def a_folder(images, **more):
     return Data(name="image_folder", folder=str(images), **{**ANY, **more})
+
+
+def where(data):
+    return data.set.location(data)
 
 
 def message(call, *arguments):
@@ -50,7 +56,7 @@ def message(call, *arguments):
 def test_facts_of_every_named_set_without_its_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     sizes = {}
-    for name in SETS:
+    for name in names("dataset"):
         if name != "image_folder":
             known = facts(Data(name=name))
             sizes[name] = (known.train_images, known.test_images, known.classes, known.channels)
@@ -71,9 +77,9 @@ def test_fingerprints_are_the_sums_that_torchvision_checks():
 
     for name, kind in (("cifar10", "CIFAR10"), ("cifar100", "CIFAR100"), ("stl10", "STL10")):
         theirs = getattr(datasets, kind)
-        assert SETS[name].fingerprint == f"{name}-{theirs.tgz_md5}"
+        assert Data(name=name).set.fingerprint == f"{name}-{theirs.tgz_md5}"
         listed = {f"{theirs.base_folder}/{file}" for file, _ in theirs.train_list}
-        assert listed <= set(SETS[name].files)
+        assert listed <= set(Data(name=name).set.files)
 
 
 def test_the_catalogue_imports_nothing_heavy():
@@ -109,7 +115,7 @@ def test_missing_files_are_one_line_with_the_remedy(tmp_path):
 
 
 def test_damaged_archives_are_named(tmp_path):
-    for file in SETS["cifar10"].files:
+    for file in Data(name="cifar10").set.files:
         path = tmp_path / file
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"not a batch")
@@ -123,7 +129,7 @@ def test_an_archive_is_named_whatever_torchvision_makes_of_it(tmp_path, monkeypa
     """Its readers assert and unpickle: an assertion without words is no reason to hide the set."""
     import torchvision
 
-    for file in SETS["cifar10"].files:
+    for file in Data(name="cifar10").set.files:
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).touch()
 
@@ -139,10 +145,10 @@ def test_an_archive_is_named_whatever_torchvision_makes_of_it(tmp_path, monkeypa
 
 def test_default_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert location(Data(name="cifar10")) == tmp_path / "data" / "cifar10"
-    assert location(Data(name="imagenette")) == tmp_path / "data" / "imagenette"
+    assert where(Data(name="cifar10")) == tmp_path / "data" / "cifar10"
+    assert where(Data(name="imagenette")) == tmp_path / "data" / "imagenette"
     (tmp_path / "data" / "imagenette" / "imagenette2").mkdir(parents=True)
-    assert location(Data(name="imagenette")).name == "imagenette2"  # as torchvision unpacks it
+    assert where(Data(name="imagenette")).name == "imagenette2"  # as torchvision unpacks it
 
 
 def a_recipe(pretrain=None, tokenizer=None, **data):
@@ -152,7 +158,7 @@ def a_recipe(pretrain=None, tokenizer=None, **data):
         data=Data(**data),
         model=model,
         pretrain=Pretrain(**settings),
-        tokenizer=tokenizer or Tokenizer(),
+        tokenizer=tokenizer or Tokens(),
     )
 
 
@@ -175,8 +181,10 @@ def test_a_recipe_against_its_data_set():
             "data.reading stream needs a file per image; cifar100 is read as a whole: take cache",
         ),
         (
-            a_recipe({"target": "pca", "pca_components": 49}, name="cifar10", image_size=32),
-            "pretrain.pca_components 49 is above the 48 values of a 4 x 4 x 3 patch",
+            dataclasses.replace(
+                a_recipe({"target": "pca"}, name="cifar10", image_size=32), pca=PCA(components=49)
+            ),
+            "pca.components 49 is above the 48 values of a 4 x 4 x 3 patch",
         ),
         (
             dataclasses.replace(
@@ -208,7 +216,7 @@ def test_the_smallest_class_of_a_folder(images):
 def test_the_tokeniser_s_file_is_the_recipe_s(tmp_path):
     weights = tmp_path / "encoder.pt"
     sha256 = hashlib.sha256(b"weights").hexdigest()
-    tokenizer = Tokenizer(source="dalle", file=str(weights), sha256=sha256)
+    tokenizer = Tokens(source="dalle", file=str(weights), sha256=sha256)
     recipe = a_recipe({"target": "dvae_token"}, tokenizer)
     assert message(require_fit, recipe, "x") == f"x: tokenizer.file {weights}: no such file"
     weights.write_bytes(b"weights")
@@ -315,12 +323,12 @@ def test_archives_are_read_as_arrays(monkeypatch):
             self.data = torch.zeros(n, 32, 32, 3, dtype=torch.uint8).numpy()
             self.targets = [i % 10 for i in range(n)]
 
-    monkeypatch.setattr(archives, "fetch", lambda data: None)
-    monkeypatch.setattr(archives, "opened", lambda data, train: Source(50 if train else 20))
+    monkeypatch.setattr(Archive, "missing", lambda self, data: "")
+    monkeypatch.setattr(Archive, "opened", lambda self, data, split: Source(20 if split else 50))
     data = load(Data(name="cifar10", image_size=36, validation_images=10))
     assert data.train.images.shape == (40, 3, 36, 36) and len(data.test) == 20
     assert sorted(data.validation.labels.tolist()) == list(range(10))
-    assert (data.classes, data.fingerprint) == (10, SETS["cifar10"].fingerprint)
+    assert (data.classes, data.fingerprint) == (10, Data(name="cifar10").set.fingerprint)
     dataset._loaded.clear()
 
 
@@ -337,6 +345,8 @@ def files(images):
 def epoch(split, workers=0, **view):
     """Pixels and labels of one epoch in batches of 4, 4 and 2, and the generator's state after."""
     rng = generator(0, "augment")
+    if "augmentation" in view:
+        view["augmentation"] = find("augmentation", view["augmentation"]).cls()
     feed = Feed(split, View(**view), workers=workers)
     order = torch.randperm(len(split), generator=generator(0, "order"))
     pixels, labels = zip(*feed.batches(order.split(4), rng), strict=True)

@@ -275,9 +275,8 @@ BAD = [
         "keeps one patch of every 2 x 2, 9 of 36: mask_ratio must be 0.75, not 0.5",
     ),
     (
-        "factors:\n  pca_components: [26]\nbaseline: {target: pca}\n",
-        "x.yaml, pca_components 26: pretrain.pca_components 26 is above the 25 values of a 5 x 5 x "
-        "1 patch",
+        "factors:\n  pca.components: [26]\nbaseline: {target: pca}\n",
+        "x.yaml, components 26: pca.components 26 is above the 25 values of a 5 x 5 x 1 patch",
     ),
     (
         "factors:\n  blocks: [1, 3]\n",

@@ -6,7 +6,7 @@ import pytest
 
 from mae_ablation.api import plan_studies, plan_study
 from mae_ablation.errors import UserError
-from mae_ablation.recipe.evaluations import added_later
+from mae_ablation.recipe.checks import added_later
 from mae_ablation.recipe.recipe import Data, Recipe
 from mae_ablation.report.summary import summary
 from mae_ablation.study.identity import (
@@ -30,13 +30,13 @@ def planned(path, tmp_path, **changes):
 
 def test_the_identity_of_a_recipe_never_changes(toy):
     """Results of earlier versions stay valid: change this value only with a phase's version."""
-    document = pretrain_document(toy, seed=0, fingerprint="f")
+    document = pretrain_document(toy, seed=0, fingerprint="f", channels=1)
     assert identity(document) == "09b29ad3697b"
 
 
 def test_what_does_not_matter_is_not_hashed(toy):
     def of(recipe):
-        return identity(pretrain_document(recipe, 0, "f"))
+        return identity(pretrain_document(recipe, 0, "f", 1))
 
     change = dataclasses.replace
     assert of(change(toy, pretrain=change(toy.pretrain, checkpoint_every_s=7))) == of(toy)
@@ -53,16 +53,16 @@ def test_what_does_not_matter_is_not_hashed(toy):
 
 def test_whatever_matters_is_hashed(toy):
     change = dataclasses.replace
-    base = identity(pretrain_document(toy, 0, "f"))
+    base = identity(pretrain_document(toy, 0, "f", 1))
     others = [
-        identity(pretrain_document(toy, 1, "f")),
-        identity(pretrain_document(toy, 0, "g")),
-        identity(pretrain_document(change(toy, data=Data(image_size=60)), 0, "f")),
+        identity(pretrain_document(toy, 1, "f", 1)),
+        identity(pretrain_document(toy, 0, "g", 1)),
+        identity(pretrain_document(change(toy, data=Data(image_size=60)), 0, "f", 1)),
     ]
     for name, value in section(toy.pretrain).items():
         if isinstance(value, float | int) and name not in ("mask_ratio", "crop_min_area"):
             other = change(toy.pretrain, **{name: value / 2 if value < 1 else value + 1})
-            others.append(identity(pretrain_document(change(toy, pretrain=other), 0, "f")))
+            others.append(identity(pretrain_document(change(toy, pretrain=other), 0, "f", 1)))
     assert base not in others and len(set(others)) == len(others)
 
 

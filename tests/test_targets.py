@@ -7,9 +7,14 @@ import torch
 from conftest import small_model
 from torch.nn import functional as F
 
+from mae_ablation.mae.fitted import FittedTarget
 from mae_ablation.mae.masking import gather_patches, random_shuffle, removed_mask
+from mae_ablation.mae.patches import patchify
 from mae_ablation.mae.picture import hide, panels
-from mae_ablation.mae.targets import PCATarget, PixelTarget, TokenTarget, patchify
+from mae_ablation.mae.targets.dvae_token import Tokens
+from mae_ablation.mae.targets.pca import PCA
+from mae_ablation.mae.targets.pixel import Pixel
+from mae_ablation.mae.targets.pixel_norm import PixelNorm
 
 P = 12  # values of a patch: 2 x 2 x 3
 small = partial(small_model, image_size=8)
@@ -26,6 +31,11 @@ def basis(k):
     return torch.randn(P, generator=rng), torch.linalg.qr(torch.randn(P, P, generator=rng))[0][
         :, :k
     ]
+
+
+def pca(mean, components):
+    settings = PCA(components=components.shape[1])
+    return FittedTarget(settings, 2, 3, {"mean": mean, "components": components})
 
 
 # gradients --------------------------------------------------------------------------------------
@@ -55,17 +65,17 @@ def by_hand(name, patches, tokens, predictions):
 @pytest.mark.parametrize("name", ["pixel", "pixel_norm", "pca", "token"])
 def test_loss_and_gradient_of_each_target(name, loss_on):
     targets = {
-        "pixel": PixelTarget(P, per_patch=False),
-        "pixel_norm": PixelTarget(P, per_patch=True),
-        "pca": PCATarget(*basis(5)),
-        "token": TokenTarget(7),
+        "pixel": FittedTarget(Pixel(), 2, 3),
+        "pixel_norm": FittedTarget(PixelNorm(), 2, 3),
+        "pca": pca(*basis(5)),
+        "token": FittedTarget(Tokens(codes=7), 2, 3),
     }
     model = small(target=targets[name], loss_on=loss_on)
     images, shuffle = a_batch()
     tokens = torch.randint(7, (4, 16), generator=torch.Generator().manual_seed(3))
     given = tokens if name == "token" else None
     weight = model.decoder_pred.weight
-    found = model(images, shuffle, keep=4, tokens=given)
+    found = model(images, shuffle, keep=4, given=given)
     (gradient,) = torch.autograd.grad(found, weight)
 
     out = model.reconstruct(images, shuffle, keep=4)
@@ -80,9 +90,9 @@ def test_loss_and_gradient_of_each_target(name, loss_on):
 def test_all_components_are_the_pixel_loss():
     """A full orthonormal basis turns the space: errors are what they are in pixels."""
     mean, components = basis(P)
-    target = PCATarget(mean, components)
+    target = pca(mean, components)
     patches, pixels = torch.randn(2, 5, P), torch.randn(2, 5, P)
-    in_pixels = PixelTarget(P, per_patch=False).error(pixels, patches)
+    in_pixels = FittedTarget(Pixel(), 2, 3).error(pixels, patches)
     turned = target.error((pixels - mean) @ components, target.of(patches))
     assert torch.allclose(turned, in_pixels, atol=1e-5)
     assert torch.allclose(target.pixels(target.of(patches), patches), patches, atol=1e-5)
@@ -90,8 +100,8 @@ def test_all_components_are_the_pixel_loss():
 
 def test_tokens_start_at_the_logarithm_of_the_vocabulary():
     images, shuffle = a_batch()
-    model = small(target=TokenTarget(512))
-    loss = model(images, shuffle, 4, tokens=torch.zeros(4, 16, dtype=torch.int64))
+    model = small(target=FittedTarget(Tokens(codes=512), 2, 3))
+    loss = model(images, shuffle, 4, given=torch.zeros(4, 16, dtype=torch.int64))
     assert abs(loss.item() - 6.24) < 1.0
 
 
@@ -184,6 +194,6 @@ def test_panels_paste_the_visible_patches_and_hide_the_others():
 
 def test_a_perfect_prediction_of_normalised_patches_is_the_picture_again():
     patches = torch.randn(2, 16, P)
-    target = PixelTarget(P, per_patch=True)
+    target = FittedTarget(PixelNorm(), 2, 3)
     assert torch.allclose(target.pixels(target.of(patches), patches), patches, atol=1e-5)
     assert F.mse_loss(target.of(patches).mean(dim=-1), torch.zeros(2, 16)) < 1e-10

@@ -439,8 +439,8 @@ def test_a_study_that_stops_nothing_has_its_tries_run_to_the_end(planned):
 
 
 def test_asha_stops_the_worst_of_a_row_and_never_at_the_last_epoch():
-    from mae_ablation.recipe.evaluations import LinearProbe
     from mae_ablation.run.search import asha
+    from mae_ablation.train.evaluations.linear_probe import LinearProbe
 
     class Trial:
         def __init__(self, name):

@@ -8,7 +8,7 @@ import yaml
 
 from mae_ablation.report.headline import count_verdicts
 from mae_ablation.report.how_to_read import VERDICT_RULE
-from mae_ablation.report.metrics import MARGINS
+from mae_ablation.report.metrics import quantity_of
 from mae_ablation.report.paired import MOST_COUNTED
 from mae_ablation.report.sequential import decide, is_hidden
 from mae_ablation.report.verdict import (
@@ -88,12 +88,12 @@ def test_test_images_may_forbid_that_a_level_is_called_no_different():
 def test_each_metric_has_a_margin_of_its_own():
     (ours,) = decided((-1.4, -1.5, -1.6))
     for metric, said in (("finetune_acc1", "reproduced"), ("linear_probe_acc1", "contradicted")):
-        assert reach_verdict(ours, -0.4, **FINE, margin=MARGINS[metric]) == said
+        assert reach_verdict(ours, -0.4, **FINE, margin=quantity_of(metric).margin) == said
     noise = yaml.safe_load(FILE.read_text(encoding="utf-8"))["noise"]
     gaps = [abs(each["official"] - each["paper"]) for each in noise["official_repo_probes"]]
-    assert MARGINS["linear_probe_acc1"] == noise["probe_gap_treated_as_noise"]
+    assert quantity_of("linear_probe_acc1").margin == noise["probe_gap_treated_as_noise"]
     assert noise["probe_gap_treated_as_noise"] == pytest.approx(max(gaps))
-    assert MARGINS["finetune_acc1"] == noise["finetune_gap_treated_as_noise"]
+    assert quantity_of("finetune_acc1").margin == noise["finetune_gap_treated_as_noise"]
 
 
 def test_seeds_that_would_decide():

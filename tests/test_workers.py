@@ -15,12 +15,13 @@ from mae_ablation.data.dataset import load
 from mae_ablation.data.feed import Feed
 from mae_ablation.errors import UserError
 from mae_ablation.recipe.batch import split_batch
-from mae_ablation.recipe.recipe import Data, LinearProbe, Model, Pretrain, Recipe
+from mae_ablation.recipe.recipe import Data, Model, Pretrain, Recipe
+from mae_ablation.registry import find
 from mae_ablation.store.folder import PhaseFolder, Store
 from mae_ablation.study.trial import make_trial
 from mae_ablation.train.checkpoints import load_checkpoint
-from mae_ablation.train.knn import knn
-from mae_ablation.train.linear_probe import linear_probe
+from mae_ablation.train.evaluation import evaluate
+from mae_ablation.train.evaluations.linear_probe import LinearProbe
 from mae_ablation.train.optim import generator
 from mae_ablation.train.pretrain import pretrain
 from mae_ablation.train.run import PhaseRun, Stopped
@@ -89,7 +90,9 @@ def test_micro_batches_are_the_batch_and_pair_the_images_that_mixup_pairs():
 @pytest.mark.parametrize("augmentation", ["crop_random", "crop_jitter"])
 def test_a_micro_batch_shows_what_the_whole_batch_shows(augmentation):
     split = load(Data(image_size=30, train_images=200, validation_images=100)).train
-    feed = Feed(split, View(augmentation=augmentation, randaugment_magnitude=9))
+    feed = Feed(
+        split, View(augmentation=find("augmentation", augmentation).cls(), randaugment_magnitude=9)
+    )
     indices = torch.randperm(200, generator=generator(0, "order")).split(40)
     whole = list(feed.batches(indices, generator(0, "augment")))
     rows = [mirrored_rows(40, number, 4) for number in (1, 2)]
@@ -136,10 +139,14 @@ def train_all(root, workers):
     trainings = {
         "pretrain": lambda run: pretrain(TOY, 0, run),
         "finetune": lambda run: supervised(TOY, "finetune", 0, run, None),
-        "cached": lambda run: linear_probe(TOY, 0, run, source="random", upstream=None),
-        "paper": lambda run: linear_probe(PAPER, 0, run, source="random", upstream=None),
-        "converged": lambda run: linear_probe(CONVERGED, 0, run, source="random", upstream=None),
-        "knn": lambda run: knn(TOY, 0, run, source="random", upstream=None),
+        "cached": lambda run: evaluate(TOY, "linear_probe", 0, run, source="random", upstream=None),
+        "paper": lambda run: evaluate(
+            PAPER, "linear_probe", 0, run, source="random", upstream=None
+        ),
+        "converged": lambda run: evaluate(
+            CONVERGED, "linear_probe", 0, run, source="random", upstream=None
+        ),
+        "knn": lambda run: evaluate(TOY, "knn", 0, run, source="random", upstream=None),
     }
     for name, train in trainings.items():
         if workers.rank == 0:

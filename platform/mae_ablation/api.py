@@ -28,7 +28,9 @@ from mae_ablation.study.flags import (
     MaskSeed,
     Port,
     Ratio,
+    SamplerName,
     StorePlace,
+    TargetName,
 )
 from mae_ablation.study.request import LOCAL_STORE, Request, Selection
 
@@ -163,9 +165,9 @@ def reconstruct(
     checkpoint: Checkpoint,
     image: Annotated[tuple[File, ...], Parameter(consume_multiple=True)],
     mask_ratio: Ratio | None = None,
-    sampling: Literal["random", "block", "grid"] | None = None,
+    sampling: SamplerName | None = None,
     seed: MaskSeed = 0,
-    target: Literal["pixel", "pixel_norm"] | None = None,
+    target: TargetName | None = None,
     heads: Heads | None = None,
     out: File = Path("reconstruction.png"),
     store: StorePlace = LOCAL_STORE,
@@ -248,6 +250,17 @@ def masks(*, seed: MaskSeed = 0, out: File = Path("masks.png")) -> str:
     pictures = {title: mask[None] for title, mask in sampling_pictures(seed).items()}
     draw_panels(pictures, [""], "", out)
     return f"{out}: random, block-wise and grid sampling"
+
+
+def components(
+    *,
+    plugins: Annotated[tuple[str, ...], Parameter(name="--plugin", metavar="FILE_OR_MODULE")] = (),
+) -> list[str]:
+    """List what a study can name: targets, samplers, data sets and the like, with settings."""
+    from mae_ablation.registry import describe_components, load_plugins
+
+    load_plugins(plugins)
+    return list(describe_components())
 
 
 def data(folder: File, *, classes: Count | None = None, workers: Count = 2) -> int:

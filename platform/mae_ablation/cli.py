@@ -46,6 +46,7 @@ COMMANDS = {
         "template": "mae_ablation.launch.cluster_file:template",
         "check": "mae_ablation.launch.cluster_file:check_cluster_file",
     },
+    "components": api.components,
     "doctor": api.doctor,
 }
 GROUPS = {
@@ -117,6 +118,11 @@ Each command has its own: %(prog)s run --help
     "masks": """
   %(prog)s --out masks.png
   %(prog)s --seed 1
+""",
+    "components": """
+  %(prog)s
+  with those of a file or a module of yours:
+  %(prog)s --plugin my_lab/hog.py
 """,
     "data": """
   %(prog)s data/imagenet

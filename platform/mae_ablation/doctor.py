@@ -187,17 +187,17 @@ def mlflow(root: Path) -> Finding:
 
 def data() -> Finding:
     """The bundled set must be there; others are only named."""
-    from mae_ablation.data.fashion_mnist import FILE
-    from mae_ablation.data.sets import SETS, missing
+    from mae_ablation.data.sets.fashion_mnist import FILE
     from mae_ablation.recipe.recipe import Data
+    from mae_ablation.registry import names
 
     if not FILE.is_file():
         remedy = "install the package again"
         return Finding(state=FAIL, name="data", value=f"{FILE} is not there", remedy=remedy)
-    others = [name for name in SETS if name not in ("fashion_mnist", "image_folder")]
-    found = [name for name in others if not missing(Data(name=name))]
-    absent = [name for name in others if name not in found]
-    value = f"fashion_mnist is bundled{''.join(', ' + name for name in found)}"
+    sets = [Data(name=name) for name in names("dataset")]
+    bundled, *found = (each.name for each in sets if not each.set.missing(each))
+    absent = [each.name for each in sets if each.set.missing(each) and each.set.classes]
+    value = f"{bundled} is bundled{''.join(', ' + name for name in found)}"
     return Finding(state=OK, name="data", value=f"{value}; not in ./data: {', '.join(absent)}")
 
 

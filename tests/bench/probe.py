@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from mae_ablation.store.folder import PhaseFolder
+from mae_ablation.train.evaluation import evaluate
 from mae_ablation.train.features import clear_features
-from mae_ablation.train.linear_probe import linear_probe
 from mae_ablation.train.run import PhaseRun
 
 from .compare import Row, in_turn, laptop
@@ -35,7 +35,7 @@ def probe(rounds: int, recipe=None) -> list[Row]:
             clear_features()  # each side encodes for itself
             run = PhaseRun(folder=PhaseFolder.at(taken[-1]))
             changed = replace(recipe, linear_probe=settings)
-            done = linear_probe(changed, 0, run, source="pretrain", upstream=upstream)
+            done = evaluate(changed, "linear_probe", 0, run, source="pretrain", upstream=upstream)
             return done["seconds"]
 
         ours, theirs = in_turn(

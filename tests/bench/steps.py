@@ -137,10 +137,11 @@ def main(side: str, name: str, precision: str) -> None:
 
 def ours(shape: Shape, precision: str = "float32") -> Step:
     """The product's step, as train/pretrain.py puts it together."""
+    from mae_ablation.mae.fitted import FittedTarget
     from mae_ablation.mae.initialise import initialise
     from mae_ablation.mae.masking import random_shuffle
     from mae_ablation.mae.model import MaskedAutoencoder
-    from mae_ablation.mae.targets import PixelTarget
+    from mae_ablation.mae.targets.pixel_norm import PixelNorm
     from mae_ablation.train.device import keep_freed_memory
     from mae_ablation.train.optim import decay_groups, generator
     from mae_ablation.train.precision import Precision
@@ -158,7 +159,7 @@ def ours(shape: Shape, precision: str = "float32") -> Step:
         decoder_width=decoder_width,
         decoder_depth=decoder_depth,
         decoder_heads=decoder_heads,
-        target=PixelTarget(shape.patch_size**2 * shape.channels, per_patch=True),
+        target=FittedTarget(PixelNorm(), shape.patch_size, shape.channels),
     )
     initialise(model, generator(0, "init/encoder"), generator(0, "init/decoder"))
     optimizer = torch.optim.AdamW(decay_groups(model, 0.05), lr=1e-4, fused=True)

@@ -16,6 +16,7 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
 from mae_ablation.data.augment import View, normalise
+from mae_ablation.data.augmentations.crop_random import CropRandom
 from mae_ablation.data.dataset import Split
 from mae_ablation.data.feed import Feed
 from mae_ablation.recipe.recipe import Recipe
@@ -96,7 +97,7 @@ def augmentation(rounds: int, images: int = 16 * BATCH) -> list[Row]:
     keep_freed_memory()
     pixels = torch.randint(256, (images, 3, SIDE, SIDE), dtype=torch.uint8)
     split = Split(images=pixels, labels=torch.zeros(images, dtype=torch.long))
-    feed = Feed(split, View(augmentation="crop_random", crop_min_area=MIN_AREA))
+    feed = Feed(split, View(augmentation=CropRandom(), crop_min_area=MIN_AREA))
     loader = DataLoader(Pictures(pixels), batch_size=BATCH, shuffle=True)
     rng = torch.Generator().manual_seed(0)
 

@@ -10,10 +10,13 @@ Shapes: n images, c channels, s source side, t target side.
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch.nn import functional as F
+
+from mae_ablation.data.augmentations.none import Plain
+from mae_ablation.registry import Augmentation, ask
 
 SHIFT = 8
 """`shifted_boxes` are moved by up to this part of the side"""
@@ -27,11 +30,11 @@ TABLE_SIDE = 40
 class View:
     """How images are shown to a model. The defaults change nothing but the scale of the pixels."""
 
-    augmentation: Literal["none", "crop_fixed", "crop_random", "crop_jitter"] = "none"
+    augmentation: Augmentation = Plain()
     crop_min_area: float = 0.2
-    """crop_random, crop_jitter: smallest share of the image's area"""
+    """crops of random size: smallest share of the image's area"""
     crop_drawn_once: bool = False
-    """crop_random, crop_jitter: a box that does not fit is cut to the image, not drawn again"""
+    """crops of random size: a box that does not fit is cut to the image, not drawn again"""
     randaugment_magnitude: int = 0
     """RandAugment after crop and flip; 0: none"""
     randaugment_fill: tuple[float, ...] = (0.5,)
@@ -115,10 +118,9 @@ def uniform_below(bound: torch.Tensor, generator: torch.Generator) -> torch.Tens
 def boxes_for(
     view: View, n: int, size: int | tuple[int, int], generator: torch.Generator
 ) -> Boxes | None:
-    """Boxes of one batch; None for "none". "crop_jitter" crops as "crop_random" does."""
-    if view.augmentation in ("crop_random", "crop_jitter"):
-        return random_resized_boxes(n, size, view.crop_min_area, generator, view.crop_drawn_once)
-    return shifted_boxes(n, size, generator) if view.augmentation == "crop_fixed" else None
+    """Boxes of one batch, if it is cropped."""
+    how = {"min_area": view.crop_min_area, "drawn_once": view.crop_drawn_once}
+    return ask(view.augmentation.boxes, n, size, generator, **how)
 
 
 def cubic_taps(offset: torch.Tensor) -> torch.Tensor:

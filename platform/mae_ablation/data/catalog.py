@@ -1,11 +1,12 @@
 """What a plan has to know of a recipe's data; no torch, since every plan comes through here."""
 
-from mae_ablation.data.folder import LAYOUT, check_layout, listing
-from mae_ablation.data.sets import SETS, even_shares, location, missing
+from mae_ablation.data.arrays import measured
+from mae_ablation.data.folder import check_layout, listing
+from mae_ablation.data.sources import even_shares
 from mae_ablation.errors import UserError
+from mae_ablation.recipe.checks import Invalid
 from mae_ablation.recipe.recipe import Data, Recipe
-from mae_ablation.store.paths import expanded
-from mae_ablation.study.token_file import require_hash
+from mae_ablation.registry import ask
 from mae_ablation.study.trial import DataFacts
 
 CACHE_BYTES = 32e9  # of decoded images: a node keeps them once, beside its lanes
@@ -19,28 +20,24 @@ def facts(data: Data, place: str = "") -> DataFacts:
     Raises:
         UserError: a folder with another layout, or an image_folder that is not there.
     """
-    known, lacks = SETS[data.name], missing(data)
-    if known.kind == "folder" and not lacks:
+    images = data.set
+    lacks = images.missing(data)
+    if images.in_files and not lacks:
         return _folder_facts(data, place)
-    if data.name == "image_folder":
-        raise UserError(f"no folder {location(data)}: expected {LAYOUT} in it", place)
-    return DataFacts(
-        fingerprint=known.fingerprint or f"absent-{data.name}",
-        channels=known.channels,
-        train_images=known.train_images,
-        test_images=known.test_images,
-        classes=known.classes,
-        missing=lacks,
-    )
+    try:
+        known = ask(images.facts, data=data) or measured(data)
+    except UserError as error:
+        raise UserError(str(error), place) from None
+    return DataFacts(**known, missing=lacks)
 
 
 def _folder_facts(data: Data, place: str) -> DataFacts:
-    known, folder = SETS[data.name], location(data)
+    known, folder = data.set, data.set.location(data)
     check_layout(folder, known.classes, place)
     found = listing(folder)
     return DataFacts(
         fingerprint=found.fingerprint,
-        channels=known.channels,
+        channels=len(known.mean),
         train_images=len(found.train.names),
         test_images=len(found.val.names),
         classes=len(found.classes),
@@ -55,7 +52,7 @@ def require_present(data: Data, place: str) -> None:
         UserError: what is not there and how to get it.
     """
     lacks = facts(data, place).missing
-    if lacks and not (data.download and SETS[data.name].downloads):
+    if lacks and not (data.download and data.set.downloads):
         raise UserError(lacks, place)
 
 
@@ -76,20 +73,23 @@ def require_fit(recipe: Recipe, place: str) -> None:
             place,
         )
     _check_labels(recipe, images, place)
-    _check_pca(recipe, place)
-    if recipe.pretrain.target == "dvae_token" and recipe.tokenizer.source == "dalle":
-        require_hash(expanded(recipe.tokenizer.file), recipe.tokenizer.sha256, place)
+    channels = facts(recipe.data, place).channels
+    for part in recipe.components:
+        try:
+            part.check_data(recipe, channels)
+        except (Invalid, UserError) as error:
+            raise UserError(str(error), place) from None
 
 
 def _check_images(data: Data, place: str) -> None:
-    known = SETS[data.name]
+    known = data.set
     if known.side is not None and data.image_size < known.side:
         raise UserError(
             f"data.image_size {data.image_size} is below the {known.side} pixels of "
             f"{data.name}: images are padded, not shrunk",
             place,
         )
-    if data.reading == "stream" and known.kind != "folder":
+    if data.reading == "stream" and not known.in_files:
         raise UserError(
             f"data.reading stream needs a file per image; {data.name} is read as a whole: "
             "take cache",
@@ -108,11 +108,11 @@ def _check_sizes(data: Data, place: str) -> int:
             f"validation and {max(wanted, 1)} for training do not fit",
             place,
         )
-    if SETS[data.name].kind == "folder" and not known.missing:
+    if data.set.in_files and not known.missing:
         _check_classes(data, place)
     size = (known.train_images + known.test_images) * known.channels * data.image_size**2
     if data.reading == "cache" and size > CACHE_BYTES:
-        files = SETS[data.name].kind == "folder"
+        files = data.set.in_files
         remedy = "take data.reading=stream" if files else "take a smaller data.image_size"
         raise UserError(
             f"{data.name} at {data.image_size} px is {size / 1e9:,.0f} GB in memory, more than "
@@ -123,8 +123,8 @@ def _check_sizes(data: Data, place: str) -> int:
 
 
 def _check_labels(recipe: Recipe, images: int, place: str) -> None:
-    for section in ("linear_probe", "knn", "finetune", "partial", "scratch"):
-        labels = getattr(recipe, section).labels
+    for evaluation in recipe.evaluations:
+        section, labels = evaluation.component.section, getattr(evaluation, "labels", None)
         if labels is not None and labels > images:
             raise UserError(
                 f"{section}.labels {labels} is above the {images} training images: use at most "
@@ -135,7 +135,7 @@ def _check_labels(recipe: Recipe, images: int, place: str) -> None:
 
 def _check_classes(data: Data, place: str) -> None:
     """Both choices are class-balanced: the smallest class of a folder may be too small."""
-    found = listing(location(data))
+    found = listing(data.set.location(data))
     classes = len(found.classes)
     held = even_shares(data.validation_images, classes)
     wanted = even_shares(data.train_images or classes, classes)  # at least one of each
@@ -146,16 +146,3 @@ def _check_classes(data: Data, place: str) -> None:
                 f"and {w} for training do not fit",
                 place,
             )
-
-
-def _check_pca(recipe: Recipe, place: str) -> None:
-    if recipe.pretrain.target != "pca":
-        return
-    patch, channels = recipe.model.patch_size, SETS[recipe.data.name].channels
-    components, values = recipe.pca_components(channels), patch**2 * channels
-    if components > values:
-        raise UserError(
-            f"pretrain.pca_components {components} is above the {values} values of a "
-            f"{patch} x {patch} x {channels} patch",
-            place,
-        )

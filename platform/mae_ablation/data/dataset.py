@@ -1,7 +1,4 @@
-"""Data sets: splits of uint8 images in memory or of files, a normalisation and a fingerprint.
-
-A new set needs an entry in sets.py and, unless it is a folder of images, a reader (archives.py).
-"""
+"""Data sets: splits of uint8 images in memory or of files, a normalisation and a fingerprint."""
 
 import warnings
 from collections import OrderedDict
@@ -11,11 +8,12 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from mae_ablation.data import archives, fashion_mnist
+from mae_ablation.data.arrays import arrays_of, statistics
 from mae_ablation.data.augment import resized
+from mae_ablation.data.catalog import facts
 from mae_ablation.data.draws import hold_out
 from mae_ablation.data.folder import Images, check_layout, listing
-from mae_ablation.data.sets import SETS, location
+from mae_ablation.data.sources import fetch
 from mae_ablation.recipe.recipe import Data
 
 
@@ -99,7 +97,7 @@ def is_installed(data: Data) -> bool:
 
 def read(data: Data) -> Dataset:
     """The data set of a recipe, read from its files. Raises as `load` does."""
-    return _from_folder(data) if SETS[data.name].kind == "folder" else _from_arrays(data)
+    return _from_folder(data) if data.set.in_files else _from_arrays(data)
 
 
 def install(data: Data, dataset: Dataset) -> None:
@@ -111,7 +109,7 @@ def install(data: Data, dataset: Dataset) -> None:
 
 def key_of(data: Data) -> Data:
     """What tells data sets apart: not how one is read, but a folder of images, where it lies."""
-    folder = str(location(data)) if SETS[data.name].kind == "folder" else None
+    folder = str(data.set.location(data)) if data.set.in_files else None
     return replace(data, download=False, workers=0, folder=folder)
 
 
@@ -121,8 +119,9 @@ def fits_in_memory(data: Data) -> bool:
 
 
 def _from_arrays(data: Data) -> Dataset:
-    known = SETS[data.name]
-    arrays = fashion_mnist.read() if known.kind == "bundled" else archives.read(data)
+    fetch(data)
+    arrays, known = arrays_of(data), facts(data)
+    mean, std = statistics(data)
     train, validation = hold_out(
         arrays["train_labels"], data.validation_images, data.train_images, known.classes
     )
@@ -138,8 +137,8 @@ def _from_arrays(data: Data) -> Dataset:
         name=data.name,
         fingerprint=known.fingerprint,
         classes=known.classes,
-        mean=known.mean,
-        std=known.std,
+        mean=mean,
+        std=std,
         train=split("train", train),
         validation=split("train", validation),
         test=split("test", slice(None)),
@@ -148,9 +147,9 @@ def _from_arrays(data: Data) -> Dataset:
 
 def _from_folder(data: Data) -> Dataset:
     """Sorted class names are the labels; the folder's val/ is `test`."""
-    known = SETS[data.name]
-    archives.fetch(data)
-    root = location(data)
+    known = data.set
+    fetch(data)
+    root = known.location(data)
     check_layout(root, known.classes, "data.folder")
     found = listing(root)
     train, validation = hold_out(

@@ -37,19 +37,19 @@ Show = Callable[[torch.Tensor, int], torch.Tensor]
 def streamed(image: torch.Tensor, seed: int, *, view: View, side: int) -> torch.Tensor:
     """(3, s, s): the crop of the full image, then RandAugment, all drawn from the seed.
 
-    crop_random and crop_jitter: a random box of the image as it is. The others resize the short
-    side to s x 256 / 224 and crop s, in the centre (paper's evaluation) or anywhere (crop_fixed).
-    Above 224 pixels evaluation resizes to s itself, as the official code does.
+    A random box of the image as it is; or the short side is resized to s x 256 / 224 and s is cut
+    out, in the centre (paper's evaluation) or anywhere. Above 224 pixels evaluation resizes to s
+    itself, as the official code does.
     """
     rng = torch.Generator().manual_seed(seed)
-    if view.augmentation in ("crop_random", "crop_jitter"):
+    if view.augmentation.streamed == "box":
         boxes = boxes_for(view, 1, tuple(image.shape[1:]), rng)
         *box, flip = (int(part) for part in boxes)
         image = F.resized_crop(image, *box, [side, side], InterpolationMode.BICUBIC, antialias=True)
     else:
-        exact = view.augmentation == "none" and side > 224
+        exact = view.augmentation.as_evaluated and side > 224
         image = short_side(image, side if exact else round(side * 256 / 224))
-        where = torch.rand(3, generator=rng) if view.augmentation == "crop_fixed" else None
+        where = torch.rand(3, generator=rng) if view.augmentation.streamed == "anywhere" else None
         image, flip = square(image, side, where), where is not None and where[2] < 0.5
     image = image.flip(-1) if flip else image
     return with_randaugment(image, view, rng) if view.randaugment_magnitude else image

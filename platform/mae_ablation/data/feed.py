@@ -1,22 +1,22 @@
 """Feed: batches of a split as a view shows them, from memory or from files.
 
-From memory, a batch is drawn when its turn comes: boxes first, then RandAugment; jitter has a
-generator of its own, so that images are cropped alike with it and without. From
+From memory, a batch is drawn when its turn comes: boxes first, then RandAugment; what comes after
+the crop has a generator of its own, so that images are cropped alike with it and without. From
 files, every image has a seed of its own, drawn before the first batch, so that nothing depends on
-how many workers there are or how far ahead they are; jitter is drawn when a batch's turn comes.
+how many workers there are or how far ahead they are; what comes after the crop is drawn when a
+batch's turn comes.
 
 Shapes: n images of a batch, c channels, s side asked for.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from mae_ablation.data.augment import Boxes, View, boxes_for, cropped, resized
 from mae_ablation.data.dataset import Files, Split
-from mae_ablation.data.jitter import Jitter, apply_jitter, random_jitter
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 Rows = torch.Tensor | slice
@@ -87,9 +87,9 @@ class Feed:
         skip: int,
         shares: Callable[[int], Sequence[Rows]],
     ) -> Iterator[Batch]:
-        jitter_rng = apart_from(generator)
+        change_rng = apart_from(generator)
         for number, index in enumerate(indices):
-            drawn = self._draw(len(index), generator, jitter_rng)
+            drawn = self._draw(len(index), generator, change_rng)
             for rows in shares(len(index)) if number >= skip else ():
                 yield self._show(index[rows], drawn.of(rows)), self._labels(index[rows])
 
@@ -106,41 +106,32 @@ class Feed:
             [(index[rows], own[rows]) for index, own in asked for rows in shares(len(index))]
         )
         for number, index in enumerate(indices):
-            jitter = self._draw_jitter(len(index), generator)
+            change = self.view.augmentation.draw(len(index), generator)
             for rows in shares(len(index)) if number >= skip else ():
                 pixels = next(shown).to(self.device, non_blocking=True).float() / 255
-                if jitter:
-                    pixels = apply_jitter(pixels, of(jitter, rows))
-                yield pixels, self._labels(index[rows])
+                yield self._changed(pixels, of(change, rows)), self._labels(index[rows])
 
     def _labels(self, index: torch.Tensor) -> torch.Tensor:
         return self.split.labels[index].to(self.device, non_blocking=True)
 
-    def _draw(
-        self, n: int, generator: torch.Generator, jitter_rng: torch.Generator
-    ) -> "Augmentation":
+    def _draw(self, n: int, generator: torch.Generator, change_rng: torch.Generator) -> "Drawn":
         view, side = self.view, self.split.images.shape[-1]
         boxes = boxes_for(view, n, side, generator)
-        jitter = self._draw_jitter(n, jitter_rng)
+        change = view.augmentation.draw(n, change_rng)
         seeds = None
         if view.randaugment_magnitude:
             seeds = torch.randint(2**63 - 1, (n,), generator=generator)
-        return Augmentation(boxes, jitter, seeds)
+        return Drawn(boxes, change, seeds)
 
-    def _draw_jitter(self, n: int, generator: torch.Generator) -> Jitter | None:
-        view = self.view
-        if view.augmentation != "crop_jitter":
-            return None
-        return random_jitter(n, generator)
+    def _changed(self, pixels: torch.Tensor, change: Any) -> torch.Tensor:
+        return pixels if change is None else self.view.augmentation.apply(pixels, change)
 
-    def _show(self, index: torch.Tensor, drawn: "Augmentation") -> torch.Tensor:
+    def _show(self, index: torch.Tensor, drawn: "Drawn") -> torch.Tensor:
         images = self.split.images.index_select(0, index)  # a tenth of indexing's time
         if self.device.type == "cuda":
             images = images.pin_memory()  # else the copy waits for the GPU
         images = images.to(self.device, non_blocking=True)
-        pixels = cropped(images, drawn.boxes)
-        if drawn.jitter:
-            pixels = apply_jitter(pixels, drawn.jitter)
+        pixels = self._changed(cropped(images, drawn.boxes), drawn.change)
         if drawn.seeds is not None:
             pixels = self._randaugmented(pixels, drawn.seeds)
         return resized(pixels, self.view.image_size)
@@ -160,28 +151,32 @@ class Feed:
         return images.to(self.device).float() / 255
 
 
-class Augmentation(NamedTuple):
+class Drawn(NamedTuple):
     """What is random about a batch of a split in memory."""
 
     boxes: Boxes | None
-    jitter: Jitter | None
+    change: Any
+    """drawn by the augmentation, for what it does after the crop; None: nothing"""
     seeds: torch.Tensor | None
     """(n,) int64, of RandAugment"""
 
-    def of(self, rows: Rows) -> "Augmentation":
+    def of(self, rows: Rows) -> "Drawn":
         """That of some of its images."""
         seeds = None if self.seeds is None else self.seeds[rows]
-        return Augmentation(of(self.boxes, rows), of(self.jitter, rows), seeds)
+        return Drawn(of(self.boxes, rows), of(self.change, rows), seeds)
 
 
-def of(drawn: Boxes | Jitter | None, rows: Rows) -> Boxes | Jitter | None:
-    """What was drawn for some rows of the batch."""
-    return drawn and type(drawn)(*(values[rows] for values in drawn))
+def of(drawn: Any, rows: Rows) -> Any:
+    """The part of what was drawn for a batch that is some rows': of a tensor or a tuple of them."""
+    if drawn is None or isinstance(drawn, torch.Tensor):
+        return drawn if drawn is None else drawn[rows]
+    parts = (values[rows] for values in drawn)
+    return type(drawn)(*parts) if hasattr(drawn, "_fields") else tuple(parts)
 
 
 def apart_from(generator: torch.Generator) -> torch.Generator:
-    """A generator that follows from another's state and takes nothing from it: with jitter or
-    without, the boxes of an epoch are the same."""
+    """A generator that follows from another's state and takes nothing from it: whatever is drawn
+    beside them, the boxes of an epoch are the same."""
     copy = torch.Generator().set_state(generator.get_state())
     return torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=copy)) + 1)
 

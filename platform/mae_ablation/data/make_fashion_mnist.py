@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mae_ablation.data.fashion_mnist import FILE
+from mae_ablation.data.sets.fashion_mnist import FILE
 
 PARTS = {"train": "train", "test": "t10k"}
 STRONGEST = 9

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from timm.data.auto_augment import rand_augment_transform
 
-from mae_ablation.recipe.evaluations import RANDAUGMENT_DEVIATION
+from mae_ablation.recipe.checks import RANDAUGMENT_DEVIATION
 
 STRONGEST = 9.9
 """of 10: at 10 timm asks Pillow to keep 0 bits of a pixel, which current versions refuse. Of the

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from mae_ablation.recipe.checks import section
 from mae_ablation.recipe.recipe import Data
 from mae_ablation.store import archive, atomic, declaration
 from mae_ablation.store.folder import PhaseFolder, Store
-from mae_ablation.study.identity import section
 from mae_ablation.study.trial import DataFacts, Trial
 
 FACTS = "facts.json"

@@ -12,7 +12,7 @@ from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.store.folder import Store
 from mae_ablation.study.declared import packed_declarations, require_sound
 from mae_ablation.study.flags import File, Flat, StorePlace
-from mae_ablation.study.identity import VERSIONS, identity
+from mae_ablation.study.identity import identity, version_of
 from mae_ablation.study.places import open_store, require_place, require_writable
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.request import LOCAL_STORE, Selection
@@ -144,10 +144,10 @@ def _other_code(phases: Sequence[archive.PackedPhase]) -> Iterator[str]:
     other: dict[tuple[str, object], int] = {}
     for phase in phases:
         version = phase.document.get("version")
-        if version != VERSIONS.get(phase.kind):
+        if version != version_of(phase.kind):
             other[phase.kind, version] = other.get((phase.kind, version), 0) + 1
     for (kind, version), count in sorted(other.items(), key=str):
         yield (
             f"{count} results of {kind} are of version {version} of its code, here it is "
-            f"{VERSIONS.get(kind)}: no study of this version uses them"
+            f"{version_of(kind)}: no study of this version uses them"
         )

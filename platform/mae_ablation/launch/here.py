@@ -11,14 +11,15 @@ from mae_ablation.report.outcome import conclude, finished_trials, open_trials
 from mae_ablation.report.saved import report_in
 from mae_ablation.report.summary import budget_lines, introduction
 from mae_ablation.run.session import Session
+from mae_ablation.store.commit import code_commit
 from mae_ablation.store.folder import Store
-from mae_ablation.store.paths import expanded
 from mae_ablation.study.declared import declared_lines
 from mae_ablation.study.estimate import Estimate, estimate
 from mae_ablation.study.looks import Asked
 from mae_ablation.study.owner import require_own_place
 from mae_ablation.study.places import require_writable
 from mae_ablation.study.price import against, cost_lines, utilisation
+from mae_ablation.study.provenance import commit_lines
 from mae_ablation.study.trial import Trial
 from mae_ablation.study.trouble import remedy_of
 from mae_ablation.study.work import work_of
@@ -67,7 +68,8 @@ def run_here(session: Session, address: str = "local") -> int:
     console = Console(highlight=False, markup=False, soft_wrap=True)
     cost = estimate(plans, machine=request.machine(local=address == "local"))
     console.print(introduction(session.suites, plans, cost=cost, price=request.price))
-    for line in [*budget_lines(request.hours, request.gpu_hours), *declared_lines(plans, todo)]:
+    budget, declared = budget_lines(request.hours, request.gpu_hours), declared_lines(plans, todo)
+    for line in [*commit_lines(plans, code_commit()), *budget, *declared]:
         console.print(line)
     for baseline, kinds in dict.fromkeys((p.study.baseline, p.study.phases) for p in plans):
         for line in derivation(baseline, kinds, lanes):
@@ -125,7 +127,6 @@ class Run:
         from mae_ablation.run.ray_session import RayDied, ray_session
         from mae_ablation.run.seed_gate import SeedGate
         from mae_ablation.run.stopping import TimeLimit
-        from mae_ablation.store.commit import code_commit
 
         request, plans, store = self.session.request, self.session.plans, self.session.store
         work = work_of(plans, self.todo, store)
@@ -188,17 +189,13 @@ def require_own_reports(session: Session) -> None:
 
 
 def require_token_files(trials: Sequence[Trial]) -> None:
-    """Open the users' token files of these trials.
+    """Open the users' files that targets of these trials need.
 
     Raises:
         UserError: one holds something else.
     """
-    settings = {t.recipe.tokenizer for t in trials if t.recipe.pretrain.target == "dvae_token"}
-    for tokenizer in settings:
-        if tokenizer.source == "dalle":
-            from mae_ablation.mae.dalle import load_dalle
-
-            load_dalle(str(expanded(tokenizer.file)), tokenizer.sha256)
+    for target in {trial.recipe.target for trial in trials if trial.needs}:
+        target.require_files()
 
 
 def pretrained(trials: Sequence[Trial], store: Store) -> list[dict]:

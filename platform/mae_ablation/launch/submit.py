@@ -13,6 +13,7 @@ from mae_ablation.launch import job as jobs
 from mae_ablation.launch.download import unpack_results
 from mae_ablation.launch.head import FOLDER, SPEC, archive_of
 from mae_ablation.launch.place import Cluster, shown
+from mae_ablation.registry import plugins
 from mae_ablation.report.outcome import conclude
 from mae_ablation.run.session import Session
 from mae_ablation.store.commit import code_commit
@@ -83,8 +84,10 @@ def prepare(folder: Path, session: Session, cluster: Cluster) -> str:
         local=False,
         address=None,
         cluster=None,
+        plugins=(),
     )
-    spec = {"request": asdict(there), "mlflow": cluster.mlflow}
+    shipped = [plugin.packed() for plugin in plugins()]
+    spec = {"request": asdict(there), "mlflow": cluster.mlflow, "plugins": shipped}
     text = json.dumps(spec, indent=1, sort_keys=True, default=str)
     (folder / SPEC).write_text(text + "\n")
     return jobs.base_id([path.stem for path in request.studies], folder)

@@ -290,7 +290,7 @@ def export_official(model: MaskedAutoencoder, path: Path | str) -> None:
     description = {
         "encoder_heads": model.blocks[0].attn.num_heads,
         "decoder_heads": model.decoder_blocks[0].attn.num_heads,
-        "target": "pixel_norm" if getattr(model.target, "per_patch", False) else "pixel",
+        "target": model.target.component.component.name,
     }
     _write(_plain(model.state_dict()), path, description)
 

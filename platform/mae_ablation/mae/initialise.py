@@ -13,14 +13,18 @@ def initialise(model: MaskedAutoencoder, encoder: torch.Generator, decoder: torc
     start from the same encoder, which keeps a comparison paired. So do models with and without a
     class token, or mask tokens in the encoder.
     """
-    if model.cls_token is None:  # what it would have drawn
+    own = model.encoder is None  # another encoder has drawn its own
+    if own and model.cls_token is None:  # what it would have drawn
         torch.empty(model.pos_embed.shape[-1]).normal_(generator=encoder)
     for name, parameter in model.named_parameters():
-        if not name.endswith("pos_embed") and name != "encoder_mask_token":
+        skipped = name.endswith("pos_embed") or name == "encoder_mask_token"
+        if not skipped and not name.startswith("encoder."):
             ours = decoder if name.startswith(("decoder", "mask_token")) else encoder
             _draw(name, parameter, ours)
     if model.encoder_mask_token is not None:  # last, so that nothing else is drawn differently
         _draw("encoder_mask_token", model.encoder_mask_token, decoder)
+    if not own:
+        return model
     fan_in = model.patch_embed.proj.weight[0].numel()
     with torch.no_grad():  # the one bias that keeps the framework's default
         model.patch_embed.proj.bias.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=encoder)

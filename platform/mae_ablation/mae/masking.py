@@ -1,4 +1,4 @@
-"""Which patches the encoder sees. Every sampler returns shuffled patch indices, kept ones first.
+"""Masks of patches, which the samplers are made of: shuffled patch indices, kept ones first.
 
 Shapes: n images, L patches on a grid of rows x columns, a candidates for a block.
 """
@@ -30,37 +30,6 @@ class Blocks(NamedTuple):
     width: torch.Tensor
 
 
-def sample_shuffle(
-    sampling: str,
-    n: int,
-    grid: tuple[int, int],
-    keep: int,
-    generator: torch.Generator,
-) -> torch.Tensor:
-    """One permutation of the patches per image, the kept ones first: (n, L) int64.
-
-    Within the kept and within the removed patches the order is random; everything is drawn on the
-    generator's device.
-
-    Args:
-        sampling: "random", "block" (BEiT's block-wise rule) or "grid" (one patch of every 2 x 2);
-            paper, Table 1f.
-        keep: how many patches the encoder sees.
-
-    Raises:
-        ValueError: unknown sampling; "grid" on an odd grid or with keep other than L / 4.
-    """
-    rows, columns = grid
-    if sampling == "random":
-        return random_shuffle(n, rows * columns, generator)
-    if sampling == "block":
-        return _shuffle_within(block_masks(n, grid, keep, generator), generator)
-    if sampling == "grid":
-        removed = grid_mask(grid, keep).to(generator.device)
-        return _shuffle_within(removed.expand(n, -1, -1), generator)
-    raise ValueError(f"sampling is {sampling!r}, must be random, block or grid")
-
-
 def random_shuffle(n: int, patches: int, generator: torch.Generator) -> torch.Tensor:
     """One uniform permutation of the patches per image: (n, patches) int64 (paper, section 3).
 
@@ -70,7 +39,7 @@ def random_shuffle(n: int, patches: int, generator: torch.Generator) -> torch.Te
     return noise.argsort(dim=1)
 
 
-def _shuffle_within(removed: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def shuffle_within(removed: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Kept patches of removed (n, rows, columns), then the removed ones, each in random order."""
     removed = removed.flatten(1)
     noise = torch.rand(removed.shape, generator=generator, device=generator.device)
@@ -108,7 +77,7 @@ def block_masks(
         chosen, added = _first_that_fits(blocks, masks, left_over)
         masks |= _painted(chosen, grid)
         left_over = left_over - added
-    filled = _shuffle_within(masks, generator)  # what is kept too many stands behind the kept
+    filled = shuffle_within(masks, generator)  # what is kept too many stands behind the kept
     return removed_mask(filled, keep).bool().view_as(masks)
 
 

@@ -15,9 +15,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from mae_ablation.mae.fitted import FittedTarget
 from mae_ablation.mae.masking import gather_patches, removed_mask
+from mae_ablation.mae.patches import patchify
 from mae_ablation.mae.positions import interpolate_positions, position_table
-from mae_ablation.mae.targets import PixelTarget, Target, patchify
+from mae_ablation.mae.targets.pixel import Pixel
 
 
 class Reconstruction(NamedTuple):
@@ -59,11 +61,14 @@ class MaskedAutoencoder(nn.Module):
         image_size: side, or (height, width), in pixels.
         patch_size: side in pixels; must divide the image.
         channels: of the images.
-        target: what is predicted (targets.py); None: raw pixels.
+        target: what is predicted; None: raw pixels.
         loss_on: "masked" or "all": the patches whose error counts.
         encoder_mask_tokens: the encoder sees a learned token in place of every removed patch, and
             hands all patches to the decoder, which adds none of its own (paper, Table 1c).
         class_token: whether there is one.
+        encoder: what encodes instead of the paper's ViT (registry.Encoder.build); the encoder's
+            sizes then only say its width.
+        extra_tokens: that it has before those of patches, besides the class token.
         gradient_checkpointing: keep a block's input alone, and run it again in the backward pass.
     """
 
@@ -80,10 +85,12 @@ class MaskedAutoencoder(nn.Module):
         decoder_depth: int,
         decoder_heads: int,
         mlp_ratio: float = 4.0,
-        target: Target | None = None,
+        target: FittedTarget | None = None,
         loss_on: str = "masked",
         encoder_mask_tokens: bool = False,
         class_token: bool = True,
+        encoder: nn.Module | None = None,
+        extra_tokens: int = 0,
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
@@ -93,7 +100,7 @@ class MaskedAutoencoder(nn.Module):
         self.patch_size, self.loss_on = patch_size, loss_on
         self.gradient_checkpointing = gradient_checkpointing
         self.grid = (h // patch_size, w // patch_size)
-        self.target = target or PixelTarget(patch_size**2 * channels, per_patch=False)
+        self.target = target or FittedTarget(Pixel(), patch_size, channels)
 
         def frozen(width: int) -> nn.Parameter:
             return nn.Parameter(position_table(width, self.grid), requires_grad=False)
@@ -101,13 +108,18 @@ class MaskedAutoencoder(nn.Module):
         def token(width: int) -> nn.Parameter:
             return nn.Parameter(torch.zeros(1, 1, width))
 
-        self.cls_token = token(encoder_width) if class_token else None
-        self.pos_embed = frozen(encoder_width)
+        self.encoder = encoder
+        self.leading = class_token + extra_tokens
+        """tokens before the patches"""
+        own = encoder is None
+        self.cls_token = token(encoder_width) if own and class_token else None
+        self.pos_embed = frozen(encoder_width) if own else None
         self.mask_token = token(decoder_width)
         self.decoder_pos_embed = frozen(decoder_width)
-        self.patch_embed = PatchEmbed(patch_size, channels, encoder_width)
-        self.blocks = blocks(encoder_depth, encoder_width, encoder_heads, mlp_ratio)
-        self.norm = layer_norm(encoder_width)
+        if own:
+            self.patch_embed = PatchEmbed(patch_size, channels, encoder_width)
+            self.blocks = blocks(encoder_depth, encoder_width, encoder_heads, mlp_ratio)
+            self.norm = layer_norm(encoder_width)
         self.decoder_embed = nn.Linear(encoder_width, decoder_width)
         self.decoder_blocks = blocks(decoder_depth, decoder_width, decoder_heads, mlp_ratio)
         self.decoder_norm = layer_norm(decoder_width)
@@ -115,17 +127,12 @@ class MaskedAutoencoder(nn.Module):
         self.encoder_mask_token = token(encoder_width) if encoder_mask_tokens else None
         self.mask_token.requires_grad_(not encoder_mask_tokens)  # the decoder then adds none
 
-    @property
-    def leading(self) -> int:
-        """Tokens before the patches: 1 with a class token, else 0."""
-        return 0 if self.cls_token is None else 1
-
     def forward(
         self,
         images: torch.Tensor,
         shuffle: torch.Tensor,
         keep: int,
-        tokens: torch.Tensor | None = None,
+        given: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Mean error over the removed patches, or over all of them (paper, section 3): a scalar.
 
@@ -133,28 +140,45 @@ class MaskedAutoencoder(nn.Module):
             images: (n, c, h, w), normalised.
             shuffle: (n, L) permutation of the patches, the kept ones first (masking.py).
             keep: number of patches that stay visible, 1 to L - 1.
-            tokens: (n, L) int64, the target where that is a tokeniser's.
+            given: (n, L) or (n, L, W), the target where it was made from whole images.
         """
         # the patches whose error counts stand last in `shuffle`: only these are predicted
         counted = shuffle if self.loss_on == "all" else shuffle[:, keep:]
         patches = patchify(images, self.patch_size)
-        encoded = self.encode(patches, shuffle, keep)
+        encoded = self.encode_images(images, patches, shuffle, keep)
         predictions = self.decode(encoded, shuffle, counted.shape[1])
 
         # the error is float32 under autocast, too
         with torch.autocast(images.device.type, enabled=False):
-            if tokens is None:
-                target = self.target.of(gather_patches(patches, counted))
+            which = {"index": counted, "grid": self.grid}
+            seen = {**which, "shuffle": shuffle, "keep": keep, "leading": self.leading}
+            if self.target.wants("encoded"):
+                seen["encoded"] = encoded.float()
+            if given is None or self.target.wants("patches"):
+                seen["patches"] = gather_patches(patches, counted)
+            if given is None:
+                target = self.target.of(seen["patches"], **which)
+            elif given.ndim == 2:
+                target = given.gather(1, counted)
             else:
-                target = tokens.gather(1, counted)
-            return self.target.error(predictions.float(), target).mean()
+                target = gather_patches(given, counted)
+            return self.target.error(predictions.float(), target, **seen).mean()
 
     def reconstruct(self, images: torch.Tensor, shuffle: torch.Tensor, keep: int) -> Reconstruction:
         """Predict every patch, the visible ones too. Arguments as in `forward`."""
-        encoded = self.encode(patchify(images, self.patch_size), shuffle, keep)
+        patches = patchify(images, self.patch_size)
+        encoded = self.encode_images(images, patches, shuffle, keep)
         predictions = self.decode(encoded, shuffle, shuffle.shape[1])
         in_image_order = gather_patches(predictions, shuffle.argsort(dim=1))
         return Reconstruction(in_image_order, removed_mask(shuffle, keep))
+
+    def encode_images(
+        self, images: torch.Tensor, patches: torch.Tensor, shuffle: torch.Tensor, keep: int
+    ) -> torch.Tensor:
+        """Encoder output (n, leading + K, D) of the visible patches, by whichever encoder."""
+        if self.encoder is None:
+            return self.encode(patches, shuffle, keep)
+        return self.encoder(images, shuffle[:, :keep])
 
     def encode(
         self, patches: torch.Tensor, shuffle: torch.Tensor | None = None, keep: int | None = None
@@ -189,7 +213,7 @@ class MaskedAutoencoder(nn.Module):
         if self.encoder_mask_token is None:
             missing = shuffle.shape[1] - patches.shape[1]
             patches = torch.cat([patches, self.mask_token.expand(len(x), missing, -1)], dim=1)
-        lead = lead + self.decoder_pos_embed[:, : self.leading]
+        lead = lead + self.decoder_pos_embed[:, :1]
         x = torch.cat([lead, patches + self.decoder_pos_embed[0, 1:][shuffle]], dim=1)
         x = self._run(self.decoder_blocks, x)[:, -last:]
         return self.decoder_pred(self.decoder_norm(x))
@@ -205,13 +229,16 @@ class MaskedAutoencoder(nn.Module):
 
     def at_grid(self, grid: tuple[int, int]) -> None:
         """Take the encoder to images of another grid of patches: positions are interpolated."""
+        if self.encoder is not None:
+            raise ValueError("an encoder of its own has one image size: leave image_size out")
         table = interpolate_positions(self.pos_embed.data, self.grid, grid, extra_tokens=1)
         self.pos_embed = nn.Parameter(table, requires_grad=False)
         self.grid = grid
 
     def features(self, images: torch.Tensor, pooling: str) -> torch.Tensor:
         """Features (n, D) of whole images: class token ("cls") or mean patch token ("mean")."""
-        x = self.encode(patchify(images, self.patch_size))
+        own = self.encoder is None
+        x = self.encode(patchify(images, self.patch_size)) if own else self.encoder(images, None)
         return x[:, 0] if pooling == "cls" else x[:, self.leading :].mean(dim=1)
 
 

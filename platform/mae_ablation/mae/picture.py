@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from mae_ablation.mae.model import MaskedAutoencoder
-from mae_ablation.mae.targets import TokenTarget, patchify, unpatchify
+from mae_ablation.mae.patches import patchify, unpatchify
 
 GREY = 0.5  # of a removed patch, between black and white
 
@@ -20,19 +20,6 @@ class Panels(NamedTuple):
     masked: torch.Tensor
     reconstruction: torch.Tensor
     pasted: torch.Tensor
-
-
-def lends_statistics(model: MaskedAutoencoder) -> bool:
-    """Whether a picture needs the true mean and spread of each patch, removed ones too.
-
-    So it is where patches were normalised: the picture then looks better than what was predicted.
-    """
-    return bool(getattr(model.target, "per_patch", False))
-
-
-def can_draw(model: MaskedAutoencoder) -> bool:
-    """Tokens are not pixels."""
-    return not isinstance(model.target, TokenTarget)
 
 
 @torch.no_grad()
@@ -52,7 +39,7 @@ def panels(
     def pixels(these: torch.Tensor) -> torch.Tensor:
         return (unpatchify(these, model.patch_size, model.grid) * std + mean).clamp(0, 1)
 
-    whole = model.target.pixels(out.predictions, patches)
+    whole = model.target.pixels(out.predictions, patches, grid=model.grid)
     mask = out.mask[..., None]
     original = pixels(patches)
     return Panels(

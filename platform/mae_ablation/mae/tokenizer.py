@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mae_ablation.mae.targets import unpatchify
+from mae_ablation.mae.patches import unpatchify
 
 DECAY = 0.99
 """of the codebook's moving averages, per batch"""

@@ -1,4 +1,52 @@
-"""Checks of a recipe's values, made where a value is born."""
+"""Fields of a recipe and checks of their values, made where a value is born."""
+
+from dataclasses import field, fields
+from functools import lru_cache
+from typing import Any, Literal, get_type_hints
+
+RUNTIME = {"runtime": True}
+"""metadata of a field that says how often or where something is done, and enters no identity"""
+INSIDE = {"inside": True}
+"""metadata of a field that nobody sets: it follows from others"""
+Precision = Literal["float32", "tf32", "bfloat16", "float16"]
+"""of forward passes (train/precision.py)"""
+RANDAUGMENT_DEVIATION = 0.5
+"""of the magnitudes of single images, on their scale of 10: the paper's "9, 0.5" """
+
+
+def added_later(default: object) -> object:
+    """Field added after results existed. Left out of the hash while it has its default, so old
+    results stay valid."""
+    return field(default=default, metadata={"added_later": default})
+
+
+def section(part: Any) -> dict[str, Any]:
+    """A section as it enters a document: no runtime fields, numbers in their field's type."""
+    out = {}
+    for name, absent, is_float in hashed_fields(type(part)):
+        value = getattr(part, name)
+        if value != absent:
+            out[name] = float(value) if is_float else value
+    return out
+
+
+@lru_cache(maxsize=16)  # types are looked up per class, not per trial
+def hashed_fields(cls: type) -> tuple[tuple[str, Any, bool], ...]:
+    """Of each field that enters a document: name, the value that is left out, whether a float."""
+    hints = get_type_hints(cls)
+    return tuple(
+        (field.name, field.metadata.get("added_later", ...), hints[field.name] is float)
+        for field in fields(cls)
+        if not field.metadata.get("runtime")
+    )
+
+
+def settings_used(part: Any, recipe: Any) -> dict[str, Any]:
+    """The settings of an evaluation; without an image size that is pre-training's, said or not."""
+    out = section(part)
+    if out.get("image_size") in (None, recipe.data.image_size):
+        out.pop("image_size", None)
+    return out
 
 
 class Invalid(ValueError):
@@ -48,3 +96,20 @@ def shares(section: object, *names: str) -> None:
     """Values in [0, 1)."""
     for name in names:
         check(0 <= getattr(section, name) < 1, f"{name} must lie in [0, 1)", name)
+
+
+def check_encoding(recipe: object, section: object) -> None:
+    """The settings of an evaluation that encodes whole images fit the model."""
+    name, side, patch = section.component.section, section.image_size, recipe.model.patch_size
+    check(
+        side is None or side % patch == 0,
+        f"image_size {side} is not divisible by patch_size {patch}",
+        f"{name}.image_size",
+        "model.patch_size",
+    )
+    check(
+        recipe.model.class_token or section.pooling != "cls",
+        f"{name}.pooling cls needs a class token: take mean",
+        f"{name}.pooling",
+        "model.class_token",
+    )

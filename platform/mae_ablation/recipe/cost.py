@@ -25,49 +25,50 @@ def embed_flops(recipe: Recipe, channels: int, patches: int) -> float:
 def encoder_flops(recipe: Recipe, channels: int, patches: int) -> float:
     """Forward pass of the encoder over `patches` patches and the class token."""
     m = recipe.model
-    tokens = patches + m.class_token
+    tokens = patches + recipe.leading_tokens
     blocks = m.encoder_depth * block_flops(tokens, m.encoder_width, m.mlp_ratio)
     return embed_flops(recipe, channels, patches) + blocks
 
 
 def prediction_width(recipe: Recipe, channels: int) -> int:
-    """Numbers the decoder predicts for a patch: pixels, PCA coefficients or a score per code."""
-    if recipe.pretrain.target == "pca":
-        return recipe.pca_components(channels)
-    if recipe.pretrain.target == "dvae_token":
-        dalle_codes = 8192
-        return dalle_codes if recipe.tokenizer.source == "dalle" else recipe.tokenizer.codes
-    return recipe.model.patch_size**2 * channels
+    """Numbers the decoder predicts for a patch."""
+    return recipe.target.width(recipe.model.patch_size**2 * channels)
 
 
 def pretrain_flops(recipe: Recipe, channels: int) -> float:
-    """Forward and backward pass of one pre-training image, as they are executed.
+    """Forward and backward pass of one pre-training image, as they are executed; the mean over the
+    epochs where these keep different numbers of patches.
 
     Removed patches are not embedded, and only patches whose error counts are predicted. What a
     tokeniser costs is not in it.
     """
-    removed = recipe.patches - recipe.kept_patches
-    counted = recipe.patches if recipe.pretrain.loss_on == "all" else removed
-    forward = _forward_flops(recipe, channels, recipe.kept_patches, counted)
-    embed = embed_flops(recipe, channels, recipe.kept_patches)
-    target = 0  # coefficients are one more matrix product, without a gradient
-    if recipe.pretrain.target == "pca":
-        values = recipe.model.patch_size**2 * channels
-        target = 2 * counted * values * recipe.pca_components(channels)
-    return training_flops(forward, embed) + target
+    target = recipe.target.flops(recipe.model.patch_size**2 * channels)
+
+    def at(kept: int) -> float:
+        counted = recipe.patches if recipe.pretrain.loss_on == "all" else recipe.patches - kept
+        forward = _forward_flops(recipe, channels, kept, counted, kept)
+        embed = embed_flops(recipe, channels, kept)
+        return training_flops(forward, embed) + counted * target
+
+    counts = recipe.kept_counts
+    if len(counts) == 1:
+        return at(recipe.kept_patches)
+    return sum(epochs * at(kept) for kept, epochs in counts.items()) / recipe.pretrain.epochs
 
 
 def nominal_flops(recipe: Recipe, channels: int) -> float:
     """Forward pass of one pre-training image as the paper's Table 1c counts it: every patch is
     embedded and predicted, whether it is needed or not."""
-    return _forward_flops(recipe, channels, recipe.patches, recipe.patches)
+    return _forward_flops(recipe, channels, recipe.patches, recipe.patches, recipe.kept_patches)
 
 
-def _forward_flops(recipe: Recipe, channels: int, embedded: int, predicted: int) -> float:
-    """Forward pass: `embedded` patches, encoder on what it sees, decoder on all tokens,
-    `predicted` patches."""
+def _forward_flops(
+    recipe: Recipe, channels: int, embedded: int, predicted: int, kept: int
+) -> float:
+    """Forward pass: `embedded` patches, encoder on what it sees of `kept` ones, decoder on all
+    tokens, `predicted` patches."""
     m = recipe.model
-    seen, tokens = _tokens(recipe)
+    seen, tokens = _tokens(recipe, kept)
     embed = embed_flops(recipe, channels, embedded)
     encoder = m.encoder_depth * block_flops(seen, m.encoder_width, m.mlp_ratio)
     handover = 2 * seen * m.encoder_width * m.decoder_width
@@ -76,12 +77,12 @@ def _forward_flops(recipe: Recipe, channels: int, embedded: int, predicted: int)
     return embed + encoder + handover + decoder + predict
 
 
-def _tokens(recipe: Recipe) -> tuple[int, int]:
+def _tokens(recipe: Recipe, kept: int) -> tuple[int, int]:
     """Tokens that the encoder and the decoder see in pre-training, the class token included."""
-    tokens = recipe.patches + recipe.model.class_token
+    tokens = recipe.patches + recipe.leading_tokens
     if recipe.model.encoder_mask_tokens:
         return tokens, tokens
-    return recipe.kept_patches + recipe.model.class_token, tokens
+    return kept + recipe.leading_tokens, tokens
 
 
 def activation_bytes(recipe: Recipe) -> float:
@@ -91,7 +92,7 @@ def activation_bytes(recipe: Recipe) -> float:
     attention's output, the MLP's hidden layer before and after its non-linearity; and the scores.
     """
     m = recipe.model
-    seen, tokens = _tokens(recipe)
+    seen, tokens = _tokens(recipe, max(recipe.kept_counts))
     encoder = m.encoder_depth * block_floats(seen, m.encoder_width, m.encoder_heads, m.mlp_ratio)
     decoder = m.decoder_depth * block_floats(tokens, m.decoder_width, m.decoder_heads, m.mlp_ratio)
     return 4 * (encoder + decoder)
@@ -123,7 +124,7 @@ def encoder_parameters(recipe: Recipe, channels: int) -> int:
     """Trainable parameters of the encoder."""
     m = recipe.model
     values = m.patch_size**2 * channels
-    tokens = 1 + m.class_token + m.encoder_mask_tokens
+    tokens = 1 + recipe.leading_tokens + m.encoder_mask_tokens
     stack = stack_parameters(m.encoder_width, m.encoder_depth, m.mlp_ratio)
     return stack + (values + tokens) * m.encoder_width
 

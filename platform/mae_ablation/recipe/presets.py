@@ -4,7 +4,7 @@ A preset lies beneath what a recipe says itself: `preset: paper_table9` with `ep
 everything but the epochs from Table 9.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 SIZES = {(768, 12): "B", (1024, 24): "L", (1280, 32): "H"}
 """by encoder width and depth; any other encoder takes the values of ViT-B"""
@@ -52,13 +52,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "H": {**_TABLE_11, "epochs": 200, "drop_path": 0.2},
     },
 }
-
-FIELDS = {
-    "finetune.preset": Literal["paper_table9", "repo_finetune_md"],
-    "partial.preset": Literal["paper_table9", "repo_finetune_md"],
-    "scratch.preset": Literal["paper_table11"],
-}
-"""May be set like a field; no field of a recipe, so two ways to the same values are one."""
 
 
 def size_of(encoder_width: int, encoder_depth: int) -> str:

@@ -4,37 +4,42 @@ A recipe is plain data, checked where it is born. Fields marked `RUNTIME` say ho
 something is done, not what: they never enter an identity (see identity.py).
 """
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
+from typing import Any, Literal
 
-from mae_ablation.recipe.checks import above, at_least, between, check, shares, warms_up
-from mae_ablation.recipe.evaluations import (
+from mae_ablation import registry
+from mae_ablation.recipe.checks import (
+    INSIDE,
     RUNTIME,
-    Finetune,
-    Knn,
-    LinearProbe,
-    Partial,
     Precision,
-    Scratch,
-    added_later,
+    above,
+    at_least,
+    check,
+    shares,
+    warms_up,
 )
+
+
+def component(kind: str, default: str) -> Any:
+    """Field that names a registered component of a kind."""
+    return field(default=default, metadata={"component": kind})
+
+
+@lru_cache(maxsize=4096)
+def settings_of(cls: type, changed: tuple[tuple[str, Any], ...]) -> Any:
+    """Settings of a component that differ from its defaults in these fields."""
+    return cls(**dict(changed))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Data:
     """Which images, at which size, and how many of them are kept from training."""
 
-    name: Literal[
-        "fashion_mnist",
-        "cifar10",
-        "cifar100",
-        "stl10",
-        "imagenette",
-        "imagenet",
-        "imagenet100",
-        "image_folder",
-    ] = "fashion_mnist"
-    """fashion_mnist is bundled; image_folder is any train/ and val/"""
+    name: str = component("dataset", "fashion_mnist")
+    """the default is bundled"""
     image_size: int = 28
     """side in pixels; images of a smaller set are padded evenly with zeros"""
     train_images: int | None = None
@@ -51,6 +56,13 @@ class Data:
     """fetch the set if it is not there"""
     workers: int = field(default=4, metadata=RUNTIME)
     """processes that decode, where images are streamed"""
+    settings: tuple[tuple[str, Any], ...] = field(default=(), metadata={**RUNTIME, **INSIDE})
+    """of the set itself, where its section of the recipe differs from the defaults"""
+
+    @property
+    def set(self) -> registry.DataSet:
+        """The data set, with its settings."""
+        return settings_of(registry.find("dataset", self.name).cls, self.settings)
 
     def __post_init__(self) -> None:
         at_least(self, 1, "image_size", "train_images", "validation_images")
@@ -61,6 +73,8 @@ class Data:
 class Model:
     """Shape of encoder and decoder (paper: ViT-L/16 and 8 decoder blocks of width 512)."""
 
+    encoder: str = field(default="vit", metadata={"added_later": "vit", "component": "encoder"})
+    """what encodes the patches that are seen"""
     patch_size: int = 16
     encoder_width: int = 1024
     encoder_depth: int = 24
@@ -98,7 +112,7 @@ class Pretrain:
     """Masked pre-training (paper Table 8; what the paper leaves open as in the official code)."""
 
     epochs: int = 800
-    steps_per_epoch: int | None = added_later(None)
+    steps_per_epoch: int | None = field(default=None, metadata={"added_later": None, **INSIDE})
     """null: as many whole batches as there are images for; only `budget: flops` says fewer, each
     epoch then sees another part of the images"""
     warmup_epochs: float = 40
@@ -111,19 +125,16 @@ class Pretrain:
     beta2: float = 0.95
     mask_ratio: float = 0.75
     """share of the patches removed; kept = int(patches x (1 - mask_ratio))"""
-    mask_sampling: Literal["random", "block", "grid"] = "random"
-    """block: BEiT's block-wise rule; grid: one patch of every 2 x 2 is kept (paper Table 1f)"""
-    target: Literal["pixel", "pixel_norm", "pca", "dvae_token"] = "pixel"
-    """raw pixels, pixels normalised per patch, PCA coefficients of patches, or the tokens of
-    the recipe's tokenizer (paper Table 1d)"""
-    pca_components: int | None = None
-    """null: an eighth of the patch's values, as in the paper (96 of 768)"""
+    mask_sampling: str = component("sampler", "random")
+    """which patches are removed (paper Table 1f)"""
+    target: str = component("target", "pixel")
+    """what is predicted for a patch (paper Table 1d)"""
     loss_on: Literal["masked", "all"] = "masked"
     """patches whose error counts"""
-    augmentation: Literal["none", "crop_fixed", "crop_random", "crop_jitter"] = "crop_random"
-    """none: no random crop, no flip; the others flip at random (paper Table 1e)"""
+    augmentation: str = component("augmentation", "crop_random")
+    """how training images are changed (paper Table 1e)"""
     crop_min_area: float = 0.2
-    """crop_random, crop_jitter: smallest share of the image's area"""
+    """crops of random size: smallest share of the image's area"""
     precision: Precision = "float32"
     """of forward passes; what is summed up over steps stays float32"""
     checkpoint_every_s: float = field(default=30.0, metadata=RUNTIME)
@@ -136,7 +147,7 @@ class Pretrain:
     """pictures of fixed test images drawn along the training; 0: none"""
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "epochs", "steps_per_epoch", "batch_size", "pca_components")
+        at_least(self, 1, "epochs", "steps_per_epoch", "batch_size")
         at_least(self, 0, "warmup_epochs", "weight_decay", "checkpoint_every_s", "reconstructions")
         above(self, 0, "base_lr", "crop_min_area")
         check(
@@ -149,77 +160,106 @@ class Pretrain:
         check(self.crop_min_area <= 1, "crop_min_area must be at most 1", "crop_min_area")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Tokenizer:
-    """Where the tokens of `target: dvae_token` come from.
-
-    in_domain: a small vector-quantised autoencoder trained on the study's own training images, one
-    token per patch; a stand-in, and labelled so. dalle: the encoder of the DALL-E dVAE as in the
-    paper, from a file of the user's.
-    """
-
-    source: Literal["in_domain", "dalle"] = "in_domain"
-    file: str | None = field(default=None, metadata=RUNTIME)
-    """dalle: weights of the encoder, a plain state dict (.pt, .pth) or .safetensors"""
-    sha256: str | None = None
-    """dalle: hash of the file"""
-    codes: int = 512
-    epochs: int = 10
-    batch_size: int = 256
-    lr: float = 1e-3
-    min_perplexity: float = 8.0
-    """gate: codes in effective use, exp of their entropy, on validation images"""
-    min_explained: float = 0.5
-    """gate: share of the pixels' variance that the codes explain, on validation images"""
-
-    def __post_init__(self) -> None:
-        at_least(self, 1, "codes", "epochs", "batch_size", "min_perplexity")
-        above(self, 0, "lr")
-        between(self, 0, 1, "min_explained")
-        if self.source == "dalle":
-            check(self.file is not None, "source dalle needs file: PATH", "source")
-            check(self.sha256 is not None, "source dalle needs sha256: HASH", "source")
-
-
-def kept_of(patches: int, mask_ratio: float) -> int:
-    """Patches that a ratio keeps, truncated as in the official code."""
-    return int(patches * (1 - mask_ratio))
-
-
-def largest_ratio(patches: int) -> float:
+def largest_ratio(patches: int, sampler: registry.Sampler) -> float:
     """The largest ratio of four digits that keeps a patch, of two patches or more.
 
     Rounding of floats decides: 0.9975 keeps none of 400.
     """
-    ratio = 9999
-    while kept_of(patches, ratio / 10_000) < 1:
-        ratio -= 1
-    return ratio / 10_000
+    return next(
+        (n / 10_000 for n in range(9999, 0, -1) if sampler.kept(patches, n / 10_000) >= 1), 0.0
+    )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, init=False)
 class Recipe:
-    """One complete training: data, model, pre-training, evaluations."""
+    """One complete training: data, model, pre-training, and a section for each component that has
+    settings, such as `recipe.knn`."""
 
-    data: Data = field(default_factory=Data)
-    model: Model = field(default_factory=Model)
-    pretrain: Pretrain = field(default_factory=Pretrain)
-    tokenizer: Tokenizer = field(default_factory=Tokenizer)
-    linear_probe: LinearProbe = field(default_factory=LinearProbe)
-    knn: Knn = field(default_factory=Knn)
-    finetune: Finetune = field(default_factory=Finetune)
-    partial: Partial = field(default_factory=Partial)
-    scratch: Scratch = field(default_factory=Scratch)
+    data: Data
+    model: Model
+    pretrain: Pretrain
+    parts: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
+    """settings of components that differ from their defaults, by section; plain values, which other
+    processes can read before they have a user's components"""
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        data: Data | None = None,
+        model: Model | None = None,
+        pretrain: Pretrain | None = None,
+        parts: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = (),
+        **sections: Any,
+    ) -> None:
+        changed = dict(parts)
+        for name, settings in sections.items():
+            if name not in registry.sections():
+                raise TypeError(f"a recipe has no section {name}")
+            values = ((each, getattr(settings, each.name)) for each in fields(settings))
+            changed[name] = tuple((f.name, value) for f, value in values if value != f.default)
+        data, parts = data or Data(), {name: each for name, each in changed.items() if each}
+        section = registry.find("dataset", data.name).section
+        for name, value in (
+            ("data", replace(data, settings=parts.get(section, ()))),
+            ("model", model or Model()),
+            ("pretrain", pretrain or Pretrain()),
+            ("parts", tuple(sorted(parts.items()))),
+        ):
+            object.__setattr__(self, name, value)
+        self._check()
+
+    def __getattr__(self, section: str) -> Any:
+        """Settings of a component."""
+        cls = None if section.startswith("_") else registry.sections().get(section)
+        if cls is None:
+            raise AttributeError(f"a recipe has no section {section}")
+        return settings_of(cls, dict(self.parts).get(section, ()))
+
+    def chosen(self, kind: str, name: str) -> Any:
+        """A component with the settings that the recipe has for it."""
+        found = registry.find(kind, name)
+        return settings_of(found.cls, dict(self.parts).get(found.section, ()))
+
+    @property
+    def target(self) -> registry.Target:
+        return self.chosen("target", self.pretrain.target)
+
+    @property
+    def sampler(self) -> registry.Sampler:
+        return self.chosen("sampler", self.pretrain.mask_sampling)
+
+    @property
+    def augmentation(self) -> registry.Augmentation:
+        return self.chosen("augmentation", self.pretrain.augmentation)
+
+    @property
+    def evaluations(self) -> tuple[registry.Evaluation, ...]:
+        """All evaluations that there are, with the settings that the recipe has for them."""
+        known = registry.components("evaluation")
+        return tuple(self.chosen("evaluation", each.name) for each in known)
+
+    @property
+    def components(self) -> tuple[Any, ...]:
+        """All that pre-training is made of."""
+        return self.data.set, self.target, self.sampler, self.augmentation, self.encoder
+
+    @property
+    def encoder(self) -> registry.Encoder:
+        return self.chosen("encoder", self.model.encoder)
+
+    @property
+    def leading_tokens(self) -> int:
+        """Tokens of the encoder before those of patches: the class token, registers."""
+        return self.model.class_token + self.encoder.extra_tokens
+
+    def _check(self) -> None:
         size, patch = self.data.image_size, self.model.patch_size
-        for section, side in [("data", size), *self._evaluation_sizes()]:
-            check(
-                side % patch == 0,
-                f"image_size {side} is not divisible by patch_size {patch}",
-                f"{section}.image_size",
-                "model.patch_size",
-            )
+        check(
+            size % patch == 0,
+            f"image_size {size} is not divisible by patch_size {patch}",
+            "data.image_size",
+            "model.patch_size",
+        )
         check(
             self.patches > 1,
             f"patch_size {patch} makes one patch of an image of {size} px, which cannot be masked: "
@@ -227,54 +267,33 @@ class Recipe:
             "data.image_size",
             "model.patch_size",
         )
+        self._check_kept()
         check(
-            self.kept_patches >= 1,
-            f"mask_ratio {self.pretrain.mask_ratio} keeps none of the {self.patches} patches "
-            f"({self.grid} x {self.grid}); the largest ratio that keeps one is "
-            f"{largest_ratio(self.patches):g}",
-            "pretrain.mask_ratio",
-            "data.image_size",
-            "model.patch_size",
+            self.encoder.takes_mask_tokens or not self.model.encoder_mask_tokens,
+            f"encoder {self.model.encoder} takes no mask tokens: it drops removed patches",
+            "model.encoder",
+            "model.encoder_mask_tokens",
         )
-        self._check_grid_sampling()
-        for section in ("linear_probe", "finetune", "partial", "scratch"):
+        for part in (*self.components, *self.evaluations):
+            part.check(self)
+
+    def _check_kept(self) -> None:
+        """Some patches stay visible, and some are removed, in every epoch."""
+        blamed = ("pretrain.mask_ratio", "data.image_size", "model.patch_size")
+        for kept in self.kept_counts:
             check(
-                self.model.class_token or getattr(self, section).pooling != "cls",
-                f"{section}.pooling cls needs a class token: take mean",
-                f"{section}.pooling",
-                "model.class_token",
+                kept >= 1,
+                f"mask_ratio {self.pretrain.mask_ratio} keeps none of the {self.patches} patches "
+                f"({self.grid} x {self.grid}); the largest ratio that keeps one is "
+                f"{largest_ratio(self.patches, self.sampler):g}",
+                *blamed,
             )
-        check(
-            self.partial.blocks <= self.model.encoder_depth,
-            f"partial.blocks {self.partial.blocks:g} is above the {self.model.encoder_depth} "
-            "blocks of the encoder",
-            "partial.blocks",
-            "model.encoder_depth",
-        )
-
-    def _evaluation_sizes(self) -> list[tuple[str, int]]:
-        names = ("linear_probe", "finetune", "partial", "scratch")
-        sizes = [(name, getattr(self, name).image_size) for name in names]
-        return [(name, size) for name, size in sizes if size is not None]
-
-    def _check_grid_sampling(self) -> None:
-        if self.pretrain.mask_sampling != "grid":
-            return
-        check(
-            self.grid % 2 == 0,
-            f"grid sampling keeps one patch of every 2 x 2: impossible on {self.grid} x "
-            f"{self.grid} patches, take an even grid",
-            "pretrain.mask_sampling",
-            "data.image_size",
-            "model.patch_size",
-        )
-        check(
-            self.kept_patches * 4 == self.patches,
-            f"grid sampling keeps one patch of every 2 x 2, {self.patches // 4} of "
-            f"{self.patches}: mask_ratio must be 0.75, not {self.pretrain.mask_ratio}",
-            "pretrain.mask_sampling",
-            "pretrain.mask_ratio",
-        )
+            check(
+                kept < self.patches or not registry.wanted(self.sampler.kept)[2:],
+                f"{self.pretrain.mask_sampling} keeps {kept} of {self.patches} patches in an "
+                f"epoch: at least one has to be removed",
+                *blamed,
+            )
 
     @property
     def grid(self) -> int:
@@ -290,17 +309,24 @@ class Recipe:
         """Patches per image at an evaluation's size; None: pre-training's."""
         return ((image_size or self.data.image_size) // self.model.patch_size) ** 2
 
+    def kept_at(self, epoch: int) -> int:
+        """Patches that stay visible in an epoch of pre-training, counted from 0."""
+        epochs = {"epoch": epoch, "epochs": self.pretrain.epochs}
+        return registry.ask(self.sampler.kept, self.patches, self.pretrain.mask_ratio, **epochs)
+
     @property
     def kept_patches(self) -> int:
-        """Patches that stay visible in pre-training, truncated as in the official code."""
-        return kept_of(self.patches, self.pretrain.mask_ratio)
+        """Patches that stay visible in the last epoch of pre-training."""
+        return self.kept_at(self.pretrain.epochs - 1)
+
+    @property
+    def kept_counts(self) -> Mapping[int, int]:
+        """Epochs of pre-training for each number of patches that stay visible."""
+        if not registry.wanted(self.sampler.kept)[2:]:
+            return {self.kept_patches: self.pretrain.epochs}
+        return Counter(self.kept_at(epoch) for epoch in range(self.pretrain.epochs))
 
     @property
     def stand_in(self) -> bool:
-        """The tokens predicted are of an in-domain tokeniser, not of the paper's."""
-        tokens = self.pretrain.target == "dvae_token"
-        return tokens and self.tokenizer.source == "in_domain"
-
-    def pca_components(self, channels: int) -> int:
-        """PCA coefficients of a patch: as asked for, or the paper's eighth (96 of 768 values)."""
-        return self.pretrain.pca_components or round(self.model.patch_size**2 * channels / 8)
+        """What is predicted stands in for what the paper used."""
+        return self.target.stand_in

@@ -18,7 +18,7 @@ from mae_ablation.report.cells import (
     format_p_value,
 )
 from mae_ablation.report.findings import LEVELS, spearman
-from mae_ablation.report.metrics import HOURS, TITLES, count_decimals, is_accuracy
+from mae_ablation.report.metrics import HOURS, count_decimals, is_accuracy, quantity_of
 from mae_ablation.report.outliers import describe_outliers
 from mae_ablation.report.paired import ALPHA, PairedTests, compare_pairs, summarise
 from mae_ablation.report.saved import SavedReport
@@ -94,7 +94,7 @@ def compare_reports(a: SavedReport, b: SavedReport) -> Comparison:
     both = [metric for metric in metrics[0] if metric in metrics[1]]
     notes = [OTHER_DATA] if other else []
     notes += [
-        f"Only in {name}: {TITLES.get(metric, metric)}."
+        f"Only in {name}: {quantity_of(metric).title}."
         for name, mine in zip("AB", metrics, strict=True)
         for metric in mine
         if metric not in both
@@ -215,7 +215,7 @@ def _compare_metric(
         if alone := [label for place, label in mine.labels.items() if place not in other.labels]:
             said.append(f"Only in {name}: {some(alone)}.")
     head = ["level", "A", "B", "B - A", "95 %", "p (Holm)", ""]
-    return ComparedMetric(title=TITLES.get(metric, metric), table=[head, *lines], sentences=said)
+    return ComparedMetric(title=quantity_of(metric).title, table=[head, *lines], sentences=said)
 
 
 def _matrix(mine: ReportSide, places: Sequence[LevelKey], seeds: Sequence[int]) -> NDArray:

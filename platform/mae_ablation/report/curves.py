@@ -8,19 +8,13 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
+from mae_ablation.registry import components
 from mae_ablation.report.drawing import figure_as_svg
 from mae_ablation.report.findings import is_ordered
 from mae_ablation.report.metrics import list_metrics
 from mae_ablation.report.readings import trials_behind
 from mae_ablation.study.plan import Plan, Row
 from mae_ablation.study.trial import Trial
-
-QUANTITIES = {
-    "pretrain": ("loss", "pre-training loss"),
-    "linear_probe": ("validation_acc1", "linear probe, validation top-1 (%)"),
-    "finetune": ("validation_acc1", "fine-tuning, validation top-1 (%)"),
-}
-"""By kind of phase the journal's quantity, and the label of its axis."""
 
 MOST_CURVES = 12  # levels of a factor; of more, evenly chosen ones
 POINTS = 150  # of a curve; of more, evenly chosen ones
@@ -37,11 +31,21 @@ class Curve:
     values: tuple[float, ...]
 
 
+def logged_quantities() -> dict[str, tuple[str, str]]:
+    """Look up, by kind of phase, the quantity that its journal has, and the label of its axis."""
+    found = {"pretrain": ("loss", "pre-training loss")}
+    for each in components("evaluation"):
+        if each.cls.has_curve:
+            title = (each.cls.title or each.name)[0].lower() + (each.cls.title or each.name)[1:]
+            found[each.name] = ("validation_acc1", f"{title}, validation top-1 (%)")
+    return found
+
+
 def curves_svg(plan: Plan, results: pd.DataFrame) -> str | None:
     """Draw a panel per factor and quantity, as SVG; None where no journal has anything."""
     # the trials behind the table's cells
-    metrics, found = list_metrics(plan), {}
-    for kind in QUANTITIES:
+    metrics, found, quantities = list_metrics(plan), {}, logged_quantities()
+    for kind in quantities:
         metric = f"{kind}_acc1" if f"{kind}_acc1" in metrics else metrics[0]
         for factor in plan.study.factors:
             found[kind, factor.name] = [
@@ -51,7 +55,7 @@ def curves_svg(plan: Plan, results: pd.DataFrame) -> str | None:
                 if (curve := read_curve(plan, row.label, trial, kind))
             ]
     factors = plan.study.factors
-    kinds = [kind for kind in QUANTITIES if any(found[kind, f.name] for f in factors)]
+    kinds = [kind for kind in quantities if any(found[kind, f.name] for f in factors)]
     if not kinds:
         return None
 
@@ -65,7 +69,7 @@ def curves_svg(plan: Plan, results: pd.DataFrame) -> str | None:
     for kind, line in zip(kinds, axes, strict=True):
         for factor, axis in zip(factors, line, strict=True):
             _draw_curves(axis, found[kind, factor.name], is_ordered(factor), base)
-            axis.set(xlabel="epoch", ylabel=QUANTITIES[kind][1])
+            axis.set(xlabel="epoch", ylabel=quantities[kind][1])
             if axis.get_legend_handles_labels()[0]:
                 axis.legend(
                     title=factor.name.replace("_", " "),
@@ -94,7 +98,7 @@ def read_curve(plan: Plan, level: str, trial: Trial, kind: str) -> Curve | None:
     phase = next((phase for phase in trial.phases if phase.kind == kind), None)
     if phase is None:
         return None
-    name = f"{phase.prefix}/{QUANTITIES[kind][0]}"
+    name = f"{phase.prefix}/{logged_quantities()[kind][0]}"
     points = {
         row["m"].get(f"{phase.prefix}/epoch", row["s"]): row["m"][name]
         for row in phase.folder(plan.store).journal.read()

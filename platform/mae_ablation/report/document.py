@@ -16,7 +16,7 @@ from mae_ablation.report.method import (
     list_remarks,
     run_command,
 )
-from mae_ablation.report.metrics import HOURS, TITLES
+from mae_ablation.report.metrics import HOURS, quantity_of
 from mae_ablation.study.plan import Plan
 
 
@@ -41,7 +41,7 @@ class Section:
 
     @property
     def title(self) -> str:
-        return TITLES[self.metric]
+        return quantity_of(self.metric).title
 
     @property
     def headline(self) -> str:

@@ -17,7 +17,7 @@ from matplotlib.patheffects import withStroke
 
 from mae_ablation.report.drawing import save_figure
 from mae_ablation.report.findings import is_ordered
-from mae_ablation.report.metrics import AXIS_LABELS, HOURS, is_accuracy, list_metrics
+from mae_ablation.report.metrics import HOURS, is_accuracy, list_metrics, quantity_of
 from mae_ablation.report.paired import ALPHA, half_width
 from mae_ablation.report.summary import some
 from mae_ablation.study.factors import Factor
@@ -68,7 +68,7 @@ def draw(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, folder: Path) -
         for factor, axis in zip(factors, line, strict=False):
             draw_panel(factor, metric, axis, mine, measured)
         if grid:
-            draw_heatmap(grid, line[-1], mine, AXIS_LABELS[metric])
+            draw_heatmap(grid, line[-1], mine, quantity_of(metric).axis)
 
     # the study's question, and beneath it what it was asked of
     seeds = f"{len(study.seeds)} seed" + "s" * (len(study.seeds) > 1)
@@ -116,7 +116,7 @@ def draw_panel(
         axis.axvline(x[label], color=OURS, linewidth=1, linestyle=":", label="baseline")
 
     # the axes
-    axis.set(xlabel=_axis_label(factor, ordered) + left_out, ylabel=AXIS_LABELS[metric])
+    axis.set(xlabel=_axis_label(factor, ordered) + left_out, ylabel=quantity_of(metric).axis)
     axis.yaxis.label.set_color(OURS)
     if ordered and is_geometric(list(x.values())):
         _scale_logarithmically(axis, factor, x)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from mae_ablation.report.choice import EDGE
-from mae_ablation.report.metrics import HOURS, MARGINS, NOISE, is_accuracy
+from mae_ablation.report.metrics import HOURS, NOISE, is_accuracy, quantity_of
 from mae_ablation.report.paired import (
     ALPHA,
     MOST_COUNTED,
@@ -129,8 +129,8 @@ def _comparable(
         frame.loc[mine & same, "value"] = np.nan
 
     # what is within the margin is no difference that seeds could find
-    if metric in MARGINS:
-        within = whole["paper_difference"].abs() <= MARGINS[metric]
+    if is_accuracy(metric):
+        within = whole["paper_difference"].abs() <= quantity_of(metric).margin
         whole.loc[within & (whole["metric"] == metric), "paper_difference"] = np.nan
     return left_out["level"].tolist(), whole, frame
 
@@ -368,7 +368,9 @@ def describe_contrary_steps(
         if "reproduced" not in set(rows["verdict"]):
             continue
         steps = find_steps(factor, metric, table, results)
-        known = [s for s in steps if s.paper is not None and abs(s.paper) > MARGINS[metric]]
+        known = [
+            s for s in steps if s.paper is not None and abs(s.paper) > quantity_of(metric).margin
+        ]
         other = [s for s in known if s.difference * s.paper < 0]
         if other:
             each = "; ".join(

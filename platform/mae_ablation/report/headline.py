@@ -15,7 +15,7 @@ import pandas as pd
 
 from mae_ablation.report.findings import describe_contrary_steps
 from mae_ablation.report.method import run_command
-from mae_ablation.report.metrics import MARGINS, is_accuracy
+from mae_ablation.report.metrics import is_accuracy, quantity_of
 from mae_ablation.report.spread import margin_allows
 from mae_ablation.report.summary import counted, some
 from mae_ablation.report.verdict import is_decided_by_sign
@@ -180,7 +180,7 @@ def _relation(row: Mapping) -> tuple[str, str]:
     from") and which key of BESIDE_THE_PAPER goes with it; ("", "") where that is not decided."""
     verdict, decided = row["verdict"], row.get("decided") or ""
     said = verdict if verdict in BESIDE_THE_PAPER else ""
-    margin, image_se = MARGINS[row["metric"]], row.get("image_se")
+    margin, image_se = quantity_of(row["metric"]).margin, row.get("image_se")
 
     # Within a margin: the study's own, or that of a difference which the paper does not have.
     if decided.startswith("no difference"):

@@ -15,7 +15,7 @@ from mae_ablation.report.drawing import inline_svg
 from mae_ablation.report.findings import COULD_SEE
 from mae_ablation.report.how_to_read import HOW_TO_READ, VERDICT_RULE, WHY
 from mae_ablation.report.method import LOOKS_TITLE, caption_curves, caption_figure, caption_looks
-from mae_ablation.report.metrics import HOURS, LOSS, TITLES, column_of, count_decimals
+from mae_ablation.report.metrics import HOURS, LOSS, column_of, count_decimals, quantity_of
 from mae_ablation.report.readings import Readings, phases_behind, trials_behind
 from mae_ablation.report.reconstructions import list_reconstructions, say_left_out_levels
 from mae_ablation.report.spread import class_accuracies, read_answers
@@ -88,7 +88,7 @@ def html_page(
             looks_title=LOOKS_TITLE,
             looks_caption=caption_looks(plan),
             looks=[
-                {"title": TITLES[metric], "svg": inline_svg(svg, f"l{place}")}
+                {"title": quantity_of(metric).title, "svg": inline_svg(svg, f"l{place}")}
                 for place, (metric, svg) in enumerate((looks or {}).items())
             ],
             curves=inline_svg(curves, "c") if curves else "",

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
+from mae_ablation.registry import metrics_of
 from mae_ablation.report.drawing import save_figure
 from mae_ablation.report.sequential import Decision, decide, format_decision, repeated_interval
 from mae_ablation.report.standing import Standing
@@ -44,7 +45,7 @@ def draw_every_look(plan: Plan, stands: Standing, folder: Path) -> dict[str, lis
             for n in mine
         }
         differences = {names[n]: row.differences[column] for n, row in mine.items()}
-        drawn[f"{column}_acc1"] = draw_looks(
+        drawn[next(iter(metrics_of(column)))] = draw_looks(
             differences,
             plan.study.declared,
             plan.study.seeds,

@@ -5,12 +5,14 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from mae_ablation.recipe.evaluations import Finetune, LinearProbe
 from mae_ablation.recipe.recipe import Recipe
+from mae_ablation.registry import column_of as row_of
 from mae_ablation.report.findings import count_tests
-from mae_ablation.report.metrics import HOURS, column_of, is_accuracy
-from mae_ablation.report.summary import counted, on_labels, some
+from mae_ablation.report.metrics import HOURS, LOSS, quantity_of
+from mae_ablation.report.summary import counted, some
+from mae_ablation.study.identity import evaluation_section
 from mae_ablation.study.plan import Plan
+from mae_ablation.study.provenance import mixed, plugins_in
 
 LOOKS_TITLE = "Looks"
 
@@ -23,11 +25,13 @@ def describe_data(plan: Plan, results: pd.DataFrame) -> str:
     commits = ", ".join(sorted(set(results["commit"].dropna()))) or "none"
     changed = f" with {', '.join(study.changed)}" if study.changed else ""
     seeds = ", ".join(map(str, sorted(set(results["seed"]))))
+    theirs = plugins_in(phase for trial in plan.trials for phase in trial.phases)
     return (
         f"Data {data} ({_format_range(r.data.image_size for r in recipes)} px), "
         f"recipe {study.recipe_name}{changed}, "
         f"{_format_range(r.pretrain.epochs for r in recipes)} pre-training epochs, "
-        f"seeds {seeds}, commit {commits}."
+        f"seeds {seeds}, commit {commits}{mixed(results['commit'].dropna())}."
+        + (f" Plug-ins: {theirs}." if theirs else "")
         + "".join(f" Not taken: {each}." for each in list_left_out_images(plan))
     )
 
@@ -125,77 +129,35 @@ def explain_columns(plan: Plan, table: pd.DataFrame, results: pd.DataFrame) -> s
 
 def describe_protocol(plan: Plan, metric: str) -> str:
     """Say what a table's mean is."""
-    recipe, probe = plan.study.baseline, plan.study.baseline.linear_probe
-    top1 = "*mean*: top-1 accuracy on the test split in per cent"
-    if is_accuracy(metric) and _settings_differ(plan, column_of(metric)):
-        top1 += " (settings of the baseline, but for what is varied or tuned)"
-    if metric == "linear_probe_acc1":
-        return f"{top1}, {_describe_probe(probe)}."
-    if metric == "knn_acc1":
-        knn = recipe.knn
-        return (
-            f"{top1}, {knn.neighbours} nearest neighbours by cosine of {probe.pooling} features, "
-            f"weighted at temperature {knn.temperature:g}{on_labels(knn)}."
-        )
-    if metric == "finetune_acc1":
-        how = _describe_finetuning(recipe.finetune)
-        scratch = ""
-        if "scratch" in plan.study.phases:
-            s = recipe.scratch
-            settings = f"{_describe_finetuning(s)}, EMA {s.ema:g}"
-            scratch = f" *from scratch*: no pre-training ({settings})."
-        return f"{top1}, fine-tuning end to end, after its last epoch ({how}).{scratch}"
-    if metric == "partial_acc1":
-        tried = ", ".join(map(str, recipe.partial.epochs_tried))
-        how = _describe_finetuning(recipe.partial, epochs=False)
-        return (
-            f"{top1}, the last blocks fine-tuned ({how}). Of "
-            f"{tried} epochs, each a training of its own, the one best on validation is taken, as "
-            f"the paper's protocol has it; 0 blocks is the linear probe."
-        )
+    recipe, quantity = plan.study.baseline, quantity_of(metric)
     if metric == HOURS:
         return (
             "*hours*: pre-training alone, without start-up, on the machine and lanes named below; "
             "*speed-up*: over the baseline. *paper*: hours of 800 epochs on 128 TPU-v3 cores."
         )
-    return "*mean*: pre-training loss of the last epoch."
-
-
-def _describe_probe(probe: LinearProbe) -> str:
-    """Describe the linear probe's protocol."""
-    if probe.protocol == "converged":
-        choice = "chosen on validation" if len(probe.penalties) > 1 else f"{probe.penalty:g}"
-        return (
-            f"linear probe brought to convergence (logistic regression on {probe.pooling} "
-            f"features, L2 penalty {choice}){on_labels(probe)}"
-        )
-    return (
-        f"linear probe after its last epoch ({probe.protocol} protocol, {probe.pooling} features, "
-        f"{probe.epochs} epochs){on_labels(probe)}"
-    )
+    if metric == LOSS:
+        return "*mean*: pre-training loss of the last epoch."
+    what = "top-1 accuracy" if quantity.number == "acc1" else quantity.title
+    unit = " in per cent" if quantity.number == "acc1" else ""
+    first = f"*mean*: {what} on the test split{unit}"
+    if _settings_differ(plan, quantity.column):
+        first += " (settings of the baseline, but for what is varied or tuned)"
+    how = recipe.chosen("evaluation", quantity.column).method(recipe)
+    rows = [n for n in plan.study.phases[1:] if row_of(n) == quantity.column != n]
+    below = [f" {recipe.chosen('evaluation', name).method(recipe)}." for name in rows]
+    return f"{first}, {how}.{''.join(below)}"
 
 
 def _settings_differ(plan: Plan, column: str) -> bool:
     """Say whether some row, or some try of one, is evaluated with other settings than the rest."""
     found = [
-        (getattr(trial.recipe, column), column == "knn" and trial.recipe.linear_probe.pooling)
+        evaluation_section(trial.recipe.chosen("evaluation", column), trial.recipe, "pretrain")
         for row in (*plan.rows, *plan.references)
         for each in row.tries
         for trial in [each.some]
         if any(phase.column == column for phase in trial.phases)
     ]
     return any(settings != found[0] for settings in found)
-
-
-def _describe_finetuning(s: Finetune, *, epochs: bool = True) -> str:
-    """List the settings of a fine-tuning; RandAugment's is said where it is not the paper's."""
-    first = f"{counted(s.epochs, 'epoch')}, " if epochs else ""
-    magnitude = s.randaugment_magnitude
-    augment = f"RandAugment {magnitude}, cut at 9.9 of 10" if magnitude else "no RandAugment"
-    return (
-        f"{first}layer decay {s.layer_decay:g}, drop path {s.drop_path:g}, mixup {s.mixup:g}, "
-        f"cutmix {s.cutmix:g}, {augment}{on_labels(s)}"
-    )
 
 
 def describe_conditions(rows: pd.DataFrame) -> str:

@@ -1,37 +1,13 @@
 """The quantities that a table shows: what they are called, and how exact the paper's numbers
-are."""
+are. Those of an evaluation stand with it, in the registry."""
 
+from dataclasses import dataclass
+from functools import lru_cache
+
+from mae_ablation.registry import components, forgets, metrics_of
 from mae_ablation.study.plan import Plan
 
 LOSS, HOURS = "pretrain_loss", "pretrain_hours"
-
-TITLES = {
-    "linear_probe_acc1": "Linear probe",
-    "knn_acc1": "k-NN",
-    "finetune_acc1": "Fine-tuning",
-    "partial_acc1": "Partial fine-tuning",
-    LOSS: "Pre-training loss",
-    HOURS: "Wall-clock of pre-training",
-}
-
-AXIS_LABELS = {
-    "linear_probe_acc1": "linear probe, test top-1 (%)",
-    "knn_acc1": "k-NN, test top-1 (%)",
-    "finetune_acc1": "fine-tuning, test top-1 (%)",
-    "partial_acc1": "partial fine-tuning, test top-1 (%)",
-    LOSS: "pre-training loss",
-    HOURS: "pre-training (hours)",
-}
-
-COLUMN_HEADS = {
-    "finetune_acc1": "ft",
-    "linear_probe_acc1": "lin",
-    "partial_acc1": "partial",
-    "knn_acc1": "k-NN",
-    LOSS: "loss",
-    HOURS: "hours",
-}
-"""Short names for the page of a suite, in the order of the paper's tables."""
 
 NOISE = 0.2
 """Points by which seeds move a difference of fine-tuned models (the official code's own seeds
@@ -41,27 +17,68 @@ PROBE_NOISE = 0.6
 """Points by which a linear probe that is trained again moves at most (the official code's models
 against the paper's: 0.2, 0.2 and 0.6 points for ViT-B, L and H)."""
 
-MARGINS = {
-    "linear_probe_acc1": PROBE_NOISE,
-    "knn_acc1": PROBE_NOISE,
-    "finetune_acc1": NOISE,
-    "partial_acc1": NOISE,
-}
-"""Points, by metric, within which a difference of the paper's, which has one seed, counts as
-none."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quantity:
+    """What a table calls a metric."""
+
+    column: str
+    """the evaluation it belongs to"""
+    number: str
+    """its name in a result, behind "test_" """
+    title: str
+    axis: str
+    head: str
+    """where there is little room"""
+    margin: float = 0.0
+    """points within which a difference of the paper's, which has one seed, counts as none"""
+    place: int = 9
+    """place among the paper's columns"""
+
+
+@forgets
+@lru_cache(maxsize=1)
+def known_quantities() -> dict[str, Quantity]:
+    """Every metric that a table may show, by name."""
+    found = {}
+    for component in components("evaluation"):
+        cls, name = component.cls, component.name
+        for metric, (number, title) in metrics_of(name).items():
+            small = title[0].lower() + title[1:]
+            found[metric] = Quantity(
+                column=name,
+                number=number,
+                title=title,
+                axis=f"{small}, test top-1 (%)" if number == "acc1" else f"{small}, test",
+                head=cls.head if cls.head and number == "acc1" else title,
+                margin=cls.paper_noise,
+                place=cls.place_in_table_1,
+            )
+    loss = {"title": "Pre-training loss", "axis": "pre-training loss", "head": "loss"}
+    hours = {"axis": "pre-training (hours)", "head": "hours", "place": 10}
+    hours["title"] = "Wall-clock of pre-training"
+    found[LOSS] = Quantity(column="loss", number="", place=10, **loss)
+    found[HOURS] = Quantity(column="hours", number="", **hours)
+    return found
+
+
+def quantity_of(metric: str) -> Quantity:
+    """What a table calls a metric; one of another program's report has its name alone."""
+    bare = Quantity(column=metric, number="", title=metric, axis=metric, head=metric)
+    return known_quantities().get(metric, bare)
 
 
 def list_metrics(plan: Plan) -> list[str]:
-    """List a study's quantities: an accuracy for each evaluation, the loss where there is none, or
-    hours of pre-training where the study measures those."""
+    """List a study's quantities: those of each evaluation, the loss where there is none, or hours
+    of pre-training where the study measures those."""
     if plan.study.measure == "hours":
         return [HOURS]
-    return [f"{column}_acc1" for column in plan.study.columns] or [LOSS]
+    return [metric for column in plan.study.columns for metric in metrics_of(column)] or [LOSS]
 
 
 def column_of(metric: str) -> str:
     """Return the phase a metric belongs to: "linear_probe_acc1" gives "linear_probe"."""
-    return metric.removesuffix("_acc1").removeprefix("pretrain_")
+    return quantity_of(metric).column
 
 
 def is_accuracy(metric: str) -> bool:

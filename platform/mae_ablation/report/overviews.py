@@ -15,7 +15,7 @@ from mae_ablation.report.headline import describe_too_few, list_cautions, list_c
 from mae_ablation.report.how_to_read import HOW_TO_READ, VERDICT_RULE, write_how_to_read
 from mae_ablation.report.html import anchor, templates
 from mae_ablation.report.method import run_command
-from mae_ablation.report.metrics import COLUMN_HEADS, is_accuracy, list_metrics
+from mae_ablation.report.metrics import is_accuracy, list_metrics, quantity_of
 from mae_ablation.report.readings import Readings
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.saved import PUBLISHED, report_in, require_no_emptier
@@ -125,7 +125,7 @@ class Member:
 
     @property
     def metrics(self) -> list[str]:
-        return sorted(list_metrics(self.plan), key=list(COLUMN_HEADS).index)
+        return sorted(list_metrics(self.plan), key=lambda metric: quantity_of(metric).place)
 
     @property
     def letter(self) -> str:
@@ -299,7 +299,7 @@ def show_card(m: Member) -> dict:
         "letter": m.letter,
         "title": name + study.title,
         "link": f"../{study.experiment}/index.html",
-        "heads": [COLUMN_HEADS[metric] for metric in metrics],
+        "heads": [quantity_of(metric).head for metric in metrics],
         "has_paper": bool(m.verdicts) or any(text != "–" for row in rows for text in row["paper"]),
         "rows": rows,
         "aside": " ".join(filter(None, aside)),
@@ -320,7 +320,7 @@ def _show_row(m: Member, number: int, row: Row) -> dict:
         ours.append({"text": text, "runs": anchor(metric, number)})
         paper.append(format_number(paper_number(m.plan, metric, row), 1))
         if line is not None and line["verdict"]:
-            words = f"{COLUMN_HEADS[metric]}: {format_verdict(line)}"
+            words = f"{quantity_of(metric).head}: {format_verdict(line)}"
             marks.append({"sign": SIGNS[line["verdict"]], "words": words})
     kind = "baseline" if row.is_baseline else "level"
     return {"kind": kind, "level": row.label, "ours": ours, "paper": paper, "marks": marks}

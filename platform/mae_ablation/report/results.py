@@ -5,7 +5,14 @@ from collections.abc import Sequence
 import pandas as pd
 
 from mae_ablation.report.choice import Choice, choose_try
-from mae_ablation.report.metrics import HOURS, LOSS, column_of, is_accuracy, list_metrics
+from mae_ablation.report.metrics import (
+    HOURS,
+    LOSS,
+    column_of,
+    is_accuracy,
+    list_metrics,
+    quantity_of,
+)
 from mae_ablation.report.readings import Readings, phases_behind, shown_result
 from mae_ablation.report.standing import Standing, standing
 from mae_ablation.study.plan import Plan, Row
@@ -116,8 +123,8 @@ def _record(
     chosen = [choice.as_setting(), f"{result['epochs']} epochs" if several else None]
     return {
         **out,
-        "value": result["test_acc1"],
-        "validation_acc1": result["validation_acc1"],
+        "value": result[f"test_{quantity_of(metric).number}"],
+        "validation_acc1": result.get("validation_acc1"),
         "chosen": "; ".join(filter(None, chosen)) or None,
         "trial_id": phase.identity,
     }

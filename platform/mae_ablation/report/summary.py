@@ -5,14 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mae_ablation.recipe.checks import RANDAUGMENT_DEVIATION
 from mae_ablation.recipe.cost import pretrain_flops
-from mae_ablation.recipe.evaluations import (
-    RANDAUGMENT_DEVIATION,
-    Finetune,
-    Knn,
-    LinearProbe,
-    Partial,
-)
 from mae_ablation.recipe.presets import difference, size_of
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.report.choice import edge_lines
@@ -24,11 +18,15 @@ from mae_ablation.study.design import design_line
 from mae_ablation.study.estimate import Estimate, estimate
 from mae_ablation.study.plan import Plan, missing, trials_of, unfinished
 from mae_ablation.study.price import cost_lines
-from mae_ablation.study.recipe_file import PHASES
+from mae_ablation.study.provenance import plugin_lines
+from mae_ablation.study.recipe_file import phases as all_phases
 from mae_ablation.study.seeds import seeds_line
 from mae_ablation.study.suite import Suite
 from mae_ablation.study.trial import steps_per_epoch, training_images
 from mae_ablation.study.tune import tune_line
+from mae_ablation.train.evaluations.finetune import Finetune
+from mae_ablation.train.evaluations.linear_probe import LinearProbe
+from mae_ablation.train.evaluations.partial import Partial
 
 
 def counted(n: int, noun: str) -> str:
@@ -64,6 +62,7 @@ def introduction(
         price: of a GPU-hour.
     """
     costs = costs_from_to(plans, cost or estimate(plans, lanes), price)
+    costs = [*plugin_lines(plans), *costs]
     if len(plans) == 1:
         return "\n".join([describe(plans[0]), *costs])
     last = "\n".join([together(plans), *costs])
@@ -164,7 +163,7 @@ def describe(plan: Plan) -> str:
     if study.budget == "flops":
         lines += flops_lines(plan)
     if study.skipped:
-        every = ",".join(p for p in PHASES if p in (*study.phases, *study.skipped))
+        every = ",".join(p for p in all_phases() if p in (*study.phases, *study.skipped))
         lines.append(
             f"note: {study.skipped_by} leaves out {', '.join(study.skipped)}; "
             f"--phases {every} runs {'it' if len(study.skipped) == 1 else 'them'} too"
@@ -251,14 +250,14 @@ def settings_lines(recipe: Recipe, phases: Sequence[str]) -> str:
     ]
     if "linear_probe" in phases:
         lines.append(
-            f"linear_probe: {q.protocol} protocol, {classifier(q)}, {q.pooling}{on_labels(q)}"
+            f"linear_probe: {q.protocol} protocol, {classifier(q)}, {q.pooling}{q.on_labels()}"
         )
-    if "knn" in phases:
-        k = recipe.knn
-        lines.append(
-            f"knn: {k.neighbours} neighbours, temperature {k.temperature:g}, "
-            f"{q.pooling}{on_labels(k)}"
-        )
+    others = [e for e in recipe.evaluations if e.component.name in phases and not e.trains_encoder]
+    lines += [
+        f"{each.component.name}: {each.settings_line(recipe)}{q.pooling}{each.on_labels()}"
+        for each in others
+        if each != q
+    ]
     supervised = [name for name in ("finetune", "partial", "scratch") if name in phases]
     lines += [f"{name}: {supervised_line(getattr(recipe, name))}" for name in supervised]
     return "\n".join([*lines, *preset_lines(recipe, supervised)])
@@ -275,11 +274,6 @@ def classifier(q: LinearProbe) -> str:
         f"{optimiser}, {rate(q.base_lr, q.batch_size)}, weight decay {q.weight_decay:g}, "
         f"momentum {q.momentum:g}, {schedule(q)}"
     )
-
-
-def on_labels(section: LinearProbe | Knn | Finetune) -> str:
-    """ ", on 1,000 labels" where an evaluation does not see them all."""
-    return f", on {section.labels:,} labels" if section.labels else ""
 
 
 def rate(base_lr: float, batch_size: int) -> str:
@@ -301,7 +295,7 @@ def supervised_line(s: Finetune) -> str:
         f"{s.beta1:g} and {s.beta2:g}, layer decay {s.layer_decay:g}, {length}, {augment}, "
         f"label smoothing {s.label_smoothing:g}, mixup {s.mixup:g}, cutmix {s.cutmix:g}, "
         f"drop path {s.drop_path:g}, random erasing {s.random_erasing:g}, EMA {s.ema:g}"
-        f"{on_labels(s)}"
+        f"{s.on_labels()}"
     )
 
 

@@ -19,7 +19,6 @@ from mae_ablation.study.budget import EQUAL, training_ratio
 from mae_ablation.study.paper import paper_row, paper_value
 from mae_ablation.study.plan import Plan, Row
 
-STAND_IN = "stand-in tokeniser, in-domain"
 FOR_JUDGING = ("complete", "comparable", "alike", "tested")
 """Facts that `judge_rows` needs and the table does not show."""
 
@@ -230,15 +229,8 @@ def _conditions(mine: pd.DataFrame) -> str:
 
 def _notes_of_training(plan: Plan, recipe: Recipe) -> list[str]:
     """List what a reader has to know of a pre-training."""
-    channels, notes = plan.data.channels, []
-    if recipe.stand_in:
-        notes.append(STAND_IN)
-    if recipe.pretrain.target == "pca":
-        values = recipe.model.patch_size**2 * channels
-        notes.append(f"{recipe.pca_components(channels)} of {values} coefficients")
-    if recipe.pretrain.augmentation == "crop_jitter" and channels == 1:
-        notes.append("grey images: brightness and contrast only")
-    return notes
+    parts = (recipe.target, recipe.augmentation)
+    return [note for part in parts if (note := part.note(recipe, plan.data.channels))]
 
 
 def _note(plan: Plan, row: Row, mine: pd.DataFrame, recipes: Sequence[Recipe]) -> str:

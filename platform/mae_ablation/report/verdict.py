@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from mae_ablation.report.metrics import MARGINS, NOISE, is_accuracy
+from mae_ablation.report.metrics import NOISE, is_accuracy, quantity_of
 from mae_ablation.report.paired import (
     MOST_COUNTED,
     bootstrap,
@@ -63,7 +63,7 @@ def reach_verdict(
             as the paper compares them.
         hidden: the test images do not let the row be called no different.
         goes_on: the row is not decided at its last look, and more looks were declared.
-        margin: points, within which the paper's difference is none; MARGINS has each metric's.
+        margin: points, within which the paper's difference is none.
     """
     # what withholds a verdict
     if paper is None:
@@ -156,7 +156,7 @@ def judge_rows(
 
         # What the paper says to it.
         paper = line["paper_difference"] if judged else None
-        margin = {"margin": MARGINS[line["metric"]]} if judged else {}
+        margin = {"margin": quantity_of(line["metric"]).margin} if judged else {}
         line["verdict"] = reach_verdict(
             decided,
             paper,
@@ -186,7 +186,7 @@ def format_verdict(row: Mapping) -> str:
     said, needed, limit = row["verdict"], row.get("seeds_needed"), row.get("image_se")
     if said in ("reproduced", "contradicted", "no difference"):
         ours, paper = row["difference"], row["paper_difference"]
-        margin = MARGINS[row["metric"]]
+        margin = quantity_of(row["metric"]).margin
         near = abs(paper) <= margin
         if said == "no difference":
             same = "nor" if near else "but"
@@ -209,4 +209,4 @@ def format_verdict(row: Mapping) -> str:
 def is_decided_by_sign(rows: pd.DataFrame) -> bool:
     """Say whether the direction of some row's difference decides it, rather than a margin."""
     decided = rows[rows["verdict"].isin(("reproduced", "contradicted"))].to_dict("records")
-    return any(abs(row["paper_difference"]) > MARGINS[row["metric"]] for row in decided)
+    return any(abs(row["paper_difference"]) > quantity_of(row["metric"]).margin for row in decided)

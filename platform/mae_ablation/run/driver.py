@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mae_ablation.errors import UserError, one_line
+from mae_ablation.registry import plugins
 from mae_ablation.run import capacity
 from mae_ablation.run.dataset_cache import DatasetCache
 from mae_ablation.run.lane_pool import LanePool, LaneThread, NodeRequest
@@ -107,6 +108,7 @@ def run_trials(
         "gpu": lanes.gpus > 0,
         "micro_batch": lanes.micro_batch,
         "commit": commit,
+        "plugins": plugins(),
         "work": work,
     }
 

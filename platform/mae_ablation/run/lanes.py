@@ -7,9 +7,6 @@ from mae_ablation.recipe.batch import limit_micro_batch, split_batch
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.study.trial import Trial
 
-SHARED = ("pretrain", "linear_probe", "partial", "finetune", "scratch")
-"""phases whose batches are divided among the workers of a lane"""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lanes:
@@ -50,7 +47,9 @@ class Lanes:
 
 def batches(recipe: Recipe, kinds: Iterable[str]) -> dict[str, int]:
     """Look up the batch size of each phase whose batches are divided."""
-    return {kind: getattr(recipe, kind).batch_size for kind in kinds if kind in SHARED}
+    sections = ((kind, recipe.pretrain if kind == "pretrain" else kind) for kind in kinds)
+    found = {k: recipe.chosen("evaluation", s) if s == k else s for k, s in sections}
+    return {kind: each.batch_size for kind, each in found.items() if hasattr(each, "batch_size")}
 
 
 def derivation(recipe: Recipe, kinds: Iterable[str], lanes: Lanes) -> list[str]:

@@ -6,10 +6,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mae_ablation.data.catalog import facts, require_fit, require_present
-from mae_ablation.data.sets import SETS, location
 from mae_ablation.recipe.recipe import Data, Recipe
+from mae_ablation.registry import load_plugins
 from mae_ablation.store.folder import Store
-from mae_ablation.store.paths import expanded
 from mae_ablation.study.budget import with_budget
 from mae_ablation.study.places import open_store
 from mae_ablation.study.plan import Plan, make_plan, trials_of
@@ -33,11 +32,12 @@ class Session:
 
     @classmethod
     def load(cls, request: Selection, opened: Store | None = None) -> "Session":
-        """Read the study files of a request.
+        """Load the components that a request names, and read its study files.
 
         Raises:
             UserError: with file and line of what cannot be.
         """
+        load_plugins(request.plugins)
         studies, suites = load_all(request)
         return cls(request=request, studies=tuple(studies), suites=tuple(suites), opened=opened)
 
@@ -82,7 +82,7 @@ class Session:
         fetched = False
         for data in dict.fromkeys(trial.recipe.data for trial in trials_of(self.plans)):
             if data.download and facts(data).missing:
-                from mae_ablation.data.archives import fetch
+                from mae_ablation.data.sources import fetch
 
                 fetch(data)
                 fetched = True
@@ -109,9 +109,9 @@ def require_study_fits(study: Study) -> None:
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:
     """Return a recipe whose files are found from any folder, for workers run in their own."""
-    data, tokenizer = recipe.data, recipe.tokenizer
-    if SETS[data.name].kind != "bundled":
-        data = replace(data, folder=str(location(data)))
-    if tokenizer.file:
-        tokenizer = replace(tokenizer, file=str(expanded(tokenizer.file).absolute()))
-    return replace(recipe, data=data, tokenizer=tokenizer)
+    data = recipe.data
+    if folder := data.set.location(data):
+        data = replace(data, folder=str(folder))
+    chosen = [part for part in recipe.components if part.component.settings]
+    parts = {part.component.section: part.with_absolute_paths() for part in chosen}
+    return replace(recipe, data=data, **parts)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mae_ablation.recipe.cost import encoder_parameters, parameters
+from mae_ablation.registry import find
 from mae_ablation.store.folder import Store
 from mae_ablation.study.packing import makespan
 from mae_ablation.study.plan import Plan, open_phases, trials_of
@@ -104,7 +105,8 @@ def _phase_seconds(
     for phase in phases:
         work = work_of(phase, trial.source, trial.data, encoded=encoded)
         seconds, rests_on = speeds.seconds(work)
-        encoded = encoded or phase.kind == "linear_probe"  # whose features are kept for k-NN
+        if phase.is_evaluation:  # features that are kept for the next one
+            encoded = encoded or find("evaluation", phase.kind).cls.lends_features
         basis[rests_on] += seconds
         found[phase.identity] = seconds
     return found
@@ -114,7 +116,7 @@ def _kept(trial: Trial, phase: Phase) -> int:
     """Numbers in the model of a phase's checkpoint; what is small does not count."""
     if phase.kind == "pretrain":
         return parameters(phase.recipe, trial.data.channels)
-    if phase.kind in ("finetune", "partial", "scratch"):
+    if phase.is_evaluation and find("evaluation", phase.kind).cls.trains_encoder:
         return encoder_parameters(phase.recipe, trial.data.channels)
     return 0
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from mae_ablation import registry
 from mae_ablation.errors import UserError
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.study.design import Combination, Said, Varied
@@ -18,6 +19,7 @@ from mae_ablation.study.settings import (
     recipe_fields,
     resolve,
     settings_in,
+    short_names,
 )
 from mae_ablation.study.values import format_given, format_value
 
@@ -196,6 +198,7 @@ def canonical(factor: str, level: str) -> str:
         return level
 
 
+@registry.forgets
 @lru_cache(maxsize=1)
 def _fields_by_name() -> dict[str, str]:
     """Recipe fields by their names in tables."""
@@ -205,5 +208,4 @@ def _fields_by_name() -> dict[str, str]:
 def short(field: str) -> str:
     """Return a field's name as tables show it: its last part, where only one section has that."""
     section, last = field.split(".")
-    alone = sum(other.endswith(f".{last}") for other in recipe_fields()) == 1
-    return last if alone else f"{section}_{last}"
+    return last if short_names()[last] == [field] else f"{section}_{last}"

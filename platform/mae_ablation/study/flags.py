@@ -67,13 +67,7 @@ def read_lanes(text: str) -> int | None:
 
 def read_phases(text: str) -> tuple[str, ...]:
     """Read names of phases, separated by commas."""
-    from mae_ablation.study.recipe_file import PHASES
-
-    names = [name.strip() for name in text.split(",")]
-    for name in names:
-        if name not in PHASES:
-            raise ValueError(unknown("phase", name, PHASES))
-    return tuple(names)
+    return tuple(name.strip() for name in text.split(","))
 
 
 def read_heads(text: str) -> tuple[int, int]:
@@ -92,6 +86,19 @@ def read_folder(text: str) -> str:
 def is_gpu_share(value: float) -> bool:
     """Return whether a worker can hold so many GPUs: a part of one, or whole ones."""
     return 0 <= value <= 1 or value > 1 and value == int(value)
+
+
+def read_name(text: str, *, kind: str) -> str:
+    """Read the name of a registered component.
+
+    Raises:
+        ValueError: there is none of that kind.
+    """
+    from mae_ablation.registry import names
+
+    if text not in names(kind):
+        raise ValueError(unknown(kind, text, names(kind)))
+    return text
 
 
 Flat = Parameter(name="*")
@@ -142,3 +149,5 @@ Checkpoint = Annotated[
         "store, of which the beginning is enough"
     ),
 ]
+SamplerName = Annotated[str, flag(partial(read_name, kind="sampler"), "NAME")]
+TargetName = Annotated[str, flag(partial(read_name, kind="target"), "NAME")]

@@ -11,46 +11,25 @@ its default it does not enter the document, so that older results stay valid.
 
 import hashlib
 import json
-from dataclasses import fields
-from functools import lru_cache
-from typing import Any, get_type_hints
+from typing import Any
 
+from mae_ablation import registry
+from mae_ablation.recipe.checks import section, settings_used
 from mae_ablation.recipe.recipe import Recipe
 
-VERSIONS = {
-    "pca": 2,
-    "tokenizer": 2,
-    "pretrain": 2,
-    "linear_probe": 2,
-    "knn": 2,
-    "finetune": 2,
-    "partial": 2,
-    "scratch": 2,
-}
-"""raised when the same recipe gives another result than before"""
+PRETRAIN = 2
+"""version of pre-training, raised when the same recipe gives another result than before; those of
+components stand where these are registered"""
+
+
+def version_of(kind: str) -> int | None:
+    """The version of the code behind a kind of phase; None: there is no such kind."""
+    found = {each.name: each.version for each in registry.components("evaluation")}
+    found |= {each: cls.component.version for each, cls in registry.preparations().items()}
+    return PRETRAIN if kind == "pretrain" else found.get(kind)
+
 
 DIGITS = 12
-
-
-def section(part: Any) -> dict[str, Any]:
-    """A section as it enters a document: no runtime fields, numbers in their field's type."""
-    out = {}
-    for name, absent, is_float in hashed_fields(type(part)):
-        value = getattr(part, name)
-        if value != absent:
-            out[name] = float(value) if is_float else value
-    return out
-
-
-@lru_cache(maxsize=16)  # types are looked up per class, not per trial
-def hashed_fields(cls: type) -> tuple[tuple[str, Any, bool], ...]:
-    """Of each field that enters a document: name, the value that is left out, whether a float."""
-    hints = get_type_hints(cls)
-    return tuple(
-        (field.name, field.metadata.get("added_later", ...), hints[field.name] is float)
-        for field in fields(cls)
-        if not field.metadata.get("runtime")
-    )
 
 
 def identity(document: dict[str, Any]) -> str:
@@ -60,35 +39,36 @@ def identity(document: dict[str, Any]) -> str:
 
 
 def data_document(recipe: Recipe, fingerprint: str) -> dict[str, Any]:
-    return {**section(recipe.data), "fingerprint": fingerprint}
+    images = recipe.data.set
+    own = {images.component.section: section(images)} if images.component.settings else {}
+    code = {"components": images.component.meaning} if images.component.meaning else {}
+    return {**section(recipe.data), **own, **code, "fingerprint": fingerprint}
 
 
-def pca_document(recipe: Recipe, fingerprint: str) -> dict[str, Any]:
-    """Document of the principal components of training patches: no seed, all seeds share them."""
+def model_document(recipe: Recipe) -> dict[str, Any]:
+    encoder = recipe.encoder
+    own = {encoder.component.section: section(encoder)} if encoder.component.settings else {}
+    code = {"components": encoder.component.meaning} if encoder.component.meaning else {}
+    return {**section(recipe.model), **own, **code}
+
+
+def component_document(part: Any, recipe: Recipe, channels: int) -> dict[str, Any]:
+    """The settings of a component as they enter a document."""
+    own = part.document(recipe, channels)
+    if own is not None:
+        return own
+    return {part.component.section: section(part)} if part.component.settings else {}
+
+
+def preparation_document(recipe: Recipe, fingerprint: str) -> dict[str, Any]:
+    """Document of what a target needs first: no seed, all seeds of a study share it."""
+    target = recipe.target
+    component = target.component
     return {
-        "phase": "pca",
-        "version": VERSIONS["pca"],
-        "data": data_document(recipe, fingerprint),
-        "patch_size": recipe.model.patch_size,
-    }
-
-
-def tokenizer_document(recipe: Recipe, fingerprint: str) -> dict[str, Any]:
-    """Document of a tokeniser: trained on the study's images, or the user's DALL-E encoder.
-
-    It has one seed of its own, so that all seeds of a study predict the same tokens.
-    """
-    tokenizer = section(recipe.tokenizer)
-    document: dict[str, Any] = {"phase": "tokenizer", "version": VERSIONS["tokenizer"]}
-    if recipe.tokenizer.source == "dalle":
-        return {**document, "tokenizer": {k: tokenizer[k] for k in ("source", "sha256")}}
-    for gate in ("min_perplexity", "min_explained", "sha256"):
-        del tokenizer[gate]  # whether it may be used, not what it is
-    return {
-        **document,
-        "data": data_document(recipe, fingerprint),
-        "patch_size": recipe.model.patch_size,
-        "tokenizer": tokenizer,
+        "phase": target.needs,
+        "version": component.version,
+        **({"source": component.plugin.hash} if component.plugin else {}),
+        **target.preparation(recipe, data_document(recipe, fingerprint)),
     }
 
 
@@ -96,28 +76,33 @@ def pretrain_document(
     recipe: Recipe,
     seed: int,
     fingerprint: str,
+    channels: int,
     upstream: str | None = None,
     timed: bool = False,
 ) -> dict[str, Any]:
-    """Document of a pre-training. `upstream`: identity of its PCA or tokeniser, if it has one;
+    """Document of a pre-training. `upstream`: identity of what its target needs, if it does;
     `timed`: it is run for its hours, and shared with no study that is not about hours."""
-    pretrain = section(recipe.pretrain)
+    pretrain, kept = section(recipe.pretrain), recipe.kept_counts
     del pretrain["mask_ratio"]
-    used = {
-        "crop_min_area": recipe.pretrain.augmentation in ("crop_random", "crop_jitter"),
-        "pca_components": recipe.pretrain.target == "pca",
-    }
-    for name, in_use in used.items():
-        if not in_use:
-            del pretrain[name]
+    if "crop_min_area" not in recipe.augmentation.uses:
+        del pretrain["crop_min_area"]
+    code: dict[str, Any] = {}
+    for part in (recipe.target, recipe.sampler, recipe.augmentation):
+        pretrain |= component_document(part, recipe, channels)
+        # the version of what a target needs stands in that phase's own document
+        code |= {} if part is recipe.target and upstream else part.component.meaning
     document = {
         "phase": "pretrain",
-        "version": VERSIONS["pretrain"],
+        "version": PRETRAIN,
         "seed": seed,
         "data": data_document(recipe, fingerprint),
-        "model": section(recipe.model),
-        "pretrain": {**pretrain, "kept_patches": recipe.kept_patches},
+        "model": model_document(recipe),
+        "pretrain": {
+            **pretrain,
+            "kept_patches": next(iter(kept)) if len(kept) == 1 else [*map(list, kept.items())],
+        },
     }
+    document |= {"components": code} if code else {}
     document |= {"upstream": upstream} if upstream else {}
     return document | ({"timed": True} if timed else {})
 
@@ -128,16 +113,19 @@ def evaluation_document(
     """Document of an evaluation on a pre-trained encoder (`upstream` is its identity), on a
     randomly initialised one ("random", "scratch": the encoder's shape matters, the decoder's does
     not) or on "pixels" (no model at all)."""
+    evaluation = recipe.chosen("evaluation", kind)
+    code = evaluation.component.plugin
     document = {
         "phase": kind,
-        "version": VERSIONS[kind],
+        "version": evaluation.component.version,
+        **({"components": evaluation.component.meaning} if code else {}),
         "seed": seed,
         "data": data_document(recipe, fingerprint),
-        kind: evaluation_section(kind, recipe, source),
+        kind: evaluation_section(evaluation, recipe, source),
         "encoder": source,
     }
     if source in ("random", "scratch"):
-        model = section(recipe.model).items()
+        model = model_document(recipe).items()
         pretraining_only = ("decoder", "encoder_mask_tokens")
         document["model"] = {k: v for k, v in model if not k.startswith(pretraining_only)}
     if source == "pretrain":
@@ -145,33 +133,7 @@ def evaluation_document(
     return document
 
 
-def evaluation_section(kind: str, recipe: Recipe, source: str) -> dict[str, Any]:
+def evaluation_section(evaluation: Any, recipe: Recipe, source: str) -> dict[str, Any]:
     """The settings of an evaluation that matter to it."""
-    out = section(getattr(recipe, kind))
-    if kind == "linear_probe" and recipe.linear_probe.protocol == "converged":
-        out["penalties"] = list(recipe.linear_probe.penalties)
-    if kind == "linear_probe":
-        out = {name: value for name, value in out.items() if name not in unused_of(recipe)}
-    if kind == "linear_probe" and source == "pixels":
-        del out["pooling"], out["precision"]
-    if kind == "knn":
-        features = evaluation_section("linear_probe", recipe, source)
-        out |= {
-            key: features[key] for key in ("pooling", "image_size", "precision") if key in features
-        }
-    if out.get("image_size") in (None, recipe.data.image_size):
-        out.pop("image_size", None)  # said or not, it is the same size
-    if kind == "partial":
-        del out["epochs_tried"]
-    return out
-
-
-BY_GRADIENT_STEPS = ("epochs", "warmup_epochs", "batch_size", "base_lr", "weight_decay", "momentum")
-
-
-def unused_of(recipe: Recipe) -> tuple[str, ...]:
-    """Fields that the linear probe's protocol has no use for; its penalties are listed instead."""
-    protocol = recipe.linear_probe.protocol
-    if protocol == "converged":
-        return (*BY_GRADIENT_STEPS, "crop_min_area", "penalty")
-    return ("crop_min_area", "penalty") if protocol == "cached" else ("penalty",)
+    own = evaluation.document(recipe, source)
+    return settings_used(evaluation, recipe) if own is None else own

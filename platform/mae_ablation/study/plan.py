@@ -149,6 +149,8 @@ class Plan:
 
 def best(tried: list[tuple[Phase, dict]]) -> tuple[Phase, dict]:
     """Of phases with their results the one best on validation, the shortest of equals."""
+    if len(tried) == 1:
+        return tried[0]
     return max(tried, key=lambda pair: (pair[1]["validation_acc1"], -pair[1].get("epochs", 0)))
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mae_ablation.errors import UserError, unknown
+from mae_ablation.registry import names
 from mae_ablation.store.paths import expanded
 from mae_ablation.study.document import Document, Text, read, text_at
 from mae_ablation.study.settings import (
@@ -27,8 +28,12 @@ from mae_ablation.study.settings import (
 )
 from mae_ablation.study.values import format_value, is_null
 
-EVALUATIONS = ("linear_probe", "knn", "finetune", "partial", "scratch")
-PHASES = ("pretrain", *EVALUATIONS)
+
+def phases() -> tuple[str, ...]:
+    """Everything that a study's `phases` may name."""
+    return ("pretrain", *names("evaluation"))
+
+
 COMMAND_LINE = "--recipe"
 """the place of a recipe that the command line names"""
 
@@ -104,7 +109,7 @@ def read_recipe(
         path=file,
         settings=tuple(s for section in sections for s in section_settings(document, section)),
         levels=_levels(document),
-        skip=names_of(document, "skip", EVALUATIONS, ()),
+        skip=names_of(document, "skip", names("evaluation"), ()),
         more=_more(document, file, recipes or file.parent),
     )
 

@@ -55,6 +55,10 @@ class Selection:
     """take N seeds at most, until decided (default: 20)"""
     phases: Annotated[Phases, Parameter(group=STUDY)] = ()
     """phases instead of the study's, separated by commas"""
+    plugins: Annotated[
+        tuple[str, ...], Parameter(name="--plugin", group=STUDY, metavar="FILE_OR_MODULE")
+    ] = ()
+    """load components of your own from a Python file or module; may be given several times"""
     store: Annotated[StorePlace, Parameter(group=STUDY)] = LOCAL_STORE
     reports: Annotated[Folder, Parameter(group=STUDY)] = Path("reports")
     """write reports into this folder (default: ./reports)"""
@@ -67,6 +71,7 @@ class Selection:
             "studies": tuple(expanded(study) for study in (given if several else [given])),
             "changes": tuple(self.changes),
             "phases": tuple(self.phases),
+            "plugins": tuple(map(str, self.plugins)),
             "store": str(self.store),
             "reports": expanded(self.reports),
         }

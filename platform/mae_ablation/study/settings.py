@@ -11,10 +11,11 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from mae_ablation import registry
 from mae_ablation.errors import UserError, unknown
 from mae_ablation.recipe import presets
 from mae_ablation.recipe.checks import Invalid
-from mae_ablation.recipe.recipe import Model, Recipe
+from mae_ablation.recipe.recipe import Data, Model, Pretrain, Recipe
 from mae_ablation.study.document import Document, Text, read_list, text_at
 from mae_ablation.study.values import (
     Unreadable,
@@ -67,18 +68,35 @@ def read_change(text: str) -> Setting:
     return read_setting(field, read_list(value, place) if is_list else Text(value), place)
 
 
+def recipe_sections() -> dict[str, type]:
+    """Class of every section of a recipe, by name."""
+    return {"data": Data, "model": Model, "pretrain": Pretrain, **registry.sections()}
+
+
+@registry.forgets
 @lru_cache(maxsize=1)
 def recipe_fields() -> dict[str, Any]:
     """Type of everything that can be set, by dotted name: every field, and the presets."""
-    sections = get_type_hints(Recipe)
-    found = {
-        f"{section}.{name}": hint
-        for section, cls in sections.items()
-        for name, hint in get_type_hints(cls).items()
+    found = {}
+    for section, cls in recipe_sections().items():
+        hints = get_type_hints(cls)
+        for field in fields(cls):
+            if field.metadata.get("inside"):
+                continue
+            kind = field.metadata.get("component")
+            named = Literal[registry.names(kind)] if kind else hints[field.name]
+            found[f"{section}.{field.name}"] = named
+    return {**found, **preset_fields()}
+
+
+def preset_fields() -> dict[str, Any]:
+    """Type of each `preset`: set like a field, and no field, so two ways to the same values are
+    one."""
+    return {
+        f"{section}.preset": Literal[cls.presets]
+        for section, cls in registry.sections().items()
+        if getattr(cls, "presets", ())
     }
-    del found["partial.epochs"]  # each of partial.epochs_tried in turn
-    del found["pretrain.steps_per_epoch"]  # follows from `budget: flops`
-    return {**found, **presets.FIELDS}
 
 
 def field_name(name: object, place: str, what: str = "key") -> str:
@@ -90,13 +108,27 @@ def field_name(name: object, place: str, what: str = "key") -> str:
     known = recipe_fields()
     if name in known:
         return name
-    matches = [field for field in known if field.split(".")[1] == name]
+    matches = short_names().get(name, [])
     if len(matches) == 1:
         return matches[0]
     if matches:
         raise UserError(f'"{name}" could be any of {", ".join(matches)}: write one of these', place)
     short = [field.split(".")[1] for field in known] if "." not in str(name) else list(known)
     raise UserError(unknown(what, name, set(short)), place)
+
+
+@registry.forgets
+@lru_cache(maxsize=1)
+def short_names() -> dict[str, list[str]]:
+    """Fields by their last part. A user's component takes no name from a field of ours."""
+    ours: dict[str, list[str]] = {}
+    theirs: dict[str, list[str]] = {}
+    for field in recipe_fields():
+        section, name = field.split(".")
+        cls = recipe_sections()[section]
+        outside = isinstance(cls, type) and registry.is_plugin(cls)
+        (theirs if outside else ours).setdefault(name, []).append(field)
+    return {**theirs, **ours}
 
 
 def settings_in(document: Document, *key: str | int) -> list[Setting]:
@@ -133,7 +165,7 @@ def section_settings(document: Document, section: str) -> list[Setting]:
     Raises:
         UserError: no such section, or no such key in it.
     """
-    sections = [field.name for field in fields(Recipe)]
+    sections = list(recipe_sections())
     values, place = document.data[section], document.place(section)
     if section not in sections:
         raise UserError(unknown("section", section, sections), place)
@@ -165,7 +197,7 @@ def resolve(settings: Iterable[Setting]) -> Recipe:
         section, name = setting.field.split(".")
         value = typed(setting.value, recipe_fields()[setting.field], setting)
         sections.setdefault(section, {})[name] = value
-    classes = get_type_hints(Recipe)
+    classes = recipe_sections()
     built = {}
     for section, values in sections.items():
         said = {
@@ -179,7 +211,7 @@ def expand_presets(latest: dict[str, Setting]) -> dict[str, Setting]:
     """Presets replaced by their settings, beneath all others."""
     beneath: dict[str, Setting] = {}
     size = _size(latest)
-    for field, hint in presets.FIELDS.items():
+    for field, hint in preset_fields().items():
         if field in latest:
             setting = latest[field]
             name = typed(setting.value, hint, setting)
@@ -188,7 +220,7 @@ def expand_presets(latest: dict[str, Setting]) -> dict[str, Setting]:
                 full = f"{section}.{key}"
                 if full in recipe_fields():
                     beneath[full] = Setting(full, value, setting.place)
-    rest = {field: s for field, s in latest.items() if field not in presets.FIELDS}
+    rest = {field: s for field, s in latest.items() if field not in preset_fields()}
     return {field: s for field, s in beneath.items() if field not in rest} | rest
 
 

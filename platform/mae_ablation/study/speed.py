@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from statistics import median
 
 from mae_ablation.recipe.cost import embed_flops, encoder_flops, pretrain_flops, training_flops
+from mae_ablation.recipe.recipe import Recipe
+from mae_ablation.registry import Evaluation, components, find, names
 from mae_ablation.study import machine as here
 from mae_ablation.study.trial import DataFacts, Phase, pretraining_images, training_images
 
-TRAININGS = ("pretrain", "finetune", "partial", "scratch")
-PREPARATIONS = {"pca": 1e6, "tokenizer": 1.3e8}
-"""FLOPs per training image of what a target needs first; measured, laptop recipe"""
 ENCODED = 4 / 3
 """Images encoded once for every training image: validation and test come on top"""
 HEAD_FLOPS = 85e3  # per image and epoch of a classifier on cached features: measured, laptop recipe
@@ -33,7 +32,6 @@ CONVERGED_PASSES = 1200  # of a converged classifier: twice the passes that all 
 SHARE = 0.66  # what a large model comes close to
 STEP_FLOPS = 14e6  # per trained image: what is not a matrix product takes as long as these
 NARROW = 8  # products with as many columns as classes are so many times slower: 18 of 40 s a probe
-KNN_FLOPS = 120  # of a pair beside its product: its place among the nearest; 2.5 s for 412 M pairs
 GPU_FLOPS_PER_S = 10e12  # of one GPU on a ViT; no product is measured on a GPU
 
 
@@ -56,33 +54,49 @@ def work_of(phase: Phase, source: str, data: DataFacts, *, encoded: bool = False
         encoded: whether the trial's linear probe has encoded the images just before.
     """
     recipe, kind = phase.recipe, phase.kind
-    labels = getattr(getattr(recipe, kind, None), "labels", None)
-    images = labels or training_images(recipe, data)
+    if source == "prepare":
+        images = training_images(recipe, data)
+        return Work(kind=kind, images=images, flops=recipe.target.fit_flops)
     if kind == "pretrain":
         flops = pretrain_flops(recipe, data.channels)
         return Work(kind=kind, images=pretraining_images(recipe, data), flops=flops)
-    section = getattr(recipe, kind, None)
-    patches = recipe.patches_at(getattr(section, "image_size", None))
+    evaluation = recipe.chosen("evaluation", kind)
+    if known := evaluation.work(recipe, data, source, encoded):
+        return known
+    images, _, encode_all = encoding_flops(evaluation, recipe, data, source)
+    return Work(kind=kind, images=images, flops=0.0 if encoded else encode_all)
+
+
+def trainings() -> list[str]:
+    """Kinds of phases that train a whole model, pre-training first."""
+    return ["pretrain", *(e.name for e in components("evaluation") if e.cls.trains_encoder)]
+
+
+def training_work(evaluation: Evaluation, recipe: Recipe, data: DataFacts) -> Work:
+    """The work of an evaluation that trains the encoder for some `epochs`."""
+    patches = recipe.patches_at(evaluation.image_size)
     encode = encoder_flops(recipe, data.channels, patches)
-    if kind in TRAININGS:
-        flops = training_flops(encode, embed_flops(recipe, data.channels, patches))
-        return Work(kind=kind, images=section.epochs * images, flops=flops)
-    if kind in PREPARATIONS:
-        return Work(kind=kind, images=images, flops=PREPARATIONS[kind])
-    encode = 0.0 if source == "pixels" else encode
+    flops = training_flops(encode, embed_flops(recipe, data.channels, patches))
+    images = evaluation.epochs * (evaluation.labels or training_images(recipe, data))
+    return Work(kind=evaluation.component.name, images=images, flops=flops)
+
+
+def encoding_flops(
+    evaluation: Evaluation, recipe: Recipe, data: DataFacts, source: str
+) -> tuple[int, float, float]:
+    """Training images whose labels are seen, FLOPs of encoding one, and those per training image
+    when validation and test images are encoded, too."""
+    images = getattr(evaluation, "labels", None) or training_images(recipe, data)
+    patches = recipe.patches_at(getattr(evaluation, "image_size", None))
+    encode = 0.0 if source == "pixels" else encoder_flops(recipe, data.channels, patches)
     others = recipe.data.validation_images + data.test_images
-    encode_all = encode * (1 + others / images)
-    probe = recipe.linear_probe
-    pixels = data.channels * (probe.image_size or recipe.data.image_size) ** 2
-    width = pixels if source == "pixels" else recipe.model.encoder_width
-    if kind == "knn":
-        flops = others * (2 * width + KNN_FLOPS) + (0.0 if encoded else encode_all)
-        return Work(kind=kind, images=images, flops=flops)
-    if probe.protocol == "converged":
-        flops = converged_flops(encode_all, width, data.classes)
-        return Work(kind=kind, images=images, flops=flops, narrow_flops=flops - encode_all)
-    flops = probe_flops(encode, probe.epochs, probe.protocol == "paper")
-    return Work(kind=kind, images=images, flops=flops)
+    return images, encode, encode * (1 + others / images)
+
+
+def feature_width(recipe: Recipe, data: DataFacts, source: str) -> int:
+    """Values of an image that a classifier on frozen features sees."""
+    side = recipe.linear_probe.image_size or recipe.data.image_size
+    return data.channels * side**2 if source == "pixels" else recipe.model.encoder_width
 
 
 def converged_flops(encode: float, width: int, classes: int) -> float:
@@ -117,14 +131,10 @@ def measured(result: dict) -> Measured | None:
     kind, rate = result.get("phase"), result.get("images_per_s")
     if not rate:
         return None
-    if kind in TRAININGS:
+    if kind in trainings():
         flops = result.get("flops_per_image") or result.get("flops_per_s", 0.0) / rate
-    elif kind == "linear_probe" and "penalty" in result:
-        flops = result["flops_per_image"]
-    elif kind == "linear_probe" and "encoder_flops_per_image" in result:
-        encode, epochs = result["encoder_flops_per_image"], result["epochs"]
-        afresh = 0 < encode < result["flops_per_image"]
-        flops, rate = probe_flops(encode, epochs, afresh), rate / epochs
+    elif kind in names("evaluation"):
+        flops, rate = find("evaluation", kind).cls.measured(result)
     else:
         return None
     if not flops:
@@ -197,13 +207,13 @@ class Speeds:
     def seconds(self, work: Work) -> tuple[float, str]:
         """Seconds of a phase, and what they rest on: "measured", "scaled" or "assumed"."""
         slowed = work.flops + (NARROW - 1) * work.narrow_flops
-        for kind in dict.fromkeys((work.kind, *TRAININGS)):
+        for kind in dict.fromkeys((work.kind, *trainings())):
             if points := self._curves.get(kind):
                 rate, exact = at(points, work.flops)
                 if kind == work.kind:  # its rate was measured over narrow products, too
                     return work.images * work.flops / rate, "measured" if exact else "scaled"
                 return work.images * slowed / rate, "scaled"
-        if work.kind in TRAININGS:
+        if work.kind in trainings():
             slowed += STEP_FLOPS
         return work.images * slowed / self._machine.assumed, "assumed"
 

@@ -35,6 +35,7 @@ from typing import Literal
 
 from mae_ablation.errors import UserError, unknown
 from mae_ablation.recipe.recipe import Recipe
+from mae_ablation.registry import column_of, find, names
 from mae_ablation.study.design import DESIGNS, ONE_FACTOR, Size, combinations, size_of
 from mae_ablation.study.document import Document, read
 from mae_ablation.study.factors import Factor, alone, crossed, read_factors
@@ -42,13 +43,14 @@ from mae_ablation.study.names import file_name, require_name, tracking_keys
 from mae_ablation.study.paper import paper_tables
 from mae_ablation.study.recipe_file import (
     COMMAND_LINE,
-    EVALUATIONS,
-    PHASES,
     RecipeFile,
     find_recipe,
     names_of,
     read_recipe,
     text_of,
+)
+from mae_ablation.study.recipe_file import (
+    phases as all_phases,
 )
 from mae_ablation.study.seeds import (
     SeedPlan,
@@ -146,8 +148,8 @@ class Study:
     @property
     def columns(self) -> tuple[str, ...]:
         """Evaluations a table shows: training from scratch is a row under fine-tuning."""
-        asked = ["finetune" if name == "scratch" else name for name in self.phases[1:]]
-        return tuple(name for name in EVALUATIONS if name in asked)
+        asked = {column_of(name) for name in self.phases[1:]}
+        return tuple(name for name in names("evaluation") if name in asked)
 
     @property
     def tracking_keys(self) -> dict[str, str]:
@@ -206,9 +208,12 @@ def load(
     paper = _paper(document)
     settings = [*file.settings, *_baseline(document, file, paper), *map(read_change, changes)]
     wanted = _phases(document)
+    for phase in phases:
+        if phase not in all_phases():
+            raise UserError(unknown("phase", phase, all_phases()), "--phases")
     kept = tuple(phases) or tuple(phase for phase in wanted if phase not in file.skip)
-    kept = tuple(phase for phase in PHASES if phase in kept or phase == "pretrain")
-    kept = _without_lone_scratch(document, kept, wanted, phases)
+    kept = tuple(phase for phase in all_phases() if phase in kept or phase == "pretrain")
+    kept = _without_lone_rows(document, kept, wanted, phases)
     baseline = resolve(settings)
     varied = read_factors(document, file if paper else None)
     design = _choice(document, "design", DESIGNS)
@@ -288,7 +293,7 @@ def _require_decidable(study: Study, document: Document) -> None:
         raise UserError(message, place or "--until-decided")
 
 
-def _without_lone_scratch(
+def _without_lone_rows(
     document: Document, kept: tuple[str, ...], wanted: Sequence[str], asked: Sequence[str]
 ) -> tuple[str, ...]:
     """Training from scratch is a row under fine-tuning, and left out with it.
@@ -296,12 +301,14 @@ def _without_lone_scratch(
     Raises:
         UserError: it was asked for alone.
     """
-    if "scratch" not in kept or "finetune" in kept:
-        return kept
-    if asked or "finetune" not in wanted:
-        place = "--phases" if asked else document.place("phases")
-        raise UserError("scratch is a row under fine-tuning: add finetune", place)
-    return tuple(phase for phase in kept if phase != "scratch")
+    alone = [name for name in kept[1:] if column_of(name) not in kept]
+    for name in alone:
+        column = column_of(name)
+        if asked or column not in wanted:
+            place = "--phases" if asked else document.place("phases")
+            title = find("evaluation", column).cls.title.lower()
+            raise UserError(f"{name} is a row under {title}: add {column}", place)
+    return tuple(name for name in kept if name not in alone)
 
 
 def _variant(
@@ -362,6 +369,6 @@ def _baseline(document: Document, file: RecipeFile, paper: str | None) -> list[S
 def _phases(document: Document) -> tuple[str, ...]:
     if document.data.get("phases") == [] or is_null(document.data.get("phases", "")):
         raise UserError(
-            f"phases must be a list out of {', '.join(PHASES)}", document.place("phases")
+            f"phases must be a list out of {', '.join(all_phases())}", document.place("phases")
         )
-    return names_of(document, "phases", PHASES, ("pretrain", "linear_probe"))
+    return names_of(document, "phases", all_phases(), all_phases()[:2])

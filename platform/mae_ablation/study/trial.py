@@ -4,17 +4,15 @@ from dataclasses import dataclass, replace
 
 from mae_ablation.recipe.cost import pretrain_flops
 from mae_ablation.recipe.recipe import Recipe
+from mae_ablation.registry import column_of, find
 from mae_ablation.store.folder import PhaseFolder, Store
 from mae_ablation.study.identity import (
     evaluation_document,
     identity,
-    pca_document,
+    preparation_document,
     pretrain_document,
-    tokenizer_document,
 )
 from mae_ablation.study.study import Study
-
-ON_FROZEN_FEATURES = ("linear_probe", "knn")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,8 +49,13 @@ class Phase:
     @property
     def prefix(self) -> str:
         """Of its metrics: the kind; each of the epochs tried is a curve of its own."""
-        epochs = f"_{self.recipe.partial.epochs}ep" if self.kind == "partial" else ""
-        return self.kind + epochs
+        if not self.is_evaluation:
+            return self.kind
+        return self.recipe.chosen("evaluation", self.kind).prefix()
+
+    @property
+    def is_evaluation(self) -> bool:
+        return bool(self.column)
 
     def folder(self, store: Store) -> PhaseFolder:
         return store.phase(self.kind, self.name, self.identity)
@@ -100,13 +103,9 @@ class Trial:
 
 def evaluations(study: Study, source: str) -> list[str]:
     """Evaluations of a study that a row of this source has."""
-    if source == "pretrain":
-        return [kind for kind in study.phases if kind not in ("pretrain", "scratch")]
-    if source == "scratch":
-        return [kind for kind in study.phases if kind == "scratch"]
     if source == "pixels" and study.baseline.data.reading == "stream":
         return []  # 150,528 pixels of an image as its features: too many to keep or to classify
-    return [kind for kind in study.phases if kind in ON_FROZEN_FEATURES]
+    return [kind for kind in study.phases[1:] if source in find("evaluation", kind).cls.rows]
 
 
 def merge(one: Trial, other: Trial) -> Trial:
@@ -155,22 +154,17 @@ def place_name(recipe: Recipe) -> str:
 
 
 def preparation(recipe: Recipe, facts: DataFacts) -> Trial | None:
-    """What a pre-training's target needs first: principal components, or a tokeniser."""
-    target = recipe.pretrain.target
-    if target not in ("pca", "dvae_token"):
+    """What a pre-training's target needs first, such as principal components or a tokeniser."""
+    target = recipe.target
+    if not target.needs:
         return None
-    if target == "pca":
-        kind, document = "pca", pca_document(recipe, facts.fingerprint)
-        name = f"{place_name(recipe)}-patch{recipe.model.patch_size}"
-    else:
-        kind, document = "tokenizer", tokenizer_document(recipe, facts.fingerprint)
-        name = f"{place_name(recipe)}-{recipe.tokenizer.source}"
+    document = preparation_document(recipe, facts.fingerprint)
+    name = f"{place_name(recipe)}-{target.preparation_name(recipe)}"
     phase = Phase(
-        kind=kind, identity=identity(document), document=document, recipe=recipe, name=name
+        kind=target.needs, identity=identity(document), document=document, recipe=recipe, name=name
     )
-    return Trial(
-        label=f"{kind} {name}", source="prepare", seed=0, phases=(phase,), flops=0.0, data=facts
-    )
+    label = f"{target.needs} {name}"
+    return Trial(label=label, source="prepare", seed=0, phases=(phase,), flops=0.0, data=facts)
 
 
 def pretrain_phase(
@@ -178,12 +172,8 @@ def pretrain_phase(
 ) -> Phase:
     """`timed`: its hours are what is wanted. It is then not shared with other studies, whose
     trainings may have run beside others or on other machines."""
-    if recipe.pretrain.pca_components is not None:
-        usual = replace(recipe, pretrain=replace(recipe.pretrain, pca_components=None))
-        if usual.pca_components(facts.channels) == recipe.pretrain.pca_components:
-            recipe = usual  # said or not, it is the same number
     document = pretrain_document(
-        recipe, seed, facts.fingerprint, needs.id if needs else None, timed
+        recipe, seed, facts.fingerprint, facts.channels, needs.id if needs else None, timed
     )
     name = (
         f"{place_name(recipe)}-keep{recipe.kept_patches}of{recipe.patches}"
@@ -197,40 +187,22 @@ def pretrain_phase(
 def evaluation_phases(
     column: str, recipe: Recipe, seed: int, facts: DataFacts, source: str, upstream: str | None
 ) -> list[Phase]:
-    """The phases behind one evaluation: several where the best of several epochs is taken.
-
-    Tuning no block at all is linear probing (paper, Figure 9).
-    """
-    kind, recipes = column, [recipe]
-    if column == "partial" and recipe.partial.blocks == 0:
-        kind = "linear_probe"
-    elif column == "partial":
-        tried = recipe.partial.epochs_tried
-        recipes = [replace(recipe, partial=replace(recipe.partial, epochs=e)) for e in tried]
+    """The phases behind one evaluation: several where the best of several epochs is taken."""
     out = []
-    for each in recipes:
+    for kind, each in recipe.chosen("evaluation", column).phases(recipe):
         document = evaluation_document(kind, each, seed, facts.fingerprint, source, upstream)
+        told = each.chosen("evaluation", kind).describe(each)
         out.append(
             Phase(
                 kind=kind,
                 identity=identity(document),
                 document=document,
                 recipe=each,
-                name=f"{place_name(each)}-{source}-{_describe(kind, each)}-s{seed}",
-                column="finetune" if column == "scratch" else column,
+                name=f"{place_name(each)}-{source}-{told}-s{seed}",
+                column=column_of(column),
             )
         )
     return out
-
-
-def _describe(kind: str, recipe: Recipe) -> str:
-    probe = recipe.linear_probe
-    if kind == "linear_probe":
-        return f"{probe.protocol}-{probe.pooling}"
-    if kind == "knn":
-        return f"{recipe.knn.neighbours}nn"
-    blocks = f"{recipe.partial.blocks:g}blocks-" if kind == "partial" else ""
-    return f"{blocks}{getattr(recipe, kind).epochs}ep"
 
 
 def steps_per_epoch(recipe: Recipe, images: int) -> int:

@@ -19,16 +19,14 @@ from typing import Any, Literal
 
 from mae_ablation.errors import UserError, unknown
 from mae_ablation.recipe.checks import Invalid
-from mae_ablation.recipe.presets import FIELDS as PRESETS
 from mae_ablation.recipe.recipe import Recipe
+from mae_ablation.registry import components
 from mae_ablation.study.design import Varied
 from mae_ablation.study.document import Document
 from mae_ablation.study.settings import Setting, field_name, read_setting, require_once
 from mae_ablation.study.values import Unreadable, format_given, format_value, to_whole
 
 SCHEDULERS = ("none", "asha")
-BY_EPOCH = ("linear_probe", "finetune", "scratch")
-"""evaluations whose validation accuracy is known after every epoch, and that have one length"""
 SAMPLE_SEED = 0
 Values = tuple[Setting, ...]
 """one combination: a value of each tuned field"""
@@ -133,7 +131,7 @@ def _values(document: Document, name: Any, phases: Sequence[str]) -> list[Settin
     """The values of one field, in their field's type."""
     place = document.place("tune", name)
     field = field_name(name, place, "tuned field")
-    if field in PRESETS:
+    if field.endswith(".preset"):
         raise UserError(f"{field} cannot be tuned: name the fields that it sets", place)
     if field.split(".")[0] not in phases:
         raise UserError(f"{field} is in no phase of the study ({', '.join(phases)})", place)
@@ -173,10 +171,11 @@ def _require_choice(
     if document.data.get("budget") == "flops" and "pretrain.epochs" in fields:
         raise UserError("budget flops sets the epochs: they cannot be tuned", found[0][0].place)
     sections = {field.split(".")[0] for field in fields}
-    if scheduler == "asha" and (len(sections) > 1 or not sections <= set(BY_EPOCH)):
+    by_epoch = [each.name for each in components("evaluation") if each.cls.by_epoch]
+    if scheduler == "asha" and (len(sections) > 1 or not sections <= set(by_epoch)):
         message = (
             "asha stops by the validation accuracy after an epoch: it tunes fields of one of "
-            f"{', '.join(BY_EPOCH)}, not of {' and '.join(sorted(sections))}"
+            f"{', '.join(by_epoch)}, not of {' and '.join(sorted(sections))}"
         )
         raise UserError(message, document.place("tune", "scheduler"))
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 
+from mae_ablation.registry import preparations
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.store.predictions import predictions_of
@@ -11,9 +12,6 @@ from mae_ablation.study.identity import identity
 from mae_ablation.study.lookup import find_phase
 from mae_ablation.study.places import open_store
 from mae_ablation.study.request import LOCAL_STORE
-
-WITH_CHECKPOINTS = ("pretrain", "tokenizer", "pca")
-"""kinds whose last checkpoint others build on"""
 
 
 def state_of(folder: PhaseFolder) -> str:
@@ -111,9 +109,10 @@ def damaged_notes(folder: PhaseFolder) -> list[str]:
 
 
 def lends_weights(folder: PhaseFolder, result: dict) -> bool:
-    """Tell whether others build on its last checkpoint; a DALL-E tokeniser is the user's own
-    file."""
-    return folder.name.split("/")[0] in WITH_CHECKPOINTS and result.get("source") != "dalle"
+    """Tell whether others build on its last checkpoint."""
+    kind = folder.name.split("/")[0]
+    target = preparations().get(kind)
+    return kind == "pretrain" or (target is not None and target.saves(result))
 
 
 def is_result_alone(folder: PhaseFolder) -> bool:

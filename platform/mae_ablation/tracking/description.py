@@ -5,16 +5,17 @@ from datetime import datetime
 import yaml
 from mlflow.entities import Metric, Param
 
+from mae_ablation.registry import metrics_of
 from mae_ablation.study.names import cut
 from mae_ablation.study.plan import Plan, Row, best
+from mae_ablation.study.provenance import plugins_in
 from mae_ablation.study.study import Study
-from mae_ablation.study.trial import Trial
+from mae_ablation.study.trial import Phase, Trial
 from mae_ablation.study.values import Unreadable, are_numbers, to_number
 from mae_ablation.tracking.uploader import PICTURES, PICTURES_LENT
 
 LENT = "each patch has its true mean and contrast, removed ones too: the model predicts normalised"
 RESULT_NAMES = {
-    "test_acc1": "acc1",
     "train_loss": "loss",
     "images_per_s": "images_per_s",
     "mfu": "mfu",
@@ -61,6 +62,7 @@ def make_tags(plan: Plan, trial: Trial, colour: str) -> dict[str, str]:
         "mlflow.source.name": cut(str(plan.study.path), MOST_PATH),
         "mlflow.source.type": "LOCAL",
         **{f"factor.{key}": name for name, key in keys.items() if key != name},
+        **({"plugins": words} if (words := plugins_in(trial.phases)) else {}),
         **({"pictures": LENT} if _lends_statistics(trial) else {}),
     }
 
@@ -160,7 +162,7 @@ def result_metrics(
         result = results[phase.identity] if phase.identity in new else {}
         metrics += [
             Metric(f"{phase.prefix}_{shown}", round(result[name], 4), finished_at(result), 0)
-            for name, shown in RESULT_NAMES.items()
+            for name, shown in {**RESULT_NAMES, **_numbers_of(phase)}.items()
             if name in result
         ]
 
@@ -171,9 +173,18 @@ def result_metrics(
         if fresh and all(result for _, result in tried):
             phase, result = best(tried)
             if phase.prefix != column:
-                value = round(result["test_acc1"], 4)
-                metrics.append(Metric(f"{column}_acc1", value, finished_at(result), 0))
+                metrics += [
+                    Metric(key, round(result[f"test_{name}"], 4), finished_at(result), 0)
+                    for key, (name, _) in metrics_of(column).items()
+                ]
     return metrics
+
+
+def _numbers_of(phase: Phase) -> dict[str, str]:
+    """Map a result's keys of an evaluation's numbers to their names."""
+    if not phase.is_evaluation:
+        return {}
+    return {f"test_{name}": name for name, _ in metrics_of(phase.kind).values()}
 
 
 def finished_at(result: dict) -> int:
@@ -191,7 +202,7 @@ def result_tags(results: list[dict]) -> dict[str, str]:
 
 def _lends_statistics(trial: Trial) -> bool:
     """Say whether a trial's pictures borrow each removed patch's true mean and contrast."""
-    return trial.source == "pretrain" and trial.recipe.pretrain.target == "pixel_norm"
+    return trial.source == "pretrain" and trial.recipe.target.lends_statistics
 
 
 def picture_key(trial: Trial) -> str:
@@ -202,4 +213,5 @@ def tracked_metrics(study: Study) -> list[str]:
     """List the metrics a study is about."""
     if study.measure == "hours":
         return ["pretrain_seconds"]
-    return [f"{column}_acc1" for column in study.columns] or ["pretrain_loss"]
+    found = [metric for column in study.columns for metric in metrics_of(column)]
+    return found or ["pretrain_loss"]

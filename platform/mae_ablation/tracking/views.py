@@ -11,11 +11,12 @@ from collections.abc import Sequence
 
 from mlflow import MlflowClient
 
+from mae_ablation.registry import components
+
 TRIALS_VIEW, ABLATION, CURVES = "trials", "ablation", "curves"
 """Keys in links; a view saved again replaces the one of its key."""
 WIDTH, LETTER = 20, 7  # pixels of a column, and for each letter of its name
 MOST_OF_VIEW = 19_000  # characters of a view; a tag has room for 20,000
-WITH_CURVES = ("linear_probe", "finetune")
 
 
 def save_views(
@@ -51,12 +52,13 @@ def save_views(
     ]
     bars = [_bar(f"b{i}", "s1", name) for i, name in enumerate(results)]
     trained = [name.removesuffix("_acc1") for name in results]
+    with_curves = [each.name for each in components("evaluation") if each.cls.has_curve]
     lines = [
         _line("l0", "s2", "pretrain/loss", "pre-training loss"),
         *(
             _line(f"l{i + 1}", "s2", f"{name}/validation_acc1", f"{name}, validation accuracy")
             for i, name in enumerate(trained)
-            if name in WITH_CURVES
+            if name in with_curves
         ),
     ]
     shown = [

@@ -14,9 +14,9 @@ from torch import nn
 from mae_ablation.data.dataset import Dataset
 from mae_ablation.mae.checkpoints import timm_state
 from mae_ablation.mae.positions import interpolate_positions
-from mae_ablation.recipe.evaluations import Finetune
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.store.folder import PhaseFolder
+from mae_ablation.train.evaluations.finetune import Finetune
 from mae_ablation.train.models import encoder_of
 from mae_ablation.train.optim import generator
 
@@ -37,6 +37,10 @@ def build_classifier(
     """
     from timm.models.vision_transformer import VisionTransformer
 
+    source = encoder_of(recipe, data.channels, seed, upstream)
+    if source.encoder is not None:
+        model = recipe.encoder.classifier(source.encoder, recipe, settings, data)
+        return draw_head(model, seed)
     m = recipe.model
     size = settings.image_size or recipe.data.image_size
     model = VisionTransformer(
@@ -55,7 +59,7 @@ def build_classifier(
     )
 
     # the encoder's weights
-    state = timm_state(encoder_of(recipe, data.channels, seed, upstream))
+    state = timm_state(source)
     grid, new = (recipe.grid,) * 2, (size // m.patch_size,) * 2
     state["pos_embed"] = interpolate_positions(state["pos_embed"], grid, new, int(m.class_token))
     if settings.pooling == "mean":
@@ -66,7 +70,11 @@ def build_classifier(
     if wrong:
         raise ValueError(f"encoder and classifier differ in {', '.join(wrong[:3])}")
 
-    # a new head
+    return draw_head(model, seed)
+
+
+def draw_head(model: nn.Module, seed: int) -> nn.Module:
+    """Give a classifier a new head."""
     nn.init.trunc_normal_(model.head.weight, std=HEAD_STD, generator=generator(seed, "head"))
     nn.init.zeros_(model.head.bias)
     return model

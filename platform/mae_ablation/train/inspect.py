@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 
+from mae_ablation.data.arrays import statistics
 from mae_ablation.data.augment import normalise
 from mae_ablation.data.dataset import load
-from mae_ablation.data.sets import IMAGENET_MEAN, IMAGENET_STD, SETS
+from mae_ablation.data.sources import IMAGENET_MEAN, IMAGENET_STD
 from mae_ablation.errors import UserError
 from mae_ablation.mae.checkpoints import (
     USUAL_HEADS,
@@ -21,11 +22,12 @@ from mae_ablation.mae.checkpoints import (
     require_decoder,
     shape_of,
 )
-from mae_ablation.mae.masking import removed_mask, sample_shuffle
+from mae_ablation.mae.fitted import FittedTarget
+from mae_ablation.mae.masking import removed_mask
 from mae_ablation.mae.model import MaskedAutoencoder
-from mae_ablation.mae.picture import Panels, can_draw, hide, lends_statistics, panels
-from mae_ablation.mae.targets import PCATarget, PixelTarget, Target, TokenTarget
+from mae_ablation.mae.picture import Panels, hide, panels
 from mae_ablation.recipe.recipe import Data
+from mae_ablation.registry import Target, ask, components, find
 from mae_ablation.store.files import LocalFiles
 from mae_ablation.store.folder import PhaseFolder, Store
 from mae_ablation.study.lookup import find_checkpoint
@@ -34,13 +36,6 @@ from mae_ablation.train.optim import generator
 
 MASKS_SIDE, MASKS_GRID = 28, 14  # patches of two pixels: the paper's 14 x 14
 MASKS_IMAGE = 870  # of the bundled test images: one that fills the frame
-MASKS = (
-    ("random 75 %", "random", 4),
-    ("block-wise 50 %", "block", 2),
-    ("block-wise 75 %", "block", 4),
-    ("grid 75 %", "grid", 4),
-)
-"""title, sampling, and of how many patches one stays visible"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +59,7 @@ class Inspected:
         lent = (
             "; each patch has its true mean and contrast, removed ones too: the model predicts "
             "normalised patches"
-            if lends_statistics(self.model)
+            if self.model.target.component.lends_statistics
             else ""
         )
         return f"{sampling} sampling keeps {keep} of {patches} patches{lent}"
@@ -99,6 +94,10 @@ def open_model(
     """
     file, folder = _file(checkpoint, store)
     document = folder.document()  # None: a file from elsewhere
+    if document and (encoder := document["model"].get("encoder")):
+        raise UserError(
+            f"its encoder is {encoder}: only those of the encoder vit can be", checkpoint
+        )
     opened = open_checkpoint(file)
     state = opened.state
     if decoder:
@@ -174,20 +173,28 @@ def _heads(part: str, width: int, known: dict, place: str) -> int:
     return heads
 
 
-def _target(shape: Shape, state: dict, target: str) -> Target:
-    values = shape.patch_size**2 * shape.channels
-    if "target.components" in state:
-        return PCATarget(state["target.mean"], state["target.components"])
-    if target == "dvae_token" or shape.prediction_width not in (None, values):
-        return TokenTarget(shape.prediction_width)
-    return PixelTarget(values, per_patch=target == "pixel_norm")
+def _target(shape: Shape, state: dict, target: str) -> FittedTarget:
+    """A target with what the file has of it; one that cannot be drawn where the width is not its
+    own."""
+    component = find("target", target).cls()
+    fitted = {
+        name.removeprefix("target."): value
+        for name, value in state.items()
+        if name.startswith("target.")
+    }
+    values, width = shape.patch_size**2 * shape.channels, shape.prediction_width
+    if width not in (None, component.width(values)) and not fitted:
+        component = Target()
+    return FittedTarget(component, shape.patch_size, shape.channels, fitted, width)
 
 
 def _statistics(document: dict | None, channels: int) -> tuple[tuple[float, ...], ...]:
     """Mean and deviation the model's images were normalised with: its data set's, or ImageNet's."""
     if document:
-        known = SETS[document["data"]["name"]]
-        return known.mean, known.std
+        name = document["data"]["name"]
+        section = find("dataset", name).section
+        settings = tuple(sorted(document["data"].get(section, {}).items()))
+        return statistics(Data(name=name, settings=settings))
     return IMAGENET_MEAN[:channels], IMAGENET_STD[:channels]
 
 
@@ -230,32 +237,38 @@ def reconstruction(
         UserError: the model predicts tokens; a ratio or sampling that the grid does not allow.
     """
     model = inspected.model
-    if not can_draw(model):
+    if not model.target.can_draw:
         raise UserError("the model predicts tokens, not pixels: nothing to draw", inspected.place)
     sampling = sampling or inspected.sampling
     keep = visible(inspected, mask_ratio, sampling)
     batch = normalise(torch.cat(list(images)), inspected.mean, inspected.std)
-    shuffle = sample_shuffle(sampling, len(batch), model.grid, keep, generator(seed, "reconstruct"))
+    shuffle = draw_masks(sampling, len(batch), model.grid, keep, generator(seed, "reconstruct"))
     drawn = panels(model, batch, shuffle, keep, inspected.mean, inspected.std)
     return Drawn(panels=as_arrays(drawn), caption=inspected.caption(keep, sampling))
 
 
 def visible(inspected: Inspected, mask_ratio: float | None, sampling: str) -> int:
-    """Patches to keep: as asked for, as trained, or a quarter for grid sampling."""
+    """Patches to keep: as asked for, as trained, or the share that a sampler fixes."""
     rows, columns = inspected.model.grid
     patches = rows * columns
-    keep = patches // 4 if sampling == "grid" else inspected.keep
+    one_of = find("sampler", sampling).cls.one_of
+    keep = patches // one_of if one_of else inspected.keep
     if mask_ratio is not None:
         keep = int(patches * (1 - mask_ratio))
         if not 0 < keep < patches:
             raise UserError(f"{mask_ratio:g} leaves none or all of the patches", "--mask-ratio")
-    if sampling == "grid" and (rows % 2 or columns % 2 or keep * 4 != patches):
-        raise UserError(
-            f"grid keeps one patch of every 2 x 2: impossible on {rows} x {columns} patches with "
-            f"{keep} visible",
-            "--sampling",
-        )
     return keep
+
+
+def draw_masks(
+    sampling: str, n: int, grid: tuple[int, int], keep: int, rng: torch.Generator
+) -> torch.Tensor:
+    """Permutations (n, L) of a sampler with its default settings, as in a last epoch."""
+    sampler = find("sampler", sampling).cls()
+    try:
+        return ask(sampler.shuffle, n, grid, keep, rng, epoch=0, epochs=1)
+    except ValueError as error:
+        raise UserError(str(error), "--sampling") from None
 
 
 def as_arrays(drawn: Panels) -> dict:
@@ -275,9 +288,9 @@ def sampling_pictures(seed: int) -> dict:
     pixels = data.test.images[MASKS_IMAGE].float()[None] / 255
     patches = MASKS_GRID**2
     out = {"original": pixels}
-    for title, sampling, keep in MASKS:
-        shuffle = sample_shuffle(
-            sampling, 1, (MASKS_GRID, MASKS_GRID), patches // keep, generator(seed, "masks")
-        )
-        out[title] = hide(pixels, removed_mask(shuffle, patches // keep), MASKS_GRID)
+    for sampler in components("sampler"):
+        for title, part in sampler.cls.examples:
+            keep, rng = patches // part, generator(seed, "masks")
+            shuffle = draw_masks(sampler.name, 1, (MASKS_GRID, MASKS_GRID), keep, rng)
+            out[title] = hide(pixels, removed_mask(shuffle, keep), MASKS_GRID)
     return {title: picture[0].permute(1, 2, 0).numpy() for title, picture in out.items()}

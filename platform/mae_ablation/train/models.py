@@ -1,37 +1,31 @@
 """Models of a recipe: with a seed's initial weights, or with those of a finished pre-training."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import torch
+from torch import nn
 
 from mae_ablation.data.dataset import Dataset
 from mae_ablation.mae.checkpoints import load_into
-from mae_ablation.mae.dalle import load_dalle
+from mae_ablation.mae.fitted import FittedTarget
 from mae_ablation.mae.initialise import initialise
 from mae_ablation.mae.model import MaskedAutoencoder
-from mae_ablation.mae.targets import PCATarget, PixelTarget, Target, TokenTarget
-from mae_ablation.mae.tokenizer import PatchTokenizer
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.train.checkpoints import load_checkpoint
 from mae_ablation.train.optim import generator
 
-
-class GateClosed(RuntimeError):
-    """The tokeniser is not good enough for its tokens to be predicted."""
-
-    on_all_ranks = True  # it follows from a result that all ranks read
-
-
-Tokens = Callable[[torch.Tensor], torch.Tensor]
-"""pixels (n, c, h, w) in [0, 1] -> tokens (n, L) int64"""
+FromImages = Callable[[torch.Tensor], torch.Tensor]
+"""pixels (n, c, h, w) in [0, 1] -> target (n, L) or (n, L, W)"""
 
 
 def build_model(
-    recipe: Recipe, channels: int, seed: int, target: Target | None = None
+    recipe: Recipe, channels: int, seed: int, target: FittedTarget | None = None
 ) -> MaskedAutoencoder:
     """Build the recipe's model with a seed's initial weights; target None: raw pixels."""
     m = recipe.model
+    encoder_rng, decoder_rng = generator(seed, "init/encoder"), generator(seed, "init/decoder")
     model = MaskedAutoencoder(
         image_size=recipe.data.image_size,
         patch_size=m.patch_size,
@@ -47,9 +41,30 @@ def build_model(
         loss_on=recipe.pretrain.loss_on,
         encoder_mask_tokens=m.encoder_mask_tokens,
         class_token=m.class_token,
+        encoder=build_encoder(recipe, channels, encoder_rng),
+        extra_tokens=recipe.encoder.extra_tokens,
         gradient_checkpointing=recipe.pretrain.gradient_checkpointing,
     )
-    return initialise(model, generator(seed, "init/encoder"), generator(seed, "init/decoder"))
+    return initialise(model, encoder_rng, decoder_rng)
+
+
+def build_encoder(recipe: Recipe, channels: int, rng: torch.Generator) -> nn.Module | None:
+    """Build a registered encoder with weights drawn from a generator's seed; None: the model's
+    own."""
+    m = recipe.model
+    shape = SimpleNamespace(
+        image_size=recipe.data.image_size,
+        patch_size=m.patch_size,
+        channels=channels,
+        width=m.encoder_width,
+        depth=m.encoder_depth,
+        heads=m.encoder_heads,
+        mlp_ratio=m.mlp_ratio,
+        class_token=m.class_token,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(rng.initial_seed())
+        return recipe.encoder.build(shape)
 
 
 def encoder_of(
@@ -65,59 +80,20 @@ def encoder_of(
 
 def target_of(
     recipe: Recipe, upstream: PhaseFolder | None, data: Dataset, device: str
-) -> tuple[Target, Tokens | None]:
-    """Make the recipe's target, and the tokeniser where the target is tokens.
+) -> tuple[FittedTarget, FromImages | None]:
+    """What a recipe's pre-training predicts, and what makes it from whole images where it is not
+    made from patches.
 
-    Args:
-        upstream: the finished PCA or tokeniser phase.
+    `upstream` is the finished phase of what the target needs.
     """
-    target = recipe.pretrain.target
-    if target == "pca":
-        fitted = load_checkpoint(upstream.final_checkpoint(), "cpu")
-        k = recipe.pca_components(data.channels)
-        return PCATarget(fitted["mean"], fitted["components"][:, :k]), None
-    if target == "dvae_token":
-        if recipe.tokenizer.source == "in_domain":
-            require_quality(recipe, upstream.result())
-        tokenizer = tokenizer_of(recipe, upstream, data.channels).to(device).eval()
-        grid = (recipe.grid, recipe.grid)
-        return TokenTarget(tokenizer.vocabulary), lambda pixels: tokenizer.tokens(pixels, grid)
-    width = recipe.model.patch_size**2 * data.channels
-    return PixelTarget(width, per_patch=target == "pixel_norm"), None
+    target, patch, channels = recipe.target, recipe.model.patch_size, data.channels
+    result = upstream.result() if target.needs else {}
 
+    def load() -> dict:
+        return load_checkpoint(upstream.final_checkpoint(), "cpu")
 
-def new_tokenizer(recipe: Recipe, channels: int) -> PatchTokenizer:
-    """Build an untrained in-domain tokeniser."""
-    t = recipe.tokenizer
-    return PatchTokenizer(
-        channels=channels,
-        patch_size=recipe.model.patch_size,
-        codes=t.codes,
-    )
-
-
-def tokenizer_of(recipe: Recipe, upstream: PhaseFolder | None, channels: int) -> torch.nn.Module:
-    """Load the user's DALL-E encoder, or the in-domain tokeniser of its finished phase."""
-    if recipe.tokenizer.source == "dalle":
-        return load_dalle(recipe.tokenizer.file, recipe.tokenizer.sha256)
-    tokenizer = new_tokenizer(recipe, channels)
-    tokenizer.load_state_dict(load_checkpoint(upstream.final_checkpoint(), "cpu")["model"])
-    return tokenizer
-
-
-def require_quality(recipe: Recipe, result: dict) -> None:
-    """Check an in-domain tokeniser against the recipe's gate.
-
-    Raises:
-        GateClosed: too few codes are in use, or they explain too little of the validation images.
-    """
-    gate, used, explained = recipe.tokenizer, result["perplexity"], result["explained"]
-    if used < gate.min_perplexity:
-        raise GateClosed(
-            f"code perplexity {used:.1f} is below tokenizer.min_perplexity {gate.min_perplexity:g}"
-        )
-    if explained < gate.min_explained:
-        raise GateClosed(
-            f"the codes explain {explained:.0%} of the pixels' variance, "
-            f"tokenizer.min_explained is {gate.min_explained:.0%}"
-        )
+    from_images = target.of_images(recipe, channels, load, result, device)
+    from_patches = target.needs and not from_images
+    kept = target.keep(load(), patch**2 * channels) if from_patches else {}
+    width = getattr(from_images, "width", None)
+    return FittedTarget(target, patch, channels, kept, width), from_images

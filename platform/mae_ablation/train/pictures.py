@@ -11,10 +11,10 @@ import torch
 from mae_ablation.data.augment import View, normalise
 from mae_ablation.data.dataset import Dataset
 from mae_ablation.data.feed import Feed
-from mae_ablation.mae.masking import sample_shuffle
 from mae_ablation.mae.model import MaskedAutoencoder
-from mae_ablation.mae.picture import can_draw, panels
+from mae_ablation.mae.picture import panels
 from mae_ablation.recipe.recipe import Recipe
+from mae_ablation.registry import ask
 from mae_ablation.train.optim import generator
 from mae_ablation.train.run import PhaseRun
 
@@ -31,21 +31,18 @@ class EpochPictures:
         settings = recipe.pretrain
         self._model, self._data, self._run = model, data, run
         self._keep = recipe.kept_patches
-        wanted = settings.reconstructions if can_draw(model) else 0
+        wanted = settings.reconstructions if model.target.can_draw else 0
         self._epochs = {round(settings.epochs * (i + 1) / wanted) for i in range(wanted)}
         if not wanted:
             return
         index = torch.linspace(0, len(data.test) - 1, IMAGES).long()
-        feed = Feed(data.test, View(augmentation="none"), run.device)
+        feed = Feed(data.test, View(), run.device)
         pixels, _ = next(iter(feed.batches([index], generator(0, "album/images"))))
         self._images = normalise(pixels, data.mean, data.std)
-        self._shuffle = sample_shuffle(
-            settings.mask_sampling,
-            len(index),
-            model.grid,
-            self._keep,
-            generator(0, "album/masks"),
-        ).to(run.device)
+        rng, at = generator(0, "album/masks"), {"epoch": settings.epochs - 1}
+        shuffle = recipe.sampler.shuffle
+        at["epochs"] = settings.epochs
+        self._shuffle = ask(shuffle, len(index), model.grid, self._keep, rng, **at).to(run.device)
 
     def draw_after(self, epoch: int, step: int) -> None:
         """Draw and save the picture of an epoch, if it is one of those; rank zero does."""

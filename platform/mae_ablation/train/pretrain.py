@@ -11,10 +11,10 @@ from torch import nn
 from mae_ablation.data.augment import View, normalise
 from mae_ablation.data.dataset import load
 from mae_ablation.data.feed import Feed
-from mae_ablation.mae.masking import sample_shuffle
 from mae_ablation.recipe.batch import limit_micro_batch
 from mae_ablation.recipe.cost import pretrain_flops
 from mae_ablation.recipe.recipe import Recipe
+from mae_ablation.registry import ask
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.study.trial import steps_per_epoch
 from mae_ablation.train.checkpoints import Checkpoints
@@ -55,12 +55,13 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
         recipe, workers.size, workers.micro_batch, device.startswith("cuda")
     )
     parts = workers.micro_batches(batch_size, at_most)
-    view = View(augmentation=settings.augmentation, crop_min_area=settings.crop_min_area)
+    view = View(augmentation=recipe.augmentation, crop_min_area=settings.crop_min_area)
     feed = Feed(data.train, view, device, workers=recipe.data.workers)
+    sampler = recipe.sampler
     order_rng, augment_rng, mask_rng = (generator(seed, s) for s in ("order", "augment", "mask"))
 
     # model
-    target, tokens_of = target_of(recipe, upstream, data, device)
+    target, from_images = target_of(recipe, upstream, data, device)
     model = build_model(recipe, data.channels, seed, target).to(device)
     flops = pretrain_flops(recipe, data.channels)
 
@@ -102,6 +103,7 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
 
     for epoch in range(meter.epoch, epochs):
         checkpoints.begin_epoch()
+        kept, at = recipe.kept_at(epoch), {"epoch": epoch, "epochs": epochs}
         order = torch.randperm(len(data.train), generator=order_rng)
         batches = feed.batches(
             order[: steps * batch_size].split(batch_size),
@@ -112,18 +114,16 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
 
         for step in range(meter.step, steps):
             set_lr(optimizer, lr_schedule(epoch + step / steps))
-            shuffles = sample_shuffle(
-                settings.mask_sampling, batch_size, model.grid, recipe.kept_patches, mask_rng
-            )
+            shuffles = ask(sampler.shuffle, batch_size, model.grid, kept, mask_rng, **at)
 
             # gradients
             for micro_batch in update.micro_batches():
                 pixels, _ = next(batches)
                 images = normalise(pixels, data.mean, data.std)
                 shuffle = shuffles[micro_batch.rows].to(device, non_blocking=True)
-                tokens = tokens_of(pixels) if tokens_of else None
+                given = from_images(pixels) if from_images else None
                 with precision.autocast():
-                    loss = trained(images, shuffle, recipe.kept_patches, tokens)
+                    loss = trained(images, shuffle, kept, given)
                 update.backward(loss)
 
             # weights

@@ -1,8 +1,4 @@
-"""Phases `finetune`, `partial` and `scratch`: end-to-end training of a classifier.
-
-finetune   of a pre-trained encoder, layer-wise learning rates (paper, Table 9)
-partial    of its last blocks only (paper, Figure 9)
-scratch    without pre-training (paper, Table 11)
+"""Training of a classifier end to end: of a pre-trained encoder, its last blocks, or a new one.
 
 RandAugment, random erasing and averaged weights are timm's; classifier.py has the model.
 """
@@ -13,10 +9,10 @@ import torch
 from torch import nn
 
 from mae_ablation.data.augment import View, normalise
+from mae_ablation.data.augmentations.crop_random import CropRandom
 from mae_ablation.data.dataset import Dataset, Files, Split, load
 from mae_ablation.data.feed import Feed, plain
 from mae_ablation.recipe.cost import embed_flops, encoder_flops, training_flops
-from mae_ablation.recipe.evaluations import Finetune
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.train.checkpoints import Checkpoints
@@ -29,6 +25,7 @@ from mae_ablation.train.classifier import (
 )
 from mae_ablation.train.device import reset_peak_memory
 from mae_ablation.train.evaluation import accuracy, draw_labelled_images, save_predictions
+from mae_ablation.train.evaluations.finetune import Finetune
 from mae_ablation.train.meter import Meter
 from mae_ablation.train.optim import generator, lr_at, scaled_lr, set_lr
 from mae_ablation.train.precision import Precision
@@ -47,7 +44,7 @@ def supervised(
     Test accuracy is that of the last epoch (of the averaged weights where `ema` is set).
 
     Args:
-        kind: "finetune", "partial" or "scratch": the section of the recipe.
+        kind: the evaluation, which is a section of the recipe.
         upstream: the finished pre-training; None: initial weights.
 
     Raises:
@@ -69,7 +66,7 @@ def supervised(
     steps = len(train) // batch_size  # the last incomplete batch is dropped
     parts = workers.micro_batches(batch_size)
     view = View(
-        augmentation="crop_random",
+        augmentation=CropRandom(),
         crop_min_area=settings.crop_min_area,
         randaugment_magnitude=settings.randaugment_magnitude,
         randaugment_fill=data.mean,
@@ -82,8 +79,8 @@ def supervised(
 
     # model
     model = build_classifier(recipe, settings, data, seed, upstream).to(device)
-    if kind == "partial":
-        freeze_all_but_last(model, recipe.partial.blocks)
+    if (blocks := getattr(settings, "blocks", None)) is not None:
+        freeze_all_but_last(model, blocks)
     averaged = ModelEmaV3(model, decay=settings.ema) if settings.ema else None
     patches = recipe.patches_at(settings.image_size)
     flops = training_flops(
@@ -129,7 +126,7 @@ def supervised(
 
     def speed(images_per_s: float) -> dict[str, float]:
         """Model FLOPs utilisation; not of partial tuning, whose backward pass is a part."""
-        if kind == "partial":
+        if blocks is not None:
             return {}
         return {"mfu": run.mfu(flops * images_per_s, settings.precision)}
 

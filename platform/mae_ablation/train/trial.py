@@ -10,21 +10,17 @@ from pathlib import Path
 import torch
 
 from mae_ablation.errors import one_line
+from mae_ablation.registry import find
 from mae_ablation.store.claim import Claim
 from mae_ablation.store.folder import PhaseFolder, Store
-from mae_ablation.study.trial import ON_FROZEN_FEATURES, Phase, Trial
+from mae_ablation.study.trial import Phase, Trial
+from mae_ablation.train.evaluation import evaluate
 from mae_ablation.train.features import clear_features
-from mae_ablation.train.knn import knn
-from mae_ablation.train.linear_probe import linear_probe
-from mae_ablation.train.pca import pca
 from mae_ablation.train.precision import Precision
+from mae_ablation.train.preparation import prepare
 from mae_ablation.train.pretrain import pretrain
 from mae_ablation.train.run import Busy, PhaseRun, Stopped
-from mae_ablation.train.supervised import supervised
-from mae_ablation.train.tokenizer import tokenizer
 from mae_ablation.train.workers import Workers
-
-PREPARATIONS = {"pca": pca, "tokenizer": tokenizer}
 
 
 def run_trial(
@@ -63,7 +59,7 @@ def run_trial(
     place, upstream, reasons = Store(store), None, []
     needed = trial.needs.phases[0] if trial.needs else None
     for phase in trial.phases:
-        if phase is trial.phases[0] or phase.kind not in ON_FROZEN_FEATURES:
+        if phase is trial.phases[0] or trains_encoder(phase):
             clear_features()  # the encoder and its features would take a training's memory
         try:
             if needed is not None:
@@ -178,12 +174,13 @@ def explain_failure(kind: str, error: Exception) -> str:
 def train_phase(trial: Trial, phase: Phase, run: PhaseRun, upstream: PhaseFolder | None) -> dict:
     """Run the phase's training; preparations run on rank zero while the others wait."""
     recipe, seed = phase.recipe, trial.seed
-    if phase.kind in PREPARATIONS:
+    if trial.source == "prepare":
         alone = replace(run, workers=Workers())
-        return run.workers.on_rank_zero(lambda: PREPARATIONS[phase.kind](recipe, alone))
+        return run.workers.on_rank_zero(lambda: prepare(recipe, alone))
     if phase.kind == "pretrain":
         return pretrain(recipe, seed, run, upstream)
-    if phase.kind in ("linear_probe", "knn"):
-        evaluation = linear_probe if phase.kind == "linear_probe" else knn
-        return evaluation(recipe, seed, run, source=trial.source, upstream=upstream)
-    return supervised(recipe, phase.kind, seed, run, upstream)
+    return evaluate(recipe, phase.kind, seed, run, source=trial.source, upstream=upstream)
+
+
+def trains_encoder(phase: Phase) -> bool:
+    return phase.is_evaluation and find("evaluation", phase.kind).cls.trains_encoder

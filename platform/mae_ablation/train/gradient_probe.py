@@ -1,14 +1,7 @@
-"""Phase `linear_probe`: a linear classifier on frozen features (paper, appendix A.1, Table 10).
+"""Linear probe, protocols `cached` and `paper`: a classifier trained by SGD or LARS.
 
-Three protocols:
-
-    converged   features of every image extracted once; logistic regression to its one solution
-                (converged_probe.py)
-    cached      the same features; SGD with momentum
-    paper       random crops and flips encoded afresh in every epoch; LARS
-
-The latter two are here. Their features pass a batch normalisation without affine parameters first,
-so that one learning rate serves every row of an ablation.
+Features pass a batch normalisation without affine parameters first, so that one learning rate
+serves every row of an ablation.
 """
 
 import time
@@ -21,15 +14,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from mae_ablation.data.augment import View, normalise
+from mae_ablation.data.augmentations.crop_random import CropRandom
 from mae_ablation.data.dataset import load
 from mae_ablation.data.feed import Feed
 from mae_ablation.recipe.cost import encoder_flops, training_flops
-from mae_ablation.recipe.recipe import LinearProbe, Recipe
+from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.train.checkpoints import Checkpoints
-from mae_ablation.train.converged_probe import converged_probe
 from mae_ablation.train.device import reset_peak_memory
 from mae_ablation.train.evaluation import accuracy, draw_labelled_images, save_predictions
+from mae_ablation.train.evaluations.linear_probe import LinearProbe
 from mae_ablation.train.features import ENCODE_BATCH, encoder, extract
 from mae_ablation.train.meter import Meter
 from mae_ablation.train.optim import generator, lr_at, scaled_lr, set_lr
@@ -75,21 +69,6 @@ def probe_optimizer(settings: LinearProbe, head: Head, lr: float) -> torch.optim
         weight_decay=settings.weight_decay,
         trust_coeff=0.001,
     )
-
-
-def linear_probe(
-    recipe: Recipe, seed: int, run: PhaseRun, *, source: str, upstream: PhaseFolder | None
-) -> dict:
-    """Train the classifier by the recipe's protocol; returns the content of `result.json`.
-
-    Arguments as in `encoder`.
-
-    Raises:
-        Diverged, Stopped: as the protocols do.
-    """
-    converged = recipe.linear_probe.protocol == "converged"
-    probe = converged_probe if converged else gradient_probe
-    return probe(recipe, seed, run, source=source, upstream=upstream)
 
 
 def gradient_probe(
@@ -143,7 +122,7 @@ def gradient_probe(
 
     # features of random crops, encoded afresh: the paper's protocol
     view = View(
-        augmentation="crop_random",
+        augmentation=CropRandom(),
         crop_min_area=settings.crop_min_area,
         crop_drawn_once=True,
         image_size=settings.image_size,

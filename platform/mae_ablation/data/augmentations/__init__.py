@@ -1,0 +1,1 @@
+"""How training images are changed (paper, Table 1e): a module for each registered augmentation."""

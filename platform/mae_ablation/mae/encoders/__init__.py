@@ -1,0 +1,1 @@
+"""What encodes the visible patches: a module for each registered encoder."""

@@ -1,0 +1,116 @@
+"""End-to-end fine-tuning (paper Table 9; what the table leaves open as in the official code).
+
+`preset: paper_table9` or `repo_finetune_md` sets all of it for the model's size. The loop is in
+train/supervised.py.
+"""
+
+from dataclasses import field
+from typing import Literal
+
+from mae_ablation.recipe.checks import (
+    RUNTIME,
+    Precision,
+    above,
+    at_least,
+    between,
+    check,
+    check_encoding,
+    shares,
+    warms_up,
+)
+from mae_ablation.registry import register
+
+
+@register.evaluation("finetune", version=2)
+class Finetune:
+    """The encoder and a new head, trained end to end."""
+
+    order = 30
+    title, head, place_in_table_1 = "Fine-tuning", "ft", 1
+    paper_noise = 0.2
+    rows = ("pretrain",)
+    trains_encoder = has_curve = by_epoch = True
+    presets = ("paper_table9", "repo_finetune_md")
+
+    labels: int | None = None
+    """class-balanced training images that are seen, drawn by the seed; null: all"""
+    epochs: int = 50
+    warmup_epochs: float = 5
+    batch_size: int = 1024
+    base_lr: float = 1e-3
+    """learning rate per 256 images: lr = base_lr x batch_size / 256"""
+    weight_decay: float = 0.05
+    beta1: float = 0.9
+    beta2: float = 0.999
+    layer_decay: float = 0.75
+    """a layer's learning rate over that of the layer above it; 1: all the same"""
+    drop_path: float = 0.1
+    """rate of the last block; grows linearly from 0 over the blocks"""
+    mixup: float = 0.8
+    cutmix: float = 1.0
+    label_smoothing: float = 0.1
+    randaugment_magnitude: int = 9
+    """0: no RandAugment"""
+    random_erasing: float = 0.0
+    """probability"""
+    crop_min_area: float = 0.08
+    """smallest share of the image's area in a training crop"""
+    ema: float = 0.0
+    """decay of the averaged weights that are evaluated; 0: the weights themselves"""
+    pooling: Literal["cls", "mean"] = "mean"
+    """mean: of the patch tokens, through a new norm; cls: class token, pre-trained norm"""
+    image_size: int | None = None
+    """side in pixels if it differs from pre-training's; positions are interpolated"""
+    precision: Precision = "float32"
+    """of forward passes; what is summed up over steps stays float32"""
+    checkpoint_every_s: float = field(default=30.0, metadata=RUNTIME)
+    """seconds between checkpoints, taken after the next step; 0: after every one"""
+
+    def __post_init__(self) -> None:
+        self.check_supervised()
+        warms_up(self)
+
+    def check_supervised(self) -> None:
+        at_least(self, 1, "epochs", "batch_size", "image_size")
+        at_least(self, 2, "labels")  # a batch is even
+        at_least(self, 0, "warmup_epochs", "weight_decay", "checkpoint_every_s")
+        at_least(self, 0, "mixup", "cutmix")
+        check(
+            self.batch_size % 2 == 0 or not (self.mixup or self.cutmix),
+            f"batch_size {self.batch_size} is odd: mixup and cutmix pair the images of a batch",
+            "batch_size",
+        )
+        above(self, 0, "base_lr", "crop_min_area", "layer_decay")
+        between(self, 0, 1, "crop_min_area", "layer_decay", "random_erasing")
+        between(self, 0, 10, "randaugment_magnitude")
+        shares(self, "beta1", "beta2", "drop_path", "label_smoothing", "ema")
+
+    def check(self, recipe) -> None:
+        check_encoding(recipe, self)
+
+    def describe(self, recipe) -> str:
+        return f"{self.epochs}ep"
+
+    def method(self, recipe) -> str:
+        epochs = f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
+        how = f"{epochs}, {self.listed()}"
+        return f"fine-tuning end to end, after its last epoch ({how})"
+
+    def listed(self) -> str:
+        """The settings; RandAugment's is said where it is not the paper's."""
+        magnitude = self.randaugment_magnitude
+        augment = f"RandAugment {magnitude}, cut at 9.9 of 10" if magnitude else "no RandAugment"
+        return (
+            f"layer decay {self.layer_decay:g}, drop path {self.drop_path:g}, mixup "
+            f"{self.mixup:g}, cutmix {self.cutmix:g}, {augment}{self.on_labels()}"
+        )
+
+    def work(self, recipe, data, source: str, encoded: bool):
+        from mae_ablation.study.speed import training_work
+
+        return training_work(self, recipe, data)
+
+    def evaluate(self, job) -> dict:
+        from mae_ablation.train.supervised import supervised
+
+        return supervised(job.recipe, self.component.name, job.seed, job.run, job.upstream)
