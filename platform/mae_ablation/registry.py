@@ -337,15 +337,19 @@ class Evaluation:
         return self.component.name
 
     def settings_line(self, recipe) -> str:
-        """Its settings in a plan, one after another; those that a table's method names, too."""
+        """Its settings in a plan, one after another."""
         names = (each for each in self.component.settings if each != "labels")
-        return "".join(f"{name} {getattr(self, name)}, " for name in names)
+        given = ", ".join(f"{name} {getattr(self, name)}" for name in names)
+        return f"{given or 'no settings'}{self.on_labels()}"
+
+    def preset_notes(self, recipe) -> list[str]:
+        """Lines of a plan on how its presets differ."""
+        return []
 
     def method(self, recipe) -> str:
         """How it is measured, for the text below a table."""
-        settings = self.settings_line(recipe).rstrip(", ")
         summary = self.component.summary.rstrip(".")
-        return f"{self.component.name}: {summary} ({settings or 'no settings'}){self.on_labels()}"
+        return f"{self.component.name}: {summary} ({self.settings_line(recipe)})"
 
     def on_labels(self) -> str:
         """ ", on 1,000 labels" where it does not see them all."""
@@ -377,12 +381,12 @@ class Evaluation:
 
 
 BASES: dict[str, type] = {
-    "evaluation": Evaluation,
     "target": Target,
     "sampler": Sampler,
     "encoder": Encoder,
     "augmentation": Augmentation,
     "dataset": DataSet,
+    "evaluation": Evaluation,
 }
 
 
@@ -610,7 +614,8 @@ def components(kind: str | None = None) -> list[Component]:
     """All components, or those of a kind, in their order."""
     _discover()
     found = [each for each in _components.values() if kind in (None, each.kind)]
-    return sorted(found, key=lambda each: each.cls.order)
+    kinds = list(BASES)
+    return sorted(found, key=lambda each: (kinds.index(each.kind), each.cls.order))
 
 
 def names(kind: str) -> tuple[str, ...]:

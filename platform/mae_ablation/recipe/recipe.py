@@ -173,7 +173,7 @@ def largest_ratio(patches: int, sampler: registry.Sampler) -> float:
 @dataclass(frozen=True, kw_only=True, slots=True, init=False)
 class Recipe:
     """One complete training: data, model, pre-training, and a section for each component that has
-    settings, such as `recipe.knn`."""
+    settings, such as `recipe.linear_probe`."""
 
     data: Data
     model: Model

@@ -5,10 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mae_ablation.recipe.checks import RANDAUGMENT_DEVIATION
 from mae_ablation.recipe.cost import pretrain_flops
-from mae_ablation.recipe.presets import difference, size_of
 from mae_ablation.recipe.recipe import Recipe
+from mae_ablation.recipe.words import format_rate, format_schedule
 from mae_ablation.report.choice import edge_lines
 from mae_ablation.report.readings import Readings
 from mae_ablation.report.spread import point_line
@@ -24,9 +23,6 @@ from mae_ablation.study.seeds import seeds_line
 from mae_ablation.study.suite import Suite
 from mae_ablation.study.trial import steps_per_epoch, training_images
 from mae_ablation.study.tune import tune_line
-from mae_ablation.train.evaluations.finetune import Finetune
-from mae_ablation.train.evaluations.linear_probe import LinearProbe
-from mae_ablation.train.evaluations.partial import Partial
 
 
 def counted(n: int, noun: str) -> str:
@@ -239,74 +235,19 @@ def trial_lines(plan: Plan) -> str:
 
 def settings_lines(recipe: Recipe, phases: Sequence[str]) -> str:
     """The baseline's settings, phase by phase."""
-    m, p, q = recipe.model, recipe.pretrain, recipe.linear_probe
+    m, p = recipe.model, recipe.pretrain
     lines = [
         f"model: encoder {m.encoder_width} x {m.encoder_depth} blocks ({m.encoder_heads} heads), "
         f"patch {m.patch_size}, decoder {m.decoder_width} x {m.decoder_depth} "
         f"({m.decoder_heads} heads)",
-        f"pretrain: AdamW, {rate(p.base_lr, p.batch_size)}, weight decay {p.weight_decay:g}, "
-        f"betas {p.beta1:g} and {p.beta2:g}, {schedule(p)}, {p.augmentation}, "
+        f"pretrain: AdamW, {format_rate(p.base_lr, p.batch_size)}, weight decay "
+        f"{p.weight_decay:g}, "
+        f"betas {p.beta1:g} and {p.beta2:g}, {format_schedule(p)}, {p.augmentation}, "
         f"{p.mask_sampling} masking {100 * p.mask_ratio:g} %, target {p.target}",
     ]
-    if "linear_probe" in phases:
-        lines.append(
-            f"linear_probe: {q.protocol} protocol, {classifier(q)}, {q.pooling}{q.on_labels()}"
-        )
-    others = [e for e in recipe.evaluations if e.component.name in phases and not e.trains_encoder]
-    lines += [
-        f"{each.component.name}: {each.settings_line(recipe)}{q.pooling}{each.on_labels()}"
-        for each in others
-        if each != q
-    ]
-    supervised = [name for name in ("finetune", "partial", "scratch") if name in phases]
-    lines += [f"{name}: {supervised_line(getattr(recipe, name))}" for name in supervised]
-    return "\n".join([*lines, *preset_lines(recipe, supervised)])
-
-
-def classifier(q: LinearProbe) -> str:
-    """How the linear probe's classifier is trained."""
-    if q.protocol == "converged":
-        tried = ", ".join(f"{penalty:g}" for penalty in q.penalties)
-        choice = " (best on validation)" if len(q.penalties) > 1 else ""
-        return f"logistic regression by L-BFGS, L2 penalty {tried}{choice}"
-    optimiser = "LARS" if q.protocol == "paper" else "SGD"
-    return (
-        f"{optimiser}, {rate(q.base_lr, q.batch_size)}, weight decay {q.weight_decay:g}, "
-        f"momentum {q.momentum:g}, {schedule(q)}"
-    )
-
-
-def rate(base_lr: float, batch_size: int) -> str:
-    return f"lr {base_lr:g} x {batch_size} / 256 = {base_lr * batch_size / 256:g}"
-
-
-def schedule(section) -> str:
-    return f"{section.epochs} epochs ({section.warmup_epochs:g} warm-up, cosine)"
-
-
-def supervised_line(s: Finetune) -> str:
-    length = schedule(s)
-    if isinstance(s, Partial):
-        tried = ", ".join(map(str, s.epochs_tried))
-        length = f"best on validation of {tried} epochs ({s.warmup_epochs:g} warm-up, cosine)"
-    augment = f"RandAugment ({s.randaugment_magnitude}, {RANDAUGMENT_DEVIATION:g})"
-    return (
-        f"AdamW, {rate(s.base_lr, s.batch_size)}, weight decay {s.weight_decay:g}, betas "
-        f"{s.beta1:g} and {s.beta2:g}, layer decay {s.layer_decay:g}, {length}, {augment}, "
-        f"label smoothing {s.label_smoothing:g}, mixup {s.mixup:g}, cutmix {s.cutmix:g}, "
-        f"drop path {s.drop_path:g}, random erasing {s.random_erasing:g}, EMA {s.ema:g}"
-        f"{s.on_labels()}"
-    )
-
-
-def preset_lines(recipe: Recipe, phases: Sequence[str]) -> list[str]:
-    """Say how the official code fine-tunes other than the paper's Table 9, where it is asked."""
-    if "finetune" not in phases:
-        return []
-    size = size_of(recipe.model.encoder_width, recipe.model.encoder_depth)
-    differ = difference("paper_table9", "repo_finetune_md", size)
-    values = ", ".join(f"{name} {a:g} -> {b:g}" for name, (a, b) in differ.items())
-    return [f"finetune.preset: paper_table9 -> repo_finetune_md (ViT-{size}): {values}"]
+    asked = [each for each in recipe.evaluations if each.component.name in phases]
+    lines += [f"{each.component.name}: {each.settings_line(recipe)}" for each in asked]
+    return "\n".join([*lines, *(note for each in asked for note in each.preset_notes(recipe))])
 
 
 def ending(trials: int, tracker, files: dict[str, list[Path]], left: int, seconds: float) -> str:

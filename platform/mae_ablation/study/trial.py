@@ -35,7 +35,7 @@ class Phase:
     """One training with a result."""
 
     kind: str
-    """"pca", "tokenizer", "pretrain" or an evaluation, such as "linear_probe" """
+    """what a target needs first, "pretrain", or an evaluation's name"""
     identity: str
     document: dict
     recipe: Recipe

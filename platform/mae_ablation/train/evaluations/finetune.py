@@ -8,6 +8,7 @@ from dataclasses import field
 from typing import Literal
 
 from mae_ablation.recipe.checks import (
+    RANDAUGMENT_DEVIATION,
     RUNTIME,
     Precision,
     above,
@@ -18,6 +19,8 @@ from mae_ablation.recipe.checks import (
     shares,
     warms_up,
 )
+from mae_ablation.recipe.presets import difference, size_of
+from mae_ablation.recipe.words import format_rate, format_schedule
 from mae_ablation.registry import register
 
 
@@ -90,6 +93,30 @@ class Finetune:
 
     def describe(self, recipe) -> str:
         return f"{self.epochs}ep"
+
+    def settings_line(self, recipe) -> str:
+        augment = f"RandAugment ({self.randaugment_magnitude}, {RANDAUGMENT_DEVIATION:g})"
+        return (
+            f"AdamW, {format_rate(self.base_lr, self.batch_size)}, weight decay "
+            f"{self.weight_decay:g}, betas {self.beta1:g} and {self.beta2:g}, layer decay "
+            f"{self.layer_decay:g}, {self.length()}, {augment}, label smoothing "
+            f"{self.label_smoothing:g}, mixup {self.mixup:g}, cutmix {self.cutmix:g}, drop path "
+            f"{self.drop_path:g}, random erasing {self.random_erasing:g}, EMA {self.ema:g}"
+            f"{self.on_labels()}"
+        )
+
+    def length(self) -> str:
+        return format_schedule(self)
+
+    def preset_notes(self, recipe) -> list[str]:
+        """How the official code's fine-tuning differs from the paper's Table 9."""
+        if len(self.presets) < 2:
+            return []
+        size = size_of(recipe.model.encoder_width, recipe.model.encoder_depth)
+        one, other = self.presets
+        differ = difference(one, other, size)
+        values = ", ".join(f"{name} {a:g} -> {b:g}" for name, (a, b) in differ.items())
+        return [f"{self.component.name}.preset: {one} -> {other} (ViT-{size}): {values}"]
 
     def method(self, recipe) -> str:
         epochs = f"{self.epochs} epoch{'s' * (self.epochs != 1)}"

@@ -41,7 +41,8 @@ class Knn:
         return f"{self.neighbours}nn"
 
     def settings_line(self, recipe) -> str:
-        return f"{self.neighbours} neighbours, temperature {self.temperature:g}, "
+        features = f"{recipe.linear_probe.pooling}{self.on_labels()}"
+        return f"{self.neighbours} neighbours, temperature {self.temperature:g}, {features}"
 
     def method(self, recipe) -> str:
         return (

@@ -21,6 +21,7 @@ from mae_ablation.recipe.checks import (
     settings_used,
     warms_up,
 )
+from mae_ablation.recipe.words import format_rate, format_schedule
 from mae_ablation.registry import register
 
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
@@ -97,6 +98,20 @@ class LinearProbe:
     def describe(self, recipe) -> str:
         return f"{self.protocol}-{self.pooling}"
 
+    def settings_line(self, recipe) -> str:
+        if self.protocol == "converged":
+            tried = ", ".join(f"{penalty:g}" for penalty in self.penalties)
+            choice = " (best on validation)" if len(self.penalties) > 1 else ""
+            how = f"logistic regression by L-BFGS, L2 penalty {tried}{choice}"
+        else:
+            how = (
+                f"{'LARS' if self.protocol == 'paper' else 'SGD'}, "
+                f"{format_rate(self.base_lr, self.batch_size)}, "
+                f"weight decay {self.weight_decay:g}, momentum {self.momentum:g}, "
+                f"{format_schedule(self)}"
+            )
+        return f"{self.protocol} protocol, {how}, {self.pooling}{self.on_labels()}"
+
     def method(self, recipe) -> str:
         if self.protocol == "converged":
             choice = "chosen on validation" if len(self.penalties) > 1 else f"{self.penalty:g}"
@@ -128,7 +143,9 @@ class LinearProbe:
         rate = result["images_per_s"]
         if "penalty" in result:
             return result["flops_per_image"], rate
-        encode, epochs = result.get("encoder_flops_per_image", 0.0), result["epochs"]
+        if "encoder_flops_per_image" not in result:
+            return 0.0, 0.0
+        encode, epochs = result["encoder_flops_per_image"], result["epochs"]
         afresh = 0 < encode < result["flops_per_image"]
         return probe_flops(encode, epochs, afresh), rate / epochs
 

@@ -57,6 +57,13 @@ class Partial(Finetune):
     def describe(self, recipe) -> str:
         return f"{self.blocks:g}blocks-{self.epochs}ep"
 
+    def length(self) -> str:
+        tried = ", ".join(map(str, self.epochs_tried))
+        return f"best on validation of {tried} epochs ({self.warmup_epochs:g} warm-up, cosine)"
+
+    def preset_notes(self, recipe) -> list[str]:
+        return []
+
     def method(self, recipe) -> str:
         tried = ", ".join(map(str, self.epochs_tried))
         return (
