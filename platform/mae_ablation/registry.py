@@ -437,6 +437,8 @@ class Plugin:
     """by which it is imported"""
     files: tuple[tuple[str, bytes], ...]
     """of a file that file; of a module all Python files of its package; relative paths"""
+    entry: bool = False
+    """an installed entry point names it, and no command needs to"""
 
     @property
     def hash(self) -> str:
@@ -450,7 +452,7 @@ class Plugin:
     def packed(self) -> dict[str, Any]:
         """The plug-in as JSON holds it."""
         files = [[path, source.decode("utf-8", "surrogateescape")] for path, source in self.files]
-        return {"name": self.name, "module": self.module, "files": files}
+        return {"name": self.name, "module": self.module, "files": files, "entry": self.entry}
 
     def __str__(self) -> str:
         return f"{self.name} ({self.hash})"
@@ -720,7 +722,7 @@ def load_plugins(named: Iterable[str]) -> None:
 def unpack_plugin(packed: dict[str, Any]) -> Plugin:
     """The plug-in that was `packed`."""
     files = ((path, text.encode("utf-8", "surrogateescape")) for path, text in packed["files"])
-    return Plugin(name=packed["name"], module=packed["module"], files=tuple(files))
+    return Plugin(**{**packed, "files": tuple(files)})
 
 
 def install(shipped: Iterable[Plugin]) -> None:
@@ -824,7 +826,7 @@ def _read(named: str, entry: str = "") -> Plugin:
     found = sorted(package.rglob("*.py")) if package else [origin]
     root = package.parent if package else origin.parent
     files = tuple((each.relative_to(root).as_posix(), each.read_bytes()) for each in found)
-    return Plugin(name=entry or named, module=named, files=files)
+    return Plugin(name=entry or named, module=named, files=files, entry=bool(entry))
 
 
 def _file(path: Path, named: str) -> Plugin:

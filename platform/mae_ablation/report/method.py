@@ -12,7 +12,8 @@ from mae_ablation.report.metrics import HOURS, LOSS, quantity_of
 from mae_ablation.report.summary import counted, some
 from mae_ablation.study.identity import evaluation_section
 from mae_ablation.study.plan import Plan
-from mae_ablation.study.provenance import mixed, plugins_in
+from mae_ablation.study.provenance import mixed, plugins_in, plugins_of
+from mae_ablation.study.trial import Phase
 
 LOOKS_TITLE = "Looks"
 
@@ -25,7 +26,7 @@ def describe_data(plan: Plan, results: pd.DataFrame) -> str:
     commits = ", ".join(sorted(set(results["commit"].dropna()))) or "none"
     changed = f" with {', '.join(study.changed)}" if study.changed else ""
     seeds = ", ".join(map(str, sorted(set(results["seed"]))))
-    theirs = plugins_in(phase for trial in plan.trials for phase in trial.phases)
+    theirs = plugins_in(_phases(plan))
     return (
         f"Data {data} ({_format_range(r.data.image_size for r in recipes)} px), "
         f"recipe {study.recipe_name}{changed}, "
@@ -65,7 +66,13 @@ def run_command(plan: Plan) -> str:
         words += study.seed_flags
     elif study.seeds == tuple(range(len(study.seeds))):
         words += ["--seeds", str(len(study.seeds))]
+    for plugin in plugins_of(_phases(plan)):
+        words += [] if plugin.entry else ["--plugin", plugin.name]
     return shlex.join(words)
+
+
+def _phases(plan: Plan) -> list[Phase]:
+    return [phase for trial in plan.trials for phase in trial.phases]
 
 
 def describe_cost(plan: Plan, finished: Sequence[dict]) -> str:

@@ -9,20 +9,25 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mae_ablation.registry import plugins
+from mae_ablation.registry import Plugin, plugins
 from mae_ablation.study.plan import Plan, trials_of
 from mae_ablation.study.trial import Phase
 
 
-def plugins_in(phases: Iterable[Phase]) -> str:
-    """Name the plug-ins that some phases use, with the hashes of their sources; "" for none."""
+def plugins_of(phases: Iterable[Phase]) -> list[Plugin]:
+    """List the plug-ins that some phases use, in the order they were loaded."""
     used = set()
     for phase in phases:
         parts = phase.recipe.components
         if phase.is_evaluation:
             parts += (phase.recipe.chosen("evaluation", phase.kind),)
         used |= {part.component.plugin for part in parts}
-    return ", ".join(str(plugin) for plugin in plugins() if plugin in used)
+    return [plugin for plugin in plugins() if plugin in used]
+
+
+def plugins_in(phases: Iterable[Phase]) -> str:
+    """Name the plug-ins that some phases use, with the hashes of their sources; "" for none."""
+    return ", ".join(map(str, plugins_of(phases)))
 
 
 def plugin_lines(plans: Sequence[Plan]) -> list[str]:

@@ -95,5 +95,26 @@ def target_of(
     from_images = target.of_images(recipe, channels, load, result, device)
     from_patches = target.needs and not from_images
     kept = target.keep(load(), patch**2 * channels) if from_patches else {}
-    width = getattr(from_images, "width", None)
-    return FittedTarget(target, patch, channels, kept, width), from_images
+    made = FittedTarget(target, patch, channels, kept, getattr(from_images, "width", None))
+    if target.component.plugin and from_images is None:
+        require_sound(made, patch**2 * channels, recipe.grid)
+    return made, from_images
+
+
+def require_sound(target: FittedTarget, values: int, grid: int) -> None:
+    """Try a user's target on random patches, before anything is trained.
+
+    Raises:
+        ValueError: it does not give as many numbers as its width says, or NaN.
+    """
+    name = target.component.component.name
+    patches = torch.rand(2, grid, values, generator=torch.Generator().manual_seed(0))
+    index = torch.arange(grid).expand(2, -1)
+    found = target.of(patches, index=index, grid=(grid, grid))
+    if found.shape != (2, grid, target.width):
+        raise ValueError(
+            f"target {name} gives {found.shape[-1]} numbers for a patch (shape "
+            f"{tuple(found.shape)}), its width is {target.width}"
+        )
+    if not found.isfinite().all():
+        raise ValueError(f"target {name} gives NaN or infinite numbers for patches of pixels")

@@ -1,0 +1,215 @@
+"""The open door: our own components and a user's, by name, from one registry."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from mae_ablation import registry
+from mae_ablation.cli import main
+from mae_ablation.errors import UserError
+
+PACKAGE = ROOT / "platform" / "mae_ablation"
+LAB = ROOT / "tests" / "example_lab"
+TARGET = """
+from mae_ablation import register
+
+@register.target("{name}", version=1)
+class Mine:
+    '''A target of mine.'''
+    {body}
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_components():
+    """Whatever a test loads is gone after it."""
+    registry.load_plugins([])
+    kept = dict(registry._components), dict(registry._plugins), set(sys.modules), list(sys.path)
+    yield
+    for known, before in zip((registry._components, registry._plugins), kept[:2], strict=True):
+        known.clear()
+        known.update(before)
+    for name in set(sys.modules) - kept[2]:
+        if name == "lab" or name.startswith(("lab.", "mae_ablation_plugin")):
+            del sys.modules[name]
+    sys.path[:] = kept[3]
+    registry._forget()
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch):
+    """A copy of the example lab, with its images, as the working directory."""
+    shutil.copytree(LAB, tmp_path / "lab_copy")
+    monkeypatch.chdir(tmp_path / "lab_copy")
+    subprocess.run([sys.executable, "make_images.py"], check=True)
+    return tmp_path / "lab_copy"
+
+
+def file_of(tmp_path, body, name="mine"):
+    file = tmp_path / "mine.py"
+    file.write_text(TARGET.format(name=name, body=body))
+    return str(file)
+
+
+def refused(*plugins):
+    with pytest.raises(UserError) as error:
+        registry.load_plugins(plugins)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# our own
+
+
+def test_knn_is_one_file_and_so_is_pca():
+    for name in ("knn", "pca"):
+        files = [p for p in PACKAGE.rglob("*.py") if re.search(rf"\b{name}\b", p.read_text())]
+        assert len(files) == 1, files
+
+
+@pytest.mark.parametrize("kind", registry.BASES)
+def test_no_list_of_components_stands_outside_the_registry(kind):
+    """Neither a Literal nor a comparison knows the name of a component, but in its own file."""
+    names = set(registry.names(kind)) - {"none", "grid", "random"}  # words of other lists, too
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            held = [node.comparators] if isinstance(node, ast.Compare) else []
+            held += [[node.slice]] if isinstance(node, ast.Subscript) else []
+            constants = {
+                each.value
+                for part in held
+                for item in part
+                for each in ast.walk(item)
+                if isinstance(each, ast.Constant)
+            }
+            own = {name for name in names if path.stem == name}
+            assert not (names - own) & constants, f"{path}:{node.lineno}: {names & constants}"
+
+
+# from outside
+
+
+def test_readme_s_target_in_fifteen_lines(tmp_path, monkeypatch, capsys):
+    readme = (ROOT / "README.md").read_text()
+    section = readme[readme.index("### Your own target in fifteen lines") :]
+    code = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 15
+    (tmp_path / "low_frequencies.py").write_text(code)
+    shutil.copytree(ROOT / "studies" / "recipes", tmp_path / "recipes")
+    (tmp_path / "study.yaml").write_text(re.search(r"```yaml\n(.*?)```", section, re.DOTALL)[1])
+    monkeypatch.chdir(tmp_path)
+    assert main(["plan", "study.yaml", "--plugin", "low_frequencies.py"]) == 0
+    assert "plug-ins: low_frequencies.py (" in capsys.readouterr().out
+
+    from mae_ablation.api import plan_study
+    from mae_ablation.store.folder import Store
+    from mae_ablation.train.trial import run_trial
+
+    trial = plan_study("study.yaml", plugins=["low_frequencies.py"]).trials[0]
+    assert run_trial(trial, tmp_path / "store") is None
+    assert trial.phases[0].folder(Store(tmp_path / "store")).result()["train_loss"] > 0
+
+
+def test_components_are_listed_with_settings_and_origin(lab, capsys):
+    assert main(["components", "--plugin", "lab"]) == 0
+    said = capsys.readouterr().out
+    assert "  hog  A histogram of the directions of each patch's gradients. (lab)" in said
+    assert "      hog.bins: 9" in said
+    assert "  knn  Votes of the nearest training images, by cosine of frozen features. (mae" in said
+
+
+def test_a_plan_with_plugins_imports_no_torch(lab):
+    code = (
+        "import sys\nfrom mae_ablation.cli import main\n"
+        "assert main(['plan', 'studies/everything.yaml', '--plugin', 'lab']) == 0\n"
+        "assert not {'torch', 'ray', 'mlflow'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_source_is_part_of_what_uses_it_and_travels(lab):
+    """Another source is another identity of the trainings that use it, and the plan says so; other
+    processes build the components from what they are sent."""
+    from mae_ablation.api import plan_study
+    from mae_ablation.store.folder import Store
+    from mae_ablation.study.provenance import plugin_lines
+    from mae_ablation.train.trial import run_trial
+
+    def plan():
+        asked = {"plugins": ["lab"], "store": "store", "changes": ["pretrain.epochs=2"]}
+        return plan_study("studies/everything.yaml", **asked)
+
+    before = plan()
+    trial = before.trials[0]
+    assert run_trial(trial, Store("store").root) is None
+    assert plan().trials[0].id == trial.id
+    hog = Path("lab/hog.py")
+    hog.write_text(hog.read_text() + "# another line\n")
+    after = plan()
+    assert trial.id not in {each.id for each in after.trials}
+    (line,) = [line for line in plugin_lines([after]) if "has changed" in line]
+    assert "results of the store were made" in line
+    packed = [registry.unpack_plugin(each.packed()) for each in registry.plugins()]
+    assert packed == list(registry.plugins())
+
+
+def test_a_broken_plugin_is_one_line(tmp_path):
+    broken = tmp_path / "broken.py"
+    broken.write_text("import os\n\nraise RuntimeError('no such thing')\n")
+    assert refused(str(broken)) == f"{broken}:3: raises at import: RuntimeError: no such thing"
+    broken.write_text("x = (\n")
+    assert refused(str(broken)).startswith(f"{broken}:1: raises at import: SyntaxError")
+    broken.write_text("x = 1\n")
+    assert "registers no component" in refused(str(broken))
+    assert "no such file" in refused(str(tmp_path / "absent.py"))
+    assert "no such module" in refused("absent_module")
+    taken = file_of(tmp_path, "bins: int = 9", name="knn")
+    assert "the name is taken by the evaluation of mae_ablation" in refused(taken)
+    assert "setting bins has no default" in refused(file_of(tmp_path, "bins: int"))
+    assert "setting bins is of type" in refused(file_of(tmp_path, "bins: list = ()"))
+    wrong = file_of(tmp_path, "def of(self, patches, patchsize): return patches")
+    assert 'unknown parameter of of "patchsize" (did you mean "patch_size"?)' in refused(wrong)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("def of(self, patches): return patches[..., :3]", "target mine gives 3 numbers"),
+        ("def of(self, patches): return patches * float('nan')", "target mine gives NaN"),
+    ],
+)
+def test_a_target_that_is_wrong_fails_with_its_name(toy, tmp_path, body, reason):
+    from dataclasses import replace
+
+    from test_evaluations import trial_of
+
+    from mae_ablation.train.trial import run_trial
+
+    registry.load_plugins([file_of(tmp_path, body)])
+    recipe = replace(toy, pretrain=replace(toy.pretrain, target="mine"))
+    assert reason in run_trial(trial_of(recipe, "pretrain"), tmp_path / "store")
+
+
+@pytest.mark.slow
+def test_the_lab_runs_on_two_lanes_killed_once_and_from_an_empty_folder(lab):
+    """All five components in one study, to its table; killed on the way, the same command ends."""
+    words = ["-m", "mae_ablation", "run", "studies/everything.yaml", "--plugin", "lab"]
+    command = [sys.executable, *words, "--lanes", "2", "--local"]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    for line in first.stdout:
+        if "trials  finished" in line:
+            break
+    first.kill()
+    first.wait()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = Path("reports/everything/table.md").read_text()
+    assert "Plug-ins: lab (" in table and "**Nearest centroid.**" in table
+    assert table.count("| bins=") == 32
