@@ -315,6 +315,8 @@ class Evaluation:
     """the features of all images are kept for the evaluations after it"""
     presets: tuple[str, ...] = ()
     """values of its `preset` (recipe/presets.py)"""
+    paper_columns: tuple[str, ...] = ()
+    """of paper_numbers.yaml, the first that has a number; empty: that of its name"""
     paper_noise = 0.6
     """points: what training again does to the paper's numbers"""
     place_in_table_1 = 9

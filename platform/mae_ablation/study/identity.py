@@ -124,7 +124,7 @@ def evaluation_document(
         kind: evaluation_section(evaluation, recipe, source),
         "encoder": source,
     }
-    if source in ("random", "scratch"):
+    if source not in ("pretrain", "pixels"):
         model = model_document(recipe).items()
         pretraining_only = ("decoder", "encoder_mask_tokens")
         document["model"] = {k: v for k, v in model if not k.startswith(pretraining_only)}

@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+from mae_ablation.registry import components
+
 FILE = Path(__file__).with_name("paper_numbers.yaml")
 
 
@@ -58,7 +60,6 @@ def paper_value(
     if table == "table_2":
         level = f"vit_{'h' if size == 'H' else 'l'}_{level}"
     row = paper_row(table, field, level)
-    if column == "partial":
-        tuned = row.get("finetune")
-        return row.get("linear_probe") if tuned is None else tuned
-    return row.get(column)
+    kinds = {each.name: each.cls.paper_columns for each in components("evaluation")}
+    found = (row.get(name) for name in kinds.get(column) or (column,))
+    return next((number for number in found if number is not None), None)

@@ -13,6 +13,7 @@ class Partial(Finetune):
 
     order = 40
     title, head, place_in_table_1 = "Partial fine-tuning", "partial", 3
+    paper_columns = ("finetune", "linear_probe")
     has_curve = by_epoch = False
 
     epochs: int = field(default=50, metadata=INSIDE)
