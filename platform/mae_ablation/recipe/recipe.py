@@ -14,6 +14,7 @@ from mae_ablation import registry
 from mae_ablation.recipe.checks import (
     INSIDE,
     RUNTIME,
+    Invalid,
     Precision,
     above,
     at_least,
@@ -280,18 +281,19 @@ class Recipe:
     def _check_kept(self) -> None:
         """Some patches stay visible, and some are removed, in every epoch."""
         blamed = ("pretrain.mask_ratio", "data.image_size", "model.patch_size")
+        by_epoch = bool(registry.wanted(self.sampler.kept)[2:])
         for kept in self.kept_counts:
+            if kept < 1 and not by_epoch:
+                raise Invalid(
+                    f"mask_ratio {self.pretrain.mask_ratio} keeps none of the {self.patches} "
+                    f"patches ({self.grid} x {self.grid}); the largest ratio that keeps one is "
+                    f"{largest_ratio(self.patches, self.sampler):g}",
+                    *blamed,
+                )
             check(
-                kept >= 1,
-                f"mask_ratio {self.pretrain.mask_ratio} keeps none of the {self.patches} patches "
-                f"({self.grid} x {self.grid}); the largest ratio that keeps one is "
-                f"{largest_ratio(self.patches, self.sampler):g}",
-                *blamed,
-            )
-            check(
-                kept < self.patches or not registry.wanted(self.sampler.kept)[2:],
+                1 <= kept < self.patches or not by_epoch,
                 f"{self.pretrain.mask_sampling} keeps {kept} of {self.patches} patches in an "
-                f"epoch: at least one has to be removed",
+                f"epoch: keep 1 to {self.patches - 1}",
                 *blamed,
             )
 

@@ -59,9 +59,13 @@ class EpochPictures:
 
 
 def to_png(picture: torch.Tensor, side: int) -> bytes:
-    """Encode pixels (c, h, w) in [0, 1], each quarter of the height at least `side` pixels high."""
+    """Encode pixels (c, h, w) in [0, 1], each quarter of the height at least `side` pixels high.
+
+    Three of more channels are shown as colours, the first of two as grey.
+    """
     from PIL import Image
 
+    picture = picture[: 3 if len(picture) >= 3 else 1]
     times = max(1, -(-side * 4 // picture.shape[-2]))
     large = picture.repeat_interleave(times, -1).repeat_interleave(times, -2)
     array = (large * 255).round().byte().permute(1, 2, 0).cpu().numpy()

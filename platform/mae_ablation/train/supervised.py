@@ -12,6 +12,7 @@ from mae_ablation.data.augment import View, normalise
 from mae_ablation.data.augmentations.crop_random import CropRandom
 from mae_ablation.data.dataset import Dataset, Files, Split, load
 from mae_ablation.data.feed import Feed, plain
+from mae_ablation.errors import UserError
 from mae_ablation.recipe.cost import embed_flops, encoder_flops, training_flops
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.store.folder import PhaseFolder
@@ -65,6 +66,9 @@ def supervised(
     batch_size, epochs = min(settings.batch_size, len(train) // 2 * 2), settings.epochs
     steps = len(train) // batch_size  # the last incomplete batch is dropped
     parts = workers.micro_batches(batch_size)
+    if settings.randaugment_magnitude and data.channels not in (1, 3):
+        message = f"RandAugment needs 1 or 3 channels, the images have {data.channels}"
+        raise UserError(f"{message}: set {kind}.randaugment_magnitude=0")
     view = View(
         augmentation=CropRandom(),
         crop_min_area=settings.crop_min_area,
