@@ -170,12 +170,11 @@ def test_what_is_no_archive_is_one_line(clone, capsys):
 
 
 def test_results_of_another_version_of_the_code_are_marked(clone, capsys, monkeypatch):
-    from mae_ablation import store_commands
+    from mae_ablation.launch import exchange
 
     export(capsys)
-    monkeypatch.setattr(
-        store_commands, "version_of", lambda kind: 7 if kind == "linear_probe" else 2
-    )
+    versions = {"linear_probe": 7}
+    monkeypatch.setattr(exchange, "version_of", lambda kind: versions.get(kind, 2))
     _, said = store(capsys, "import", "results.zip", "--store", "theirs")
     assert said.endswith(
         "4 results of linear_probe are of version 2 of its code, here it is 7: no study of this "

@@ -195,6 +195,9 @@ def load(
     Raises:
         UserError: with file and line of what cannot be.
     """
+    for phase in phases:
+        if phase not in all_phases():
+            raise UserError(unknown("phase", phase, all_phases()), "--phases")
     document = read(path)
     require_name(path.stem, "the study's file", str(path))
     for key in document.data:
@@ -208,9 +211,6 @@ def load(
     paper = _paper(document)
     settings = [*file.settings, *_baseline(document, file, paper), *map(read_change, changes)]
     wanted = _phases(document)
-    for phase in phases:
-        if phase not in all_phases():
-            raise UserError(unknown("phase", phase, all_phases()), "--phases")
     kept = tuple(phases) or tuple(phase for phase in wanted if phase not in file.skip)
     kept = tuple(phase for phase in all_phases() if phase in kept or phase == "pretrain")
     kept = _without_lone_rows(document, kept, wanted, phases)
