@@ -155,7 +155,7 @@ def test_the_source_is_part_of_what_uses_it_and_travels(lab):
     after = plan()
     assert trial.id not in {each.id for each in after.trials}
     (line,) = [line for line in plugin_lines([after]) if "has changed" in line]
-    assert "results of the store were made" in line
+    assert "lab has changed since 1 result of the store was made" in line
     packed = [registry.unpack_plugin(each.packed()) for each in registry.plugins()]
     assert packed == list(registry.plugins())
 

@@ -7,9 +7,9 @@ commit, of a tree with changes, or that a plug-in's source has changed and older
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from mae_ablation.registry import Plugin, plugins
+from mae_ablation.study.identity import identity
 from mae_ablation.study.plan import Plan, trials_of
 from mae_ablation.study.trial import Phase
 
@@ -63,49 +63,49 @@ def _phases(plans: Sequence[Plan]) -> list[Phase]:
 def _changed_plugins(plans: Sequence[Plan]) -> list[str]:
     """Say which plug-ins have changed since results that differ in nothing else were made."""
     store, changed = plans[0].store, Counter()
-    asked = {p.identity: p for p in _phases(plans) if _sources(p.document)}
-    for kind in {phase.kind for phase in asked.values()}:
-        mine = {phase.name: [] for phase in asked.values() if phase.kind == kind}
-        for phase in asked.values():
-            if phase.kind == kind and not phase.folder(store).finished():
-                mine[phase.name].append(phase)
-        for folder in store.folders(kind):
-            name = folder.name.split("/", 1)[1].rsplit("-", 1)[0]
-            for phase in mine.get(name, ()):
-                theirs = folder.document() if folder.identity != phase.identity else None
-                if theirs and _without_sources(theirs) == _without_sources(phase.document):
-                    before, now = _sources(theirs), _sources(phase.document)
-                    changed.update(
-                        (n, before.get(n), now[n]) for n in now if before.get(n) != now[n]
-                    )
+    now = {plugin.hash: plugin.name for plugin in plugins()}
+    asked = [phase for phase in _phases(plans) if _sources(phase.document)]
+    for kind in {phase.kind for phase in asked}:
+        mine = [p for p in asked if p.kind == kind and not p.folder(store).finished()]
+        meant = {(p.name, identity(_without_sources(p.document))): p for p in mine}
+        for folder in store.folders(kind) if mine else ():
+            name, document = folder.name.split("/", 1)[1].rsplit("-", 1)[0], folder.document()
+            phase = meant.get((name, identity(_without_sources(document)))) if document else None
+            if phase and phase.identity != folder.identity and folder.finished():
+                news = _sources(phase.document) - _sources(document)
+                changed.update((now[new], new) for new in news if new in now)
     return [
-        f"{name} has changed since {count} results of the store were made (source {before}, now "
-        f"{now}): they do not count, and stay; the old source finds them again"
-        for (name, before, now), count in sorted(changed.items())
+        f"{name} has changed since {count} result{'s' * (count > 1)} of the store "
+        f"{'were' if count > 1 else 'was'} made: its source is now {source}. These do not count "
+        "and stay; the old source finds them again"
+        for (name, source), count in sorted(changed.items())
     ]
 
 
-def _sources(document: Any) -> dict[str, str]:
-    """Hashes of the sources in a document, by component."""
-    found: dict[str, str] = {}
-    for name, value in document.items() if isinstance(document, dict) else ():
-        if isinstance(value, dict):
-            found |= {name: value["source"]} if _is_code(value) else _sources(value)
-    if document.get("source") and "phase" in document:  # of a preparation
-        found[document["phase"]] = document["source"]
-    return found
+def _sources(document: dict) -> set[str]:
+    """Hashes of the sources in a document."""
+    nested = [_sources(value) for value in document.values() if isinstance(value, dict)]
+    own = {document["source"]} if _is_code(document) or _is_preparation(document) else set()
+    return own.union(*nested)
 
 
-def _is_code(value: dict) -> bool:
-    return value.keys() == {"version", "source"}
-
-
-def _without_sources(value: Any) -> Any:
+def _without_sources(document: dict) -> dict:
     """A document without the hashes of sources."""
-    if not isinstance(value, dict):
-        return value
-    plain = {k: v for k, v in value.items() if not (k == "source" and {"version"} <= value.keys())}
-    return {name: _without_sources(each) for name, each in plain.items()}
+    dropped = _is_code(document) or _is_preparation(document)
+    return {
+        name: _without_sources(value) if isinstance(value, dict) else value
+        for name, value in document.items()
+        if not (dropped and name == "source")
+    }
+
+
+def _is_preparation(document: dict) -> bool:
+    """A user's target needs it: such a document has its source beside its version."""
+    return {"phase", "version", "source"} <= document.keys()
+
+
+def _is_code(document: dict) -> bool:
+    return document.keys() == {"version", "source"}
 
 
 def mixed(commits: Iterable[str]) -> str:
