@@ -166,8 +166,7 @@ def test_the_truth_is_held_against_the_estimate(plan):
 def test_a_run_says_how_much_of_the_machine_it_used():
     results = [{"mfu": mfu, "flops_per_s": 40e9} for mfu in (0.4, 0.5, 0.6)]
     assert utilisation([*results, {"flops_per_s": 1.0}]) == (
-        "model FLOPs utilisation of pre-training 50%: 40.0 GFLOP/s a lane, of 80 in matrix "
-        "products\n"
+        "model FLOPs utilisation of pre-training 50%: 40.0 GFLOP/s a lane, of 80 in matrix products"
     )
     assert utilisation([{"flops_per_s": 1.0}]) == "", "an older version's result"
 

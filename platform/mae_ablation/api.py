@@ -26,6 +26,7 @@ from mae_ablation.study.flags import (
     Folder,
     Heads,
     MaskSeed,
+    Plugins,
     Port,
     Ratio,
     SamplerName,
@@ -254,7 +255,7 @@ def masks(*, seed: MaskSeed = 0, out: File = Path("masks.png")) -> str:
 
 def components(
     *,
-    plugins: Annotated[tuple[str, ...], Parameter(name="--plugin", metavar="FILE_OR_MODULE")] = (),
+    plugins: Plugins = (),
 ) -> list[str]:
     """List what a study can name: targets, samplers, data sets and the like, with settings."""
     from mae_ablation.registry import describe_components, load_plugins

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mae_ablation.errors import UserError
+from mae_ablation.registry import load_plugins
 from mae_ablation.run.session import Session
 from mae_ablation.store.atomic import PART
 from mae_ablation.store.folder import PhaseFolder, Store
-from mae_ablation.study.flags import File, StorePlace
+from mae_ablation.study.flags import File, Plugins, StorePlace
 from mae_ablation.study.places import open_store
 from mae_ablation.study.request import LOCAL_STORE, Selection
 
@@ -105,7 +106,11 @@ def _needed(store: Store, studies: Sequence[Path], seeds: int) -> tuple[set[str]
 
 
 def collect_garbage(
-    studies: tuple[File, ...] = (), *, yes: bool = False, store: StorePlace = LOCAL_STORE
+    studies: tuple[File, ...] = (),
+    *,
+    yes: bool = False,
+    plugins: Plugins = (),
+    store: StorePlace = LOCAL_STORE,
 ) -> list[str]:
     """List what no study needs, and delete it if told to.
 
@@ -116,6 +121,7 @@ def collect_garbage(
     Raises:
         UserError: there is no study, or one cannot be read.
     """
+    load_plugins(plugins)
     studies = studies or tuple(sorted(Path("studies").glob("*.yaml")))
     found, alone = unneeded(open_store(store, filled=True), studies)
     if yes:

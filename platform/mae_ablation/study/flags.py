@@ -129,6 +129,14 @@ Ratio = Annotated[
     float, flag(partial(read_number, accepts=lambda r: 0 < r < 1, wanted="between 0 and 1"), "R")
 ]
 Phases = Annotated[tuple[str, ...], flag(read_phases, "A,B")]
+Plugins = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--plugin",
+        metavar="FILE_OR_MODULE",
+        help="load components of your own from a Python file or module; may be given several times",
+    ),
+]
 Heads = Annotated[
     tuple[int, int],
     flag(read_heads, "E,D"),

@@ -20,6 +20,7 @@ from mae_ablation.study.flags import (
     Hours,
     LaneCount,
     Phases,
+    Plugins,
     Price,
     StorePlace,
 )
@@ -55,10 +56,7 @@ class Selection:
     """take N seeds at most, until decided (default: 20)"""
     phases: Annotated[Phases, Parameter(group=STUDY)] = ()
     """phases instead of the study's, separated by commas"""
-    plugins: Annotated[
-        tuple[str, ...], Parameter(name="--plugin", group=STUDY, metavar="FILE_OR_MODULE")
-    ] = ()
-    """load components of your own from a Python file or module; may be given several times"""
+    plugins: Annotated[Plugins, Parameter(group=STUDY)] = ()
     store: Annotated[StorePlace, Parameter(group=STUDY)] = LOCAL_STORE
     reports: Annotated[Folder, Parameter(group=STUDY)] = Path("reports")
     """write reports into this folder (default: ./reports)"""
