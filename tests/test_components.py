@@ -197,6 +197,39 @@ def test_a_target_that_is_wrong_fails_with_its_name(toy, tmp_path, body, reason)
     assert reason in run_trial(trial_of(recipe, "pretrain"), tmp_path / "store")
 
 
+def test_components_may_need_more_than_one_call(toy, tmp_path):
+    """A loss in another domain, weighted by distance, with a term on features; a ratio that grows;
+    five channels; two columns."""
+    from dataclasses import replace
+
+    from test_evaluations import trial_of
+
+    from mae_ablation.recipe.cost import pretrain_flops
+    from mae_ablation.recipe.recipe import Data
+    from mae_ablation.store.folder import Store
+    from mae_ablation.train.trial import run_trial
+
+    registry.load_plugins([str(ROOT / "tests" / "plugin_of_needs.py")])
+    chosen = {"target": "frequencies", "mask_sampling": "curriculum", "reconstructions": 0}
+    recipe = replace(
+        toy,
+        data=Data(name="five_channels", image_size=12, validation_images=20),
+        model=replace(toy.model, patch_size=3),
+        pretrain=replace(toy.pretrain, batch_size=40, **chosen),
+    )
+    assert recipe.kept_counts == {12: 1, 8: 1, 4: 1}
+    alone = [replace(recipe.pretrain, mask_sampling="random", mask_ratio=r) for r in (0.25, 0.75)]
+    dear, cheap = (pretrain_flops(replace(recipe, pretrain=each), 5) for each in alone)
+    assert cheap < pretrain_flops(recipe, 5) < dear
+    trial = trial_of(recipe, "pretrain", "two_numbers")
+    assert run_trial(trial, tmp_path) is None
+    trained, measured = (phase.folder(Store(tmp_path)).result() for phase in trial.phases)
+    assert trained["train_loss"] > 0
+    assert 0 <= measured["test_worst"] <= measured["test_acc1"] <= 100
+    assert list(registry.metrics_of("two_numbers")) == ["two_numbers_acc1", "two_numbers_worst"]
+    assert trial.phases[0].document["pretrain"]["kept_patches"] == [[12, 1], [8, 1], [4, 1]]
+
+
 @pytest.mark.slow
 def test_the_lab_runs_on_two_lanes_killed_once_and_from_an_empty_folder(lab):
     """All five components in one study, to its table; killed on the way, the same command ends."""
