@@ -170,6 +170,7 @@ def test_a_broken_plugin_is_one_line(tmp_path):
     assert "registers no component" in refused(str(broken))
     assert "no such file" in refused(str(tmp_path / "absent.py"))
     assert "no such module" in refused("absent_module")
+    assert "no such module" in refused("json.absent_module")
     taken = file_of(tmp_path, "bins: int = 9", name="knn")
     assert "the name is taken by the evaluation of mae_ablation" in refused(taken)
     assert "setting bins has no default" in refused(file_of(tmp_path, "bins: int"))

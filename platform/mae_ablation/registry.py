@@ -33,12 +33,12 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import cache, lru_cache
 from importlib import import_module
+from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
-from importlib.util import find_spec, module_from_spec, spec_from_loader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -58,6 +58,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 TAKEN = ("data", "model", "pretrain", "levels", "skip", "more")
 """keys of a recipe file that are no component's"""
 DIGITS = 12  # of a source's hash
+NO_MODULE = "no such module: give the path of a Python file, or a module"
 
 
 class Target:
@@ -739,46 +740,53 @@ def _load(plugin: Plugin, *, shipped: bool = False) -> None:
     if any(each.hash == plugin.hash for each in _plugins.values()):
         return
     if known:  # edited since, in a notebook: the new one takes its place
-        for name in [n for n, each in _components.items() if each.plugin == known]:
-            del _components[name]
-        below = f"{known.module}."
-        for name in [n for n in sys.modules if n == known.module or n.startswith(below)]:
-            del sys.modules[name]
-    before = set(_components)
+        top = known.module.partition(".")[0]
+        _unload(known, {n for n in sys.modules if n == top or n.startswith(f"{top}.")})
+    before, modules = set(_components), set(sys.modules)
+    if shipped:
+        _unpack(plugin)
+    elif str(Path.cwd()) not in sys.path and "" not in sys.path:
+        sys.path.append(str(Path.cwd()))
     _loading.append(plugin)
     try:
-        with _importable(plugin, shipped):
-            _import(plugin)
+        _import(plugin)
+        if set(_components) == before:
+            message = "registers no component: decorate a class with @register.KIND"
+            raise UserError(message, plugin.name)
+    except UserError:
+        _unload(plugin, set(sys.modules) - modules)
+        raise
     finally:
         _loading.pop()
-    if set(_components) == before and not known:
-        raise UserError("registers no component: decorate a class with @register.KIND", plugin.name)
     _plugins[plugin.name] = plugin
+
+
+def _unload(plugin: Plugin, modules: Iterable[str]) -> None:
+    """Forget a plug-in's components, and modules that it has brought."""
+    for name in [name for name, each in _components.items() if each.plugin == plugin]:
+        del _components[name]
+    for name in modules:
+        del sys.modules[name]
     _forget()
 
 
 def _import(plugin: Plugin) -> None:
     """Run a plug-in's code; what it raises becomes one line with file and line."""
     try:
-        if len(plugin.files) == 1 and plugin.files[0][0] == plugin.name:
-            _run_file(plugin)
+        if plugin.files[0][0] == plugin.name:
+            path, source = plugin.files[0]  # a single file, as a module of its own name
+            module = module_from_spec(spec_from_loader(plugin.module, loader=None))
+            module.__file__ = path
+            sys.modules[plugin.module] = module
+            exec(compile(source, path, "exec"), module.__dict__)
         else:
             import_module(plugin.module)
-    except UserError:
+    except (UserError, KeyboardInterrupt):
         raise
     except BaseException as error:  # whatever the user's code may do, SystemExit too
-        if isinstance(error, KeyboardInterrupt):
-            raise
+        if isinstance(error, ModuleNotFoundError) and error.name == plugin.module:
+            raise UserError(NO_MODULE, plugin.name) from None
         raise UserError(f"raises at import: {one_line(error)}", _place(plugin, error)) from None
-
-
-def _run_file(plugin: Plugin) -> None:
-    """Run the source of a single file as a module of its own name."""
-    path, source = plugin.files[0]
-    module = module_from_spec(spec_from_loader(plugin.module, loader=None))
-    module.__file__ = path
-    sys.modules[plugin.module] = module
-    exec(compile(source, path, "exec"), module.__dict__)
 
 
 def _place(plugin: Plugin, error: BaseException) -> str:
@@ -790,39 +798,26 @@ def _place(plugin: Plugin, error: BaseException) -> str:
     return f"{there[-1].filename}:{there[-1].lineno}" if there else plugin.name
 
 
-@contextmanager
-def _importable(plugin: Plugin, shipped: bool) -> Iterator[None]:
-    """Have a module's package on the path: the working directory, or a copy of what was shipped."""
-    if shipped and plugin.module not in sys.modules:
-        folder = tempfile.mkdtemp(prefix="mae-plugin-")
-        for path, source in plugin.files:
-            if path != plugin.name:
-                Path(folder, path).parent.mkdir(parents=True, exist_ok=True)
-                Path(folder, path).write_bytes(source)
-        sys.path.insert(0, folder)  # to stay: methods may import later
-    elif str(Path.cwd()) not in sys.path and "" not in sys.path:
-        sys.path.append(str(Path.cwd()))
-    yield
+def _unpack(plugin: Plugin) -> None:
+    """Have a package that was shipped on the path; it stays there, for methods may import later."""
+    folder = tempfile.mkdtemp(prefix="mae-plugin-")
+    for path, source in plugin.files:
+        if path != plugin.name:
+            Path(folder, path).parent.mkdir(parents=True, exist_ok=True)
+            Path(folder, path).write_bytes(source)
+    sys.path.insert(0, folder)
 
 
 def _read(named: str, entry: str = "") -> Plugin:
-    """The source of a file or a module that somebody names."""
+    """The source of a file, or of the whole package of a module, that somebody names."""
     path = Path(named).expanduser()
     if named.endswith(".py") or path.is_file():
         if not path.is_file():
             raise UserError("no such file: give the path of a Python file, or a module", named)
         return _file(path, named)
-    top = named.partition(".")[0]
-    if str(Path.cwd()) not in sys.path and "" not in sys.path:
-        sys.path.append(str(Path.cwd()))
-    try:
-        spec = find_spec(top) if find_spec(top) and find_spec(named) else None
-    except (ImportError, ValueError):
-        spec = None
-    except Exception as error:  # its package raises
-        raise UserError(f"raises at import: {one_line(error)}", named) from None
+    spec = PathFinder.find_spec(named.partition(".")[0], [str(Path.cwd()), *sys.path])
     if spec is None or not spec.origin:
-        raise UserError("no such module: give the path of a Python file, or a module", named)
+        raise UserError(NO_MODULE, named)
     origin = Path(spec.origin)
     package = origin.parent if spec.submodule_search_locations else None
     found = sorted(package.rglob("*.py")) if package else [origin]
