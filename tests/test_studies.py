@@ -7,7 +7,7 @@ from toys import session_of
 from mae_ablation.api import plan_studies, plan_study
 from mae_ablation.errors import UserError
 from mae_ablation.recipe.presets import difference
-from mae_ablation.report.summary import introduction, settings_lines, summary, together
+from mae_ablation.report.summary import introduction, settings_lines, together
 from mae_ablation.study.paper import FIELDS, paper_row, paper_tables
 from mae_ablation.study.plan import missing, trials_of
 
@@ -184,7 +184,7 @@ def test_levels_of_the_paper_are_taken_to_the_recipe_s_scale(write_study, tmp_pa
     assert [row.recipe.model.decoder_width for row in plan.rows] == [4, 8]
     assert plan.study.factors[0].left_out == ("1024",)
     assert plan.study.phases == ("pretrain", "linear_probe")
-    text = summary(plan, 2)
+    text = introduction([], [plan], 2)
     assert "no counterpart at this scale for 1024" in text
     assert "leaves out finetune; --phases pretrain,linear_probe,finetune" in text
     asked = plan_study(write_study(study, SCALED), store=tmp_path, phases=("finetune",))

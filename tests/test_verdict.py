@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from mae_ablation.report.headline import count_verdicts
-from mae_ablation.report.how_to_read import VERDICT_RULE
+from mae_ablation.report.how_to_read import verdict_rule
 from mae_ablation.report.metrics import quantity_of
 from mae_ablation.report.paired import MOST_COUNTED
 from mae_ablation.report.sequential import decide, is_hidden
@@ -163,4 +163,5 @@ def test_the_headline_counts():
 
 def test_the_rule_names_every_verdict_and_each_has_a_sign_of_its_own():
     assert len(set(SIGNS.values())) == len(SIGNS)
-    assert {f"*{word}*" for word in SIGNS} <= set(re.findall(r"\*[a-z ]+\*", VERDICT_RULE))
+    named = set(re.findall(r"\*[a-z ]+\*", " ".join(verdict_rule())))
+    assert {f"*{word}*" for word in SIGNS} <= named

@@ -22,7 +22,7 @@ from mae_ablation.report.metrics import HOURS, count_decimals, is_accuracy, quan
 from mae_ablation.report.outliers import describe_outliers
 from mae_ablation.report.paired import ALPHA, PairedTests, compare_pairs, summarise
 from mae_ablation.report.saved import SavedReport
-from mae_ablation.report.summary import counted, some
+from mae_ablation.report.wording import count_noun, list_names
 from mae_ablation.study.factors import canonical
 from mae_ablation.study.seeds import FEWEST
 
@@ -209,11 +209,11 @@ def _compare_metric(
             "Hours were measured under different conditions: B - A is not the trainings' alone."
         )
     if any(alike):
-        levels = counted(len(alike), "level")
+        levels = count_noun(len(alike), "level")
         said.append(f"{sum(alike)} of {levels} are the same trainings in both reports.")
     for name, mine, other in (("A", one, two), ("B", two, one)):
         if alone := [label for place, label in mine.labels.items() if place not in other.labels]:
-            said.append(f"Only in {name}: {some(alone)}.")
+            said.append(f"Only in {name}: {list_names(alone)}.")
     head = ["level", "A", "B", "B - A", "95 %", "p (Holm)", ""]
     return ComparedMetric(title=quantity_of(metric).title, table=[head, *lines], sentences=said)
 
@@ -261,13 +261,13 @@ def _describe_tests(found: PairedTests, lines: list[list[str]], relative: bool) 
     clear = tested & (found.p_holm <= ALPHA)
     what = "the difference to the baseline" if relative else "the mean"
     parts = [
-        f"{word} in B for {some([lines[i][0] for i in np.flatnonzero(clear & side)])}"
+        f"{word} in B for {list_names([lines[i][0] for i in np.flatnonzero(clear & side)])}"
         for word, side in (("higher", found.mean > 0), ("lower", found.mean < 0))
         if (clear & side).any()
     ]
     decided = f"{what} is {' and '.join(parts)}" if parts else f"{what} differs clearly for none"
     return (
-        f"Of {counted(int(tested.sum()), 'level')} tested (t, paired by seed, Holm's p at most "
+        f"Of {count_noun(int(tested.sum()), 'level')} tested (t, paired by seed, Holm's p at most "
         f"{ALPHA:g}) {decided}; {int((tested & ~clear).sum())} undecided."
     )
 
@@ -279,13 +279,17 @@ def _seeds_apart(name: str, mine: ReportSide) -> list[str]:
         for place, values in mine.values.items()
         if (text := describe_outliers(pd.Series(values, dtype=float), None))
     ]
-    return [f"Seeds of {name} lie apart ({some(each)}): no levels are counted."] if each else []
+    if not each:
+        return []
+    return [f"Seeds of {name} lie apart ({list_names(each)}): no levels are counted."]
 
 
 def _describe_unpaired(one: ReportSide, two: ReportSide, seeds: Sequence[int]) -> list[str]:
     """Name the seeds that only one report has: they are in its means, and in no difference."""
     sides = (("A", one.seeds - {*seeds}), ("B", two.seeds - {*seeds}))
-    apart = [f"{some([*map(str, sorted(left))])} in {name} only" for name, left in sides if left]
+    apart = [
+        f"{list_names([*map(str, sorted(left))])} in {name} only" for name, left in sides if left
+    ]
     if seeds:
         return [f"Seeds without a partner, in no difference: {'; '.join(apart)}."] if apart else []
     return ["No seed in common: nothing is paired."] if one.seeds and two.seeds else []

@@ -19,7 +19,7 @@ from mae_ablation.report.drawing import save_figure
 from mae_ablation.report.findings import is_ordered
 from mae_ablation.report.metrics import HOURS, is_accuracy, list_metrics, quantity_of
 from mae_ablation.report.paired import ALPHA, half_width
-from mae_ablation.report.summary import some
+from mae_ablation.report.wording import list_names
 from mae_ablation.study.factors import Factor
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.study import Study
@@ -98,7 +98,7 @@ def draw_panel(
     mine = results[(results["factor"] == factor.name) & results["level"].isin(x)]
     mine = mine.dropna(subset=["value"])
     if waiting := [*rows.loc[rows["mean"].isna(), "level"]]:
-        left_out += f"\nwithout a result, so not drawn: {some(waiting, 5)}"
+        left_out += f"\nwithout a result, so not drawn: {list_names(waiting, 5)}"
 
     # means with their intervals, and every seed
     at, half = _places(rows, x), pd.Series(half_width(rows["sd"], rows["seeds"], ALPHA), rows.index)
@@ -161,7 +161,7 @@ def _axis_label(factor: Factor, ordered: bool) -> str:
     if crossing := factor.levels[0].coordinates:
         return ", ".join(factor_name.replace("_", " ") for factor_name, _ in crossing)
     if ordered and any(level.here for level in factor.levels):
-        here = some([level.here or format_value(level.value) for level in factor.levels])
+        here = list_names([level.here or format_value(level.value) for level in factor.levels])
         return f"{name} (the paper's; here {here})"
     return name
 

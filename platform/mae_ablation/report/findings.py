@@ -26,7 +26,7 @@ from mae_ablation.report.paired import (
     summarise,
 )
 from mae_ablation.report.spread import format_limit, root_mean_square
-from mae_ablation.report.summary import counted, some
+from mae_ablation.report.wording import count_noun, list_names
 from mae_ablation.study.factors import Factor
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.values import are_numbers
@@ -67,7 +67,7 @@ def list_findings(plan: Plan, metric: str, results: pd.DataFrame, table: pd.Data
         texts = _describe_steps(find_steps(factor, metric, table, results))
         said += [f"{factor.name}: {text}" if several else text for text in texts]
     if said and left_out:
-        names = some(left_out)
+        names = list_names(left_out)
         said.insert(0, f"Left out of what follows, as a seed is missing or lies apart: {names}.")
     return said + _describe_limit(rows) + _describe_edges(rows)
 
@@ -284,7 +284,8 @@ def _describe_possible_best(names: NDArray, values: NDArray, means: NDArray) -> 
         return f"No level can be ruled out as the best with 95 % confidence ({how})"
     if len(best) == 1:
         return f"Every other level is ruled out as the best with 95 % confidence ({how})"
-    return f"With 95 % confidence the best is one of {some([str(names[i]) for i in best])} ({how})"
+    candidates = list_names([str(names[i]) for i in best])
+    return f"With 95 % confidence the best is one of {candidates} ({how})"
 
 
 # steps --------------------------------------------------------------------------------------------
@@ -344,7 +345,7 @@ def _describe_steps(steps: list[LevelStep]) -> list[str]:
     if not steps:
         return []
     tested = sum(np.isfinite(step.p) for step in steps)
-    how = f", with Holm's p over {counted(tested, 'test')}" if tested else ""
+    how = f", with Holm's p over {count_noun(tested, 'test')}" if tested else ""
     each = "; ".join(f"{step.low} to {step.high} {_format_step(step)}" for step in steps)
     return [f"Steps between neighbouring levels, paired by seed{how}: {each}."]
 
@@ -436,6 +437,5 @@ def _describe_edges(rows: pd.DataFrame) -> list[str]:
     names = rows.loc[rows["tuned"].str.contains(EDGE), "level"].tolist() if "tuned" in rows else []
     if not names:
         return []
-    return [
-        f"Tuned to the edge of what was tried, beyond which a better value may lie: {some(names)}."
-    ]
+    edge = "Tuned to the edge of what was tried, beyond which a better value may lie"
+    return [f"{edge}: {list_names(names)}."]

@@ -17,8 +17,8 @@ from mae_ablation.report.findings import describe_contrary_steps
 from mae_ablation.report.method import run_command
 from mae_ablation.report.metrics import is_accuracy, quantity_of
 from mae_ablation.report.spread import margin_allows
-from mae_ablation.report.summary import counted, some
 from mae_ablation.report.verdict import is_decided_by_sign
+from mae_ablation.report.wording import count_noun, list_names
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.seeds import FEWEST
 
@@ -53,7 +53,7 @@ def _describe_short(plan: Plan) -> str:
         return ""
     words = ["python", "-m", "platform.run", str(study.path), "--recipe", study.more]
     words += ["--until-decided"] if study.may_grow else []
-    epochs = counted(study.baseline.pretrain.epochs, "epoch")
+    epochs = count_noun(study.baseline.pretrain.epochs, "epoch")
     return (
         f"Recipe {study.recipe_name} trains for {epochs} only, which seldom tells levels apart; "
         f"what shows more: {shlex.join(words)}"
@@ -96,7 +96,7 @@ def _describe_apart(rows: pd.DataFrame) -> str:
         return ""
     each = [f"{row['level']}: {row['apart']}" for row in rows.to_dict("records")]
     every = " Every difference rests on the baseline." if "baseline" in set(rows["kind"]) else ""
-    return f"seeds lie apart ({some(each, NAMED_LEVELS)}).{every}"
+    return f"seeds lie apart ({list_names(each, NAMED_LEVELS)}).{every}"
 
 
 def _describe_below_references(metric: str, rows: pd.DataFrame) -> list[str]:
@@ -111,7 +111,7 @@ def _describe_below_references(metric: str, rows: pd.DataFrame) -> list[str]:
         below = levels.loc[levels["mean"] < mean, "level"].tolist()
         every = len(below) == (rows["kind"] != "reference").sum() > 1
         if below:
-            who = "every level" if every else some(below, NAMED_LEVELS)
+            who = "every level" if every else list_names(below, NAMED_LEVELS)
             said.append(f"Below {REFERENCE_WORDS.get(label, label)} ({mean:.2f}): {who}.")
     return said
 
@@ -124,14 +124,14 @@ def count_verdicts(rows: pd.DataFrame) -> str:
     if not given:
         levels = rows[rows["kind"] == "level"] if "decided" in rows else rows[:0]
         decided = [re.split(" after|,", each)[0] for each in levels.get("decided", ()) if each]
-        differences = counted(len(decided), "difference")
+        differences = count_noun(len(decided), "difference")
         return f"Of {differences} to the baseline: {list_counts(decided)}." if decided else ""
 
     # beside the paper
     alone = rows["seeds_asked"].max() < FEWEST
     why = f" (fewer than {FEWEST} seeds decide nothing)" if alone else ""
     signs = "; directions are compared, not sizes" if is_decided_by_sign(rows) else ""
-    differences = counted(len(given), "difference")
+    differences = count_noun(len(given), "difference")
     return f"Against the paper, of {differences} to the baseline: {list_counts(given)}{why}{signs}."
 
 

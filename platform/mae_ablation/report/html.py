@@ -13,7 +13,7 @@ from mae_ablation.report.curves import MOST_CURVES, curves_svg, rows_with_curves
 from mae_ablation.report.document import ReportDocument, Section
 from mae_ablation.report.drawing import inline_svg
 from mae_ablation.report.findings import COULD_SEE
-from mae_ablation.report.how_to_read import HOW_TO_READ, VERDICT_RULE, WHY
+from mae_ablation.report.how_to_read import HOW_TO_READ, WHY, verdict_rule
 from mae_ablation.report.method import LOOKS_TITLE, caption_curves, caption_figure, caption_looks
 from mae_ablation.report.metrics import HOURS, LOSS, column_of, count_decimals, quantity_of
 from mae_ablation.report.readings import Readings, phases_behind, trials_behind
@@ -80,7 +80,7 @@ def html_page(
             document=document,
             metrics=[_show_section(document, s, readings, runs or {}) for s in document.sections],
             could_see_title=COULD_SEE,
-            rule=VERDICT_RULE if (table["verdict"] != "").any() else "",
+            rule=" ".join(verdict_rule()) if (table["verdict"] != "").any() else "",
             how_to_read=f"../{HOW_TO_READ}",
             why=f"../{WHY}",
             figure=inline_svg(figure, "f"),

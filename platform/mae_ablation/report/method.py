@@ -9,7 +9,7 @@ from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.registry import column_of as row_of
 from mae_ablation.report.findings import count_tests
 from mae_ablation.report.metrics import HOURS, LOSS, quantity_of
-from mae_ablation.report.summary import counted, some
+from mae_ablation.report.wording import count_noun, list_names
 from mae_ablation.study.identity import evaluation_section
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.provenance import mixed, plugins_in, plugins_of
@@ -79,8 +79,8 @@ def describe_cost(plan: Plan, finished: Sequence[dict]) -> str:
     """Sum the training time behind a report, each phase once, however many lanes shared it."""
     seconds = sum(result["seconds"] for result in finished)
     return (
-        f"the {counted(len(finished), 'finished training')} of its "
-        f"{counted(len(plan.trials), 'trial')} took {seconds / 60:.0f} minutes, summed over the "
+        f"the {count_noun(len(finished), 'finished training')} of its "
+        f"{count_noun(len(plan.trials), 'trial')} took {seconds / 60:.0f} minutes, summed over the "
         f"lanes, evaluations included"
     )
 
@@ -96,7 +96,7 @@ def list_remarks(plan: Plan, finished: Sequence[dict]) -> list[str]:
     if study.skipped:
         said.append(f"Not run, left out by {study.skipped_by}: {', '.join(study.skipped)}.")
     if again := sum(result.get("attempts", 1) > 1 for result in finished):
-        said.append(f"{counted(again, 'training')} needed more than one attempt.")
+        said.append(f"{count_noun(again, 'training')} needed more than one attempt.")
     return said
 
 
@@ -174,7 +174,7 @@ def describe_conditions(rows: pd.DataFrame) -> str:
         levels.setdefault(row["conditions"] or "not measured", []).append(row["level"])
     if len(levels) == 1:
         return f"Measured on {next(iter(levels))}."
-    parts = "; ".join(f"{some(names)}: {what}" for what, names in levels.items())
+    parts = "; ".join(f"{list_names(names)}: {what}" for what, names in levels.items())
     return f"Measured under different conditions, so speed-ups are left out: {parts}."
 
 

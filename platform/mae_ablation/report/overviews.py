@@ -12,16 +12,16 @@ import pandas as pd
 from mae_ablation.errors import Emptier, UserError
 from mae_ablation.report.cells import format_number
 from mae_ablation.report.headline import describe_too_few, list_cautions, list_counts
-from mae_ablation.report.how_to_read import HOW_TO_READ, VERDICT_RULE, write_how_to_read
+from mae_ablation.report.how_to_read import HOW_TO_READ, verdict_rule, write_how_to_read
 from mae_ablation.report.html import anchor, templates
 from mae_ablation.report.method import run_command
 from mae_ablation.report.metrics import is_accuracy, list_metrics, quantity_of
 from mae_ablation.report.readings import Readings
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.saved import PUBLISHED, report_in, require_no_emptier
-from mae_ablation.report.summary import counted, some
 from mae_ablation.report.table import paper_number, table_frame
 from mae_ablation.report.verdict import SIGNS, format_verdict, is_decided_by_sign
+from mae_ablation.report.wording import count_noun, list_names
 from mae_ablation.store import atomic
 from mae_ablation.study.owner import path_from, require_own_place
 from mae_ablation.study.plan import Plan, Row
@@ -102,7 +102,7 @@ def _reports_in(reports: Path) -> tuple[list[dict], list[str]]:
     for path in sorted(reports.glob("*/report.json")):
         about = report_in(path.parent)
         if isinstance(about, dict) and about.keys() >= REPORT_KEYS:
-            studies, seeds = len(about.get("studies", ())), counted(len(about["seeds"]), "seed")
+            studies, seeds = len(about.get("studies", ())), count_noun(len(about["seeds"]), "seed")
             details = f"{studies} studies, recipe {about['recipe']}, {seeds}"
             found.append({"data": "", **about, "folder": path.parent.name, "details": details})
         else:
@@ -214,7 +214,7 @@ def _write_suite(suite: Suite, members: Sequence[Member], folder: Path) -> list[
             if some_members
         ],
         legend=[{"sign": sign, "words": words} for words, sign in SIGNS.items()],
-        rule=VERDICT_RULE,
+        rule=" ".join(verdict_rule()),
         how_to_read=f"../{HOW_TO_READ}",
         command=command,
     )
@@ -248,7 +248,7 @@ def suite_headline(members: Sequence[Member]) -> str:
     if any(len(m.plan.study.seeds) < FEWEST for m in members):
         said.append(f"Fewer than {FEWEST} seeds decide nothing.")
     if late := [m.plan.study.name for m in members if m.descriptive]:
-        said.append(f"Descriptive, as declared after results had been seen: {some(late)}.")
+        said.append(f"Descriptive, as declared after results had been seen: {list_names(late)}.")
     return " ".join(said)
 
 
@@ -257,9 +257,8 @@ def _count_verdicts(verdicts: Sequence[str]) -> str:
     if not verdicts:
         return "Nothing to compare with the paper yet."
     counts = list_counts(sorted(verdicts, key=list(SIGNS).index))
-    return (
-        f"Against the paper, of {counted(len(verdicts), 'difference')} to the baseline: {counts}."
-    )
+    differences = count_noun(len(verdicts), "difference")
+    return f"Against the paper, of {differences} to the baseline: {counts}."
 
 
 def _describe_members(members: Sequence[Member]) -> str:
@@ -277,7 +276,7 @@ def _describe_members(members: Sequence[Member]) -> str:
     seeds = dict.fromkeys(", ".join(map(str, each)) for each in shown)
     return (
         f"Data {', '.join(data)}, recipe {', '.join(recipes)}, seeds {' or '.join(seeds)}, "
-        f"commit {some(commits) or 'none'}."
+        f"commit {list_names(commits) or 'none'}."
     )
 
 

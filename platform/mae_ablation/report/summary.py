@@ -11,6 +11,7 @@ from mae_ablation.recipe.words import format_rate, format_schedule
 from mae_ablation.report.choice import edge_lines
 from mae_ablation.report.readings import Readings
 from mae_ablation.report.spread import point_line
+from mae_ablation.report.wording import count_noun, list_names
 from mae_ablation.run.session import Session
 from mae_ablation.study.budget import EQUAL, training_ratio
 from mae_ablation.study.design import design_line
@@ -23,22 +24,6 @@ from mae_ablation.study.seeds import seeds_line
 from mae_ablation.study.suite import Suite
 from mae_ablation.study.trial import steps_per_epoch, training_images
 from mae_ablation.study.tune import tune_line
-
-
-def counted(n: int, noun: str) -> str:
-    """1 seed, 2 seeds."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
-def some(names: Sequence[str], most: int = 20) -> str:
-    """Names in a line: all of them, or the first and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
-def summary(plan: Plan, lanes: int) -> str:
-    """Sum a plan up in a few lines: how many trials and why, what is there, what the rest costs."""
-    return "\n".join([describe(plan), *cost_lines(estimate([plan], lanes))])
 
 
 def introduction(
@@ -86,7 +71,7 @@ def plan_lines(session: Session, cost: Estimate, *, elsewhere: bool) -> list[str
         if plan.study.grows:
             more = len(plan.trials) - len(first.trials)
             lines.append(
-                f"  and {counted(more, 'trial')} at most of later looks, for undecided rows"
+                f"  and {count_noun(more, 'trial')} at most of later looks, for undecided rows"
             )
     return lines
 
@@ -118,9 +103,9 @@ def together(plans: Sequence[Plan]) -> str:
     todo = missing(trials, plans[0].store)
     pretrainings = sum(trial.source == "pretrain" for trial in trials)
     return (
-        f"together: {counted(len(plans), 'study').replace('studys', 'studies')}, "
+        f"together: {count_noun(len(plans), 'study').replace('studys', 'studies')}, "
         f"{alone} trials - {alone - len(trials)} shared between studies = {len(trials)} "
-        f"({counted(pretrainings, 'distinct pre-training')}), {len(todo)} to run"
+        f"({count_noun(pretrainings, 'distinct pre-training')}), {len(todo)} to run"
     )
 
 
@@ -147,7 +132,7 @@ def describe(plan: Plan) -> str:
 
     # what is varied, and what is chosen or left out
     for factor in study.factors:
-        lines.append(f"{factor.name}: " + some([level.label for level in factor.levels]))
+        lines.append(f"{factor.name}: " + list_names([level.label for level in factor.levels]))
         if (key := study.tracking_keys[factor.name]) != factor.name:
             lines.append(f'note: MLflow has it as "{key}"')
         if factor.left_out:
@@ -174,7 +159,7 @@ def describe(plan: Plan) -> str:
         shared = dict.fromkeys((rows * first - len(few), asked - len(trials)))
         counts = f"{seeds} - {' to '.join(map(str, shared))} shared = {len(few)} to {len(trials)}"
     else:
-        seeds = counted(len(study.seeds), "seed")
+        seeds = count_noun(len(study.seeds), "seed")
         counts = f"{seeds}{tries} - {asked - len(trials)} shared = {len(trials)}"
     lines.append(
         f"trials: ({len(plan.rows)} levels + {len(plan.references)} references) x {counts}; "
@@ -211,9 +196,9 @@ def flops_lines(plan: Plan) -> list[str]:
         each = pretrain_flops(row.recipe, plan.data.channels)
         ratio = training_ratio(row.recipe, base, plan.data)
         steps = steps_per_epoch(row.recipe, training_images(row.recipe, plan.data))
-        epochs = counted(row.recipe.pretrain.epochs, "epoch")
+        epochs = count_noun(row.recipe.pretrain.epochs, "epoch")
         lines.append(
-            f"  {row.label:<24} {epochs:>11} of {counted(steps, 'step')} x "
+            f"  {row.label:<24} {epochs:>11} of {count_noun(steps, 'step')} x "
             f"{each / cost:.2f} of the baseline's FLOPs per image = {ratio:.2f} of its training"
         )
         if abs(ratio - 1) > EQUAL:

@@ -1,6 +1,6 @@
 """Verdicts: what a row says about the paper's difference to the baseline, in one word.
 
-The rule, in words, is `how_to_read.VERDICT_RULE`; its decisions are those of `sequential.decide`.
+The rule, in words, is templates/verdict_rule.md; its decisions are those of `sequential.decide`.
 """
 
 from collections.abc import Mapping
