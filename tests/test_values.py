@@ -5,7 +5,8 @@ from conftest import TOY_RECIPE
 
 from mae_ablation.api import plan_study
 from mae_ablation.errors import UserError
-from mae_ablation.recipe.recipe import kept_of, largest_ratio
+from mae_ablation.recipe.recipe import largest_ratio
+from mae_ablation.registry import Sampler
 from mae_ablation.report.compare import compare_reports
 from mae_ablation.report.figure import is_geometric
 from mae_ablation.report.findings import is_ordered
@@ -399,8 +400,9 @@ def test_evaluations_are_left_out_by_the_recipe_or_by_the_command(planned):
 
 @pytest.mark.parametrize("side", [2, 3, 6, 14, 16, 20, 39])
 def test_a_mask_ratio_that_is_advised_keeps_a_patch(planned, side):
-    assert kept_of(side**2, largest_ratio(side**2)) >= 1
-    assert largest_ratio(400) == 0.9974, "0.9975 of 400 patches keeps 0.99999999 of one"
+    sampler = Sampler()
+    assert sampler.kept(side**2, largest_ratio(side**2, sampler)) >= 1
+    assert largest_ratio(400, sampler) == 0.9974, "0.9975 of 400 patches keeps 0.99999999 of one"
     sizes = [f"data.image_size={2 * side}", "patch_size=2", "data.name=imagenette"]
     with pytest.raises(UserError) as error:
         planned(changes=[*sizes, "mask_ratio=0.99999"])
