@@ -4,8 +4,7 @@ import functools
 
 import pytest
 import torch
-from test_evaluations import change
-from test_phases import a_folder, losses
+from toys import a_folder, change, losses
 
 from mae_ablation.train.pretrain import pretrain
 from mae_ablation.train.run import PhaseRun

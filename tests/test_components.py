@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from toys import change, trial_of
 
 from mae_ablation import registry
 from mae_ablation.cli import main
@@ -187,14 +188,10 @@ def test_a_broken_plugin_is_one_line(tmp_path):
     ],
 )
 def test_a_target_that_is_wrong_fails_with_its_name(toy, tmp_path, body, reason):
-    from dataclasses import replace
-
-    from test_evaluations import trial_of
-
     from mae_ablation.train.trial import run_trial
 
     registry.load_plugins([file_of(tmp_path, body)])
-    recipe = replace(toy, pretrain=replace(toy.pretrain, target="mine"))
+    recipe = change(toy, "pretrain", target="mine")
     assert reason in run_trial(trial_of(recipe, "pretrain"), tmp_path / "store")
 
 
@@ -202,8 +199,6 @@ def test_components_may_need_more_than_one_call(toy, tmp_path):
     """A loss in another domain, weighted by distance, with a term on features; a ratio that grows;
     five channels; two columns."""
     from dataclasses import replace
-
-    from test_evaluations import trial_of
 
     from mae_ablation.recipe.cost import pretrain_flops
     from mae_ablation.recipe.recipe import Data

@@ -9,14 +9,24 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_phases import Killed, a_folder, curve, kill_after, same_state
-from toys import is_speed
+from toys import (
+    QUICK,
+    Killed,
+    a_folder,
+    change,
+    curve,
+    kill_after,
+    require_same_training,
+    train_tokenizer,
+    trial_of,
+)
 
+from mae_ablation.data.catalog import facts
 from mae_ablation.data.dataset import load
 from mae_ablation.mae.targets.dvae_token import GateClosed
 from mae_ablation.recipe.cost import prediction_width
 from mae_ablation.store.folder import Store
-from mae_ablation.study.trial import evaluation_phases, make_trial
+from mae_ablation.study.trial import evaluation_phases
 from mae_ablation.train.checkpoints import load_checkpoint
 from mae_ablation.train.classifier import build_classifier, freeze_all_but_last, layer_decay_adamw
 from mae_ablation.train.evaluations.knn import Knn
@@ -30,18 +40,6 @@ from mae_ablation.train.trial import run_trial
 
 torch.set_num_threads(1)
 
-QUICK = {"epochs": 2, "warmup_epochs": 0.5, "batch_size": 50, "checkpoint_every_s": 0}
-
-
-def change(recipe, section, **values):
-    return dataclasses.replace(
-        recipe, **{section: dataclasses.replace(getattr(recipe, section), **values)}
-    )
-
-
-def tokenizer(recipe, run):
-    return prepare(change(recipe, "pretrain", target="dvae_token"), run)
-
 
 @pytest.fixture
 def quick(toy):
@@ -53,25 +51,6 @@ def quick(toy):
     toy = change(toy, "scratch", ema=0.9)
     gates = {"min_perplexity": 2, "min_explained": 0}
     return change(toy, "tokenizer", codes=16, epochs=3, batch_size=20, lr=1e-2, **gates)
-
-
-class AStudy:
-    phases = ("pretrain", "linear_probe")
-    measure = "accuracy"
-
-
-def facts_of(recipe):
-    from mae_ablation.data.catalog import facts
-
-    return facts(recipe.data)
-
-
-def trial_of(recipe, *phases):
-    class Wanted(AStudy):
-        pass
-
-    Wanted.phases = phases
-    return make_trial(Wanted, recipe, 0, "pretrain", "toy", facts_of(recipe))
 
 
 # fine-tuning ------------------------------------------------------------------------------------
@@ -127,11 +106,6 @@ def test_positions_are_interpolated_where_the_resolution_differs(quick, tmp_path
     assert 0 <= result["test_acc1"] <= 100
 
 
-def learnt(folder):
-    """The points of the journal without their speeds."""
-    return [{k: v for k, v in m.items() if not is_speed(k)} for _, m in curve(folder)]
-
-
 def test_a_killed_training_resumes_bit_for_bit(quick, tmp_path):
     """Mixup, RandAugment, erasing, drop path and averaged weights included."""
     recipe = change(quick, "scratch", random_erasing=0.5)
@@ -141,8 +115,7 @@ def test_a_killed_training_resumes_bit_for_bit(quick, tmp_path):
         supervised(recipe, "scratch", 0, PhaseRun(folder=killed, report=kill_after(1)), None)
     got = supervised(recipe, "scratch", 0, PhaseRun(folder=killed), None)
     assert got["test_acc1"] == wanted["test_acc1"]
-    assert learnt(whole) == learnt(killed)
-    same_state(whole, killed)
+    require_same_training(whole, killed)
 
 
 def test_few_labels_are_not_validated_in_every_epoch():
@@ -206,17 +179,17 @@ def test_frozen_parts_stay_as_they_were(quick, tmp_path):
 
 def test_each_epoch_count_is_a_phase_and_no_block_is_the_probe(quick):
     tried = change(quick, "partial", blocks=1, epochs_tried=(1, 2))
-    facts = facts_of(quick)
-    phases = evaluation_phases("partial", tried, 0, facts, "pretrain", "up")
+    known = facts(quick.data)
+    phases = evaluation_phases("partial", tried, 0, known, "pretrain", "up")
     assert [(p.kind, p.prefix) for p in phases] == [
         ("partial", "partial_1ep"),
         ("partial", "partial_2ep"),
     ]
     more = change(tried, "partial", epochs_tried=(2, 3))
-    again = evaluation_phases("partial", more, 0, facts, "pretrain", "up")
+    again = evaluation_phases("partial", more, 0, known, "pretrain", "up")
     assert again[0].identity == phases[1].identity
     none = change(tried, "partial", blocks=0)
-    (probe,) = evaluation_phases("partial", none, 0, facts, "pretrain", "up")
+    (probe,) = evaluation_phases("partial", none, 0, known, "pretrain", "up")
     assert (probe.kind, probe.column) == ("linear_probe", "partial")
 
 
@@ -276,7 +249,7 @@ def test_principal_components_are_those_of_the_training_patches(toy, tmp_path):
 def test_a_target_that_needs_a_phase_of_its_own(quick, tmp_path, target):
     recipe = change(quick, "pretrain", target=target, epochs=2, base_lr=4e-3)
     trial = trial_of(recipe, "pretrain", "linear_probe", "knn")
-    other_seed = make_trial(AStudy, recipe, 1, "pretrain", "toy", facts_of(recipe))
+    other_seed = trial_of(recipe, "pretrain", "linear_probe", seed=1)
     assert trial.needs.id == other_seed.needs.id and trial.id != other_seed.id
     assert run_trial(trial.needs, tmp_path) is None
     assert run_trial(trial, tmp_path) is None
@@ -345,26 +318,26 @@ def test_how_many_components_the_paper_s_ratio_gives(toy):
 def test_a_killed_tokenizer_resumes_bit_for_bit(quick, tmp_path, monkeypatch):
     monkeypatch.setattr("mae_ablation.train.preparation.CHECKPOINT_EVERY_S", 0.0)
     whole, killed = a_folder(tmp_path, "whole"), a_folder(tmp_path, "killed")
-    wanted = tokenizer(quick, PhaseRun(folder=whole))
+    wanted = train_tokenizer(quick, PhaseRun(folder=whole))
     with pytest.raises(Killed):
-        tokenizer(quick, PhaseRun(folder=killed, report=kill_after(1)))
-    got = tokenizer(quick, PhaseRun(folder=killed))
+        train_tokenizer(quick, PhaseRun(folder=killed, report=kill_after(1)))
+    got = train_tokenizer(quick, PhaseRun(folder=killed))
     assert (got["perplexity"], got["explained"]) == (wanted["perplexity"], wanted["explained"])
-    same_state(whole, killed)
+    require_same_training(whole, killed)
 
 
 def test_tokens_that_say_too_little_are_not_predicted(quick, tmp_path):
     strict = change(quick, "tokenizer", min_perplexity=15.9)
     with pytest.raises(GateClosed, match=r"perplexity .* is below tokenizer.min_perplexity 15.9"):
-        tokenizer(strict, PhaseRun(folder=a_folder(tmp_path, "a")))
+        train_tokenizer(strict, PhaseRun(folder=a_folder(tmp_path, "a")))
     done = a_folder(tmp_path, "done")
-    done.finish(tokenizer(quick, PhaseRun(folder=done)))
+    done.finish(train_tokenizer(quick, PhaseRun(folder=done)))
     later = change(strict, "pretrain", target="dvae_token")  # trained under a wider gate
     with pytest.raises(GateClosed, match="perplexity"):
         target_of(later, done, load(quick.data), "cpu")
     strict = change(quick, "tokenizer", min_explained=1.0)
     with pytest.raises(GateClosed, match="of the pixels' variance, tokenizer.min_explained"):
-        tokenizer(strict, PhaseRun(folder=a_folder(tmp_path, "b")))
+        train_tokenizer(strict, PhaseRun(folder=a_folder(tmp_path, "b")))
 
 
 def test_a_probe_at_another_resolution(toy, tmp_path):

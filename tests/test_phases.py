@@ -5,8 +5,8 @@ import math
 
 import pytest
 import torch
+from toys import Killed, a_folder, curve, kill_after, require_same_training, trial_of
 
-from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.train import pretrain as pretrain_module
 from mae_ablation.train.checkpoints import load_checkpoint
 from mae_ablation.train.evaluation import evaluate
@@ -19,46 +19,6 @@ from mae_ablation.train.run import Diverged, PhaseRun
 torch.set_num_threads(1)  # sums in another order are other numbers
 
 
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing catches it."""
-
-
-def kill_after(epoch):
-    def report(progress):
-        if progress.get("epoch") == epoch:
-            raise Killed
-
-    return report
-
-
-def a_folder(tmp_path, name):
-    (tmp_path / name).mkdir()
-    return PhaseFolder.at(tmp_path / name)
-
-
-def curve(folder):
-    return [(row["s"], row["m"]) for row in folder.journal.read()]
-
-
-def losses(folder, phase):
-    return [(step, m[f"{phase}/loss"], m[f"{phase}/lr"]) for step, m in curve(folder)]
-
-
-def same_state(one, two):
-    a, b = (load_checkpoint(folder.final_checkpoint(), "cpu") for folder in (one, two))
-    for part in ("model", "head"):
-        for key, value in a.get(part, {}).items():
-            assert torch.equal(value, b[part][key]), key
-    assert a["optimizer"]["param_groups"] == b["optimizer"]["param_groups"]
-    for i, state in a["optimizer"]["state"].items():
-        for key, value in state.items():
-            assert torch.equal(
-                torch.as_tensor(value), torch.as_tensor(b["optimizer"]["state"][i][key])
-            )
-    for name, value in a["generators"].items():
-        assert torch.equal(value, b["generators"][name]), name
-
-
 def test_a_killed_pretraining_resumes_bit_for_bit(toy, tmp_path):
     whole, killed = a_folder(tmp_path, "whole"), a_folder(tmp_path, "killed")
     pretrain(toy, 0, PhaseRun(folder=whole))
@@ -66,8 +26,7 @@ def test_a_killed_pretraining_resumes_bit_for_bit(toy, tmp_path):
         pretrain(toy, 0, PhaseRun(folder=killed, report=kill_after(2)))
     killed.files.append(killed.journal.name, b'{"t": 1, "s": 99')
     pretrain(toy, 0, PhaseRun(folder=killed))
-    assert losses(whole, "pretrain") == losses(killed, "pretrain")
-    same_state(whole, killed)
+    require_same_training(whole, killed)
 
 
 def test_killed_before_the_first_checkpoint_starts_over(toy, tmp_path):
@@ -131,7 +90,7 @@ def test_result_says_how_it_was_made(toy, folder):
     )
     ceiling = result["flops_per_s"] / result["mfu"]
     assert 1e9 < ceiling < 1e13, "FLOP/s of matrix products on one thread"
-    assert all(0 < m["pretrain/mfu"] < 1 for _, m in curve(folder))
+    assert all(0 < row["m"]["pretrain/mfu"] < 1 for row in folder.journal.read())
     assert result["compiled"] is False and result["peak_memory_bytes"] > 1e7
     assert result["versions"]["torch"] == torch.__version__.split("+")[0]
 
@@ -147,8 +106,7 @@ def test_epochs_may_be_shorter_than_the_images_would_allow(toy, tmp_path):
     with pytest.raises(Killed):
         pretrain(short, 0, PhaseRun(folder=cut, report=kill_after(2)))
     pretrain(short, 0, PhaseRun(folder=cut))
-    assert losses(cut, "pretrain") == losses(whole, "pretrain")
-    same_state(cut, whole)
+    require_same_training(cut, whole)
 
 
 def test_training_learns(toy, folder):
@@ -168,16 +126,10 @@ def test_a_loss_that_is_not_finite_stops_the_phase(toy, folder):
 
 
 def test_one_bad_trial_is_marked_and_tried_again(toy, tmp_path, monkeypatch):
-    from mae_ablation.data.catalog import facts
     from mae_ablation.store.folder import Store
-    from mae_ablation.study.trial import make_trial
     from mae_ablation.train import trial as trial_module
 
-    class AStudy:
-        phases = ("pretrain", "linear_probe")
-        measure = "accuracy"
-
-    trial = make_trial(AStudy, toy, 0, "pretrain", "a", facts(toy.data))
+    trial = trial_of(toy, "pretrain", "linear_probe")
     full = "No space left on device"
     monkeypatch.setattr(trial_module, "pretrain", lambda *_: (_ for _ in ()).throw(OSError(full)))
     assert trial_module.run_trial(trial, tmp_path) == f"pretrain: OSError: {full}"
@@ -192,19 +144,14 @@ def test_one_bad_trial_is_marked_and_tried_again(toy, tmp_path, monkeypatch):
 
 
 def test_two_evaluations_of_one_pretraining(toy, tmp_path):
-    from mae_ablation.data.catalog import facts
     from mae_ablation.store.folder import Store
-    from mae_ablation.study.trial import make_trial, merge
+    from mae_ablation.study.trial import merge
     from mae_ablation.train.trial import run_trial
-
-    class AStudy:
-        phases = ("pretrain", "linear_probe")
-        measure = "accuracy"
 
     def trial(pooling):
         probe = dataclasses.replace(toy.linear_probe, pooling=pooling)
         recipe = dataclasses.replace(toy, linear_probe=probe)
-        return make_trial(AStudy, recipe, 0, "pretrain", pooling, facts(toy.data))
+        return trial_of(recipe, "pretrain", "linear_probe", label=pooling)
 
     assert run_trial(merge(trial("cls"), trial("mean")), tmp_path) is None
     store = Store(tmp_path)

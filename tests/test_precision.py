@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from test_phases import Killed, a_folder, kill_after, losses, same_state
+from toys import Killed, a_folder, change, kill_after, losses, require_same_training
 
 from mae_ablation.study.identity import evaluation_document, identity, pretrain_document
 from mae_ablation.train.evaluation import evaluate
@@ -15,8 +15,7 @@ from mae_ablation.train.supervised import supervised
 
 
 def at(recipe, section, precision):
-    part = dataclasses.replace(getattr(recipe, section), precision=precision)
-    return dataclasses.replace(recipe, **{section: part})
+    return change(recipe, section, precision=precision)
 
 
 def test_another_precision_is_another_training(toy):
@@ -40,8 +39,7 @@ def test_half_precision_trains_and_resumes_bit_for_bit(toy, tmp_path, precision)
     with pytest.raises(Killed):
         pretrain(recipe, 0, PhaseRun(folder=killed, report=kill_after(1)))
     pretrain(recipe, 0, PhaseRun(folder=killed))
-    assert losses(whole, "pretrain") == losses(killed, "pretrain")
-    same_state(whole, killed)
+    require_same_training(whole, killed)
     pretrain(toy, 0, PhaseRun(folder=full))
     for (_, half, _), (_, single, _) in zip(
         losses(whole, "pretrain"), losses(full, "pretrain"), strict=True

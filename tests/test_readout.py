@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_evaluations import QUICK, change
-from test_phases import a_folder
+from toys import QUICK, a_folder, change, trial_of
 
 from mae_ablation.data.dataset import load
 from mae_ablation.mae.model import MaskedAutoencoder
@@ -199,10 +198,10 @@ def test_a_thousand_classes_take_two_bytes():
 
 
 def test_a_converged_probe_costs_what_a_plan_said_and_speaks_for_the_next(converged, tmp_path):
-    from test_evaluations import facts_of, trial_of
+    from mae_ablation.data.catalog import facts
 
     phase = trial_of(converged, "pretrain", "linear_probe").phases[1]
-    work = work_of(phase, "random", facts_of(converged))
+    work = work_of(phase, "random", facts(converged.data))
     result = {"phase": "linear_probe", **probe(converged, a_folder(tmp_path, "x"))}
     assert work.images == 200 and result["flops_per_image"] == work.flops
     assert measured(result).flops_per_s == pytest.approx(200 * work.flops / result["seconds"])

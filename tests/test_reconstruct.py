@@ -11,15 +11,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import ExifTags, Image, ImageOps
-from test_phases import a_folder
 from timm.models import load_state_dict
 from timm.models.vision_transformer import VisionTransformer
+from toys import a_folder, change, trial_of
 
 from mae_ablation import cli
 from mae_ablation.mae.checkpoints import export_official, read_checkpoint
 from mae_ablation.store.folder import Store
 from mae_ablation.study.identity import pretrain_document
-from mae_ablation.study.trial import make_trial
 from mae_ablation.train.inspect import open_model, read_image
 from mae_ablation.train.models import build_model
 from mae_ablation.train.run import PhaseRun
@@ -37,16 +36,7 @@ def picture(tmp_path):
 @pytest.fixture
 def trained(toy, tmp_path):
     """A finished pre-training with normalised patches in a store; returns store and identity."""
-    from mae_ablation.data.catalog import facts
-
-    class AStudy:
-        phases = ("pretrain",)
-        measure = "accuracy"
-
-    recipe = dataclasses.replace(
-        toy, pretrain=dataclasses.replace(toy.pretrain, target="pixel_norm")
-    )
-    trial = make_trial(AStudy, recipe, 0, "pretrain", "toy", facts(toy.data))
+    trial = trial_of(change(toy, "pretrain", target="pixel_norm"), "pretrain")
     assert run_trial(trial, tmp_path / "store") is None
     return Store(tmp_path / "store"), trial.id
 

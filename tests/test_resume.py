@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import math
-import operator
 import time
 import warnings
 
@@ -11,9 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_evaluations import change, tokenizer
-from test_phases import a_folder, curve
-from toys import is_speed
+from toys import AfterStep, a_folder, change, curve, require_same_training, train_tokenizer
 
 from mae_ablation.train.checkpoints import checkpoint_bytes, load_checkpoint
 from mae_ablation.train.evaluation import evaluate
@@ -53,57 +50,14 @@ TRAININGS = {
     "probe cached": probe,
     "probe paper": lambda r, run: probe(change(r, "linear_probe", protocol="paper"), run),
     "finetune": lambda recipe, run: supervised(recipe, "finetune", 0, run, None),
-    "tokenizer": tokenizer,
+    "tokenizer": train_tokenizer,
 }
-
-
-class AfterStep:
-    """Asks to stop after so many questions, one is put after every step."""
-
-    def __init__(self, steps):
-        self.left = steps
-
-    def __call__(self):
-        self.left -= 1
-        return self.left == 0
 
 
 def said(result):
     """What of a result does not depend on the clock or the machine."""
     names = ("test_acc1", "validation_acc1", "train_loss", "perplexity", "explained")
     return {name: result[name] for name in names if name in result}
-
-
-def points(folder):
-    return [(s, {k: v for k, v in m.items() if not is_speed(k)}) for s, m in curve(folder)]
-
-
-def final_state(folder):
-    """Everything of the last checkpoint but its times, as a flat list."""
-    state = load_checkpoint(folder.final_checkpoint(), "cpu")
-    assert state.pop("in_epoch")["steps"] == 0
-    del state["seconds"]
-
-    def flat(value, path=""):
-        if isinstance(value, dict):
-            for key in value:
-                yield from flat(value[key], f"{path}/{key}")
-        elif isinstance(value, list):
-            yield from flat(dict(enumerate(value)), path)
-        else:
-            yield path, value
-
-    return dict(flat(state))
-
-
-def same(one, two):
-    a, b = final_state(one), final_state(two)
-    assert a.keys() == b.keys()
-    for name, value in a.items():
-        equal = torch.equal if isinstance(value, torch.Tensor) else operator.eq
-        assert equal(value, b[name]), name
-    assert points(one) == points(two)
-    assert one.pictures() == two.pictures()
 
 
 @pytest.mark.parametrize("kind", TRAININGS)
@@ -116,9 +70,9 @@ def test_stopped_after_any_step_a_training_ends_as_if_it_had_not_been(quick, tmp
         with pytest.raises(Stopped, match=f"stopped after step {step}$"):
             train(quick, PhaseRun(folder=folder, stop=AfterStep(step)))
         assert [checkpoint.step for checkpoint in folder.checkpoints()] == [step]
-        assert len(points(folder)) == step // 4
+        assert len(curve(folder)) == step // 4
         assert said(train(quick, PhaseRun(folder=folder))) == said(wanted)
-        same(whole, folder)
+        require_same_training(whole, folder)
 
 
 def test_stopped_after_every_step(quick, tmp_path):
@@ -128,7 +82,7 @@ def test_stopped_after_every_step(quick, tmp_path):
         with pytest.raises(Stopped):
             pretrain(quick, 0, PhaseRun(folder=folder, stop=lambda: True))
     pretrain(quick, 0, PhaseRun(folder=folder))
-    same(whole, folder)
+    require_same_training(whole, folder)
 
 
 def test_files_of_steps_already_done_are_not_decoded_again(quick, tmp_path, monkeypatch):
@@ -153,7 +107,7 @@ def test_files_of_steps_already_done_are_not_decoded_again(quick, tmp_path, monk
     names, original = [], decode.decode
     monkeypatch.setattr(decode, "decode", lambda path: names.append(path) or original(path))
     pretrain(recipe, 0, PhaseRun(folder=folder))
-    same(whole, folder)
+    require_same_training(whole, folder)
     assert sum("train" in str(path) for path in names) >= 10 + 40
     assert len(names) < (10 + 40) + (8 + 8 + 8 + 4) + 1  # held out images are of train/, too
 
@@ -171,7 +125,7 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(quick, tmp_pa
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # the damaged one is gone
         pretrain(quick, 0, PhaseRun(folder=folder))
-    same(whole, folder)
+    require_same_training(whole, folder)
 
 
 def test_saving_takes_at_most_a_twentieth_of_the_time(quick, tmp_path, monkeypatch):

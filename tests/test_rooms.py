@@ -73,3 +73,8 @@ def test_the_way_to_a_plan_is_free_of_heavy_imports():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_helpers_are_in_toys_and_not_in_another_test():
+    for path in (ROOT / "tests").glob("*.py"):
+        assert not [name for name in imported(path) if name.startswith("test_")], path.name

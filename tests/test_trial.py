@@ -7,16 +7,13 @@ import traceback
 import pytest
 import torch
 from PIL import Image
-from test_evaluations import AStudy, change, facts_of
-from test_resume import AfterStep
 from torch._utils import ExceptionWrapper
+from toys import AfterStep, change, trial_of
 
-from mae_ablation.data.catalog import facts
 from mae_ablation.errors import UserError
 from mae_ablation.recipe.recipe import Data
 from mae_ablation.store.files import LocalFiles
 from mae_ablation.store.folder import Store
-from mae_ablation.study.trial import make_trial
 from mae_ablation.train import trial as trials
 from mae_ablation.train.run import Busy, Stopped
 from mae_ablation.train.trial import explain_failure, run_trial
@@ -29,9 +26,7 @@ def trial(toy):
     """A pre-training of four steps and a probe of four."""
     for section in ("pretrain", "linear_probe"):
         toy = change(toy, section, epochs=1, warmup_epochs=0, checkpoint_every_s=1e9)
-    return make_trial(
-        AStudy, change(toy, "pretrain", reconstructions=0), 0, "pretrain", "a", facts_of(toy)
-    )
+    return trial_of(change(toy, "pretrain", reconstructions=0), "pretrain", "linear_probe")
 
 
 def folders(trial, root):
@@ -127,7 +122,7 @@ def test_an_animation_among_the_images_fails_a_streamed_trial_with_its_name(toy,
     )
     toy = change(toy, "pretrain", epochs=1, warmup_epochs=0, batch_size=2, reconstructions=0)
     recipe = dataclasses.replace(toy, data=data)
-    trial = make_trial(AStudy, recipe, 0, "pretrain", "a", facts(data))
+    trial = trial_of(recipe, "pretrain", "linear_probe")
     assert run_trial(trial, tmp_path / "store") == (
         f"pretrain: UserError: {tmp_path}/set: cannot decode train/dog/1.jpg: holds 2 pictures "
         "(an animation or pages), and one is needed; replace or remove it"

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_evaluations import change
-from test_resume import AfterStep
+from toys import AfterStep, change, trial_of
 
 from mae_ablation.data.augment import View
 from mae_ablation.data.dataset import load
@@ -18,7 +17,6 @@ from mae_ablation.recipe.batch import split_batch
 from mae_ablation.recipe.recipe import Data, Model, Pretrain, Recipe
 from mae_ablation.registry import find
 from mae_ablation.store.folder import PhaseFolder, Store
-from mae_ablation.study.trial import make_trial
 from mae_ablation.train.checkpoints import load_checkpoint
 from mae_ablation.train.evaluation import evaluate
 from mae_ablation.train.evaluations.linear_probe import LinearProbe
@@ -156,15 +154,8 @@ def train_all(root, workers):
 
 
 def a_trial(target="pixel"):
-    class AStudy:
-        phases = ("pretrain", "knn")
-        measure = "accuracy"
-        baseline = TOY
-
-    from mae_ablation.data.catalog import facts
-
     recipe = change(TOY, "pretrain", target=target, epochs=1, warmup_epochs=0, batch_size=20)
-    return make_trial(AStudy, recipe, 0, "pretrain", "toy", facts(recipe.data))
+    return trial_of(recipe, "pretrain", "knn")
 
 
 def full_disk(files, name, data):

@@ -4,15 +4,17 @@ import json
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import yaml
 from conftest import ROOT
 
 from mae_ablation.api import plan_study
 from mae_ablation.run.session import Session
-from mae_ablation.store.folder import Store
+from mae_ablation.store.folder import PhaseFolder, Store
 from mae_ablation.study.request import Request
 
 OF_THE_RUN = ("seconds", "images_per_s", "flops_per_s", "finished_at", "peak_memory_bytes", "lanes")
@@ -101,7 +103,7 @@ def points_by_trial(plan):
 
 CLAIM = """
 import sys, time
-from mae_ablation.store.folder import Store
+from mae_ablation.store.folder import PhaseFolder, Store
 claim = Store(sys.argv[1]).phase("pretrain", "x", sys.argv[2]).claim("other")
 print("held" if claim else "refused", flush=True)
 time.sleep(600)
@@ -126,6 +128,81 @@ def damage(folder, checkpoint) -> None:
 def quoted(text: str) -> str:
     """A text as YAML's own writer quotes it, in one line."""
     return yaml.safe_dump(text, default_style='"', width=10_000, allow_unicode=True).strip()
+
+
+# trainings ---------------------------------------------------------------------------------------
+
+QUICK = {"epochs": 2, "warmup_epochs": 0.5, "batch_size": 50, "checkpoint_every_s": 0}
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing catches it."""
+
+
+def kill_after(epoch: int):
+    """What a training reports to, until it is killed at the end of an epoch."""
+
+    def report(progress):
+        if progress.get("epoch") == epoch:
+            raise Killed
+
+    return report
+
+
+class AfterStep:
+    """Asks to stop after so many questions, one is put after every step."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left == 0
+
+
+def change(recipe, section: str, **values):
+    """A recipe with other values in one section."""
+    return replace(recipe, **{section: replace(getattr(recipe, section), **values)})
+
+
+def trial_of(recipe, *phases: str, seed: int = 0, label: str = "toy"):
+    """A trial of a recipe with these phases."""
+    from mae_ablation.data.catalog import facts
+    from mae_ablation.study.trial import make_trial
+
+    study = SimpleNamespace(phases=phases, measure="accuracy", baseline=recipe)
+    return make_trial(study, recipe, seed, "pretrain", label, facts(recipe.data))
+
+
+def train_tokenizer(recipe, run) -> dict:
+    """The preparation of a recipe whose target is tokens."""
+    from mae_ablation.train.preparation import prepare
+
+    return prepare(change(recipe, "pretrain", target="dvae_token"), run)
+
+
+def a_folder(place: Path, name: str) -> PhaseFolder:
+    (place / name).mkdir()
+    return PhaseFolder.at(place / name)
+
+
+def losses(folder, phase: str) -> list:
+    return [(step, m[f"{phase}/loss"], m[f"{phase}/lr"]) for step, m in curve(folder)]
+
+
+def require_same_training(one, other) -> None:
+    """Both ended with the same curve, pictures and last checkpoint, generators included."""
+    from mae_ablation.train.checkpoints import load_checkpoint
+
+    ours, theirs = (load_checkpoint(folder.final_checkpoint(), "cpu") for folder in (one, other))
+    for state in (ours, theirs):
+        assert state.pop("in_epoch")["steps"] == 0
+        del state["seconds"]
+    assert ours.keys() == theirs.keys()
+    for part, value in ours.items():
+        assert same(value, theirs[part]), part
+    assert curve(one) == curve(other)
+    assert one.pictures() == other.pictures()
 
 
 # two stores -------------------------------------------------------------------------------------
