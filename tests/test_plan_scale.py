@@ -60,7 +60,7 @@ def test_twice_the_trials_are_twice_the_work(study_of):
     for action in (told, lambda place: trial_lines(plan_in(place))):
         action(one)  # imports and caches
         ratio = calls(action, two) / calls(action, one)
-        assert 1.9 < ratio < 2.1
+        assert 1.7 < ratio < 2.1  # a little is done once, however many trials there are
 
 
 def test_levels_are_read_in_one_go(tmp_path):
