@@ -161,6 +161,14 @@ def test_the_source_is_part_of_what_uses_it_and_travels(lab):
     assert packed == list(registry.plugins())
 
 
+def test_a_table_says_that_its_results_are_of_several_versions_of_the_code():
+    from mae_ablation.study.provenance import mixed
+
+    assert mixed(["a1", "a1"]) == ""
+    assert mixed(["a1", "b2"]) == " (results of several versions of the code)"
+    assert mixed(["a1+changes"]) == " (changes that no commit holds)"
+
+
 def test_a_broken_plugin_is_one_line(tmp_path):
     broken = tmp_path / "broken.py"
     broken.write_text("import os\n\nraise RuntimeError('no such thing')\n")
