@@ -249,4 +249,4 @@ def test_the_lab_runs_on_two_lanes_killed_once_and_from_an_empty_folder(lab):
     assert done.returncode == 0, done.stdout + done.stderr
     table = Path("reports/everything/table.md").read_text()
     assert "Plug-ins: lab (" in table and "**Nearest centroid.**" in table
-    assert table.count("| bins=") == 32
+    assert len(re.findall(r"^\| (?:\*\*)?bins=", table, re.MULTILINE)) == 32  # one is bold
