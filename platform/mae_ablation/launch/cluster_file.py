@@ -26,12 +26,14 @@ EVERYWHERE = [("--dashboard-host", address) for address in ("0.0.0.0", "::")]
 TOKEN, NO_USAGE = "RAY_AUTH_MODE=token", "RAY_USAGE_STATS_ENABLED=0"
 TOKEN_FILE = "~/.ray/auth_token"
 USER_ERROR = 2
-Template = Literal["aws", "aws-account", "local", "kubernetes"]
+Template = Literal["aws", "aws-account", "local", "kubernetes", "slurm", "slurm-array"]
 TEMPLATES: dict[Template, str] = {
     "aws": "aws.yaml",  # a copy of the repository's cluster.yaml; a test keeps them the same
     "aws-account": "aws-account.yaml",
     "local": "local.yaml",
     "kubernetes": "kuberay.yaml",
+    "slurm": "slurm.sbatch",
+    "slurm-array": "slurm-array.sbatch",
 }
 """cluster files that come with the package"""
 
