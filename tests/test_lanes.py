@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from mae_ablation.errors import UserError
+from mae_ablation.registry import preparations
 from mae_ablation.run.capacity import backend, fitted, limit, most, room, seats
 from mae_ablation.run.lane_pool import end_of, reason_of
-from mae_ablation.run.lanes import Lanes, derivation
+from mae_ablation.run.lanes import Lanes, batches, derivation
 
 LAPTOP = {"CPU": 8.0}
 GPU_NODE = {"CPU": 4.0, "GPU": 1.0, "accelerator_type:A10G": 1.0}
@@ -84,6 +85,11 @@ def test_a_cluster_that_scales_has_room_for_what_it_can_become():
 def test_asking_for_more_than_there_is_is_one_line(lanes, message):
     with pytest.raises(UserError, match=message):
         limit(fitted(lanes, [LAPTOP]), [LAPTOP], None)
+
+
+def test_what_is_fitted_before_a_pre_training_has_no_batch_to_divide(toy):
+    assert preparations()
+    assert batches(toy, ["pretrain", *preparations()]) == {"pretrain": toy.pretrain.batch_size}
 
 
 def test_how_batches_are_shared_is_said(toy):

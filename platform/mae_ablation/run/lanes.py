@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from mae_ablation.recipe.batch import limit_micro_batch, split_batch
 from mae_ablation.recipe.recipe import Recipe
+from mae_ablation.registry import names
 from mae_ablation.study.trial import Trial
 
 
@@ -46,10 +47,14 @@ class Lanes:
 
 
 def batches(recipe: Recipe, kinds: Iterable[str]) -> dict[str, int]:
-    """Look up the batch size of each phase whose batches are divided."""
-    sections = ((kind, recipe.pretrain if kind == "pretrain" else kind) for kind in kinds)
-    found = {k: recipe.chosen("evaluation", s) if s == k else s for k, s in sections}
-    return {kind: each.batch_size for kind, each in found.items() if hasattr(each, "batch_size")}
+    """Look up the batch size of each phase whose batches are divided: preparations have none."""
+    evaluations = names("evaluation")
+    sections = {
+        kind: recipe.pretrain if kind == "pretrain" else recipe.chosen("evaluation", kind)
+        for kind in kinds
+        if kind == "pretrain" or kind in evaluations
+    }
+    return {kind: s.batch_size for kind, s in sections.items() if hasattr(s, "batch_size")}
 
 
 def derivation(recipe: Recipe, kinds: Iterable[str], lanes: Lanes) -> list[str]:
