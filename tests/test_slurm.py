@@ -47,7 +47,10 @@ def shared():
     (place / "out").mkdir()
     here = f'export PATH="{Path(sys.executable).parent}:$PATH" PYTHONPATH="{ROOT}/platform"\n'
     for name, file in (("slurm", "cluster.sbatch"), ("slurm-array", "array.sbatch")):
-        lines = template(name).replace(ENVIRONMENT, here).splitlines(keepends=True)
+        text = (
+            template(name).replace(ENVIRONMENT, here).replace("cpus-per-task=8", "cpus-per-task=2")
+        )
+        lines = text.splitlines(keepends=True)
         (place / file).write_text("".join(line for line in lines if "#SBATCH --gpus" not in line))
     yield place
     shutil.rmtree(place)
@@ -80,6 +83,6 @@ def test_a_study_over_two_nodes_is_requeued_and_three_jobs_share_a_store(shared)
     assert said["task-1"] == said["task-3"] == "JobState=COMPLETED", logs
 
     results = [json.loads(p.read_text()) for p in (shared / "store").glob("*/*/result.json")]
-    assert sorted(result["phase"] for result in results) == ["knn"] * 9 + ["pretrain"] * 9
+    assert sorted(result["phase"] for result in results) == ["knn"] * 15 + ["pretrain"] * 9
     for study in ("x", "y"):
         assert "missing" not in (shared / "reports" / study / "table.md").read_text()
