@@ -1,5 +1,7 @@
 """Reports that ship with the project stand apart from one's own, which link to them."""
 
+import json
+
 import pytest
 from conftest import ROOT
 from toys import give_accuracies
@@ -54,6 +56,14 @@ def test_the_index_leads_to_what_is_published(plan, tmp_path):
     write_report(plan, reports / "published" / "x-overnight")
     write_index(reports / "published")
     assert 'href="published/index.html"' in write_index(reports).read_text("utf-8")
+
+
+def test_published_reports_name_studies_of_this_repository():
+    reports = list(SHIPPED.glob("*/report.json"))
+    assert reports
+    for report in reports:
+        named = json.loads(report.read_text("utf-8"))["study_file"]
+        assert (report.parent / named).resolve().parent == ROOT / "studies", report
 
 
 def test_the_published_tables_are_made_again_from_the_results_that_ship(tmp_path, monkeypatch):

@@ -62,7 +62,7 @@ NO_MODULE = "no such module: give the path of a Python file, or a module"
 
 
 class Target:
-    """What the decoder predicts for every patch.
+    """Defines what the decoder predicts for every patch.
 
     Shapes: n images, L patches, C of them whose error counts, P values of a patch (row, column,
     channel fastest), W predicted numbers, K visible patches, D encoder width.
@@ -82,7 +82,7 @@ class Target:
     needs = ""
     """name of a phase that fits something first, once for all seeds: `fit`, `preparation`"""
     fit_flops = 1e6
-    """of that phase, per training image; for estimates"""
+    """FLOPs of that phase per training image, for estimates"""
     stand_in = False
     """it stands in for what the paper used: tables say so"""
     lends_statistics = False
@@ -110,7 +110,7 @@ class Target:
         return (predicted - target).square().mean(dim=-1)
 
     def note(self, recipe, channels: int) -> str:
-        """What a reader of a table has to know of rows with this target; "" for nothing."""
+        """Return what a reader of a table has to know of rows with this target; "" for nothing."""
         return ""
 
     def require_files(self) -> None:
@@ -118,7 +118,7 @@ class Target:
         Raises UserError for one that cannot be used."""
 
     def preparation(self, recipe, data: dict) -> dict:
-        """What `fit` depends on, with `data` (the document of the images) where that matters."""
+        """Return what `fit` depends on, with `data` (the images' document) where that matters."""
         return {"data": data}
 
     def preparation_name(self, recipe) -> str:
@@ -135,7 +135,7 @@ class Target:
 
     @staticmethod
     def saves(result: dict) -> bool:
-        """Whether `fit`, which returned this, has saved tensors."""
+        """Tell whether `fit`, which returned this, has saved tensors."""
         return True
 
     def keep(self, fitted: dict, patch_values: int) -> dict:
@@ -175,7 +175,7 @@ class Sampler:
 
 
 class Encoder:
-    """What encodes the patches that are seen.
+    """Encodes the patches that are seen.
 
     Shapes: n images, k patches that are seen, D width, T tokens before the patches.
     """
@@ -206,7 +206,7 @@ class Encoder:
 
 
 class Augmentation:
-    """How training images are changed in pre-training.
+    """Changes training images in pre-training.
 
     Shapes: n images, c channels, s pixels of a side.
     """
@@ -222,8 +222,8 @@ class Augmentation:
     as_evaluated = False
     """it changes nothing: images are shown as in an evaluation"""
     streamed = "centre"
-    """of images that are read from files: "box", its boxes are of the whole image; "anywhere" or
-    "centre", where the recipe's size is cut out of a slightly larger image"""
+    """crops of images that are read from files: "box", its boxes are of the whole image;
+    "anywhere" or "centre", where the recipe's size is cut out of a slightly larger image"""
 
     def boxes(self, n: int, size, generator):
         """Crop boxes (data.augment.Boxes) of n images of `size` (a side, or height and width);
@@ -231,7 +231,7 @@ class Augmentation:
         return None
 
     def draw(self, n: int, generator):
-        """What is random about `apply`, for n images: a tuple of tensors (n, ...), drawn from the
+        """Draw what is random about `apply`, for n images: a tuple of tensors (n, ...) from the
         generator; None: `apply` is not called."""
         return None
 
@@ -240,7 +240,7 @@ class Augmentation:
         return pixels
 
     def note(self, recipe, channels: int) -> str:
-        """What a reader of a table has to know of rows with it; "" for nothing."""
+        """Return what a reader of a table has to know of rows with it; "" for nothing."""
         return ""
 
 
@@ -270,7 +270,7 @@ class DataSet:
         raise NotImplementedError
 
     def facts(self) -> dict | None:
-        """What a plan has to know without reading: fingerprint, channels, train_images,
+        """Return what a plan needs without reading: fingerprint, channels, train_images,
         test_images, classes; None: the set is read, which costs a plan that time."""
         return None
 
@@ -284,7 +284,7 @@ class DataSet:
 
 
 class Evaluation:
-    """What a pre-training is measured by: numbers on the test split, and a column for each.
+    """Measures a pre-training: numbers on the test split, and a column for each.
 
     Shapes: m training images, q others, D values of a feature.
     """
@@ -305,9 +305,9 @@ class Evaluation:
     """title of each number that it gives, by name, in per cent or points, where higher is better;
     `evaluate` returns "test_NAME". Empty: top-1 accuracy alone, "acc1" """
     column = ""
-    """of a row under another evaluation's column, that evaluation"""
+    """the evaluation whose column it is a row of; "" for a column of its own"""
     rows = ("pretrain", "random", "pixels")
-    """what it is measured on: pre-trained encoders, a random one, raw pixels"""
+    """encoders that it is measured on: pre-trained ones, a random one, raw pixels"""
     trains_encoder = False
     """it trains the encoder, too; else it classifies features of a frozen one"""
     has_curve = by_epoch = False
@@ -317,7 +317,7 @@ class Evaluation:
     presets: tuple[str, ...] = ()
     """values of its `preset` (recipe/presets.py)"""
     paper_columns: tuple[str, ...] = ()
-    """of paper_numbers.yaml, the first that has a number; empty: that of its name"""
+    """keys of paper_numbers.yaml, the first that has a number; empty: that of its name"""
     paper_noise = 0.6
     """points: what training again does to the paper's numbers"""
     place_in_table_1 = 9
@@ -328,7 +328,7 @@ class Evaluation:
         return self.component.name
 
     def document(self, recipe, source: str) -> dict[str, Any] | None:
-        """What of the settings enters its identity; None: every one."""
+        """Return the settings that enter its identity; None: every one."""
         return None
 
     def phases(self, recipe) -> list:
@@ -350,7 +350,7 @@ class Evaluation:
         return []
 
     def method(self, recipe) -> str:
-        """How it is measured, for the text below a table."""
+        """Describe how it is measured, for the text below a table."""
         summary = self.component.summary.rstrip(".")
         return f"{self.component.name}: {summary} ({self.settings_line(recipe)})"
 
@@ -394,7 +394,7 @@ BASES: dict[str, type] = {
 
 
 class Settings:
-    """What every component has."""
+    """Base of all components."""
 
     every = {
         "check": ("recipe",),
@@ -413,7 +413,7 @@ class Settings:
         """Raises checks.Invalid or UserError where the images or a file do not."""
 
     def document(self, recipe, channels: int) -> dict[str, Any] | None:
-        """What of the settings enters a phase's identity; None: every one, under their section."""
+        """Return the settings that enter a phase's identity; None: all, under their section."""
         return None
 
     def with_absolute_paths(self):
@@ -437,9 +437,9 @@ class Plugin:
     name: str
     """as the command or the entry point names it"""
     module: str
-    """by which it is imported"""
+    """name by which it is imported"""
     files: tuple[tuple[str, bytes], ...]
-    """of a file that file; of a module all Python files of its package; relative paths"""
+    """source by relative path: the file itself, or all Python files of a module's package"""
     entry: bool = False
     """an installed entry point names it, and no command needs to"""
 
@@ -468,9 +468,9 @@ class Component:
     kind: str
     name: str
     version: int
-    """of ours as it stands in identities; raised when the same settings give other results"""
+    """stands in identities of our own; raised when the same settings give other results"""
     section: str
-    """of the recipe, that holds its settings"""
+    """section of the recipe that holds its settings"""
     cls: type
     """a frozen dataclass of its settings, with what it does"""
     plugin: Plugin | None
@@ -488,7 +488,7 @@ class Component:
 
     @property
     def meaning(self) -> dict[str, Any]:
-        """What its code adds to an identity: of ours a version above 1, of a user's its source."""
+        """Return what its code adds to an identity: our version above 1, or a user's source."""
         if self.plugin:
             return {self.name: {"version": self.version, "source": self.plugin.hash}}
         return {self.name: {"version": self.version}} if self.version > 1 else {}
@@ -611,7 +611,7 @@ def ask(method: Callable, *given: Any, **offered: Any) -> Any:
 
 
 def of(component: Component) -> str:
-    """Where a component comes from."""
+    """Name the place a component comes from."""
     return component.plugin.name if component.plugin else "mae_ablation"
 
 
@@ -654,7 +654,7 @@ def describe_components() -> Iterator[str]:
 
 
 def column_of(evaluation: str) -> str:
-    """The evaluation whose column another one's numbers stand in: mostly its own."""
+    """Find the evaluation whose column another one's numbers stand in: mostly its own."""
     return find("evaluation", evaluation).cls.column or evaluation
 
 
@@ -671,7 +671,7 @@ def preparations() -> dict[str, type]:
 
 
 def is_plugin(cls: type) -> bool:
-    """Whether a section's class came from outside."""
+    """Tell whether a section's class came from outside."""
     component = getattr(cls, "component", None)
     return component is not None and component.plugin is not None
 

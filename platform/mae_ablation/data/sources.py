@@ -1,4 +1,4 @@
-"""What our data sets have in common: what is known of each before it is opened, where it lies.
+"""Our data sets share this: facts that are known before one is opened, and where it lies.
 
 `test` is what accuracy is measured on: the test split where labels are public, the validation
 folder of ImageNet and its like. Validation images for a recipe's choices are held out of training.
@@ -18,13 +18,13 @@ class Known:
     counted (folder.py)."""
 
     fingerprint = ""
-    """of the archives, as md5 sums that torchvision knows; folders have theirs computed"""
+    """md5 sums of the archives, as torchvision knows them; folders have theirs computed"""
     classes = None
     """None: as many as there are folders"""
     train_images = test_images = 0
     mean, std = IMAGENET_MEAN, IMAGENET_STD
     files = ()
-    """what torchvision looks for in the set's folder"""
+    """names that torchvision looks for in the set's folder"""
 
     def facts(self) -> dict:
         return {
@@ -64,7 +64,7 @@ class Archive(Known):
     reader = ""
     """name of torchvision's class"""
     splits = ({"train": True}, {"train": False})
-    """what asks that class for the training and for the test split"""
+    """arguments that ask that class for the training and for the test split"""
 
     def fetch(self, data: Data) -> None:
         self.opened(data, 0)  # fetches both splits
@@ -110,7 +110,7 @@ def channels_first(images):
 
 
 def fetch(data: Data) -> None:
-    """What the recipe's data set lacks on this machine is downloaded, if `data.download` says so.
+    """Download the recipe's data set if it is missing and `data.download` allows it.
 
     To be called once, in one process: two that unpack the same archive spoil it.
 

@@ -9,9 +9,9 @@ RUNTIME = {"runtime": True}
 INSIDE = {"inside": True}
 """metadata of a field that nobody sets: it follows from others"""
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
-"""of forward passes (train/precision.py)"""
+"""number formats of forward passes (train/precision.py)"""
 RANDAUGMENT_DEVIATION = 0.5
-"""of the magnitudes of single images, on their scale of 10: the paper's "9, 0.5" """
+"""spread of single images' magnitudes, on their scale of 10: the paper's "9, 0.5" """
 
 
 def added_later(default: object) -> object:
