@@ -89,6 +89,9 @@ def prepared(command: str, place) -> list[str]:
 @pytest.mark.parametrize("command", shown())
 def test_a_command_of_the_documents(command, place, monkeypatch, capsys):
     monkeypatch.chdir(place)
+    # Completion is written into the home of whoever runs it, for the shell that started it.
+    monkeypatch.setenv("HOME", str(place))
+    monkeypatch.setenv("BASH_VERSION", "5")
     words = prepared(command, place)
     runs = words[:3] == ["python", "-m", "platform.run"]
     rest = words[3:] if words[0] == "python" else words[1:]
