@@ -15,7 +15,7 @@ from scipy import special, stats
 
 from mae_ablation.report.paired import ALPHA, holm, power
 from mae_ablation.report.sequential import DIFFERENT, run_sequential_tests
-from mae_ablation.study.sequential import Sequential
+from mae_ablation.study.seeds import Sequential
 
 # Standard deviations over seeds in the tables of the first edition, baseline first, in points.
 SPREADS = {

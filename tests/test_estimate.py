@@ -12,9 +12,16 @@ from conftest import ROOT
 from mae_ablation.api import plan_study
 from mae_ablation.report.summary import introduction
 from mae_ablation.study import machine
-from mae_ablation.study.estimate import END_S, START_S, TRIAL_S, estimate
-from mae_ablation.study.packing import makespan
-from mae_ablation.study.price import against, cost_lines, utilisation
+from mae_ablation.study.estimate import (
+    END_S,
+    START_S,
+    TRIAL_S,
+    against,
+    cost_lines,
+    estimate,
+    makespan,
+    utilisation,
+)
 from mae_ablation.study.speed import (
     ENCODED,
     HEAD_FLOPS,

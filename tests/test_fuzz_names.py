@@ -22,7 +22,7 @@ from mae_ablation.report.results import results_frame
 from mae_ablation.report.table import table_frame
 from mae_ablation.study.factors import as_shown
 from mae_ablation.study.names import MOST_BYTES, MOST_KEY, file_name, folded, tracking_keys
-from mae_ablation.study.owner import another_study, path_from
+from mae_ablation.study.places import another_study, path_from
 from mae_ablation.tracking.address import sqlite_address
 from mae_ablation.tracking.client import LocalClient
 from mae_ablation.tracking.reading import MlflowReadings

@@ -7,7 +7,7 @@ from PIL import Image
 
 from mae_ablation.report.looks_figure import draw_looks, draw_row
 from mae_ablation.report.sequential import decide
-from mae_ablation.study.sequential import Sequential
+from mae_ablation.study.seeds import Sequential
 
 DECLARED = Sequential(looks=(3, 5, 8), margin=0.5)
 ROWS = {

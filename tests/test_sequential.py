@@ -12,7 +12,7 @@ from mae_ablation.report.sequential import (
     nominal_levels,
     run_sequential_tests,
 )
-from mae_ablation.study.sequential import Sequential, looks_between
+from mae_ablation.study.seeds import Sequential, looks_between
 
 LOOKS = (3, 5, 8, 12, 20)
 STUDIES = 2000

@@ -21,7 +21,7 @@ from mae_ablation.report.spread import (
 from mae_ablation.report.standing import standing
 from mae_ablation.report.table import table_frame
 from mae_ablation.store.predictions import NAME, SUM, Predictions, pack, sum_of
-from mae_ablation.study.seeds_needed import seeds_to_see
+from mae_ablation.study.seeds import seeds_to_see
 
 # by hand, and in simulated studies ----------------------------------------------------------------
 

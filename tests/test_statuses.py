@@ -137,8 +137,8 @@ INTERRUPTED = {
     "doctor": "mae_ablation.doctor.examine",
     "store verify": "mae_ablation.study.upkeep.verify",
     "masks": "mae_ablation.report.drawing.draw_panels",
-    "export --checkpoint a --out b.pth": "mae_ablation.study.lookup.find_checkpoint",
-    "reconstruct --checkpoint a --image b": "mae_ablation.study.lookup.find_checkpoint",
+    "export --checkpoint a --out b.pth": "mae_ablation.study.places.find_checkpoint",
+    "reconstruct --checkpoint a --image b": "mae_ablation.study.places.find_checkpoint",
     "cluster check mine.yaml": "mae_ablation.launch.cluster_file.unfinished",
     "ui": "mae_ablation.tracking.ui.serve",
 }

@@ -11,7 +11,7 @@ from toys import claim_in_another_process, damage
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.store.files import files_at
 from mae_ablation.store.folder import PhaseFolder, Store
-from mae_ablation.study.lookup import find_phase
+from mae_ablation.study.places import find_phase
 
 ID = "0123456789ab"
 

@@ -18,7 +18,7 @@ from mae_ablation.report.verdict import (
     reach_verdict,
 )
 from mae_ablation.study.paper import FILE
-from mae_ablation.study.sequential import Sequential
+from mae_ablation.study.seeds import Sequential
 
 FINE = {"complete": True, "comparable": True}
 

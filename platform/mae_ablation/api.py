@@ -183,8 +183,7 @@ def reconstruct(
         out: the picture (default: reconstruction.png)
     """
     from mae_ablation.store.folder import Store
-    from mae_ablation.study.lookup import find_checkpoint
-    from mae_ablation.study.places import require_file, require_place
+    from mae_ablation.study.places import find_checkpoint, require_file, require_place
 
     opened = Store(store)
     require_place(out)
@@ -217,8 +216,7 @@ def export(
         format: timm: the encoder; official: with the decoder (default: timm)
     """
     from mae_ablation.store.folder import Store
-    from mae_ablation.study.lookup import find_checkpoint
-    from mae_ablation.study.places import require_place, require_suffix
+    from mae_ablation.study.places import find_checkpoint, require_place, require_suffix
 
     opened = Store(store)
     require_suffix(out)

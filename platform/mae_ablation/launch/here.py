@@ -14,15 +14,12 @@ from mae_ablation.run.session import Session
 from mae_ablation.store.commit import code_commit
 from mae_ablation.store.folder import Store
 from mae_ablation.study.declared import declared_lines
-from mae_ablation.study.estimate import Estimate, estimate
-from mae_ablation.study.looks import Asked
-from mae_ablation.study.owner import require_own_place
-from mae_ablation.study.places import require_writable
-from mae_ablation.study.price import against, cost_lines, utilisation
+from mae_ablation.study.estimate import Estimate, against, cost_lines, estimate, utilisation
+from mae_ablation.study.places import require_own_place, require_writable
 from mae_ablation.study.provenance import commit_lines
 from mae_ablation.study.trial import Trial
 from mae_ablation.study.trouble import remedy_of
-from mae_ablation.study.work import work_of
+from mae_ablation.study.work import Asked, work_of
 
 if TYPE_CHECKING:
     from mae_ablation.run.lanes import Lanes

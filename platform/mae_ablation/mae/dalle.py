@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mae_ablation.mae.checkpoints import check_fit, read_checkpoint
-from mae_ablation.study.token_file import require_hash
+from mae_ablation.study.places import require_hash
 
 STRIDE = 8
 """pixels per token: three poolings by 2"""

@@ -10,8 +10,7 @@ from statistics import mean
 from typing import Any
 
 from mae_ablation.report.readings import phases_behind, shown_result
-from mae_ablation.study.plan import Plan, Row
-from mae_ablation.study.tries import Try, words
+from mae_ablation.study.plan import Plan, Row, Try, words
 from mae_ablation.study.values import are_numbers
 
 SEARCH_UNFINISHED = "search not finished"

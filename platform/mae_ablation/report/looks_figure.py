@@ -13,7 +13,7 @@ from mae_ablation.report.drawing import save_figure
 from mae_ablation.report.sequential import Decision, decide, format_decision, repeated_interval
 from mae_ablation.report.standing import Standing
 from mae_ablation.study.plan import Plan
-from mae_ablation.study.sequential import Sequential
+from mae_ablation.study.seeds import Sequential
 
 ACROSS = 4
 """Rows of the table side by side."""

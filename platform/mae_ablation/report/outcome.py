@@ -11,9 +11,9 @@ from mae_ablation.report.choice import edge_lines
 from mae_ablation.report.readings import Readings
 from mae_ablation.report.summary import ending
 from mae_ablation.run.session import Session
-from mae_ablation.study.looks import Asked, asked_of, by_round
 from mae_ablation.study.plan import Plan, missing, trials_of
 from mae_ablation.study.trial import Trial
+from mae_ablation.study.work import Asked, asked_of, by_round
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,7 +23,7 @@ from mae_ablation.report.table import paper_number, table_frame
 from mae_ablation.report.verdict import SIGNS, format_verdict, is_decided_by_sign
 from mae_ablation.report.wording import count_noun, list_names
 from mae_ablation.store import atomic
-from mae_ablation.study.owner import path_from, require_own_place
+from mae_ablation.study.places import path_from, require_own_place
 from mae_ablation.study.plan import Plan, Row
 from mae_ablation.study.seeds import FEWEST
 from mae_ablation.study.suite import Suite

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.store.folder import Store
 from mae_ablation.store.predictions import Predictions, predictions_of
-from mae_ablation.study.plan import Plan, Row, best
+from mae_ablation.study.plan import Plan, Row, best, stopped
 from mae_ablation.study.trial import Phase, Trial
-from mae_ablation.study.tries import stopped
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,7 +23,7 @@ from mae_ablation.report.standing import standing
 from mae_ablation.report.table import table_frame
 from mae_ablation.store import atomic
 from mae_ablation.study.declared import declared_in, descriptive
-from mae_ablation.study.owner import path_from, require_own_place
+from mae_ablation.study.places import path_from, require_own_place
 from mae_ablation.study.plan import Plan
 
 

@@ -28,7 +28,7 @@ from scipy.special import beta, fdtr, ndtr, ndtri, roots_legendre, stdtrit
 
 from mae_ablation.report.paired import equivalence_p_value, half_width, holm, p_value, summarise
 from mae_ablation.report.spread import margin_allows
-from mae_ablation.study.sequential import Sequential
+from mae_ablation.study.seeds import Sequential
 
 RowState = Literal["undecided", "different", "no_difference"]
 STATES: tuple[RowState, ...] = ("undecided", "different", "no_difference")

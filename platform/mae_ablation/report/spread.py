@@ -17,7 +17,7 @@ from mae_ablation.report.metrics import column_of, is_accuracy
 from mae_ablation.report.readings import is_tested, read_accuracies, shown_result, trials_behind
 from mae_ablation.store.predictions import Predictions
 from mae_ablation.study.plan import Plan, Row
-from mae_ablation.study.seeds_needed import seeds_to_see
+from mae_ablation.study.seeds import seeds_to_see
 from mae_ablation.study.trial import Trial
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from mae_ablation.report.readings import (
 )
 from mae_ablation.report.sequential import HIDDEN_BY_IMAGES, Decision, decide, is_hidden
 from mae_ablation.report.spread import answers_of, compare_answers
-from mae_ablation.study.looks import Asked
 from mae_ablation.study.plan import Plan
+from mae_ablation.study.work import Asked
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

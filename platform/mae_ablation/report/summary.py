@@ -15,9 +15,8 @@ from mae_ablation.report.wording import count_noun, list_names
 from mae_ablation.run.session import Session
 from mae_ablation.study.budget import EQUAL, training_ratio
 from mae_ablation.study.design import design_line
-from mae_ablation.study.estimate import Estimate, estimate
+from mae_ablation.study.estimate import Estimate, cost_lines, estimate
 from mae_ablation.study.plan import Plan, missing, trials_of, unfinished
-from mae_ablation.study.price import cost_lines
 from mae_ablation.study.provenance import plugin_lines
 from mae_ablation.study.recipe_file import phases as all_phases
 from mae_ablation.study.seeds import seeds_line

@@ -18,8 +18,7 @@ from mae_ablation.report.paired import (
 )
 from mae_ablation.report.sequential import Decision, decide, format_decision, is_hidden
 from mae_ablation.report.spread import DifferenceError
-from mae_ablation.study.seeds import FEWEST
-from mae_ablation.study.sequential import Sequential
+from mae_ablation.study.seeds import FEWEST, Sequential
 
 SIGNS = {
     "reproduced": "✓",

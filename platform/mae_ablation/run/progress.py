@@ -13,7 +13,7 @@ from mae_ablation.run.lane_pool import slot_of
 from mae_ablation.run.queue import Lease
 from mae_ablation.run.run_state import RunState
 from mae_ablation.store.folder import Store
-from mae_ablation.study.packing import makespan
+from mae_ablation.study.estimate import makespan
 from mae_ablation.study.trial import Trial
 
 PLAIN_EVERY_S = ((60, 10), (600, 30), (3600, 120), (float("inf"), 600))

@@ -23,7 +23,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 from mae_ablation.errors import one_line
 from mae_ablation.run.run_state import RunState
 from mae_ablation.store.folder import Store
-from mae_ablation.study.tries import stopped
+from mae_ablation.study.plan import stopped
 from mae_ablation.study.work import Searched
 
 POLL_S = 0.3

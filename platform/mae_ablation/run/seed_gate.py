@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mae_ablation.run.run_state import RunState
-from mae_ablation.study.looks import Asked, Told
 from mae_ablation.study.trial import Trial
+from mae_ablation.study.work import Asked, Told
 
 Ask = Callable[[frozenset[str]], Asked]
 """says what is asked for by now; takes the identities of phases in trials that failed"""

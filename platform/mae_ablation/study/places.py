@@ -1,15 +1,18 @@
 """Files that the user names, to be read or written: checked before anything heavy is imported."""
 
+import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
 from mae_ablation.errors import UserError
 from mae_ablation.store import files
 from mae_ablation.store.atomic import replacing
-from mae_ablation.store.folder import Store
+from mae_ablation.store.folder import PhaseFolder, Store
 
 
 def require_file(path: Path, wanted: str) -> None:
@@ -96,3 +99,119 @@ def written(path: Path) -> Iterator[BinaryIO]:
             yield file
     except OSError as error:
         raise UserError(f"cannot be written: {error.strerror or error}", str(path)) from None
+
+
+LISTED = 10
+IDENTITY = re.compile(r"[0-9a-fA-F]{1,12}")
+"""all of an identity, or its beginning"""
+
+
+def find_checkpoint(checkpoint: str, store: Store) -> Path | PhaseFolder:
+    """Return a checkpoint's file, or the pre-training in the store whose identity begins so.
+
+    Raises:
+        UserError: neither is there.
+    """
+    path = Path(checkpoint)
+    if path.exists() or not IDENTITY.fullmatch(checkpoint):
+        require_file(path, "the path of a checkpoint, or the identity of a pre-training")
+        return path
+    return find_phase(store, checkpoint, "pretrain")
+
+
+def find_phase(store: Store, identity: str, kind: str | None = None) -> PhaseFolder:
+    """Return the one phase whose identity begins so.
+
+    Args:
+        identity: hexadecimal digits, in either case; all twelve or the first few.
+        kind: of the phases that are meant, such as "pretrain"; None: all.
+
+    Raises:
+        UserError: none, several, or one of another kind; a store that cannot be read.
+    """
+    try:
+        folders = store.folders()
+    except (OSError, ValueError) as error:  # ValueError: an unknown scheme
+        raise UserError(f"cannot read the store: {error}", store.root) from None
+    found = [folder for folder in folders if folder.identity.startswith(identity.lower())]
+    meant = [folder for folder in found if kind is None or folder.name.startswith(f"{kind}/")]
+    if not meant:
+        what = f"no {f'{kind} ' if kind else ''}phase {identity!r} among {len(folders)}"
+        other = f"; {found[0].name} is of another kind" if found else ""
+        raise UserError(f"{what}{other}: `mae-ablation store ls` lists them", store.root)
+    if len(meant) > 1:
+        names = ", ".join(folder.name for folder in meant[:LISTED])
+        more = f" and {len(meant) - LISTED} more" if len(meant) > LISTED else ""
+        raise UserError(
+            f"{identity!r} is the beginning of several: {names}{more}; give more of its digits",
+            store.root,
+        )
+    return meant[0]
+
+
+def require_hash(path: Path, expected: str, place: str) -> None:
+    """Raises UserError: no such file, or one with another hash."""
+    if not path.is_file():
+        raise UserError(f"tokenizer.file {path}: no such file", place)
+    status = path.stat()
+    found = _sha256(path.absolute(), status.st_mtime_ns, status.st_size)
+    if found != expected.lower():
+        message = f"tokenizer.file {path}: its sha256 is {found}, the recipe expects {expected}"
+        raise UserError(message, place)
+
+
+@lru_cache(maxsize=8)
+def _sha256(path: Path, modified_ns: int, size: int) -> str:
+    """Of a file, read once as long as it is not written to."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def path_from(folder: Path, study: Path) -> str:
+    """Return the study's path as seen from a folder: the same in every copy of both."""
+    return Path(os.path.relpath(os.path.realpath(study), os.path.realpath(folder))).as_posix()
+
+
+def another_study(recorded: object, folder: Path, study: Path) -> Path | None:
+    """Return the file that is recorded as the owner, if it is another study than `study`.
+
+    It is not where nothing is recorded, where the recorded file is gone, or where it says the same.
+
+    Args:
+        recorded: as `path_from` gave it, or an absolute path.
+        folder: what it is relative to.
+    """
+    if not isinstance(recorded, str) or not recorded:
+        return None
+    there = Path(os.path.normpath(os.path.join(os.path.realpath(folder), recorded)))
+    if not there.is_file() or there.resolve() == study.resolve():
+        return None
+    try:
+        return None if there.read_bytes() == study.read_bytes() else there
+    except OSError:  # not ours to read, so not known to be the same
+        return there
+
+
+def require_own_place(folder: Path, about: object, study: Path) -> None:
+    """Refuse to write a study's report over another study's.
+
+    Args:
+        folder: of the report.
+        about: its report.json as it is now; anything else where there is none.
+
+    Raises:
+        UserError: it is another study's, or no folder.
+    """
+    if folder.exists() and not folder.is_dir():
+        message = f"a file is in the way of the report of {study}: --reports OTHER writes elsewhere"
+        raise UserError(message, str(folder))
+    recorded = about.get("study_file") if isinstance(about, dict) else None
+    if there := another_study(recorded, folder, study):
+        raise UserError(
+            f"this is the report of {there}, which is another study than {study}: "
+            "rename one of the files, or write elsewhere with --reports OTHER",
+            str(folder),
+        )

@@ -8,13 +8,14 @@
 A number of seeds fixed beforehand is a single look.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from statistics import NormalDist
+from typing import Any, Literal
 
 from mae_ablation.errors import UserError, unknown
 from mae_ablation.study.document import Document
-from mae_ablation.study.sequential import Sequential, looks_between
 from mae_ablation.study.values import (
     Unreadable,
     format_given,
@@ -23,6 +24,57 @@ from mae_ablation.study.values import (
     to_number,
     to_whole,
 )
+
+GROWTH = 1.6
+"""from one look to the next, about"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sequential:
+    """When a study is looked at, and how much error it may make over all looks and rows together.
+
+    A number of seeds fixed beforehand is the declaration with a single look.
+    """
+
+    looks: tuple[int, ...]
+    """seeds at each look, increasing; the last is the most seeds"""
+    alpha: float = 0.05
+    """chance that a table without any effect claims one, over all looks and rows"""
+    spending: Literal["pocock", "obrien_fleming"] = "pocock"
+    """how alpha is spent over the looks: evenly (early answers), or nearly all at the last"""
+    margin: float | None = None
+    """points: differences within it count as none; None: no row is decided as no difference"""
+
+    def __post_init__(self) -> None:
+        if not self.looks or list(self.looks) != sorted(set(self.looks)) or self.looks[0] < 1:
+            raise UserError(
+                f"looks are {', '.join(map(str, self.looks)) or 'none'}: give seeds from 1 up, "
+                f"each look with more than the one before"
+            )
+        if len(self.looks) > 1 and self.looks[0] < 2:
+            raise UserError("the first look has 1 seed: give it 2 or more, one has no spread")
+        if not 0 < self.alpha < 1:
+            raise UserError(f"alpha is {self.alpha:g}: give a chance between 0 and 1, as 0.05")
+        if self.spending not in ("pocock", "obrien_fleming"):
+            raise UserError(f"spending is {self.spending}: use pocock or obrien_fleming")
+        if self.margin is not None and not 0 < self.margin < math.inf:
+            raise UserError(f"margin is {self.margin:g}: give points above 0, as 0.5")
+
+    @property
+    def most(self) -> int:
+        """The most seeds a row may take."""
+        return self.looks[-1]
+
+
+def looks_between(first: int, most: int) -> tuple[int, ...]:
+    """Seeds at each look, growing geometrically: (3, 20) gives (3, 5, 8, 12, 20)."""
+    if not 1 <= first <= most:
+        raise UserError(
+            f"first is {first} and most is {most}: first is 1 or more, and at most `most`"
+        )
+    steps = max(round(math.log(most / first) / math.log(GROWTH)), 1)
+    return tuple(sorted({round(first * (most / first) ** (i / steps)) for i in range(steps + 1)}))
+
 
 MOST_SEEDS = 10_000  # a slip, such as 1e9, is said before it is planned
 FIRST, MOST = 3, 20  # until decided, where a study does not say
@@ -210,3 +262,29 @@ def _number(value: Any, name: str, place: str) -> float:
         return to_number(value if isinstance(value, str) else "")
     except Unreadable:
         raise UserError(f"{name} is {format_given(value)}: give a number, as 0.5", place) from None
+
+
+def seeds_to_see(
+    difference: float,
+    *,
+    seed_sd: float,
+    image_se: float,
+    alpha: float = 0.05,
+    power: float = 0.8,
+) -> int | None:
+    """Smallest number of seeds that finds a difference; None if no number does.
+
+    The test images are the same for every seed, so that their part of the error stays however many
+    seeds there are. Student's t is allowed for as usual (Guenther 1981), by z^2 / 2 more seeds.
+
+    Args:
+        difference: true difference to the baseline, in points.
+        seed_sd: standard deviation of the paired differences over seeds, in points.
+        image_se: standard error from the choice of test images alone, in points.
+    """
+    normal = NormalDist()
+    z = normal.inv_cdf(1 - alpha / 2)
+    room = (difference / (z + normal.inv_cdf(power))) ** 2 - image_se**2
+    if room <= 0:
+        return None
+    return max(2, math.ceil(seed_sd**2 / room + z**2 / 2))

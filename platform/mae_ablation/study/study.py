@@ -54,6 +54,7 @@ from mae_ablation.study.recipe_file import (
 )
 from mae_ablation.study.seeds import (
     SeedPlan,
+    Sequential,
     flags_of,
     grown,
     is_counted,
@@ -61,7 +62,6 @@ from mae_ablation.study.seeds import (
     read_seeds,
     seeds_of,
 )
-from mae_ablation.study.sequential import Sequential
 from mae_ablation.study.settings import Setting, read_change, resolve, settings_in
 from mae_ablation.study.tune import Tune, applied, read_tune
 from mae_ablation.study.values import format_given, format_value, is_null

@@ -9,8 +9,7 @@ from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.store.predictions import predictions_of
 from mae_ablation.study.flags import StorePlace
 from mae_ablation.study.identity import identity
-from mae_ablation.study.lookup import find_phase
-from mae_ablation.study.places import open_store
+from mae_ablation.study.places import find_phase, open_store
 from mae_ablation.study.request import LOCAL_STORE
 
 

@@ -9,10 +9,9 @@ from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
 
 from mae_ablation.store.checkpoint import Damaged
-from mae_ablation.study.owner import another_study, path_from
-from mae_ablation.study.plan import Plan, unfinished
+from mae_ablation.study.places import another_study, path_from
+from mae_ablation.study.plan import Plan, stopped_by, unfinished
 from mae_ablation.study.trial import Phase, Trial, steps_per_epoch, training_images
-from mae_ablation.study.tries import stopped_by
 from mae_ablation.study.trouble import AGAIN, MEND, remedy_of
 from mae_ablation.tracking.address import run_url
 from mae_ablation.tracking.client import WriteLock

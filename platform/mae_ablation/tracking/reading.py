@@ -4,9 +4,8 @@ from pathlib import Path
 
 from mae_ablation.errors import UserError, unknown
 from mae_ablation.store.waiting import waiting
-from mae_ablation.study.plan import Plan
+from mae_ablation.study.plan import Plan, stopped_by
 from mae_ablation.study.trial import Phase
-from mae_ablation.study.tries import stopped_by
 from mae_ablation.tracking.address import hide_password, run_url, server_uri, tracking_place
 from mae_ablation.tracking.client import client_to_read
 from mae_ablation.tracking.phase_tags import FAILURE, RESULT, STOPPED, read_phase_tags

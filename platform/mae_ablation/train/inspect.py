@@ -30,8 +30,7 @@ from mae_ablation.recipe.recipe import Data
 from mae_ablation.registry import Target, ask, components, find
 from mae_ablation.store.files import LocalFiles
 from mae_ablation.store.folder import PhaseFolder, Store
-from mae_ablation.study.lookup import find_checkpoint
-from mae_ablation.study.places import require_file
+from mae_ablation.study.places import find_checkpoint, require_file
 from mae_ablation.train.optim import generator
 
 MASKS_SIDE, MASKS_GRID = 28, 14  # patches of two pixels: the paper's 14 x 14

@@ -68,7 +68,7 @@ class Tokens:
     def check_data(self, recipe, channels: int) -> None:
         """The user's file is the one that the recipe means."""
         if self.source == "dalle":
-            from mae_ablation.study.token_file import require_hash
+            from mae_ablation.study.places import require_hash
 
             require_hash(self.place, self.sha256, "")
 
