@@ -17,7 +17,7 @@ from mae_ablation.data.dataset import load
 from mae_ablation.data.decode import CannotDecode, Reader, decode
 from mae_ablation.data.examine import examine, told
 from mae_ablation.data.feed import plain
-from mae_ablation.data.folder import EXTENSIONS, check_layout, listing
+from mae_ablation.data.folder import EXTENSIONS, FolderImages, check_layout, listing
 from mae_ablation.errors import UserError, one_line
 from mae_ablation.recipe.recipe import Data
 from mae_ablation.report.document import make_document
@@ -213,7 +213,7 @@ def test_a_fault_of_ours_in_a_worker_keeps_its_words_and_the_file(images):
     names = listing(images).train.names
     for workers in (0, 1):
         with pytest.raises(RuntimeError) as error:
-            list(Reader(str(images), names, Clumsy(), workers).all(4))
+            list(Reader(FolderImages(str(images), names), Clumsy(), workers).all(4))
         assert one_line(error.value) == (
             f"RuntimeError: {images}/train/cat/0.png: IndexError: too many"
         )

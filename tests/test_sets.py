@@ -393,7 +393,7 @@ def test_random_crops_of_a_stream_are_torchvision_s(files):
     rng = generator(0, "augment")
     seeds = torch.cat([torch.randint(2**63 - 1, (n,), generator=rng) for n in (4, 4, 2)])
     for ours, index, seed in zip(pixels, order.tolist(), seeds.tolist(), strict=True):
-        image = decode_image(str(Path(files.root) / files.names[index]), mode="RGB")
+        image = decode_image(str(Path(files.images.root) / files.images.names[index]), mode="RGB")
         mine = torch.Generator().manual_seed(seed)
         boxes = random_resized_boxes(1, tuple(image.shape[1:]), 0.5, mine)
         *box, flip = (int(part) for part in boxes)
@@ -406,7 +406,9 @@ def test_a_stream_is_evaluated_at_the_centre(files):
     (pixels, labels), (rest, _) = plain(files, batch=8, image_size=14)
     assert pixels.shape == (8, 3, 14, 14) and len(rest) == 2
     assert labels.tolist() == [0] * 5 + [1] * 3
-    image = decode_image(str(Path(files.root) / files.names[0]), mode="RGB")  # 28 x 37
+    image = decode_image(
+        str(Path(files.images.root) / files.images.names[0]), mode="RGB"
+    )  # 28 x 37
     small = TF.resize(image, [16], InterpolationMode.BICUBIC, antialias=True)  # 14 x 256 / 224
     assert small.shape == (3, 16, 21)
     assert torch.equal(pixels[0], small[:, 1:15, 3:17] / 255)
@@ -422,8 +424,9 @@ def test_above_224_pixels_evaluation_resizes_to_the_size_itself():
 
 
 def test_a_broken_image_in_a_worker_is_one_line(files):
-    (Path(files.root) / files.names[2]).write_bytes(b"")
+    (Path(files.images.root) / files.images.names[2]).write_bytes(b"")
     text = message(list, plain(files, workers=1))
     assert text == (
-        f"{files.root}: cannot decode {files.names[2]}: the file is empty; replace or remove it"
+        f"{files.images.root}: cannot decode {files.images.names[2]}: the file is empty; "
+        "replace or remove it"
     )

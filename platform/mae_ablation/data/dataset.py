@@ -12,7 +12,7 @@ from mae_ablation.data.arrays import arrays_of, statistics
 from mae_ablation.data.augment import resized
 from mae_ablation.data.catalog import facts
 from mae_ablation.data.draws import hold_out
-from mae_ablation.data.folder import Images, check_layout, listing
+from mae_ablation.data.folder import FolderImages, Images, check_layout, listing
 from mae_ablation.data.sources import fetch
 from mae_ablation.recipe.recipe import Data
 
@@ -36,9 +36,7 @@ class Split:
 class Files:
     """A split that is decoded whenever it is looked at; labels (n,) int64."""
 
-    root: str
-    names: tuple[str, ...]
-    """relative to the root; 100 bytes each, in every worker"""
+    images: FolderImages
     labels: torch.Tensor
     image_size: int
     """side of the crops, unless something else is asked for"""
@@ -48,8 +46,8 @@ class Files:
 
     def part(self, index: torch.Tensor) -> "Files":
         """The files at these positions (m,)."""
-        names = tuple(self.names[i] for i in index.tolist())
-        return replace(self, names=names, labels=self.labels[index])
+        images = self.images.part(index.tolist())
+        return replace(self, images=images, labels=self.labels[index])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,8 +155,10 @@ def _from_folder(data: Data) -> Dataset:
     )
 
     def split(part: Images, index: np.ndarray | slice) -> Split | Files:
-        names, labels = tuple(np.array(part.names, dtype=object)[index]), labels_of(part)[index]
-        return _read(data, str(root), names, torch.from_numpy(labels))
+        labels = labels_of(part)
+        index = np.arange(len(labels))[index]
+        images = FolderImages(str(root), part.names).part(index)
+        return _read(data, images, torch.from_numpy(labels[index]))
 
     return Dataset(
         name=data.name,
@@ -172,12 +172,12 @@ def _from_folder(data: Data) -> Dataset:
     )
 
 
-def _read(data: Data, root: str, names: tuple[str, ...], labels: torch.Tensor) -> Split | Files:
+def _read(data: Data, images: FolderImages, labels: torch.Tensor) -> Split | Files:
     if data.reading == "stream":
-        return Files(root=root, names=names, labels=labels, image_size=data.image_size)
+        return Files(images=images, labels=labels, image_size=data.image_size)
     from mae_ablation.data.decode import read_all
 
-    return Split(images=read_all(root, names, data.image_size, data.workers), labels=labels)
+    return Split(images=read_all(images, data.image_size, data.workers), labels=labels)
 
 
 def labels_of(part: Images) -> np.ndarray:

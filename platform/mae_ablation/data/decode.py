@@ -28,6 +28,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from mae_ablation.data.augment import View, boxes_for
+from mae_ablation.data.folder import FolderImages
 from mae_ablation.errors import UserError, one_line
 
 Show = Callable[[torch.Tensor, int], torch.Tensor]
@@ -96,7 +97,12 @@ SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
 def decode(path: Path) -> torch.Tensor:
-    """Reads one picture of any format in folder.EXTENSIONS as (3, h, w) uint8.
+    """Reads the picture in a file: see `decode_read`."""
+    return decode_read(path.read_bytes)
+
+
+def decode_read(read: Callable[[], bytes]) -> torch.Tensor:
+    """Decodes one picture of any format in folder.EXTENSIONS as (3, h, w) uint8.
 
     Grey, palette and CMYK are converted, 16 bits keep the upper 8, transparency is left out, and
     the pixels lie as PIL and ImageFolder have them: not turned by EXIF data, but in TIFF files.
@@ -107,7 +113,7 @@ def decode(path: Path) -> torch.Tensor:
         CannotDecode: not a picture, cut short, out of reach, or several pictures.
     """
     try:
-        data = path.read_bytes()  # decoders of bytes do not mind a name that is no UTF-8
+        data = read()
         if not data:
             raise CannotDecode("the file is empty")
         if (pictures := _pictures_of_png(data)) > 1:
@@ -205,21 +211,20 @@ class Broken(NamedTuple):
 class Pictures:
     """What workers hold: files by number. Items are asked for with a seed."""
 
-    root: str
-    names: tuple[str, ...]
+    images: FolderImages
     show: Show
 
     def __getitem__(self, item: tuple[int, int]) -> torch.Tensor | Broken:
         index, seed = item
-        path = Path(self.root) / self.names[index]
+        name = self.images.names[index]
         try:
-            image = decode(path)
+            image = decode_read(partial(self.images.read, index))
         except CannotDecode as error:
-            return Broken(self.names[index], str(error))
+            return Broken(name, str(error))
         try:
             return self.show(image, seed)
         except Exception as error:  # a fault of ours: with the file that brings it out
-            raise RuntimeError(f"{path}: {one_line(error)}") from error
+            raise RuntimeError(f"{self.images.root}/{name}: {one_line(error)}") from error
 
 
 def collate(items: list[torch.Tensor | Broken]) -> torch.Tensor | list[Broken]:
@@ -249,18 +254,18 @@ class Reader:
     """Files decoded batch by batch, in order, by workers that live as long as the reader.
 
     Args:
-        root, names: the folder, and files relative to it.
+        images: what is read, by number.
         show: what is wanted of an image; a function of this module, or a `partial` of one.
         workers: processes, each with one thread (DataLoader's rule); 0: in this process.
         pin: batches lie in pinned memory, for the copy to a GPU.
     """
 
     def __init__(
-        self, root: str, names: tuple[str, ...], show: Show, workers: int = 0, pin: bool = False
+        self, images: FolderImages, show: Show, workers: int = 0, pin: bool = False
     ) -> None:
-        self.root, self.names, self.agenda = root, names, Agenda()
+        self.images, self.agenda = images, Agenda()
         self.loader = DataLoader(
-            Pictures(root, names, show),
+            Pictures(images, show),
             batch_sampler=self.agenda,
             num_workers=workers,
             collate_fn=collate,
@@ -282,12 +287,13 @@ class Reader:
         for batch in self.loader:
             if isinstance(batch, list):
                 name, reason = batch[0]
-                raise UserError(f"cannot decode {name}: {reason}; replace or remove it", self.root)
+                line = f"cannot decode {name}: {reason}; {self.images.remedy}"
+                raise UserError(line, self.images.root)
             yield batch
 
     def all(self, size: int) -> Iterator[torch.Tensor]:
         """Every file in order, `size` at a time; errors as `batches`."""
-        return self.batches(in_order(len(self.names), size))
+        return self.batches(in_order(len(self.images), size))
 
 
 def in_order(n: int, size: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -304,11 +310,11 @@ def fork_server() -> multiprocessing.context.BaseContext:
     return context
 
 
-def read_all(root: str, names: tuple[str, ...], side: int, workers: int) -> torch.Tensor:
+def read_all(images: FolderImages, side: int, workers: int) -> torch.Tensor:
     """Every file as `cached` shows it: one tensor (n, 3, s, s) uint8; errors as `batches`."""
-    out = torch.empty(len(names), 3, side, side, dtype=torch.uint8)
+    out = torch.empty(len(images), 3, side, side, dtype=torch.uint8)
     done = 0
-    for batch in Reader(root, names, partial(cached, side=side), workers).all(64):
+    for batch in Reader(images, partial(cached, side=side), workers).all(64):
         out[done : done + len(batch)] = batch
         done += len(batch)
     return out

@@ -53,7 +53,7 @@ class Feed:
 
         show = partial(streamed, view=self.view, side=self.view.image_size or self.split.image_size)
         pin = self.device.type == "cuda"
-        return Reader(self.split.root, self.split.names, show, workers, pin)
+        return Reader(self.split.images, show, workers, pin)
 
     def batches(
         self,

@@ -32,6 +32,27 @@ class Images:
     """bytes of each file"""
 
 
+@dataclass(frozen=True, slots=True)
+class FolderImages:
+    """Files of a folder by number, as a training reads them; 100 bytes each, in every worker."""
+
+    root: str
+    names: tuple[str, ...]
+    """relative to the root"""
+    remedy = "replace or remove it"
+    """what to do about one that cannot be decoded"""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def part(self, index: Iterable[int]) -> "FolderImages":
+        """The files at these positions."""
+        return FolderImages(self.root, tuple(self.names[i] for i in index))
+
+    def read(self, number: int) -> bytes:
+        return Path(self.root, self.names[number]).read_bytes()
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listing:
     """What lies in a folder whose layout is right."""
