@@ -107,6 +107,13 @@ def test_nothing_else_of_the_folder_is_shipped(clone):
     assert files == ["studies/recipes/toy.yaml", "studies/x.yaml"]
 
 
+def test_a_recipe_that_ships_goes_along_with_the_one_it_points_to(clone):
+    (clone / "studies" / "x.yaml").write_text(STUDY.replace("toy", "laptop"))
+    _, files = staged(clone / "s", "studies/x.yaml")
+    recipes = [f"studies/recipes/{name}.yaml" for name in ("laptop", "overnight", "toy")]
+    assert files == [*recipes, "studies/x.yaml"]
+
+
 def test_a_suite_ships_its_studies_and_a_named_recipe_file_itself(clone):
     found, files = staged(clone / "s", "studies/all.yaml", recipe="my/recipe.yaml")
     assert found == (["studies/all.yaml"], "my/recipe.yaml")

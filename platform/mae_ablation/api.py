@@ -10,6 +10,7 @@ the plans themselves. The commands of `store` and `cluster` stand in their rooms
 them). Heavy imports stand in the function that needs them, after what can be refused.
 """
 
+import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -118,6 +119,29 @@ def report(
 
     require_writable(selection.reports)
     return report_studies(Session.load(selection), source)
+
+
+def init(file: Annotated[File, Parameter(metavar="FILE")] = Path("study.yaml")) -> str:
+    """Write a small study to start from.
+
+    Args:
+        file: the study; nothing that is there is written over (default: study.yaml)
+
+    Raises:
+        UserError: there is such a file, or it cannot be written.
+    """
+    from mae_ablation.study.names import require_name
+    from mae_ablation.study.places import written
+    from mae_ablation.study.shipped import new_study
+
+    require_name(file.stem, "the study's file", str(file))
+    if file.suffix not in (".yaml", ".yml"):
+        raise UserError(f"a study is a YAML file: call it {file.name}.yaml", str(file))
+    if file.exists():
+        raise UserError("is there already: give another name", str(file))
+    with written(file) as out:
+        out.write(new_study(file).encode())
+    return f"{file}: change it, then: mae-ablation plan {shlex.quote(str(file))}"
 
 
 def compare(a: str, b: str, *, reports: Folder = Path("reports"), out: File | None = None) -> int:

@@ -27,6 +27,7 @@ HELP = ("--help", "-h")
 COMMANDS = {
     "run": api.run,
     "plan": api.show_plan,
+    "init": api.init,
     "report": api.report,
     "compare": api.compare,
     "ui": api.ui,
@@ -60,6 +61,8 @@ EXAMPLES = {
   %(prog)s doctor
   %(prog)s plan studies/mask_ratio.yaml
   %(prog)s run studies/mask_ratio.yaml --seeds 3
+  the study of that name that ships, from any folder:
+  %(prog)s run mask_ratio
   %(prog)s ui
 Each command has its own: %(prog)s run --help
 """,
@@ -82,6 +85,9 @@ Each command has its own: %(prog)s run --help
   %(prog)s studies/paper.yaml \\
       --recipe imagenet --gpus 1 --lanes 8 \\
       --price-per-gpu-hour 2
+""",
+    "init": """
+  %(prog)s my_study.yaml
 """,
     "report": """
   %(prog)s studies/mask_ratio.yaml

@@ -20,6 +20,7 @@ import mae_ablation
 from mae_ablation.errors import UserError, one_line
 from mae_ablation.store.waiting import waiting
 from mae_ablation.study.names import job_name
+from mae_ablation.study.shipped import recipe_folders
 from mae_ablation.study.study import Study
 
 PYTHON = '"$(command -v python || command -v python3)"'
@@ -81,7 +82,10 @@ def stage(
     for study in studies:
         beside = (folder / _put(folder, study.path)).parent
         (beside / "recipes").mkdir(exist_ok=True)
-        for file in sorted((study.path.parent / "recipes").glob("*.yaml")):
+        own, shipped = recipe_folders(study.path.parent)
+        # of the recipes that ship only those that the study names
+        named_here = [shipped / f"{name}.yaml" for name in (study.recipe_name, study.more)]
+        for file in [*filter(Path.is_file, named_here), *sorted(own.glob("*.yaml"))]:
             shutil.copyfile(file, beside / "recipes" / file.name)
         if is_file_name(study.recipe_name) and study.recipe_path.absolute() not in named:
             _put_beside(folder, beside, study)

@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from mae_ablation.errors import UserError
+from mae_ablation.study.shipped import shipped_studies
 
 Key = tuple[str | int, ...]
 TAGS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))
@@ -123,8 +124,12 @@ def invalid(error: yaml.MarkedYAMLError, where: str, *, lines: bool = True) -> U
 
 
 def _not_there(path: Path) -> str:
-    """Return what to say of a missing file: the one that was meant, beside it or in studies/."""
-    beside = [p for folder in (path.parent, Path("studies")) for p in sorted(folder.glob("*.yaml"))]
+    """Return what to say of a missing file: the one that was meant, beside it, in studies/ or among
+    those that ship, which are called by their names alone."""
+    folders = [path.parent, Path("studies")]
+    beside = [p for folder in folders for p in sorted(folder.glob("*.yaml"))]
+    if not path.suffix:
+        beside += [Path(p.stem) for p in sorted(shipped_studies().glob("*.yaml"))]
     files = {each.stem: each for each in reversed(beside)}
     near = difflib.get_close_matches(path.stem, files, n=1)
     hint = f' (did you mean "{files[near[0]]}"?)' if near else ""

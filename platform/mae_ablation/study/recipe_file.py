@@ -10,7 +10,7 @@
 `levels` is applied in studies that reproduce a table of the paper; their tables show both.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from mae_ablation.study.settings import (
     require_once,
     section_settings,
 )
+from mae_ablation.study.shipped import recipe_folders
 from mae_ablation.study.values import format_value, is_null
 
 
@@ -63,23 +64,22 @@ class RecipeFile:
 def find_recipe(name: str, folder: Path, place: str) -> Path:
     """The file of a recipe.
 
-    A name is NAME.yaml in `folder`/recipes. A file name is looked for beside the study, which is in
-    `folder`, then in `folder`/recipes, then from the working directory; one from the command line
-    is looked for in the working directory first.
+    A name is NAME.yaml in `folder`/recipes, or else among the recipes that ship. A file name is
+    looked for beside the study, which is in `folder`, then in `folder`/recipes, then from the
+    working directory; one from the command line is looked for in the working directory first.
 
     Raises:
         UserError: it is nowhere; the message says where it was looked for.
     """
-    recipes = folder / "recipes"
+    recipes, shipped = recipe_folders(folder)
     if not name.endswith((".yaml", ".yml")):
-        file = recipes / f"{name}.yaml"
-        if file.is_file():
-            return file
-        known = [path.stem for path in recipes.glob("*.yaml")]
+        for file in (recipes / f"{name}.yaml", shipped / f"{name}.yaml"):
+            if file.is_file():
+                return file
+        known = [path.stem for each in (recipes, shipped) for path in each.glob("*.yaml")]
         if (folder / f"{name}.yaml").is_file():
             known.append(f"{name}.yaml")  # a file beside the study is named with its ending
-        message = unknown("recipe", name, known) if known else f"there are no recipes in {recipes}"
-        raise UserError(message, place)
+        raise UserError(unknown("recipe", name, known), place)
     file_name = expanded(name)
     beside, here = [folder / file_name, recipes / file_name], [file_name]
     places = list(dict.fromkeys([*here, *beside] if place == COMMAND_LINE else [*beside, *here]))
@@ -92,13 +92,13 @@ def find_recipe(name: str, folder: Path, place: str) -> Path:
 
 
 def read_recipe(
-    file: Path, read: Callable[[Path], Document] = read, recipes: Path | None = None
+    file: Path, read: Callable[[Path], Document] = read, recipes: Sequence[Path] = ()
 ) -> RecipeFile:
     """Read a recipe file.
 
     Args:
         read: reads a document; many studies share a recipe, which is then read once.
-        recipes: folder of the study's recipes, where `--recipe` looks; None: the file's.
+        recipes: folders where `--recipe` looks for a name; none: the file's.
 
     Raises:
         UserError: a line of it that cannot be.
@@ -110,23 +110,23 @@ def read_recipe(
         settings=tuple(s for section in sections for s in section_settings(document, section)),
         levels=_levels(document),
         skip=names_of(document, "skip", names("evaluation"), ()),
-        more=_more(document, file, recipes or file.parent),
+        more=_more(document, file, recipes or [file.parent]),
     )
 
 
-def _more(document: Document, file: Path, recipes: Path) -> str:
+def _more(document: Document, file: Path, recipes: Sequence[Path]) -> str:
     """Read which recipe to go to, as `--recipe` finds it beside the study: a name, or else a file.
 
     A recipe file from elsewhere means the one beside itself.
     """
     if (name := text_of(document, "more")) is None:
         return ""
-    known = [path for folder in (recipes, file.parent) for path in folder.glob("*.yaml")]
+    known = [path for folder in (*recipes, file.parent) for path in folder.glob("*.yaml")]
     found = next((path for path in known if path.stem == name and path != file), None)
     if found is None:
         names = sorted({path.stem for path in known if path != file})
         raise UserError(unknown("recipe", name, names), document.place("more"))
-    return name if found.parent == recipes else str(found)
+    return name if found.parent in recipes else str(found)
 
 
 def _levels(document: Document) -> dict[str, dict[Any, Setting]]:

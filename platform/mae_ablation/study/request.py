@@ -24,6 +24,7 @@ from mae_ablation.study.flags import (
     Price,
     StorePlace,
 )
+from mae_ablation.study.shipped import find_study
 
 if TYPE_CHECKING:
     from mae_ablation.study.speed import Machine
@@ -40,7 +41,7 @@ class Selection:
     """Studies, what is changed of them, and where their results and reports lie."""
 
     studies: Annotated[tuple[File, ...], Parameter(metavar="STUDY.yaml")]
-    """files of studies, or of suites of them"""
+    """files of studies or of suites of them, or names of those that ship: mask_ratio"""
     _: KW_ONLY
     recipe: Annotated[str | None, Parameter(group=STUDY, metavar="NAME")] = None
     """another recipe than the study's: a name or a file"""
@@ -66,7 +67,7 @@ class Selection:
         given = self.studies
         several = isinstance(given, Sequence) and not isinstance(given, str)
         plain = {
-            "studies": tuple(expanded(study) for study in (given if several else [given])),
+            "studies": tuple(find_study(study) for study in (given if several else [given])),
             "changes": tuple(self.changes),
             "phases": tuple(self.phases),
             "plugins": tuple(map(str, self.plugins)),

@@ -63,6 +63,7 @@ from mae_ablation.study.seeds import (
     seeds_of,
 )
 from mae_ablation.study.settings import Setting, read_change, resolve, settings_in
+from mae_ablation.study.shipped import recipe_folders
 from mae_ablation.study.tune import Tune, applied, read_tune
 from mae_ablation.study.values import format_given, format_value, is_null
 
@@ -207,7 +208,7 @@ def load(
     place = recipe_place if recipe else document.place("recipe")
     if name is None:
         raise UserError("which recipe? Add `recipe: NAME`", document.place())
-    file = read_recipe(find_recipe(name, path.parent, place), read, path.parent / "recipes")
+    file = read_recipe(find_recipe(name, path.parent, place), read, recipe_folders(path.parent))
     paper = _paper(document)
     settings = [*file.settings, *_baseline(document, file, paper), *map(read_change, changes)]
     wanted = _phases(document)
