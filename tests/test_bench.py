@@ -11,7 +11,7 @@ from bench.probe import probe
 from bench.steps import SHAPES, Shape, has_bfloat16
 
 from mae_ablation.data.augment import cropped, normalise, random_resized_boxes
-from mae_ablation.data.dataset import load
+from mae_ablation.data.dataset import load_dataset
 
 torch.set_num_threads(1)
 TOY = Shape(
@@ -113,7 +113,7 @@ def test_both_sides_probe_the_same_encoder(toy):
 
 
 def test_a_script_shows_the_product_s_images(toy):
-    data = load(toy.data)
+    data = load_dataset(toy.data)
     loader = study.loader_of(data, [], 4, workers=0)
     ours = normalise(data.train.images[:4].float() / 255, data.mean, data.std)
     theirs = torch.stack([loader.dataset[i][0] for i in range(4)])

@@ -77,7 +77,8 @@ def test_knn_is_one_file_and_so_is_pca():
 @pytest.mark.parametrize("kind", registry.BASES)
 def test_no_list_of_components_stands_outside_the_registry(kind):
     """Neither a Literal nor a comparison knows the name of a component, but in its own file."""
-    names = set(registry.names(kind)) - {"none", "grid", "random"}  # words of other lists, too
+    words = {"none", "grid", "random"}  # of other lists, too
+    homes = {each.name: each.cls.__module__ for each in registry.list_components(kind)}
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             held = [node.comparators] if isinstance(node, ast.Compare) else []
@@ -89,8 +90,9 @@ def test_no_list_of_components_stands_outside_the_registry(kind):
                 for each in ast.walk(item)
                 if isinstance(each, ast.Constant)
             }
-            own = {name for name in names if path.stem == name}
-            assert not (names - own) & constants, f"{path}:{node.lineno}: {names & constants}"
+            module = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+            foreign = {name for name, home in homes.items() if home != module} - words
+            assert not foreign & constants, f"{path}:{node.lineno}: {foreign & constants}"
 
 
 # from outside

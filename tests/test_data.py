@@ -10,6 +10,7 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
+from mae_ablation.data import sets
 from mae_ablation.data.augment import (
     TABLE_SIDE,
     View,
@@ -20,24 +21,23 @@ from mae_ablation.data.augment import (
     random_resized_boxes,
     shifted_boxes,
 )
-from mae_ablation.data.dataset import Split, from_arrays, install, load, to_arrays
+from mae_ablation.data.dataset import Split, from_arrays, keep_dataset, load_dataset, to_arrays
 from mae_ablation.data.draws import draw_labelled, hold_out
 from mae_ablation.data.feed import Feed, plain
 from mae_ablation.data.jitter import apply_jitter, random_jitter
-from mae_ablation.data.sets import fashion_mnist
 from mae_ablation.errors import UserError
 from mae_ablation.recipe.recipe import Data
-from mae_ablation.registry import find
+from mae_ablation.registry import find_component
 from mae_ablation.train.optim import generator
 
 
 def test_all_of_fashion_mnist_is_bundled_with_its_mean_and_deviation():
-    arrays = fashion_mnist.read()
+    arrays = sets.read_fashion_mnist()
     assert arrays["train_images"].shape == (60_000, 28, 28)
     assert arrays["test_images"].shape == (10_000, 28, 28)
     assert np.bincount(arrays["train_labels"]).tolist() == [6000] * 10
     assert np.bincount(arrays["test_labels"]).tolist() == [1000] * 10
-    assert fashion_mnist.FILE.stat().st_size < 31e6
+    assert sets.FASHION_MNIST.stat().st_size < 31e6
     counts = np.bincount(arrays["train_images"].reshape(-1), minlength=256)
     values = np.arange(256) / 255
     mean = np.average(values, weights=counts)
@@ -47,7 +47,7 @@ def test_all_of_fashion_mnist_is_bundled_with_its_mean_and_deviation():
 
 
 def test_the_same_arrays_make_the_same_bundled_file(tmp_path):
-    from mae_ablation.data.make_fashion_mnist import write
+    from make_fashion_mnist import write
 
     arrays = {"train_images": np.arange(24, dtype=np.uint8).reshape(2, 3, 4)}
     for name in ("one.npz", "two.npz"):
@@ -58,16 +58,16 @@ def test_the_same_arrays_make_the_same_bundled_file(tmp_path):
 
 def test_a_damaged_file_is_refused(tmp_path, monkeypatch):
     damaged = tmp_path / "fashion_mnist.npz"
-    damaged.write_bytes(fashion_mnist.FILE.read_bytes()[:-1] + b"x")
-    monkeypatch.setattr(fashion_mnist, "FILE", damaged)
+    damaged.write_bytes(sets.FASHION_MNIST.read_bytes()[:-1] + b"x")
+    monkeypatch.setattr(sets, "FASHION_MNIST", damaged)
     with pytest.raises(ValueError, match="sha256 is .*, expected .*: reinstall"):
-        fashion_mnist.read.__wrapped__()
+        sets.read_fashion_mnist.__wrapped__()
 
 
 def test_the_idx_reader_reads_what_the_format_says(tmp_path):
     import gzip
 
-    from mae_ablation.data.make_fashion_mnist import read_idx
+    from make_fashion_mnist import read_idx
 
     raw = b"\x00\x00\x08\x02" + (2).to_bytes(4, "big") + (3).to_bytes(4, "big") + bytes(range(6))
     (tmp_path / "x.gz").write_bytes(gzip.compress(raw))
@@ -105,12 +105,12 @@ def test_labels_are_drawn_by_the_seed_and_a_smaller_draw_lies_in_a_larger_one():
 
 
 def test_images_are_padded_to_the_recipe_s_size():
-    data = load(Data(image_size=30, validation_images=1000))
+    data = load_dataset(Data(image_size=30, validation_images=1000))
     assert data.train.images.shape == (59_000, 1, 30, 30)
     assert data.train.images.dtype == torch.uint8
     assert data.train.images.stride() == (900, 900, 30, 1)  # convolutions choose their way by it
     assert data.train.images[:, :, 0].max() == 0 and data.train.images[:, :, :, -1].max() == 0
-    original = fashion_mnist.read()["test_images"]
+    original = sets.read_fashion_mnist()["test_images"]
     assert np.array_equal(data.test.images[:, 0, 1:-1, 1:-1].numpy(), original)
 
 
@@ -237,7 +237,7 @@ def drawn(split, seed=0, workers=0, **view):
     rng = generator(seed, "augment")
     order = torch.randperm(len(split), generator=generator(seed, "order"))
     if "augmentation" in view:
-        view["augmentation"] = find("augmentation", view["augmentation"]).cls()
+        view["augmentation"] = find_component("augmentation", view["augmentation"]).cls()
     feed = Feed(split, View(**view), workers=workers)
     batches = list(feed.batches(order.split(7), rng))
     assert torch.equal(torch.cat([labels for _, labels in batches]), split.labels[order])
@@ -249,7 +249,7 @@ def test_a_feed_from_memory_draws_batch_by_batch(split, augmentation):
     pixels, state = drawn(split, augmentation=augmentation)
     rng, expected = generator(0, "augment"), []
     for index in torch.randperm(20, generator=generator(0, "order")).split(7):
-        view = View(augmentation=find("augmentation", augmentation).cls())
+        view = View(augmentation=find_component("augmentation", augmentation).cls())
         boxes = boxes_for(view, len(index), 16, rng)
         images = split.images[index].float() / 255
         expected.append(crop_resize_flip(images, boxes).clamp(0, 1))
@@ -295,7 +295,7 @@ def test_the_whole_split_in_order_at_another_size(split):
 
 def test_a_data_set_is_handed_over_without_a_copy():
     data = Data(image_size=30)
-    original = load(data)
+    original = load_dataset(data)
     arrays = to_arrays(original)
     for value in arrays.values():
         if isinstance(value, np.ndarray):
@@ -306,8 +306,8 @@ def test_a_data_set_is_handed_over_without_a_copy():
     assert copy.train.images.data_ptr() == original.train.images.data_ptr()
     assert (copy.name, copy.mean, copy.classes) == ("fashion_mnist", (0.2860,), 10)
     assert torch.equal(copy.test.labels, original.test.labels)
-    install(Data(image_size=30, workers=1), copy)
-    assert load(data) is copy and load(Data(image_size=30, download=True)) is copy
+    keep_dataset(Data(image_size=30, workers=1), copy)
+    assert load_dataset(data) is copy and load_dataset(Data(image_size=30, download=True)) is copy
 
 
 def test_a_class_too_small_for_a_balanced_choice():

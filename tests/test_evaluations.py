@@ -22,7 +22,7 @@ from toys import (
 )
 
 from mae_ablation.data.catalog import facts
-from mae_ablation.data.dataset import load
+from mae_ablation.data.dataset import load_dataset
 from mae_ablation.mae.targets.dvae_token import GateClosed
 from mae_ablation.recipe.cost import prediction_width
 from mae_ablation.store.folder import Store
@@ -60,7 +60,7 @@ def quick(toy):
 def test_layers_learn_slower_towards_the_input(quick, pooling):
     """Ids: 0 embeddings, positions and class token; i + 1 block i; depth + 1 norm and head. The
     rate is decay^(depth + 1 - id); vectors, positions and class token do not decay."""
-    data = load(quick.data)
+    data = load_dataset(quick.data)
     settings = change(quick, "finetune", pooling=pooling).finetune
     model = build_classifier(quick, settings, data, 0, None)
     optimizer = layer_decay_adamw(model, settings, 1.0)
@@ -87,20 +87,20 @@ def test_the_classifier_starts_as_the_encoder_with_a_new_norm_and_head(quick, tm
     upstream = a_folder(tmp_path, "upstream")
     pretrain(quick, 0, PhaseRun(folder=upstream))
     trained = load_checkpoint(upstream.final_checkpoint(), "cpu")["model"]
-    mean = build_classifier(quick, quick.finetune, load(quick.data), 0, upstream)
+    mean = build_classifier(quick, quick.finetune, load_dataset(quick.data), 0, upstream)
     assert torch.equal(mean.blocks[1].attn.qkv.weight, trained["blocks.1.attn.qkv.weight"])
     assert torch.equal(mean.fc_norm.weight, torch.ones(16))
     assert mean.pos_embed.requires_grad and mean.head.weight.abs().max() < 1e-4
     assert mean.blocks[1].drop_path1.drop_prob == pytest.approx(0.1)
     assert isinstance(mean.blocks[0].drop_path1, torch.nn.Identity)  # grows from 0
     cls = change(quick, "finetune", pooling="cls")
-    model = build_classifier(cls, cls.finetune, load(quick.data), 0, upstream)
+    model = build_classifier(cls, cls.finetune, load_dataset(quick.data), 0, upstream)
     assert torch.equal(model.norm.weight, trained["norm.weight"])
 
 
 def test_positions_are_interpolated_where_the_resolution_differs(quick, tmp_path):
     larger = change(quick, "finetune", image_size=40)
-    model = build_classifier(larger, larger.finetune, load(quick.data), 0, None)
+    model = build_classifier(larger, larger.finetune, load_dataset(quick.data), 0, None)
     assert model.pos_embed.shape == (1, 1 + 8 * 8, 16)
     result = supervised(larger, "finetune", 0, PhaseRun(folder=a_folder(tmp_path, "x")), None)
     assert 0 <= result["test_acc1"] <= 100
@@ -158,7 +158,7 @@ def test_the_cosine_of_fine_tuning_ends_at_its_final_rate():
     ],
 )
 def test_which_parts_are_tuned(quick, blocks, tuned):
-    model = build_classifier(quick, quick.partial, load(quick.data), 0, None)
+    model = build_classifier(quick, quick.partial, load_dataset(quick.data), 0, None)
     freeze_all_but_last(model, blocks)
     for name, parameter in model.named_parameters():
         assert parameter.requires_grad == name.startswith(tuple(tuned)), name
@@ -166,7 +166,9 @@ def test_which_parts_are_tuned(quick, blocks, tuned):
 
 def test_frozen_parts_stay_as_they_were(quick, tmp_path):
     recipe = change(quick, "partial", blocks=0.5)
-    before = build_classifier(recipe, recipe.partial, load(quick.data), 0, None).state_dict()
+    before = build_classifier(
+        recipe, recipe.partial, load_dataset(quick.data), 0, None
+    ).state_dict()
     folder = a_folder(tmp_path, "partial")
     supervised(recipe, "partial", 0, PhaseRun(folder=folder, prefix="partial_2ep"), None)
     after = load_checkpoint(folder.final_checkpoint(), "cpu")["model"]
@@ -231,7 +233,7 @@ def test_principal_components_are_those_of_the_training_patches(toy, tmp_path):
     recipe = change(toy, "pretrain", target="pca")
     result = prepare(recipe, PhaseRun(folder=folder))
     fitted = load_checkpoint(folder.final_checkpoint(), "cpu")
-    data = load(toy.data)
+    data = load_dataset(toy.data)
     images = normalise(data.train.images.float() / 255, data.mean, data.std)
     patches = patchify(images, 5).flatten(0, 1).double().numpy()
     covariance = np.cov(patches.T, bias=True)
@@ -334,7 +336,7 @@ def test_tokens_that_say_too_little_are_not_predicted(quick, tmp_path):
     done.finish(train_tokenizer(quick, PhaseRun(folder=done)))
     later = change(strict, "pretrain", target="dvae_token")  # trained under a wider gate
     with pytest.raises(GateClosed, match="perplexity"):
-        target_of(later, done, load(quick.data), "cpu")
+        target_of(later, done, load_dataset(quick.data), "cpu")
     strict = change(quick, "tokenizer", min_explained=1.0)
     with pytest.raises(GateClosed, match="of the pixels' variance, tokenizer.min_explained"):
         train_tokenizer(strict, PhaseRun(folder=a_folder(tmp_path, "b")))

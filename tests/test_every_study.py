@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from mae_ablation.data.dataset import load
+from mae_ablation.data.dataset import load_dataset
 from mae_ablation.recipe.recipe import Data
 
 STUDIES = sorted(p.stem for p in (ROOT / "studies").glob("*.yaml") if p.stem != "paper")
@@ -17,7 +17,7 @@ STUDIES = sorted(p.stem for p in (ROOT / "studies").glob("*.yaml") if p.stem != 
 
 def write_images(folder):
     """A few of the bundled images as files: the bundled test split alone would take minutes."""
-    data = load(Data(image_size=28))
+    data = load_dataset(Data(image_size=28))
     for part, split, each in (("train", data.train, 70), ("val", data.test, 10)):
         for label in range(data.classes):
             place = folder / part / str(label)

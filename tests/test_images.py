@@ -13,9 +13,9 @@ from torchvision.transforms.v2 import functional as TF
 from mae_ablation.api import plan_study
 from mae_ablation.data import folder
 from mae_ablation.data.catalog import facts
-from mae_ablation.data.dataset import load
+from mae_ablation.data.dataset import load_dataset
 from mae_ablation.data.decode import CannotDecode, Reader, decode
-from mae_ablation.data.examine import examine, told
+from mae_ablation.data.examine import describe_folder, examine_images
 from mae_ablation.data.feed import plain
 from mae_ablation.data.folder import EXTENSIONS, FolderImages, check_layout, listing
 from mae_ablation.errors import UserError, one_line
@@ -155,8 +155,8 @@ def test_a_checked_folder_says_what_it_holds(images):
     a_picture(images / "val" / "cat" / "phone.jpg", "JPEG", exif=exif)
     a_picture(images / "val" / "cat" / "tiny.bmp", "BMP", size=(3, 2))
     folder.forget()
-    seen = list(examine(images, workers=0))
-    assert told(listing(images), seen) == [
+    seen = list(examine_images(images, workers=0))
+    assert describe_folder(listing(images), seen) == [
         "12 training and 6 validation images of 2 classes",
         "1 image asks in EXIF data to be turned (val/cat/phone.jpg): training takes the "
         "pixels as they are stored, as torchvision's ImageFolder does; `reconstruct` turns them",
@@ -175,7 +175,7 @@ def test_names_that_are_no_utf_8_are_opened_like_any_other(images):
     for name, format in (("k\udce4se.jpg", "JPEG"), ("k\udce4se.bmp", "BMP")):
         a_picture(images / "train" / "cat" / name, format)
     folder.forget()
-    seen = list(examine(images, workers=0))
+    seen = list(examine_images(images, workers=0))
     assert len(seen) == 18 and not any(each.reason for each in seen)
 
 
@@ -184,7 +184,7 @@ def test_several_pictures_in_one_file_are_named_by_the_check_and_by_a_training(i
     for name, format in (("a.jpg", "GIF"), ("b.webp", "WEBP"), ("c.tif", "TIFF"), ("d.png", "PNG")):
         an_animation(images / "train" / "cat" / name, format)
     folder.forget()
-    reasons = {each.name: each.reason for each in examine(images, workers=0) if each.reason}
+    reasons = {each.name: each.reason for each in examine_images(images, workers=0) if each.reason}
     assert reasons == {
         "train/cat/a.jpg": "holds 2 pictures (an animation or pages), and one is needed",
         "train/cat/b.webp": "Animated webp files are not supported.",
@@ -195,8 +195,8 @@ def test_several_pictures_in_one_file_are_named_by_the_check_and_by_a_training(i
         f"{images}: cannot decode {name}: {reason}; replace or remove it"
         for name, reason in reasons.items()
     }
-    assert message(load, a_folder(images)) in expected
-    streamed = load(a_folder(images, reading="stream")).train
+    assert message(load_dataset, a_folder(images)) in expected
+    streamed = load_dataset(a_folder(images, reading="stream")).train
     for workers in (0, 1):
         assert message(list, plain(streamed, workers=workers)) in expected
 

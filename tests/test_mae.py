@@ -14,7 +14,7 @@ from mae_ablation.mae.patches import normalise_patches, patchify, unpatchify
 from mae_ablation.mae.positions import position_table
 from mae_ablation.recipe.cost import parameters
 from mae_ablation.recipe.recipe import Data, Pretrain, Recipe
-from mae_ablation.registry import find
+from mae_ablation.registry import find_component
 from mae_ablation.train.optim import generator
 
 
@@ -136,7 +136,7 @@ def test_masks_are_permutations_with_an_exact_count():
 
 @pytest.mark.parametrize("target", ["pixel", "pixel_norm"])
 def test_loss_counts_removed_patches_only(target):
-    goal = FittedTarget(find("target", target).cls(), 2, 3)
+    goal = FittedTarget(find_component("target", target).cls(), 2, 3)
     model = small(target=goal)
     images = torch.randn(4, 3, 8, 12)
     shuffle = random_shuffle(4, 24, generator(1, "mask"))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from toys import QUICK, a_folder, change, trial_of
 
-from mae_ablation.data.dataset import load
+from mae_ablation.data.dataset import load_dataset
 from mae_ablation.mae.model import MaskedAutoencoder
 from mae_ablation.recipe.checks import Invalid
 from mae_ablation.store.checkpoint import Damaged
@@ -135,7 +135,7 @@ def test_a_stop_is_heard_between_penalties(converged, folder):
 
 
 def test_evaluations_of_a_seed_see_the_same_few_labels(toy):
-    data = load(toy.data)
+    data = load_dataset(toy.data)
     few = draw_labelled_images(data, 40, seed=3)
     assert few.labels.bincount().tolist() == [4] * 10
     assert torch.equal(few.images, draw_labelled_images(data, 40, seed=3).images)
@@ -156,7 +156,7 @@ def test_every_evaluation_keeps_its_answers_and_they_are_its_accuracy(toy, tmp_p
     for section in ("finetune", "scratch"):
         toy = change(toy, section, **QUICK)
     toy = change(toy, "partial", **{**QUICK, "epochs_tried": (2,)}, blocks=1)
-    labels = load(toy.data).test.labels.tolist()
+    labels = load_dataset(toy.data).test.labels.tolist()
 
     def probed(protocol):
         recipe = change(toy, "linear_probe", protocol=protocol)

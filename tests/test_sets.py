@@ -17,18 +17,18 @@ from torchvision.transforms.v2 import functional as TF
 from mae_ablation.data import dataset, folder
 from mae_ablation.data.augment import View
 from mae_ablation.data.catalog import facts, require_fit, require_present
-from mae_ablation.data.dataset import Files, Split, fits_in_memory, fitted, load
+from mae_ablation.data.dataset import FileSplit, Split, fit_to_side, fits_in_memory, load_dataset
 from mae_ablation.data.decode import streamed
 from mae_ablation.data.draws import hold_out
-from mae_ablation.data.examine import examine
+from mae_ablation.data.examine import examine_images
 from mae_ablation.data.feed import Feed, plain
 from mae_ablation.data.folder import EXTENSIONS, LAYOUT, check_layout, listing
-from mae_ablation.data.sources import Archive, channels_first
+from mae_ablation.data.sets import TorchvisionSet, channels_first
 from mae_ablation.errors import UserError
 from mae_ablation.mae.targets.dvae_token import Tokens
 from mae_ablation.mae.targets.pca import PCA
 from mae_ablation.recipe.recipe import Data, Model, Pretrain, Recipe
-from mae_ablation.registry import find, names
+from mae_ablation.registry import component_names, find_component
 from mae_ablation.train.evaluations.knn import Knn
 from mae_ablation.train.optim import generator
 
@@ -56,7 +56,7 @@ def message(call, *arguments):
 def test_facts_of_every_named_set_without_its_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     sizes = {}
-    for name in names("dataset"):
+    for name in component_names("dataset"):
         if name != "image_folder":
             known = facts(Data(name=name))
             sizes[name] = (known.train_images, known.test_images, known.classes, known.channels)
@@ -101,7 +101,7 @@ def test_missing_files_are_one_line_with_the_remedy(tmp_path):
         "cifar-10-batches-py/data_batch_1 and the like were expected: "
         "--set data.download=true or --set data.folder=FOLDER"
     )
-    assert "is not in" in message(load, cifar)
+    assert "is not in" in message(load_dataset, cifar)
     require_present(dataclasses.replace(cifar, download=True), "x.yaml")
     imagenet = Data(name="imagenet", folder=str(tmp_path / "none"), download=True)
     text = message(require_present, imagenet, "x.yaml")  # nobody may download it
@@ -119,7 +119,7 @@ def test_damaged_archives_are_named(tmp_path):
         path = tmp_path / file
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"not a batch")
-    text = message(load, Data(name="cifar10", image_size=32, folder=str(tmp_path)))
+    text = message(load_dataset, Data(name="cifar10", image_size=32, folder=str(tmp_path)))
     assert text.startswith(f"data.folder: cannot read cifar10 in {tmp_path}: ")
     assert "RuntimeError: Dataset not found or" in text
     assert text.endswith("fetch it again with --set data.download=true")
@@ -137,7 +137,7 @@ def test_an_archive_is_named_whatever_torchvision_makes_of_it(tmp_path, monkeypa
         raise AssertionError
 
     monkeypatch.setattr(torchvision.datasets, "CIFAR10", asserts)
-    assert message(load, Data(name="cifar10", image_size=32, folder=str(tmp_path))) == (
+    assert message(load_dataset, Data(name="cifar10", image_size=32, folder=str(tmp_path))) == (
         f"data.folder: cannot read cifar10 in {tmp_path}: AssertionError; remove what is there and "
         "fetch it again with --set data.download=true"
     )
@@ -281,16 +281,16 @@ def test_a_broken_image_is_named(images):
     (images / "train" / "cat" / "3.JPEG").write_bytes(b"nothing to see")
     whole = (images / "val" / "dog" / "0.png").read_bytes()
     (images / "val" / "dog" / "0.png").write_bytes(whole[:200])
-    seen = list(examine(images, workers=0))
+    seen = list(examine_images(images, workers=0))
     assert [each.name for each in seen if each.reason] == ["train/cat/3.JPEG", "val/dog/0.png"]
-    assert message(load, a_folder(images)) == (
+    assert message(load_dataset, a_folder(images)) == (
         f"{images}: cannot decode train/cat/3.JPEG: not a picture of a known format; "
         "replace or remove it"
     )
 
 
 def test_a_cached_folder_is_resized_and_centred_once(images):
-    data = load(a_folder(images))
+    data = load_dataset(a_folder(images))
     assert isinstance(data.train, Split) and fits_in_memory(a_folder(images))
     assert data.train.images.shape == (10, 3, 16, 16)
     assert data.train.labels.tolist() == [0] * 5 + [1] * 5
@@ -313,8 +313,8 @@ def test_arrays_of_other_sizes():
     stl = torch.randint(0, 256, (2, 3, 96, 96), dtype=torch.uint8)
     assert (channels_first(stl.numpy()) == stl.numpy()).all()
     small = TF.resize(stl, [48], InterpolationMode.BICUBIC, antialias=True)
-    assert torch.equal(fitted(stl, 48), small)
-    assert torch.equal(fitted(stl, 98)[:, :, 1:-1, 1:-1], stl)
+    assert torch.equal(fit_to_side(stl, 48), small)
+    assert torch.equal(fit_to_side(stl, 98)[:, :, 1:-1, 1:-1], stl)
 
 
 def test_archives_are_read_as_arrays(monkeypatch):
@@ -323,9 +323,11 @@ def test_archives_are_read_as_arrays(monkeypatch):
             self.data = torch.zeros(n, 32, 32, 3, dtype=torch.uint8).numpy()
             self.targets = [i % 10 for i in range(n)]
 
-    monkeypatch.setattr(Archive, "missing", lambda self, data: "")
-    monkeypatch.setattr(Archive, "opened", lambda self, data, split: Source(20 if split else 50))
-    data = load(Data(name="cifar10", image_size=36, validation_images=10))
+    monkeypatch.setattr(TorchvisionSet, "missing", lambda self, data: "")
+    monkeypatch.setattr(
+        TorchvisionSet, "open_split", lambda self, data, split: Source(20 if split else 50)
+    )
+    data = load_dataset(Data(name="cifar10", image_size=36, validation_images=10))
     assert data.train.images.shape == (40, 3, 36, 36) and len(data.test) == 20
     assert sorted(data.validation.labels.tolist()) == list(range(10))
     assert (data.classes, data.fingerprint) == (10, Data(name="cifar10").set.fingerprint)
@@ -337,8 +339,8 @@ def test_archives_are_read_as_arrays(monkeypatch):
 
 @pytest.fixture
 def files(images):
-    split = load(a_folder(images, reading="stream")).train
-    assert isinstance(split, Files) and len(split) == 10
+    split = load_dataset(a_folder(images, reading="stream")).train
+    assert isinstance(split, FileSplit) and len(split) == 10
     return split
 
 
@@ -346,7 +348,7 @@ def epoch(split, workers=0, **view):
     """Pixels and labels of one epoch in batches of 4, 4 and 2, and the generator's state after."""
     rng = generator(0, "augment")
     if "augmentation" in view:
-        view["augmentation"] = find("augmentation", view["augmentation"]).cls()
+        view["augmentation"] = find_component("augmentation", view["augmentation"]).cls()
     feed = Feed(split, View(**view), workers=workers)
     order = torch.randperm(len(split), generator=generator(0, "order"))
     pixels, labels = zip(*feed.batches(order.split(4), rng), strict=True)

@@ -133,7 +133,7 @@ INTERRUPTED = {
     "plan studies/x.yaml": "mae_ablation.report.summary.plan_lines",
     "report studies/x.yaml": "mae_ablation.report.outcome.report_studies",
     "compare x y": "mae_ablation.report.compare.compare_reports",
-    "data images": "mae_ablation.data.examine.examine",
+    "data images": "mae_ablation.data.examine.examine_images",
     "doctor": "mae_ablation.doctor.examine",
     "store verify": "mae_ablation.study.upkeep.verify",
     "masks": "mae_ablation.report.drawing.draw_panels",

@@ -13,8 +13,7 @@ from mae_ablation.mae.patches import patchify
 from mae_ablation.mae.picture import hide, panels
 from mae_ablation.mae.targets.dvae_token import Tokens
 from mae_ablation.mae.targets.pca import PCA
-from mae_ablation.mae.targets.pixel import Pixel
-from mae_ablation.mae.targets.pixel_norm import PixelNorm
+from mae_ablation.mae.targets.pixels import Pixel, PixelNorm
 
 P = 12  # values of a patch: 2 x 2 x 3
 small = partial(small_model, image_size=8)

@@ -10,12 +10,12 @@ import torch
 from toys import AfterStep, change, trial_of
 
 from mae_ablation.data.augment import View
-from mae_ablation.data.dataset import load
+from mae_ablation.data.dataset import load_dataset
 from mae_ablation.data.feed import Feed
 from mae_ablation.errors import UserError
 from mae_ablation.recipe.batch import split_batch
 from mae_ablation.recipe.recipe import Data, Model, Pretrain, Recipe
-from mae_ablation.registry import find
+from mae_ablation.registry import find_component
 from mae_ablation.store.folder import PhaseFolder, Store
 from mae_ablation.train.checkpoints import load_checkpoint
 from mae_ablation.train.evaluation import evaluate
@@ -87,9 +87,12 @@ def test_micro_batches_are_the_batch_and_pair_the_images_that_mixup_pairs():
 
 @pytest.mark.parametrize("augmentation", ["crop_random", "crop_jitter"])
 def test_a_micro_batch_shows_what_the_whole_batch_shows(augmentation):
-    split = load(Data(image_size=30, train_images=200, validation_images=100)).train
+    split = load_dataset(Data(image_size=30, train_images=200, validation_images=100)).train
     feed = Feed(
-        split, View(augmentation=find("augmentation", augmentation).cls(), randaugment_magnitude=9)
+        split,
+        View(
+            augmentation=find_component("augmentation", augmentation).cls(), randaugment_magnitude=9
+        ),
     )
     indices = torch.randperm(200, generator=generator(0, "order")).split(40)
     whole = list(feed.batches(indices, generator(0, "augment")))

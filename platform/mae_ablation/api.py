@@ -298,13 +298,13 @@ def data(folder: File, *, classes: Count | None = None, workers: Count = 2) -> i
 
     check_layout(folder, classes)
 
-    from mae_ablation.data.examine import examine, told
+    from mae_ablation.data.examine import describe_folder, examine_images
 
-    seen = list(examine(folder, workers))
+    seen = list(examine_images(folder, workers))
     broken = [each for each in seen if each.reason]
     for each in broken:
         print(f"{folder / each.name}: cannot be read as an image: {each.reason}")
-    for line in told(listing(folder), seen):
+    for line in describe_folder(listing(folder), seen):
         print(line)
     return USER_ERROR if broken else 0
 

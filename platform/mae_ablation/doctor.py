@@ -187,14 +187,15 @@ def mlflow(root: Path) -> Finding:
 
 def data() -> Finding:
     """The bundled set must be there; others are only named."""
-    from mae_ablation.data.sets.fashion_mnist import FILE
+    from mae_ablation.data.sets import FASHION_MNIST
     from mae_ablation.recipe.recipe import Data
-    from mae_ablation.registry import names
+    from mae_ablation.registry import component_names
 
-    if not FILE.is_file():
+    if not FASHION_MNIST.is_file():
         remedy = "install the package again"
-        return Finding(state=FAIL, name="data", value=f"{FILE} is not there", remedy=remedy)
-    sets = [Data(name=name) for name in names("dataset")]
+        value = f"{FASHION_MNIST} is not there"
+        return Finding(state=FAIL, name="data", value=value, remedy=remedy)
+    sets = [Data(name=name) for name in component_names("dataset")]
     bundled, *found = (each.name for each in sets if not each.set.missing(each))
     absent = [each.name for each in sets if each.set.missing(each) and each.set.classes]
     value = f"{bundled} is bundled{''.join(', ' + name for name in found)}"

@@ -45,7 +45,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from mae_ablation.errors import UserError, one_line, unknown
 
-HOMES = (
+HOMES = (  # modules, or packages of them
     "mae_ablation.mae.targets",
     "mae_ablation.mae.samplers",
     "mae_ablation.mae.encoders",
@@ -54,10 +54,10 @@ HOMES = (
     "mae_ablation.train.evaluations",
 )
 GROUP = "mae_ablation.components"
-NAME = re.compile(r"[a-z][a-z0-9_]*")
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
 TAKEN = ("data", "model", "pretrain", "levels", "skip", "more")
 """keys of a recipe file that are no component's"""
-DIGITS = 12  # of a source's hash
+_DIGITS = 12  # of a source's hash
 NO_MODULE = "no such module: give the path of a Python file, or a module"
 
 
@@ -450,7 +450,7 @@ class Plugin:
         for path, source in self.files:
             name = "" if path == self.name else path
             digest.update(f"{name}\0{len(source)}\0".encode() + source)
-        return digest.hexdigest()[:DIGITS]
+        return digest.hexdigest()[:_DIGITS]
 
     def packed(self) -> dict[str, Any]:
         """The plug-in as JSON holds it."""
@@ -525,19 +525,23 @@ def path(default: str | None = None) -> Any:
 
 def _arrive(kind: str, name: str, values: dict[str, Any], plugin: "Plugin | None") -> Any:
     """The component that another process has sent."""
-    install([plugin] if plugin else [])
-    return find(kind, name).cls(**values)
+    install_plugins([plugin] if plugin else [])
+    return find_component(kind, name).cls(**values)
 
 
 def _add(kind: str, name: str, version: int, section: str, cls: type) -> type:
     """Make a frozen dataclass of a class and enter it. Raises UserError for what cannot be."""
     plugin = _loading[-1] if _loading else _plugin_of(cls)
     place = f"{plugin.name}, {kind} {name}" if plugin else f"{kind} {name}"
-    if not NAME.fullmatch(name):
+    if not _NAME.fullmatch(name):
         raise UserError(f'"{name}" is no name: use small letters, digits and _', place)
     known = _components.get(name)
     if name in TAKEN or (known and (known.plugin is None or known.plugin.name != plugin.name)):
-        whose = "a section of the recipe" if name in TAKEN else f"the {known.kind} of {of(known)}"
+        whose = (
+            "a section of the recipe"
+            if name in TAKEN
+            else f"the {known.kind} of {origin_of(known)}"
+        )
         raise UserError(f"the name is taken by {whose}: choose another one", place)
     _check_settings(cls, place)
     _check_methods(cls, Settings.every | BASES[kind].arguments, place)
@@ -610,12 +614,12 @@ def ask(method: Callable, *given: Any, **offered: Any) -> Any:
     return method(*given, **{k: v for k, v in offered.items() if k in wanted(method)[len(given) :]})
 
 
-def of(component: Component) -> str:
+def origin_of(component: Component) -> str:
     """Name the place a component comes from."""
     return component.plugin.name if component.plugin else "mae_ablation"
 
 
-def components(kind: str | None = None) -> list[Component]:
+def list_components(kind: str | None = None) -> list[Component]:
     """All components, or those of a kind, in their order."""
     _discover()
     found = [each for each in _components.values() if kind in (None, each.kind)]
@@ -623,31 +627,31 @@ def components(kind: str | None = None) -> list[Component]:
     return sorted(found, key=lambda each: (kinds.index(each.kind), each.cls.order))
 
 
-def names(kind: str) -> tuple[str, ...]:
-    return tuple(each.name for each in components(kind))
+def component_names(kind: str) -> tuple[str, ...]:
+    return tuple(each.name for each in list_components(kind))
 
 
-def find(kind: str, name: str) -> Component:
+def find_component(kind: str, name: str) -> Component:
     """The component of a name. Raises UserError with the nearest one."""
     _discover()
     found = _components.get(name)
     if found is None or found.kind != kind:
-        raise UserError(unknown(kind, name, names(kind)))
+        raise UserError(unknown(kind, name, component_names(kind)))
     return found
 
 
 @lru_cache(maxsize=1)
 def sections() -> dict[str, type]:
     """Class of each recipe section that belongs to a component, by name, in their order."""
-    return {each.section: each.cls for each in components() if each.settings}
+    return {each.section: each.cls for each in list_components() if each.settings}
 
 
 def describe_components() -> Iterator[str]:
     """List what there is, kind by kind: name, one sentence, origin, then settings and defaults."""
     for kind in BASES:
         yield f"{kind}s:"
-        for each in components(kind):
-            yield f"  {each.name}  {each.summary} ({of(each)})"
+        for each in list_components(kind):
+            yield f"  {each.name}  {each.summary} ({origin_of(each)})"
             for setting in (f for f in fields(each.cls) if not f.metadata.get("inside")):
                 default = "null" if setting.default is None else setting.default
                 yield f"      {each.section}.{setting.name}: {default}"
@@ -655,19 +659,19 @@ def describe_components() -> Iterator[str]:
 
 def column_of(evaluation: str) -> str:
     """Find the evaluation whose column another one's numbers stand in: mostly its own."""
-    return find("evaluation", evaluation).cls.column or evaluation
+    return find_component("evaluation", evaluation).cls.column or evaluation
 
 
 def metrics_of(evaluation: str) -> dict[str, tuple[str, str]]:
     """Name and title of each number of an evaluation, by the name of the metric that it is."""
-    cls = find("evaluation", evaluation).cls
+    cls = find_component("evaluation", evaluation).cls
     numbers = cls.numbers or {"acc1": cls.title or evaluation}
     return {f"{evaluation}_{name}": (name, title) for name, title in numbers.items()}
 
 
 def preparations() -> dict[str, type]:
     """Class of each target that something is fitted for, by the name of the phase that does it."""
-    return {each.cls.needs: each.cls for each in components("target") if each.cls.needs}
+    return {each.cls.needs: each.cls for each in list_components("target") if each.cls.needs}
 
 
 def is_plugin(cls: type) -> bool:
@@ -702,7 +706,7 @@ def _discover() -> None:
         return
     _discovered = True
     for home in HOMES:
-        for module in pkgutil.iter_modules(import_module(home).__path__):
+        for module in pkgutil.iter_modules(getattr(import_module(home), "__path__", ())):
             import_module(f"{home}.{module.name}")
 
 
@@ -728,7 +732,7 @@ def unpack_plugin(packed: dict[str, Any]) -> Plugin:
     return Plugin(**{**packed, "files": tuple(files)})
 
 
-def install(shipped: Iterable[Plugin]) -> None:
+def install_plugins(shipped: Iterable[Plugin]) -> None:
     """Load components from sources that another process has read. Raises as `load_plugins`."""
     _discover()
     for plugin in shipped:

@@ -141,7 +141,7 @@ def ours(shape: Shape, precision: str = "float32") -> Step:
     from mae_ablation.mae.initialise import initialise
     from mae_ablation.mae.masking import random_shuffle
     from mae_ablation.mae.model import MaskedAutoencoder
-    from mae_ablation.mae.targets.pixel_norm import PixelNorm
+    from mae_ablation.mae.targets.pixels import PixelNorm
     from mae_ablation.train.device import keep_freed_memory
     from mae_ablation.train.optim import decay_groups, generator
     from mae_ablation.train.precision import Precision

@@ -149,11 +149,11 @@ def loader_of(data, augmentation: list[Callable], batch_size: int, workers: int)
 
 def pretrain(recipe, workers: int) -> tuple[DataLoader, Callable, torch.optim.Optimizer]:
     """Sets up masked pre-training: batches, the loss of one, the optimiser."""
-    from mae_ablation.data.dataset import load
+    from mae_ablation.data.dataset import load_dataset
     from mae_ablation.train.models import build_model, target_of
     from mae_ablation.train.optim import decay_groups, scaled_lr
 
-    settings, data, side = recipe.pretrain, load(recipe.data), recipe.data.image_size
+    settings, data, side = recipe.pretrain, load_dataset(recipe.data), recipe.data.image_size
     crop = transforms.RandomCrop(side, padding=side // 8)  # the recipe's crop_fixed
     augmentation = [crop, transforms.RandomHorizontalFlip()]
     target, _ = target_of(recipe, None, data, "cpu")
@@ -170,10 +170,10 @@ def pretrain(recipe, workers: int) -> tuple[DataLoader, Callable, torch.optim.Op
 
 def probe(recipe, workers: int, source: str) -> tuple[DataLoader, Callable, torch.optim.Optimizer]:
     """Sets up a linear classifier on an encoder of the recipe's shape ("random") or "pixels"."""
-    from mae_ablation.data.dataset import load
+    from mae_ablation.data.dataset import load_dataset
     from mae_ablation.train.models import build_model
 
-    settings, data = recipe.linear_probe, load(recipe.data)
+    settings, data = recipe.linear_probe, load_dataset(recipe.data)
     model = build_model(recipe, data.channels, 0).eval()
     pixels = data.channels * recipe.data.image_size**2
     width = pixels if source == "pixels" else recipe.model.encoder_width

@@ -16,7 +16,7 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
 from mae_ablation.data.augment import View, normalise
-from mae_ablation.data.augmentations.crop_random import CropRandom
+from mae_ablation.data.augmentations import CropRandom
 from mae_ablation.data.dataset import Split
 from mae_ablation.data.feed import Feed
 from mae_ablation.recipe.recipe import Recipe

@@ -23,7 +23,7 @@ def arrays_of(data: Data) -> dict[str, "np.ndarray"]:
     return _kept(data) if data.set.facts.__func__ is DataSet.facts else _checked(data)
 
 
-def measured(data: Data) -> dict:
+def measure_facts(data: Data) -> dict:
     """The facts of a set that says none: sizes and a fingerprint of what is read."""
     arrays = _kept(data)
     digest = hashlib.sha256()

@@ -15,12 +15,12 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
-from mae_ablation.data.augmentations.none import Plain
+from mae_ablation.data.augmentations import Plain
 from mae_ablation.registry import Augmentation, ask
 
 SHIFT = 8
 """`shifted_boxes` are moved by up to this part of the side"""
-ATTEMPTS = 10
+_ATTEMPTS = 10
 """at a box that fits"""
 TABLE_SIDE = 40
 """pixels up to which the weights of all boxes are kept: 10 MB at 32, by the fourth power of it"""
@@ -73,7 +73,7 @@ def random_resized_boxes(
             `min_area` 0.08: 0.52 instead of 0.43).
     """
     tall, wide = (size, size) if isinstance(size, int) else size
-    shape = (1 if drawn_once else ATTEMPTS, n)
+    shape = (1 if drawn_once else _ATTEMPTS, n)
     area = tall * wide * torch.empty(shape).uniform_(min_area, 1.0, generator=generator)
     bound = math.log(4 / 3)
     aspect = torch.empty(shape).uniform_(-bound, bound, generator=generator).exp()

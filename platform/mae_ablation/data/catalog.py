@@ -1,15 +1,15 @@
 """What a plan has to know of a recipe's data; no torch, since every plan comes through here."""
 
-from mae_ablation.data.arrays import measured
+from mae_ablation.data import folder
+from mae_ablation.data.arrays import measure_facts
 from mae_ablation.data.folder import check_layout, listing
-from mae_ablation.data.sources import even_shares
 from mae_ablation.errors import UserError
 from mae_ablation.recipe.checks import Invalid
 from mae_ablation.recipe.recipe import Data, Recipe
 from mae_ablation.registry import ask
 from mae_ablation.study.trial import DataFacts
 
-CACHE_BYTES = 32e9  # of decoded images: a node keeps them once, beside its lanes
+_CACHE_BYTES = 32e9  # of decoded images: a node keeps them once, beside its lanes
 
 
 def facts(data: Data, place: str = "") -> DataFacts:
@@ -25,7 +25,7 @@ def facts(data: Data, place: str = "") -> DataFacts:
     if images.in_files and not lacks:
         return _folder_facts(data, place)
     try:
-        known = ask(images.facts, data=data) or measured(data)
+        known = ask(images.facts, data=data) or measure_facts(data)
     except UserError as error:
         raise UserError(str(error), place) from None
     return DataFacts(**known, missing=lacks)
@@ -111,12 +111,12 @@ def _check_sizes(data: Data, place: str) -> int:
     if data.set.in_files and not known.missing:
         _check_classes(data, place)
     size = (known.train_images + known.test_images) * known.channels * data.image_size**2
-    if data.reading == "cache" and size > CACHE_BYTES:
+    if data.reading == "cache" and size > _CACHE_BYTES:
         files = data.set.in_files
         remedy = "take data.reading=stream" if files else "take a smaller data.image_size"
         raise UserError(
             f"{data.name} at {data.image_size} px is {size / 1e9:,.0f} GB in memory, more than "
-            f"{CACHE_BYTES / 1e9:.0f}: {remedy}",
+            f"{_CACHE_BYTES / 1e9:.0f}: {remedy}",
             place,
         )
     return wanted
@@ -146,3 +146,23 @@ def _check_classes(data: Data, place: str) -> None:
                 f"and {w} for training do not fit",
                 place,
             )
+
+
+def fetch_images(data: Data) -> None:
+    """Download the recipe's data set if it is missing and `data.download` allows it.
+
+    To be called once, in one process: two that unpack the same archive spoil it.
+
+    Raises:
+        UserError: files that are not there and not to be fetched, or that cannot be fetched.
+    """
+    if lacks := data.set.missing(data):
+        if not (data.download and data.set.downloads):
+            raise UserError(lacks, "data.folder")
+        data.set.fetch(data)
+        folder.forget()
+
+
+def even_shares(total: int, classes: int) -> list[int]:
+    """A class-balanced choice: images of each class, the first classes taking what is over."""
+    return [total // classes + (c < total % classes) for c in range(classes)]

@@ -10,10 +10,9 @@ from torch.nn import functional as F
 
 from mae_ablation.data.arrays import arrays_of, statistics
 from mae_ablation.data.augment import resized
-from mae_ablation.data.catalog import facts
+from mae_ablation.data.catalog import facts, fetch_images
 from mae_ablation.data.draws import hold_out
 from mae_ablation.data.folder import FolderImages, Images, check_layout, listing
-from mae_ablation.data.sources import fetch
 from mae_ablation.recipe.recipe import Data
 
 
@@ -33,7 +32,7 @@ class Split:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Files:
+class FileSplit:
     """A split that is decoded whenever it is looked at; labels (n,) int64."""
 
     images: FolderImages
@@ -44,7 +43,7 @@ class Files:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def part(self, index: torch.Tensor) -> "Files":
+    def part(self, index: torch.Tensor) -> "FileSplit":
         """The files at these positions (m,)."""
         images = self.images.part(index.tolist())
         return replace(self, images=images, labels=self.labels[index])
@@ -63,9 +62,9 @@ class Dataset:
     classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    train: Split | Files
-    validation: Split | Files
-    test: Split | Files
+    train: Split | FileSplit
+    validation: Split | FileSplit
+    test: Split | FileSplit
 
     @property
     def channels(self) -> int:
@@ -76,29 +75,29 @@ KEPT = 2
 _loaded: OrderedDict[Data, Dataset] = OrderedDict()
 
 
-def load(data: Data) -> Dataset:
+def load_dataset(data: Data) -> Dataset:
     """The data set of a recipe, read once per process; the last two are kept.
 
     Raises:
         UserError: missing or damaged files, or a split that the set is too small for.
         ValueError: the bundled file is damaged.
     """
-    if not is_installed(data):
-        install(data, read(data))
+    if not is_loaded(data):
+        keep_dataset(data, read_dataset(data))
     return _loaded[key_of(data)]
 
 
-def is_installed(data: Data) -> bool:
+def is_loaded(data: Data) -> bool:
     """Whether `load` has it at hand."""
     return key_of(data) in _loaded
 
 
-def read(data: Data) -> Dataset:
+def read_dataset(data: Data) -> Dataset:
     """The data set of a recipe, read from its files. Raises as `load` does."""
     return _from_folder(data) if data.set.in_files else _from_arrays(data)
 
 
-def install(data: Data, dataset: Dataset) -> None:
+def keep_dataset(data: Data, dataset: Dataset) -> None:
     """From now on `load(data)` returns this data set: one that another process has read."""
     while len(_loaded) >= KEPT:
         _loaded.popitem(last=False)
@@ -117,7 +116,7 @@ def fits_in_memory(data: Data) -> bool:
 
 
 def _from_arrays(data: Data) -> Dataset:
-    fetch(data)
+    fetch_images(data)
     arrays, known = arrays_of(data), facts(data)
     mean, std = statistics(data)
     train, validation = hold_out(
@@ -129,7 +128,7 @@ def _from_arrays(data: Data) -> Dataset:
         images = torch.from_numpy(arrays[f"{part}_images"][index])
         images = images if images.ndim == 4 else images[:, None]
         labels = torch.from_numpy(arrays[f"{part}_labels"][index]).long()
-        return Split(images=fitted(images, data.image_size), labels=labels)
+        return Split(images=fit_to_side(images, data.image_size), labels=labels)
 
     return Dataset(
         name=data.name,
@@ -146,7 +145,7 @@ def _from_arrays(data: Data) -> Dataset:
 def _from_folder(data: Data) -> Dataset:
     """Sorted class names are the labels; the folder's val/ is `test`."""
     known = data.set
-    fetch(data)
+    fetch_images(data)
     root = known.location(data)
     check_layout(root, known.classes, "data.folder")
     found = listing(root)
@@ -154,7 +153,7 @@ def _from_folder(data: Data) -> Dataset:
         labels_of(found.train), data.validation_images, data.train_images, len(found.classes)
     )
 
-    def split(part: Images, index: np.ndarray | slice) -> Split | Files:
+    def split(part: Images, index: np.ndarray | slice) -> Split | FileSplit:
         labels = labels_of(part)
         index = np.arange(len(labels))[index]
         images = FolderImages(str(root), part.names).part(index)
@@ -172,9 +171,9 @@ def _from_folder(data: Data) -> Dataset:
     )
 
 
-def _read(data: Data, images: FolderImages, labels: torch.Tensor) -> Split | Files:
+def _read(data: Data, images: FolderImages, labels: torch.Tensor) -> Split | FileSplit:
     if data.reading == "stream":
-        return Files(images=images, labels=labels, image_size=data.image_size)
+        return FileSplit(images=images, labels=labels, image_size=data.image_size)
     from mae_ablation.data.decode import read_all
 
     return Split(images=read_all(images, data.image_size, data.workers), labels=labels)
@@ -185,7 +184,7 @@ def labels_of(part: Images) -> np.ndarray:
     return np.repeat(np.arange(len(part.counts)), part.counts)
 
 
-def fitted(images: torch.Tensor, size: int) -> torch.Tensor:
+def fit_to_side(images: torch.Tensor, size: int) -> torch.Tensor:
     """Images at a side of `size`: smaller ones padded, larger ones resized down."""
     return resized(images, size) if images.shape[-1] > size else pad(images, size)
 

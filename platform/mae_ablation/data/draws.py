@@ -7,7 +7,7 @@ generator lies within a larger one, and the order of a set's files decides nothi
 import numpy as np
 import torch
 
-from mae_ablation.data.sources import even_shares
+from mae_ablation.data.catalog import even_shares
 from mae_ablation.errors import UserError
 
 SPLIT_SEED = 20_240_229

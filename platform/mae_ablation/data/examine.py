@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader
 from mae_ablation.data.decode import CannotDecode, decode, fork_server, orientation
 from mae_ablation.data.folder import Listing, check_layout, listing
 
-AT_A_TIME = 64  # files a worker looks at before it answers
+_AT_A_TIME = 64  # files a worker looks at before it answers
 
 
-class Seen(NamedTuple):
+class Examined(NamedTuple):
     """An image file that was opened."""
 
     name: str
@@ -40,17 +40,17 @@ class Looks:
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, index: int) -> Seen:
+    def __getitem__(self, index: int) -> Examined:
         name = self.names[index]
         path = Path(self.root) / name
         try:
             image = decode(path)
         except CannotDecode as error:
-            return Seen(name, str(error))
-        return Seen(name, "", min(image.shape[1:]), orientation(path) != 1)
+            return Examined(name, str(error))
+        return Examined(name, "", min(image.shape[1:]), orientation(path) != 1)
 
 
-def examine(folder: Path, workers: int = 2) -> Iterator[Seen]:
+def examine_images(folder: Path, workers: int = 2) -> Iterator[Examined]:
     """Opens every image that a training would take, of both splits, in the listing's order.
 
     Args:
@@ -63,7 +63,7 @@ def examine(folder: Path, workers: int = 2) -> Iterator[Seen]:
     found = listing(folder)
     loader = DataLoader(
         Looks(str(folder), found.train.names + found.val.names),
-        batch_size=AT_A_TIME,
+        batch_size=_AT_A_TIME,
         num_workers=workers,
         collate_fn=list,
         multiprocessing_context=fork_server() if workers else None,
@@ -72,7 +72,7 @@ def examine(folder: Path, workers: int = 2) -> Iterator[Seen]:
         yield from batch
 
 
-def told(found: Listing, seen: list[Seen]) -> list[str]:
+def describe_folder(found: Listing, seen: list[Examined]) -> list[str]:
     """The lines that say what a folder holds, what is not taken of it, and what is odd."""
     train, val = len(found.train.names), len(found.val.names)
     classes = f"{len(found.classes)} class{'es' * (len(found.classes) != 1)}"

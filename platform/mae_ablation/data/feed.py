@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 
 from mae_ablation.data.augment import Boxes, View, boxes_for, cropped, resized
-from mae_ablation.data.dataset import Files, Split
+from mae_ablation.data.dataset import FileSplit, Split
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 Rows = torch.Tensor | slice
@@ -40,13 +40,13 @@ class Feed:
 
     def __init__(
         self,
-        split: Split | Files,
+        split: Split | FileSplit,
         view: View,
         device: str | torch.device = "cpu",
         workers: int = 0,
     ) -> None:
         self.split, self.view, self.device = split, view, torch.device(device)
-        self.reader = self._reader(workers) if isinstance(split, Files) else None
+        self.reader = self._reader(workers) if isinstance(split, FileSplit) else None
 
     def _reader(self, workers: int):
         from mae_ablation.data.decode import Reader, streamed
@@ -109,7 +109,7 @@ class Feed:
             change = self.view.augmentation.draw(len(index), generator)
             for rows in shares(len(index)) if number >= skip else ():
                 pixels = next(shown).to(self.device, non_blocking=True).float() / 255
-                yield self._changed(pixels, of(change, rows)), self._labels(index[rows])
+                yield self._changed(pixels, take_rows(change, rows)), self._labels(index[rows])
 
     def _labels(self, index: torch.Tensor) -> torch.Tensor:
         return self.split.labels[index].to(self.device, non_blocking=True)
@@ -163,10 +163,10 @@ class Drawn(NamedTuple):
     def of(self, rows: Rows) -> "Drawn":
         """That of some of its images."""
         seeds = None if self.seeds is None else self.seeds[rows]
-        return Drawn(of(self.boxes, rows), of(self.change, rows), seeds)
+        return Drawn(take_rows(self.boxes, rows), take_rows(self.change, rows), seeds)
 
 
-def of(drawn: Any, rows: Rows) -> Any:
+def take_rows(drawn: Any, rows: Rows) -> Any:
     """The part of what was drawn for a batch that is some rows': of a tensor or a tuple of them."""
     if drawn is None or isinstance(drawn, torch.Tensor):
         return drawn if drawn is None else drawn[rows]
@@ -182,7 +182,7 @@ def apart_from(generator: torch.Generator) -> torch.Generator:
 
 
 def plain(
-    split: Split | Files,
+    split: Split | FileSplit,
     device: str | torch.device = "cpu",
     batch: int = 512,
     image_size: int | None = None,

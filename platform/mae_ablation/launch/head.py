@@ -56,7 +56,7 @@ def main(job: str) -> int:
         )
         return USER_ERROR
     from mae_ablation.errors import UserError
-    from mae_ablation.registry import install, unpack_plugin
+    from mae_ablation.registry import install_plugins, unpack_plugin
     from mae_ablation.study.request import Request
 
     spec = json.loads(Path(SPEC).read_text())
@@ -64,7 +64,7 @@ def main(job: str) -> int:
     if spec["mlflow"]:
         os.environ["MLFLOW_TRACKING_URI"] = spec["mlflow"]
     try:
-        install(unpack_plugin(each) for each in spec["plugins"])
+        install_plugins(unpack_plugin(each) for each in spec["plugins"])
         return run(job, Request(**spec["request"]))
     except UserError as error:
         print(error)

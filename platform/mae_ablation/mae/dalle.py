@@ -100,7 +100,7 @@ class DalleEncoder(nn.Module):
 
         The images are resized so that a patch has 8 pixels a side: 112 for 14 x 14 patches.
         """
-        return torch.cat([self._tokens(part, grid) for part in pixels.split(AT_A_TIME)])
+        return torch.cat([self._tokens(part, grid) for part in pixels.split(_AT_A_TIME)])
 
     def _tokens(self, pixels: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         size = tuple(STRIDE * side for side in grid)
@@ -109,7 +109,7 @@ class DalleEncoder(nn.Module):
         return self(mapped.expand(-1, 3, -1, -1)).argmax(dim=1).flatten(1)
 
 
-AT_A_TIME = 64  # images: 0.8 GB for one activation of the first group at 112 x 112
+_AT_A_TIME = 64  # images: 0.8 GB for one activation of the first group at 112 x 112
 
 
 def load_dalle(path: Path | str, sha256: str) -> DalleEncoder:

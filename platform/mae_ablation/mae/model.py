@@ -19,7 +19,7 @@ from mae_ablation.mae.fitted import FittedTarget
 from mae_ablation.mae.masking import gather_patches, removed_mask
 from mae_ablation.mae.patches import patchify
 from mae_ablation.mae.positions import interpolate_positions, position_table
-from mae_ablation.mae.targets.pixel import Pixel
+from mae_ablation.mae.targets.pixels import Pixel
 
 
 class Reconstruction(NamedTuple):

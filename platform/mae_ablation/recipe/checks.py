@@ -8,7 +8,7 @@ RUNTIME = {"runtime": True}
 """metadata of a field that says how often or where something is done, and enters no identity"""
 INSIDE = {"inside": True}
 """metadata of a field that nobody sets: it follows from others"""
-Precision = Literal["float32", "tf32", "bfloat16", "float16"]
+PrecisionName = Literal["float32", "tf32", "bfloat16", "float16"]
 """number formats of forward passes (train/precision.py)"""
 RANDAUGMENT_DEVIATION = 0.5
 """spread of single images' magnitudes, on their scale of 10: the paper's "9, 0.5" """

@@ -54,7 +54,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-def size_of(encoder_width: int, encoder_depth: int) -> str:
+def model_size(encoder_width: int, encoder_depth: int) -> str:
     """ "B", "L" or "H"."""
     return SIZES.get((encoder_width, encoder_depth), "B")
 

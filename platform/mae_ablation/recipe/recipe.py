@@ -15,7 +15,7 @@ from mae_ablation.recipe.checks import (
     INSIDE,
     RUNTIME,
     Invalid,
-    Precision,
+    PrecisionName,
     above,
     at_least,
     check,
@@ -63,7 +63,7 @@ class Data:
     @property
     def set(self) -> registry.DataSet:
         """The data set, with its settings."""
-        return settings_of(registry.find("dataset", self.name).cls, self.settings)
+        return settings_of(registry.find_component("dataset", self.name).cls, self.settings)
 
     def __post_init__(self) -> None:
         at_least(self, 1, "image_size", "train_images", "validation_images")
@@ -136,7 +136,7 @@ class Pretrain:
     """how training images are changed (paper Table 1e)"""
     crop_min_area: float = 0.2
     """crops of random size: smallest share of the image's area"""
-    precision: Precision = "float32"
+    precision: PrecisionName = "float32"
     """of forward passes; what is summed up over steps stays float32"""
     checkpoint_every_s: float = field(default=30.0, metadata=RUNTIME)
     """seconds between checkpoints, taken after the next step; 0: after every one"""
@@ -199,7 +199,7 @@ class Recipe:
             values = ((each, getattr(settings, each.name)) for each in fields(settings))
             changed[name] = tuple((f.name, value) for f, value in values if value != f.default)
         data, parts = data or Data(), {name: each for name, each in changed.items() if each}
-        section = registry.find("dataset", data.name).section
+        section = registry.find_component("dataset", data.name).section
         for name, value in (
             ("data", replace(data, settings=parts.get(section, ()))),
             ("model", model or Model()),
@@ -218,7 +218,7 @@ class Recipe:
 
     def chosen(self, kind: str, name: str) -> Any:
         """A component with the settings that the recipe has for it."""
-        found = registry.find(kind, name)
+        found = registry.find_component(kind, name)
         return settings_of(found.cls, dict(self.parts).get(found.section, ()))
 
     @property
@@ -236,7 +236,7 @@ class Recipe:
     @property
     def evaluations(self) -> tuple[registry.Evaluation, ...]:
         """All evaluations that there are, with the settings that the recipe has for them."""
-        known = registry.components("evaluation")
+        known = registry.list_components("evaluation")
         return tuple(self.chosen("evaluation", each.name) for each in known)
 
     @property

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from mae_ablation.registry import components
+from mae_ablation.registry import list_components
 from mae_ablation.report.drawing import figure_as_svg
 from mae_ablation.report.findings import is_ordered
 from mae_ablation.report.metrics import list_metrics
@@ -34,7 +34,7 @@ class Curve:
 def logged_quantities() -> dict[str, tuple[str, str]]:
     """Look up, by kind of phase, the quantity that its journal has, and the label of its axis."""
     found = {"pretrain": ("loss", "pre-training loss")}
-    for each in components("evaluation"):
+    for each in list_components("evaluation"):
         if each.cls.has_curve:
             title = (each.cls.title or each.name)[0].lower() + (each.cls.title or each.name)[1:]
             found[each.name] = ("validation_acc1", f"{title}, validation top-1 (%)")

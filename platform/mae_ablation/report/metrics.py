@@ -4,7 +4,7 @@ are. Those of an evaluation stand with it, in the registry."""
 from dataclasses import dataclass
 from functools import lru_cache
 
-from mae_ablation.registry import components, forgets, metrics_of
+from mae_ablation.registry import forgets, list_components, metrics_of
 from mae_ablation.study.plan import Plan
 
 LOSS, HOURS = "pretrain_loss", "pretrain_hours"
@@ -41,7 +41,7 @@ class Quantity:
 def known_quantities() -> dict[str, Quantity]:
     """Every metric that a table may show, by name."""
     found = {}
-    for component in components("evaluation"):
+    for component in list_components("evaluation"):
         cls, name = component.cls, component.name
         for metric, (number, title) in metrics_of(name).items():
             small = title[0].lower() + title[1:]

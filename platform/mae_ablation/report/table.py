@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mae_ablation.recipe.cost import nominal_flops, pretrain_flops
-from mae_ablation.recipe.presets import size_of
+from mae_ablation.recipe.presets import model_size
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.report.choice import SEARCH_UNFINISHED
 from mae_ablation.report.metrics import HOURS, LOSS, column_of, is_accuracy, list_metrics
@@ -187,7 +187,7 @@ def paper_number(plan: Plan, metric: str, row: Row) -> float | None:
     it."""
     if row.level is None or metric == LOSS:
         return None
-    size = size_of(row.recipe.model.encoder_width, row.recipe.model.encoder_depth)
+    size = model_size(row.recipe.model.encoder_width, row.recipe.model.encoder_depth)
     return paper_value(plan.study.paper, row.factor.field, row.level.value, column_of(metric), size)
 
 

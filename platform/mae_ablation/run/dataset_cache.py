@@ -51,7 +51,7 @@ def load_dataset(cache: Any, lane: str, trial: Trial) -> None:
     from mae_ablation.data import dataset
 
     data = trial.recipe.data
-    if not dataset.fits_in_memory(data) or dataset.is_installed(data):
+    if not dataset.fits_in_memory(data) or dataset.is_loaded(data):
         return
     key = dataset.key_of(data)
     while True:
@@ -63,7 +63,7 @@ def load_dataset(cache: Any, lane: str, trial: Trial) -> None:
             answer = _decode(cache, key, data)
         try:
             if answer:
-                dataset.install(data, dataset.from_arrays(ray.get(answer[0])))
+                dataset.keep_dataset(data, dataset.from_arrays(ray.get(answer[0])))
             return
         except ray.exceptions.ObjectLostError:  # the lane that put it there is gone, or its node
             ray.get(cache.put.remote(key, None))
@@ -76,7 +76,7 @@ def _decode(cache: Any, key: Any, data: Any) -> list | None:
 
     reference = None
     try:
-        reference = [ray.put(dataset.to_arrays(dataset.read(data)))]
+        reference = [ray.put(dataset.to_arrays(dataset.read_dataset(data)))]
     except Exception:  # whatever a file may lead to; else the lane would end, and not the trial
         return None
     finally:

@@ -18,7 +18,6 @@ WAIT_S = 0.3  # until the queue is asked again by a lane whose trials wait for a
 def lane_loop(config: dict) -> None:
     """Training function of the lane's TorchTrainer, on each of its workers.
 
-    from mae_ablation.registry import install
     Config: `queue` (actor), `cache` (actor of shared data sets), `lane` (its name), `lanes` (how
     many there are), `store` (absolute path or URI), `store_id`, `threads`, `gpu`
     (bool), `micro_batch`, `commit`, `run` (a name of its own for this run), `work` (stands in
@@ -27,14 +26,14 @@ def lane_loop(config: dict) -> None:
     import ray
     import torch
 
-    from mae_ablation.registry import install
+    from mae_ablation.registry import install_plugins
     from mae_ablation.run.shared_store import sharing_error
     from mae_ablation.train.device import keep_freed_memory
     from mae_ablation.train.workers import Workers
 
     queue, lane = config["queue"], config["lane"]
     torch.set_num_threads(config["threads"])
-    install(config["plugins"])
+    install_plugins(config["plugins"])
     keep_freed_memory()
     device = "cuda" if config["gpu"] and torch.cuda.is_available() else "cpu"
     workers = Workers.connect(config["micro_batch"])

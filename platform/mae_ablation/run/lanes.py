@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mae_ablation.recipe.batch import limit_micro_batch, split_batch
 from mae_ablation.recipe.recipe import Recipe
-from mae_ablation.registry import names
+from mae_ablation.registry import component_names
 from mae_ablation.study.trial import Trial
 
 
@@ -48,7 +48,7 @@ class Lanes:
 
 def batches(recipe: Recipe, kinds: Iterable[str]) -> dict[str, int]:
     """Look up the batch size of each phase whose batches are divided: preparations have none."""
-    evaluations = names("evaluation")
+    evaluations = component_names("evaluation")
     sections = {
         kind: recipe.pretrain if kind == "pretrain" else recipe.chosen("evaluation", kind)
         for kind in kinds

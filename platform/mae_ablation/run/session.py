@@ -82,9 +82,9 @@ class Session:
         fetched = False
         for data in dict.fromkeys(trial.recipe.data for trial in trials_of(self.plans)):
             if data.download and facts(data).missing:
-                from mae_ablation.data.sources import fetch
+                from mae_ablation.data.catalog import fetch_images
 
-                fetch(data)
+                fetch_images(data)
                 fetched = True
             require_present(data, f"data.name {data.name}")
         if fetched:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from mae_ablation.recipe.cost import encoder_parameters, parameters
-from mae_ablation.registry import find
+from mae_ablation.registry import find_component
 from mae_ablation.store.folder import Store
 from mae_ablation.study.plan import Plan, open_phases, trials_of
 from mae_ablation.study.speed import Machine, Measured, Speeds, measured, work_of
@@ -139,7 +139,7 @@ def _phase_seconds(
         work = work_of(phase, trial.source, trial.data, encoded=encoded)
         seconds, rests_on = speeds.seconds(work)
         if phase.is_evaluation:  # features that are kept for the next one
-            encoded = encoded or find("evaluation", phase.kind).cls.lends_features
+            encoded = encoded or find_component("evaluation", phase.kind).cls.lends_features
         basis[rests_on] += seconds
         found[phase.identity] = seconds
     return found
@@ -149,7 +149,7 @@ def _kept(trial: Trial, phase: Phase) -> int:
     """Numbers in the model of a phase's checkpoint; what is small does not count."""
     if phase.kind == "pretrain":
         return parameters(phase.recipe, trial.data.channels)
-    if phase.is_evaluation and find("evaluation", phase.kind).cls.trains_encoder:
+    if phase.is_evaluation and find_component("evaluation", phase.kind).cls.trains_encoder:
         return encoder_parameters(phase.recipe, trial.data.channels)
     return 0
 

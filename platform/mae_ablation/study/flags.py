@@ -94,10 +94,10 @@ def read_name(text: str, *, kind: str) -> str:
     Raises:
         ValueError: there is none of that kind.
     """
-    from mae_ablation.registry import names
+    from mae_ablation.registry import component_names
 
-    if text not in names(kind):
-        raise ValueError(unknown(kind, text, names(kind)))
+    if text not in component_names(kind):
+        raise ValueError(unknown(kind, text, component_names(kind)))
     return text
 
 

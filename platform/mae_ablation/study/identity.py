@@ -24,7 +24,7 @@ components stand where these are registered"""
 
 def version_of(kind: str) -> int | None:
     """The version of the code behind a kind of phase; None: there is no such kind."""
-    found = {each.name: each.version for each in registry.components("evaluation")}
+    found = {each.name: each.version for each in registry.list_components("evaluation")}
     found |= {each: cls.component.version for each, cls in registry.preparations().items()}
     return PRETRAIN if kind == "pretrain" else found.get(kind)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from mae_ablation.registry import components
+from mae_ablation.registry import list_components
 
 FILE = Path(__file__).with_name("paper_numbers.yaml")
 
@@ -60,6 +60,6 @@ def paper_value(
     if table == "table_2":
         level = f"vit_{'h' if size == 'H' else 'l'}_{level}"
     row = paper_row(table, field, level)
-    kinds = {each.name: each.cls.paper_columns for each in components("evaluation")}
+    kinds = {each.name: each.cls.paper_columns for each in list_components("evaluation")}
     found = (row.get(name) for name in kinds.get(column) or (column,))
     return next((number for number in found if number is not None), None)

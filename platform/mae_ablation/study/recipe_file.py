@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mae_ablation.errors import UserError, unknown
-from mae_ablation.registry import names
+from mae_ablation.registry import component_names
 from mae_ablation.store.paths import expanded
 from mae_ablation.study.document import Document, Text, read, text_at
 from mae_ablation.study.settings import (
@@ -32,7 +32,7 @@ from mae_ablation.study.values import format_value, is_null
 
 def phases() -> tuple[str, ...]:
     """Everything that a study's `phases` may name."""
-    return ("pretrain", *names("evaluation"))
+    return ("pretrain", *component_names("evaluation"))
 
 
 COMMAND_LINE = "--recipe"
@@ -109,7 +109,7 @@ def read_recipe(
         path=file,
         settings=tuple(s for section in sections for s in section_settings(document, section)),
         levels=_levels(document),
-        skip=names_of(document, "skip", names("evaluation"), ()),
+        skip=names_of(document, "skip", component_names("evaluation"), ()),
         more=_more(document, file, recipes or [file.parent]),
     )
 

@@ -84,7 +84,7 @@ def recipe_fields() -> dict[str, Any]:
             if field.metadata.get("inside"):
                 continue
             kind = field.metadata.get("component")
-            named = Literal[registry.names(kind)] if kind else hints[field.name]
+            named = Literal[registry.component_names(kind)] if kind else hints[field.name]
             found[f"{section}.{field.name}"] = named
     return {**found, **preset_fields()}
 
@@ -229,7 +229,7 @@ def _size(latest: dict[str, Setting]) -> str:
         said = latest.get(f"model.{name}")
         return said.value if said else Model.__dataclass_fields__[name].default
 
-    return presets.size_of(value("encoder_width"), value("encoder_depth"))
+    return presets.model_size(value("encoder_width"), value("encoder_depth"))
 
 
 def _build(cls: type, values: dict[str, Any], settings: dict[str, Setting]) -> Any:

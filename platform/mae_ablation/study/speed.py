@@ -16,7 +16,7 @@ from statistics import median
 
 from mae_ablation.recipe.cost import embed_flops, encoder_flops, pretrain_flops, training_flops
 from mae_ablation.recipe.recipe import Recipe
-from mae_ablation.registry import Evaluation, components, find, names
+from mae_ablation.registry import Evaluation, component_names, find_component, list_components
 from mae_ablation.study import machine as here
 from mae_ablation.study.trial import DataFacts, Phase, pretraining_images, training_images
 
@@ -69,7 +69,7 @@ def work_of(phase: Phase, source: str, data: DataFacts, *, encoded: bool = False
 
 def trainings() -> list[str]:
     """Kinds of phases that train a whole model, pre-training first."""
-    return ["pretrain", *(e.name for e in components("evaluation") if e.cls.trains_encoder)]
+    return ["pretrain", *(e.name for e in list_components("evaluation") if e.cls.trains_encoder)]
 
 
 def training_work(evaluation: Evaluation, recipe: Recipe, data: DataFacts) -> Work:
@@ -133,8 +133,8 @@ def measured(result: dict) -> Measured | None:
         return None
     if kind in trainings():
         flops = result.get("flops_per_image") or result.get("flops_per_s", 0.0) / rate
-    elif kind in names("evaluation"):
-        flops, rate = find("evaluation", kind).cls.measured(result)
+    elif kind in component_names("evaluation"):
+        flops, rate = find_component("evaluation", kind).cls.measured(result)
     else:
         return None
     if not flops:

@@ -35,7 +35,7 @@ from typing import Literal
 
 from mae_ablation.errors import UserError, unknown
 from mae_ablation.recipe.recipe import Recipe
-from mae_ablation.registry import column_of, find, names
+from mae_ablation.registry import column_of, component_names, find_component
 from mae_ablation.study.design import DESIGNS, ONE_FACTOR, Size, combinations, size_of
 from mae_ablation.study.document import Document, read
 from mae_ablation.study.factors import Factor, alone, crossed, read_factors
@@ -150,7 +150,7 @@ class Study:
     def columns(self) -> tuple[str, ...]:
         """Evaluations a table shows: training from scratch is a row under fine-tuning."""
         asked = {column_of(name) for name in self.phases[1:]}
-        return tuple(name for name in names("evaluation") if name in asked)
+        return tuple(name for name in component_names("evaluation") if name in asked)
 
     @property
     def tracking_keys(self) -> dict[str, str]:
@@ -307,7 +307,7 @@ def _without_lone_rows(
         column = column_of(name)
         if asked or column not in wanted:
             place = "--phases" if asked else document.place("phases")
-            title = find("evaluation", column).cls.title.lower()
+            title = find_component("evaluation", column).cls.title.lower()
             raise UserError(f"{name} is a row under {title}: add {column}", place)
     return tuple(name for name in kept if name not in alone)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from mae_ablation.recipe.cost import pretrain_flops
 from mae_ablation.recipe.recipe import Recipe
-from mae_ablation.registry import column_of, find
+from mae_ablation.registry import column_of, find_component
 from mae_ablation.store.folder import PhaseFolder, Store
 from mae_ablation.study.identity import (
     evaluation_document,
@@ -105,7 +105,8 @@ def evaluations(study: Study, source: str) -> list[str]:
     """Evaluations of a study that a row of this source has."""
     if source == "pixels" and study.baseline.data.reading == "stream":
         return []  # 150,528 pixels of an image as its features: too many to keep or to classify
-    return [kind for kind in study.phases[1:] if source in find("evaluation", kind).cls.rows]
+    rows = {kind: find_component("evaluation", kind).cls.rows for kind in study.phases[1:]}
+    return [kind for kind in rows if source in rows[kind]]
 
 
 def merge(one: Trial, other: Trial) -> Trial:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from mae_ablation.errors import UserError, unknown
 from mae_ablation.recipe.checks import Invalid
 from mae_ablation.recipe.recipe import Recipe
-from mae_ablation.registry import components
+from mae_ablation.registry import list_components
 from mae_ablation.study.design import Varied
 from mae_ablation.study.document import Document
 from mae_ablation.study.settings import Setting, field_name, read_setting, require_once
@@ -171,7 +171,7 @@ def _require_choice(
     if document.data.get("budget") == "flops" and "pretrain.epochs" in fields:
         raise UserError("budget flops sets the epochs: they cannot be tuned", found[0][0].place)
     sections = {field.split(".")[0] for field in fields}
-    by_epoch = [each.name for each in components("evaluation") if each.cls.by_epoch]
+    by_epoch = [each.name for each in list_components("evaluation") if each.cls.by_epoch]
     if scheduler == "asha" and (len(sections) > 1 or not sections <= set(by_epoch)):
         message = (
             "asha stops by the validation accuracy after an epoch: it tunes fields of one of "

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from mlflow import MlflowClient
 
-from mae_ablation.registry import components
+from mae_ablation.registry import list_components
 
 TRIALS_VIEW, ABLATION, CURVES = "trials", "ablation", "curves"
 """Keys in links; a view saved again replaces the one of its key."""
@@ -52,7 +52,7 @@ def save_views(
     ]
     bars = [_bar(f"b{i}", "s1", name) for i, name in enumerate(results)]
     trained = [name.removesuffix("_acc1") for name in results]
-    with_curves = [each.name for each in components("evaluation") if each.cls.has_curve]
+    with_curves = [each.name for each in list_components("evaluation") if each.cls.has_curve]
     lines = [
         _line("l0", "s2", "pretrain/loss", "pre-training loss"),
         *(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mae_ablation.data.dataset import load
+from mae_ablation.data.dataset import load_dataset
 from mae_ablation.recipe.cost import encoder_flops
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.store.folder import PhaseFolder
@@ -50,7 +50,7 @@ def converged_probe(
     began = time.perf_counter()
 
     # frozen features
-    data = load(recipe.data)
+    data = load_dataset(recipe.data)
     encode = encoder(recipe, source, upstream, data.channels, seed, run.device)
     seen = draw_labelled_images(data, settings.labels, seed)
     train, validation, test = (

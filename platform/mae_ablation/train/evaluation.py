@@ -8,7 +8,7 @@ from functools import cached_property
 
 import torch
 
-from mae_ablation.data.dataset import Dataset, Files, Split, load
+from mae_ablation.data.dataset import Dataset, FileSplit, Split, load_dataset
 from mae_ablation.data.draws import draw_labelled
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.registry import Evaluation, ask
@@ -35,7 +35,7 @@ class Job:
     @cached_property
     def data(self) -> Dataset:
         """The images: `train`, `validation` and `test` with their `labels`, `classes`."""
-        return load(self.recipe.data)
+        return load_dataset(self.recipe.data)
 
     @cached_property
     def encode(self) -> Encode:
@@ -43,11 +43,11 @@ class Job:
         channels, device = self.data.channels, self.run.device
         return encoder(self.recipe, self.source, self.upstream, channels, self.seed, device)
 
-    def labelled(self, labels: int | None = None) -> Split | Files:
+    def labelled(self, labels: int | None = None) -> Split | FileSplit:
         """A class-balanced part of the training images, drawn by the seed; None: all."""
         return draw_labelled_images(self.data, labels, self.seed)
 
-    def features(self, split: Split | Files) -> torch.Tensor:
+    def features(self, split: Split | FileSplit) -> torch.Tensor:
         """Features (n, D) of a split on the run's device, encoded by all workers."""
         return extract(split, self.encode, self.data, self.recipe, self.run)
 
@@ -66,7 +66,7 @@ class Job:
         seen = self.labelled(getattr(evaluation, "labels", None))
         train, labels = self.features(seen), seen.labels.to(self.run.device)
 
-        def predict(split: Split | Files) -> torch.Tensor:
+        def predict(split: Split | FileSplit) -> torch.Tensor:
             known = {"seed": self.seed, "generator": self.generator(name)}
             given = (train, labels, self.features(split), data.classes)
             return ask(evaluation.predict, *given, **known).cpu()
@@ -107,7 +107,7 @@ def evaluate(
     return {"seconds": seconds, **result, **run.describe()}
 
 
-def draw_labelled_images(data: Dataset, labels: int | None, seed: int) -> Split | Files:
+def draw_labelled_images(data: Dataset, labels: int | None, seed: int) -> Split | FileSplit:
     """Draw a class-balanced part of the training split by the trial's seed.
 
     The draw is the same for every level and every evaluation of a seed, and a smaller one lies

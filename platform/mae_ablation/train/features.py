@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 
 from mae_ablation.data.augment import normalise
-from mae_ablation.data.dataset import Dataset, Files, Split
+from mae_ablation.data.dataset import Dataset, FileSplit, Split
 from mae_ablation.data.feed import plain
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.store.folder import PhaseFolder
@@ -32,10 +32,10 @@ class FeatureCache:
 
     key: Hashable = None
     encode: Encode | None = None
-    features: dict[int, tuple[Split | Files, torch.Tensor]] = field(default_factory=dict)
+    features: dict[int, tuple[Split | FileSplit, torch.Tensor]] = field(default_factory=dict)
     """by the split's id, which stays the split's own as long as it is held here"""
 
-    def keep(self, split: Split | Files, features: torch.Tensor) -> None:
+    def keep(self, split: Split | FileSplit, features: torch.Tensor) -> None:
         """Hold a split's features, unless they are large."""
         held = sum(each.nbytes for _, each in self.features.values())
         if held + features.nbytes <= CACHE_BYTES:
@@ -96,7 +96,7 @@ def load_encoder(
 
 
 def extract(
-    split: Split | Files, encode: Encode, data: Dataset, recipe: Recipe, run: PhaseRun
+    split: Split | FileSplit, encode: Encode, data: Dataset, recipe: Recipe, run: PhaseRun
 ) -> torch.Tensor:
     """Encode a whole split with all workers, without augmentation: (n, width)."""
     if encode is _cache.encode and id(split) in _cache.features:

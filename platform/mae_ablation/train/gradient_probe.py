@@ -14,8 +14,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from mae_ablation.data.augment import View, normalise
-from mae_ablation.data.augmentations.crop_random import CropRandom
-from mae_ablation.data.dataset import load
+from mae_ablation.data.augmentations import CropRandom
+from mae_ablation.data.dataset import load_dataset
 from mae_ablation.data.feed import Feed
 from mae_ablation.recipe.cost import encoder_flops, training_flops
 from mae_ablation.recipe.recipe import Recipe
@@ -87,7 +87,7 @@ def gradient_probe(
     began = time.perf_counter()
 
     # frozen features
-    data = load(recipe.data)
+    data = load_dataset(recipe.data)
     encode = encoder(recipe, source, upstream, data.channels, seed, device)
     validation = extract(data.validation, encode, data, recipe, run)
     test = extract(data.test, encode, data, recipe, run)

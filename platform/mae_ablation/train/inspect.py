@@ -11,8 +11,8 @@ import torch
 
 from mae_ablation.data.arrays import statistics
 from mae_ablation.data.augment import normalise
-from mae_ablation.data.dataset import load
-from mae_ablation.data.sources import IMAGENET_MEAN, IMAGENET_STD
+from mae_ablation.data.dataset import load_dataset
+from mae_ablation.data.sets import IMAGENET_MEAN, IMAGENET_STD
 from mae_ablation.errors import UserError
 from mae_ablation.mae.checkpoints import (
     USUAL_HEADS,
@@ -27,7 +27,7 @@ from mae_ablation.mae.masking import removed_mask
 from mae_ablation.mae.model import MaskedAutoencoder
 from mae_ablation.mae.picture import Panels, hide, panels
 from mae_ablation.recipe.recipe import Data
-from mae_ablation.registry import Target, ask, components, find
+from mae_ablation.registry import Target, ask, find_component, list_components
 from mae_ablation.store.files import LocalFiles
 from mae_ablation.store.folder import PhaseFolder, Store
 from mae_ablation.study.places import find_checkpoint, require_file
@@ -175,7 +175,7 @@ def _heads(part: str, width: int, known: dict, place: str) -> int:
 def _target(shape: Shape, state: dict, target: str) -> FittedTarget:
     """A target with what the file has of it; one that cannot be drawn where the width is not its
     own."""
-    component = find("target", target).cls()
+    component = find_component("target", target).cls()
     fitted = {
         name.removeprefix("target."): value
         for name, value in state.items()
@@ -191,7 +191,7 @@ def _statistics(document: dict | None, channels: int) -> tuple[tuple[float, ...]
     """Mean and deviation the model's images were normalised with: its data set's, or ImageNet's."""
     if document:
         name = document["data"]["name"]
-        section = find("dataset", name).section
+        section = find_component("dataset", name).section
         settings = tuple(sorted(document["data"].get(section, {}).items()))
         return statistics(Data(name=name, settings=settings))
     return IMAGENET_MEAN[:channels], IMAGENET_STD[:channels]
@@ -250,7 +250,7 @@ def visible(inspected: Inspected, mask_ratio: float | None, sampling: str) -> in
     """Patches to keep: as asked for, as trained, or the share that a sampler fixes."""
     rows, columns = inspected.model.grid
     patches = rows * columns
-    one_of = find("sampler", sampling).cls.one_of
+    one_of = find_component("sampler", sampling).cls.one_of
     keep = patches // one_of if one_of else inspected.keep
     if mask_ratio is not None:
         keep = int(patches * (1 - mask_ratio))
@@ -263,7 +263,7 @@ def draw_masks(
     sampling: str, n: int, grid: tuple[int, int], keep: int, rng: torch.Generator
 ) -> torch.Tensor:
     """Permutations (n, L) of a sampler with its default settings, as in a last epoch."""
-    sampler = find("sampler", sampling).cls()
+    sampler = find_component("sampler", sampling).cls()
     try:
         return ask(sampler.shuffle, n, grid, keep, rng, epoch=0, epochs=1)
     except ValueError as error:
@@ -283,11 +283,11 @@ def as_arrays(drawn: Panels) -> dict:
 
 def sampling_pictures(seed: int) -> dict:
     """One bundled image under each sampling of the paper's Figure 6, by title: (h, w, c) arrays."""
-    data = load(Data(image_size=MASKS_SIDE))
+    data = load_dataset(Data(image_size=MASKS_SIDE))
     pixels = data.test.images[MASKS_IMAGE].float()[None] / 255
     patches = MASKS_GRID**2
     out = {"original": pixels}
-    for sampler in components("sampler"):
+    for sampler in list_components("sampler"):
         for title, part in sampler.cls.examples:
             keep, rng = patches // part, generator(seed, "masks")
             shuffle = draw_masks(sampler.name, 1, (MASKS_GRID, MASKS_GRID), keep, rng)

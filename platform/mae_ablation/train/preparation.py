@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mae_ablation.data.augment import View, normalise
-from mae_ablation.data.dataset import Dataset, load
+from mae_ablation.data.dataset import Dataset, load_dataset
 from mae_ablation.data.feed import Feed, plain
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.train.checkpoints import Checkpoints, checkpoint_bytes
@@ -32,7 +32,7 @@ class Fitting:
     @cached_property
     def data(self) -> Dataset:
         """The recipe's images."""
-        return load(self.recipe.data)
+        return load_dataset(self.recipe.data)
 
     def generator(self, stream: str) -> torch.Generator:
         """Make a generator for one use of randomness; the same for every seed of a study."""

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mae_ablation.data.augment import View, normalise
-from mae_ablation.data.dataset import load
+from mae_ablation.data.dataset import load_dataset
 from mae_ablation.data.feed import Feed
 from mae_ablation.recipe.batch import limit_micro_batch
 from mae_ablation.recipe.cost import pretrain_flops
@@ -44,7 +44,7 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
     reset_peak_memory(device)
 
     # data
-    data = load(recipe.data)
+    data = load_dataset(recipe.data)
     batch_size, epochs = settings.batch_size, settings.epochs
     steps = steps_per_epoch(recipe, len(data.train))
     if steps == 0:

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from mae_ablation.data.augment import View, normalise
-from mae_ablation.data.augmentations.crop_random import CropRandom
-from mae_ablation.data.dataset import Dataset, Files, Split, load
+from mae_ablation.data.augmentations import CropRandom
+from mae_ablation.data.dataset import Dataset, FileSplit, Split, load_dataset
 from mae_ablation.data.feed import Feed, plain
 from mae_ablation.errors import UserError
 from mae_ablation.recipe.cost import embed_flops, encoder_flops, training_flops
@@ -61,7 +61,7 @@ def supervised(
     reset_peak_memory(device)
 
     # data
-    data = load(recipe.data)
+    data = load_dataset(recipe.data)
     train = draw_labelled_images(data, settings.labels, seed)
     batch_size, epochs = min(settings.batch_size, len(train) // 2 * 2), settings.epochs
     steps = len(train) // batch_size  # the last incomplete batch is dropped
@@ -212,7 +212,7 @@ def predict_split(
     data: Dataset,
     run: PhaseRun,
     precision: Precision,
-    split: Split | Files,
+    split: Split | FileSplit,
 ) -> torch.Tensor:
     """Classify a split with all workers; returns classes (n,) on the CPU."""
     batches = plain(

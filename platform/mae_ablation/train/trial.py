@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from mae_ablation.errors import one_line
-from mae_ablation.registry import find
+from mae_ablation.registry import find_component
 from mae_ablation.store.claim import Claim
 from mae_ablation.store.folder import PhaseFolder, Store
 from mae_ablation.study.trial import Phase, Trial
@@ -183,4 +183,4 @@ def train_phase(trial: Trial, phase: Phase, run: PhaseRun, upstream: PhaseFolder
 
 
 def trains_encoder(phase: Phase) -> bool:
-    return phase.is_evaluation and find("evaluation", phase.kind).cls.trains_encoder
+    return phase.is_evaluation and find_component("evaluation", phase.kind).cls.trains_encoder

@@ -10,7 +10,7 @@ from typing import Literal
 from mae_ablation.recipe.checks import (
     RANDAUGMENT_DEVIATION,
     RUNTIME,
-    Precision,
+    PrecisionName,
     above,
     at_least,
     between,
@@ -19,7 +19,7 @@ from mae_ablation.recipe.checks import (
     shares,
     warms_up,
 )
-from mae_ablation.recipe.presets import difference, size_of
+from mae_ablation.recipe.presets import difference, model_size
 from mae_ablation.recipe.words import format_rate, format_schedule
 from mae_ablation.registry import register
 
@@ -64,7 +64,7 @@ class Finetune:
     """mean: of the patch tokens, through a new norm; cls: class token, pre-trained norm"""
     image_size: int | None = None
     """side in pixels if it differs from pre-training's; positions are interpolated"""
-    precision: Precision = "float32"
+    precision: PrecisionName = "float32"
     """of forward passes; what is summed up over steps stays float32"""
     checkpoint_every_s: float = field(default=30.0, metadata=RUNTIME)
     """seconds between checkpoints, taken after the next step; 0: after every one"""
@@ -112,7 +112,7 @@ class Finetune:
         """How the official code's fine-tuning differs from the paper's Table 9."""
         if len(self.presets) < 2:
             return []
-        size = size_of(recipe.model.encoder_width, recipe.model.encoder_depth)
+        size = model_size(recipe.model.encoder_width, recipe.model.encoder_depth)
         one, other = self.presets
         differ = difference(one, other, size)
         values = ", ".join(f"{name} {a:g} -> {b:g}" for name, (a, b) in differ.items())

@@ -13,7 +13,7 @@ from typing import Literal
 
 from mae_ablation.recipe.checks import (
     RUNTIME,
-    Precision,
+    PrecisionName,
     above,
     at_least,
     check,
@@ -66,7 +66,7 @@ class LinearProbe:
     """paper protocol: smallest share of the image's area in a training crop"""
     image_size: int | None = None
     """side in pixels if it differs from pre-training's; positions are interpolated"""
-    precision: Precision = "float32"
+    precision: PrecisionName = "float32"
     """in which images are encoded; the classifier is trained in float32"""
     checkpoint_every_s: float = field(default=30.0, metadata=RUNTIME)
     """seconds between checkpoints, taken after the next step; 0: after every one"""

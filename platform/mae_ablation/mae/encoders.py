@@ -1,4 +1,4 @@
-"""The paper's encoder, which mae/model.py has itself, under the names of published checkpoints."""
+"""What encodes the visible patches: the paper's encoder, which model.py has itself."""
 
 from mae_ablation.registry import register
 

@@ -1,6 +1,14 @@
-"""Pixels of patches that are normalised one by one (paper, section 3)."""
+"""Pixels as they are, or of patches that are normalised one by one (paper, section 3)."""
 
 from mae_ablation.registry import register
+
+
+@register.target("pixel", version=1)
+class Pixel:
+    """Pixels of the normalised image."""
+
+    def pixels(self, predicted, patches):
+        return predicted
 
 
 @register.target("pixel_norm", version=1)
@@ -10,14 +18,12 @@ class PixelNorm:
     lends_statistics = True
 
     def of(self, patches):
-        """Normalised patches (n, C, P)."""
         from mae_ablation.mae.patches import normalise_patches
 
         return normalise_patches(patches)
 
     def pixels(self, predicted, patches):
-        """Predicted patches (n, L, P) in normalised image space; mean and deviation of the true
-        ones are lent to the picture."""
+        # the picture borrows mean and deviation of the true patches
         from mae_ablation.mae.patches import patch_statistics
 
         mean, std = patch_statistics(patches)

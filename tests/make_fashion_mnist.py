@@ -1,6 +1,6 @@
 """Makes the bundled Fashion-MNIST from the four original idx files.
 
-    python -m mae_ablation.data.make_fashion_mnist /usr/share/datasets/fashion-mnist
+    python tests/make_fashion_mnist.py /usr/share/datasets/fashion-mnist
 
 (the folder of Debian's package `dataset-fashion-mnist`). Every image is kept, in the order of the
 original files, and the same files give the same bytes again.
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mae_ablation.data.sets.fashion_mnist import FILE
+from mae_ablation.data.sets import FASHION_MNIST
 
 PARTS = {"train": "train", "test": "t10k"}
 STRONGEST = 9
@@ -56,9 +56,9 @@ def write(file: Path, arrays: dict[str, np.ndarray]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="folder with the four *-ubyte.gz files")
-    write(FILE, arrays_in(parser.parse_args().folder))
-    print(f"{FILE}: {FILE.stat().st_size / 1e6:.1f} MB")
-    print(f"sha256 {hashlib.sha256(FILE.read_bytes()).hexdigest()}")
+    write(FASHION_MNIST, arrays_in(parser.parse_args().folder))
+    print(f"{FASHION_MNIST}: {FASHION_MNIST.stat().st_size / 1e6:.1f} MB")
+    print(f"sha256 {hashlib.sha256(FASHION_MNIST.read_bytes()).hexdigest()}")
 
 
 if __name__ == "__main__":

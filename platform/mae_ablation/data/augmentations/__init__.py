@@ -1,1 +1,0 @@
-"""How training images are changed (paper, Table 1e): a module for each registered augmentation."""

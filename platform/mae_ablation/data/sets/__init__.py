@@ -1,1 +1,0 @@
-"""The images that a recipe can name: a module for each registered data set."""

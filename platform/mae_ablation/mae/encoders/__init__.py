@@ -1,1 +1,0 @@
-"""What encodes the visible patches: a module for each registered encoder."""

@@ -1,1 +1,0 @@
-"""Which patches are removed (paper, Table 1f): a module for each registered sampler."""
