@@ -17,10 +17,10 @@ from mae_ablation.report.table import table_frame
 from mae_ablation.study.settings import read_change
 from mae_ablation.study.study import load
 from mae_ablation.tracking.description import (
+    VIRIDIS,
     choose_colours,
     factor_metrics,
     make_params,
-    mix_viridis,
     number_levels,
 )
 
@@ -232,7 +232,7 @@ def test_levels_in_exponents_are_numbers_everywhere(planned):
     assert (metric.key, metric.value) == ("factor_pretrain_base_lr", 0.001)
     found = choose_colours(plan)
     shades = [found[row.trials[0].result_id] for row in plan.rows[1:]]
-    assert shades == [mix_viridis(0), mix_viridis(0.5), mix_viridis(1)]
+    assert shades == [VIRIDIS[0], VIRIDIS[4], VIRIDIS[8]]
 
 
 @pytest.mark.parametrize("again", [".001", "0.0010", "10e-4", "1E-3", '"0.001"'])

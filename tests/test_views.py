@@ -1,10 +1,12 @@
-"""What the MLflow UI opens with: saved views, colours by level, the note and the run REPORT."""
+"""The MLflow UI opens with saved views, colours by level, the note and the run REPORT."""
 
 import base64
 import json
 import zlib
+from importlib.metadata import files, version
 
 import pytest
+from conftest import ROOT
 from fake_mlflow import FakeMlflow
 from toys import PRETRAIN_STUDY, train
 
@@ -16,6 +18,7 @@ from mae_ablation.tracking.client import LocalClient, open_client
 from mae_ablation.tracking.description import GREYS, OKABE_ITO, choose_colours
 from mae_ablation.tracking.experiment import Experiment
 from mae_ablation.tracking.report_run import NOTE, NOTE_LIMIT, cut_note, show_report
+from mae_ablation.tracking.views import CHECKED_WITH
 
 TWO_FACTORS = PRETRAIN_STUDY.replace("phases", "  decoder_depth: [1, 2]\nphases")
 NAMED = """\
@@ -41,20 +44,18 @@ def views(mlflow):
     return {name: json.loads(zlib.decompress(base64.b64decode(s))) for name, s in packed.items()}
 
 
-def test_three_views_are_saved(planned):
+def test_two_views_are_saved(planned):
     mlflow = FakeMlflow()
     Experiment(mlflow, planned(TWO_FACTORS)).look()
     saved = views(mlflow)
-    assert list(saved) == ["1 Trials", "2 Ablation (mean over seeds)", "3 Curves"]
-    trials, ablation, curves = saved.values()
+    assert list(saved) == ["1 Trials", "2 Ablation (mean over seeds)"]
+    trials, ablation = saved.values()
     params = ["params.`mask_ratio`", "params.`decoder_depth`"]
     assert trials["selectedColumns"][:3] == [*params, "params.`seed`"]
-    assert (trials["groupBy"], curves["groupBy"]) == (None, None)
+    assert trials["groupBy"] is None
     keys = [key["groupByData"] for key in ablation["groupBy"]["groupByKeys"]]
-    assert (
-        keys == ["mask_ratio", "decoder_depth"]
-        and "params.`seed`" not in (ablation["selectedColumns"])
-    )
+    assert keys == ["mask_ratio", "decoder_depth"]
+    assert "params.`seed`" not in ablation["selectedColumns"]
     folded = ablation["groupsExpanded"]
     assert list(folded) == [
         "param.mask_ratio.0.5,param.decoder_depth.1",
@@ -63,15 +64,36 @@ def test_three_views_are_saved(planned):
     ] and not any(folded.values())
     assert trials["columnOrder"] == list(trials["columnWidths"]) == trials["selectedColumns"]
     kinds = [[chart["type"] for chart in view["compareRunCharts"]] for view in saved.values()]
-    assert kinds == [["SCATTER", "SCATTER", "LINE", "IMAGE"], ["BAR", "LINE"], ["LINE", "IMAGE"]]
+    assert kinds == [["SCATTER", "SCATTER", "LINE", "IMAGE"], ["BAR", "LINE"]]
     assert max(map(len, mlflow.experiment_tags.values())) < 20_000
+
+
+def test_the_ui_that_is_installed_knows_every_word_of_a_view(planned):
+    mlflow = FakeMlflow()
+    Experiment(mlflow, planned(TWO_FACTORS)).look()
+    scripts = [str(f.locate()) for f in files("mlflow") if f.match("server/js/build/static/js/*")]
+    ui = "".join(open(path, encoding="utf-8").read() for path in scripts)  # noqa: SIM115
+    own = {"columnWidths", "groupsExpanded"}  # their keys are names of columns and groups
+
+    def words(part):
+        if isinstance(part, dict):
+            for key, inside in part.items():
+                yield key
+                yield from () if key in own else words(inside)
+        elif isinstance(part, list):
+            yield from (word for each in part for word in words(each))
+
+    missing = {w for view in views(mlflow).values() for w in words(view) if w not in ui}
+    assert "mlflow.sharedViewState" in ui and "deflate;" in ui and not missing
+    assert f"mlflow=={CHECKED_WITH}" in (ROOT / "constraints.txt").read_text().split()
+    assert version("mlflow") == CHECKED_WITH, "look at a study's page in `mae-ablation ui`"
 
 
 def test_seeds_of_a_level_share_its_colour(planned):
     plan = planned(PRETRAIN_STUDY.replace("[0.5, 0.75]", "[0.75, 0.5, 0.25]"))
     found = choose_colours(plan)
     by_level = [{found[t.result_id] for t in row.trials.values()} for row in plan.rows]
-    assert by_level == [{"#c2df23"}, {"#21918c"}, {"#440154"}]  # by value, not by place
+    assert by_level == [{"#bddf26"}, {"#25848e"}, {"#440154"}]  # by value, not by place
     named = planned(NAMED)
     assert set(choose_colours(named).values()) == {*OKABE_ITO[:2], *GREYS[:2]}
 
@@ -88,8 +110,8 @@ def test_a_study_that_grew_is_coloured_anew(planned):
     assert "set_tag" not in mlflow.calls
     shown = {name: run.data.tags["mlflow.runColor"] for name, run in mlflow.active().items()}
     assert shown == {"0.5 · s0": "#440154", "0.5 · s1": "#440154"} | {
-        "0.75 · s0": "#21918c",
-        "0.75 · s1": "#21918c",
+        "0.75 · s0": "#25848e",
+        "0.75 · s1": "#25848e",
     }
 
 
@@ -105,33 +127,22 @@ def test_the_note_says_first_what_is_done(planned, tmp_path):
     assert not any(line.startswith(("![", "# ")) for line in rest)
 
 
-def test_one_report_run_above_the_trials(planned, tmp_path):
+def test_one_run_has_the_newest_report(planned, tmp_path):
     mlflow, plan = FakeMlflow(), planned(PRETRAIN_STUDY)
     (tmp_path / "parts").mkdir()
     for name in ("table.md", "table.tex", "index.html", "parts/a.png"):
         (tmp_path / name).write_text(name)
-    files = [tmp_path / n for n in ("table.md", "table.tex", "index.html", "parts/a.png")]
-
-    def report():
+    names = ["table.md", "table.tex", "index.html", "parts/a.png"]
+    for trial in plan.trials[:2]:
+        train(plan, trial, 1, finish=True)
         Experiment(mlflow, plan).look()
-        show_report(mlflow, "1", "x", files, "**Best**\n\n| a |")
-        (run,) = [
-            r for r in mlflow.runs.values() if r.data.tags["kind"] == "report" and not r.deleted
-        ]
-        return run
-
-    train(plan, plan.trials[0], 1, finish=True)
-    first = report()
-    assert report() is first
-    train(plan, plan.trials[1], 1, finish=True)
-    second = report()
-    assert first.deleted and list(mlflow.runs.values())[-1] is second
-    logged = {path for run_id, path in mlflow.files if run_id == second.info.run_id}
-    names = {"table.md", "table.tex", "table.txt", "index.html", "parts/a.png"}
+        show_report(mlflow, "1", "x", [tmp_path / name for name in names], "**Best**\n\n| a |")
+    (run,) = [run for run in mlflow.runs.values() if run.data.tags["kind"] == "report"]
+    logged = {path for run_id, path in mlflow.files if run_id == run.info.run_id}
     assert logged == {f"report/{name}" for name in names}
-    link = f"#/experiments/1/runs/{second.info.run_id}/artifacts/report/index.html"
+    link = f"#/experiments/1/runs/{run.info.run_id}/artifacts/report/index.html"
     link = f"[The whole report]({link}?workflowType=machine_learning)"
-    assert second.data.tags[NOTE] == f"**Best**\n\n{link}"
+    assert run.data.tags[NOTE] == f"**Best**\n\n{link}" and run.info.status == "FINISHED"
     assert mlflow.experiment_tags[NOTE] == f"**Best**\n\n{link}\n\n| a |"
 
 

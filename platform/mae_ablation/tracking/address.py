@@ -1,11 +1,12 @@
-"""Where MLflow lies: the server of MLFLOW_TRACKING_URI, or a database of this machine; and whether
-it would take what a study finds, asked without MLflow itself."""
+"""Says where MLflow lies, the server of MLFLOW_TRACKING_URI or a database of this machine, and
+whether it would take what a study finds; all without MLflow itself."""
 
 import os
 import re
 import sqlite3
 import urllib.error
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 
 from mae_ablation.store.paths import expanded
@@ -78,14 +79,23 @@ def find_trouble(root: Path) -> str:
     where = server_uri()
     if where and where.startswith(("http://", "https://")):
         return _server_trouble(hide_password(where))
-    if where and ("://" not in where or where.startswith("file:")):
-        return "MLflow takes no folders any more: http://HOST:PORT or sqlite:///FILE"
-    if where:
-        return ""  # a database server: MLflow's own business
+    if where:  # a database server is MLflow's own business
+        folder = "://" not in where or where.startswith("file:")
+        return "MLflow takes no folders any more: http://HOST:PORT or sqlite:///FILE" * folder
+
+    # a database of this machine, which the first run makes
     file = database_file(root)
-    if not file.exists():
-        return "" if os.access(file.parent, os.W_OK) else f"{file.parent} is not writable"
-    return _database_trouble(file)
+    place = file if file.exists() else file.parent
+    if not os.access(place, os.W_OK):
+        return f"{place} is not writable"
+    if file.exists():
+        address = f"{file.as_uri()}?mode=ro"
+        try:
+            with closing(sqlite3.connect(address, uri=True, timeout=MLFLOW_ANSWER_S)) as connection:
+                connection.execute("select name from sqlite_master").fetchall()
+        except sqlite3.Error as error:
+            return f"{file}: {error}"
+    return ""
 
 
 def _server_trouble(url: str) -> str:
@@ -95,18 +105,4 @@ def _server_trouble(url: str) -> str:
         return "" if error.code < 500 else f"answers with status {error.code}"
     except (OSError, ValueError) as error:
         return f"does not answer: {getattr(error, 'reason', error)}"
-    return ""
-
-
-def _database_trouble(path: Path) -> str:
-    if not os.access(path, os.W_OK):
-        return f"{path} is not writable"
-    try:
-        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=MLFLOW_ANSWER_S)
-        try:
-            connection.execute("select name from sqlite_master").fetchall()
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        return f"{path}: {error}"
     return ""

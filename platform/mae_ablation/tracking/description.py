@@ -1,4 +1,4 @@
-"""What a run says of its trial: name, tags, colour, params, settings and results."""
+"""Describes a trial as its run shows it: name, tags, colour, params, settings and results."""
 
 from datetime import datetime
 
@@ -10,11 +10,13 @@ from mae_ablation.study.names import cut
 from mae_ablation.study.plan import Plan, Row, best
 from mae_ablation.study.provenance import plugins_in
 from mae_ablation.study.study import Study
-from mae_ablation.study.trial import Phase, Trial
+from mae_ablation.study.trial import Trial
 from mae_ablation.study.values import Unreadable, are_numbers, to_number
-from mae_ablation.tracking.uploader import PICTURES, PICTURES_LENT
 
-LENT = "each patch has its true mean and contrast, removed ones too: the model predicts normalised"
+PICTURES, PICTURES_LENT = "reconstruction", "reconstruction with true patch statistics"
+"""Names of pictures in the UI. Lent: the model predicts normalised patches, so what is seen is
+better than what it said, as each removed patch has its true mean and contrast."""
+
 RESULT_NAMES = {
     "train_loss": "loss",
     "images_per_s": "images_per_s",
@@ -29,17 +31,13 @@ MOST_NAME, MOST_PATH, MOST_VALUE = 250, 500, 6000
 COLOUR = "mlflow.runColor"
 """Tag of a run's colour in the UI's table and curves: one for each level, whatever the seed."""
 
-VIRIDIS = ("#440154", "#3b528b", "#21918c", "#5ec962", "#c2df23")
-"""Without its lightest end; for levels that are numbers. All are colour-blind safe."""
-
+# colour-blind safe: by value (without the lightest end), by name, and without a pre-training
+VIRIDIS = ("#440154", "#482878", "#3e4a89", "#30698e", "#25848e")
+VIRIDIS += ("#1fa088", "#38b977", "#73d056", "#bddf26")
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""For named levels."""
-
 GREYS = ("#595959", "#8c8c8c", "#b3b3b3")
-"""For what has no pre-training."""
-
 BASELINE = "#000000"
-"""For a baseline that no level equals."""
+"""Colour of a baseline that no level equals."""
 
 
 def run_name(trial: Trial) -> str:
@@ -61,14 +59,15 @@ def make_tags(plan: Plan, trial: Trial, colour: str) -> dict[str, str]:
         COLOUR: colour,
         "mlflow.source.name": cut(str(plan.study.path), MOST_PATH),
         "mlflow.source.type": "LOCAL",
+        # factors whose name is too long for a param
         **{f"factor.{key}": name for name, key in keys.items() if key != name},
         **({"plugins": words} if (words := plugins_in(trial.phases)) else {}),
-        **({"pictures": LENT} if _lends_statistics(trial) else {}),
     }
 
 
 def choose_colours(plan: Plan) -> dict[tuple[str, ...], str]:
     """Choose a colour by a trial's result_id; what stands in several rows has the first one's."""
+    # a baseline in black, levels in colour, references in grey
     found: dict[tuple[str, ...], str] = {}
     levels = [row for row in plan.rows if row.level and not row.same_as]
     pairs = [(row, BASELINE) for row in plan.rows if not row.level]
@@ -88,36 +87,25 @@ def _palette(rows: list[Row]) -> list[str]:
         return list(OKABE_ITO[: len(rows)])
     places = sorted(range(len(rows)), key=values.__getitem__) if ordered else range(len(rows))
     rank = {place: i for i, place in enumerate(places)}
-    return [mix_viridis(rank[i] / max(1, len(rows) - 1)) for i in range(len(rows))]
-
-
-def mix_viridis(share: float) -> str:
-    """Return the colour at 0 to 1 of viridis, between its two nearest anchors."""
-    at = share * (len(VIRIDIS) - 1)
-    i = min(int(at), len(VIRIDIS) - 2)
-    ends = [[int(c[k : k + 2], 16) for k in (1, 3, 5)] for c in VIRIDIS[i : i + 2]]
-    mixed = (round(a + (b - a) * (at - i)) for a, b in zip(*ends, strict=True))
-    return "#" + "".join(f"{value:02x}" for value in mixed)
+    step = (len(VIRIDIS) - 1) / max(1, len(rows) - 1)  # neighbours of more than nine share one
+    return [VIRIDIS[round(rank[i] * step)] for i in range(len(rows))]
 
 
 def make_params(plan: Plan, trial: Trial) -> list[Param]:
     """Make the params: seed, recipe, what is tuned and each factor's level."""
     study = plan.study
-    params = [
-        Param("seed", str(trial.seed)),
-        Param("recipe", " ".join([study.recipe_name, *study.changed])),
-        *(Param(name, str(value)) for name, value in plan.tuned(trial)),
-    ]
-    params += [
-        Param(study.tracking_keys[factor.name], str(plan.level_label(trial, factor)))
-        for factor in (study.factors if trial.source == "pretrain" else ())
-    ]
-    return [Param(param.key, cut(param.value, MOST_VALUE)) for param in params]
+    values = [("seed", trial.seed), ("recipe", " ".join([study.recipe_name, *study.changed]))]
+    values += plan.tuned(trial)
+    if trial.source == "pretrain":
+        values += [(study.tracking_keys[f.name], plan.level_label(trial, f)) for f in study.factors]
+    return [Param(key, cut(str(value), MOST_VALUE)) for key, value in values]
 
 
 def number_levels(study: Study) -> dict[str, dict[str, float]]:
-    """Return each level's number, or its place in the study where it is a name, such as "nan"; by a
-    factor's key and the level's name."""
+    """Return each level's number by a factor's key and the level's name.
+
+    A level that is a name, such as "nan", has its place in the study as its number.
+    """
     return {
         study.tracking_keys[factor.name]: {
             level.name: float(level.value if are_numbers([level.value]) else i)
@@ -155,14 +143,15 @@ def dump_settings(trial: Trial) -> str:
 def result_metrics(
     trial: Trial, results: dict[str, dict], new: set[str], columns: tuple[str, ...]
 ) -> list[Metric]:
-    """Make metrics of the new ones of the finished phases, at the time they were reached: the same
-    again is the same point. `results` and `new` go by identity."""
+    """Make metrics of the new ones of the finished phases. `results` and `new` go by identity."""
+    # at the time they were reached, so that the same again is the same point
     metrics = []
     for phase in trial.phases:
         result = results[phase.identity] if phase.identity in new else {}
+        measured = metrics_of(phase.kind).values() if phase.is_evaluation else ()
         metrics += [
             Metric(f"{phase.prefix}_{shown}", round(result[name], 4), finished_at(result), 0)
-            for name, shown in {**RESULT_NAMES, **_numbers_of(phase)}.items()
+            for name, shown in {**RESULT_NAMES, **{f"test_{n}": n for n, _ in measured}}.items()
             if name in result
         ]
 
@@ -180,13 +169,6 @@ def result_metrics(
     return metrics
 
 
-def _numbers_of(phase: Phase) -> dict[str, str]:
-    """Map a result's keys of an evaluation's numbers to their names."""
-    if not phase.is_evaluation:
-        return {}
-    return {f"test_{name}": name for name, _ in metrics_of(phase.kind).values()}
-
-
 def finished_at(result: dict) -> int:
     """Return when a phase was finished as MLflow counts time: milliseconds since 1970."""
     moment = result["finished_at"].replace("Z", "+00:00")
@@ -196,22 +178,12 @@ def finished_at(result: dict) -> int:
 def result_tags(results: list[dict]) -> dict[str, str]:
     """Make tags of the code's commit, and of a trial's attempts where they are more than one."""
     attempts = max(result.get("attempts", 1) for result in results)
+    # "+" begins the mark of a dirty working tree
     tags = {"mlflow.source.git.commit": results[-1]["commit"].split("+")[0]}
     return tags | ({"attempt": str(attempts)} if attempts > 1 else {})
 
 
-def _lends_statistics(trial: Trial) -> bool:
-    """Say whether a trial's pictures borrow each removed patch's true mean and contrast."""
-    return trial.source == "pretrain" and trial.recipe.target.lends_statistics
-
-
 def picture_key(trial: Trial) -> str:
-    return PICTURES_LENT if _lends_statistics(trial) else PICTURES
-
-
-def tracked_metrics(study: Study) -> list[str]:
-    """List the metrics a study is about."""
-    if study.measure == "hours":
-        return ["pretrain_seconds"]
-    found = [metric for column in study.columns for metric in metrics_of(column)]
-    return found or ["pretrain_loss"]
+    """Return the name under which the UI shows a trial's pictures."""
+    lent = trial.source == "pretrain" and trial.recipe.target.lends_statistics
+    return PICTURES_LENT if lent else PICTURES

@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.study.places import another_study, path_from
 from mae_ablation.study.plan import Plan, stopped_by, unfinished
-from mae_ablation.study.trial import Phase, Trial, steps_per_epoch, training_images
+from mae_ablation.study.trial import Phase, Trial
 from mae_ablation.study.trouble import AGAIN, MEND, remedy_of
 from mae_ablation.tracking.address import run_url
 from mae_ablation.tracking.client import WriteLock
@@ -28,7 +28,6 @@ from mae_ablation.tracking.description import (
     result_metrics,
     result_tags,
     run_name,
-    tracked_metrics,
 )
 from mae_ablation.tracking.phase_tags import find_outdated, make_phase_tags
 from mae_ablation.tracking.report_run import show_report
@@ -40,7 +39,8 @@ ANOTHER = "another run is writing it"
 STUDY_FILE = "study_file"
 """Tag: path of the study whose report and note these are."""
 
-REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST")
+GONE = "RESOURCE_DOES_NOT_EXIST"
+REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", GONE)
 """Errors of one trial's data, such as a param that already has another value; the others go on."""
 
 
@@ -126,7 +126,7 @@ class Experiment:
         run = self._known.get(trial.result_id)
         tags, params, facts = {}, [], []
         if run is None or run.uploader is None:
-            run = self._run(trial)
+            run = self._find_or_make(trial)
             if run.status == "FINISHED":
                 return True
             if not run.made:  # a new run has them
@@ -139,16 +139,32 @@ class Experiment:
 
         # results, failures and stops that are new; before the journals, which end first
         working = [phase for phase in trial.phases if phase.identity not in run.results]
-        new, failures, stops = self._ended(working)
+        new, failures, stops = self._read_ended(working)
         results = {**run.results, **new}
         if new:
             facts += result_metrics(trial, results, set(new), self._plan.study.columns)
             tags |= result_tags([results[i] for i in trial.result_id if i in results])
         about = make_phase_tags(new, failures, stops)
         tags |= {key: text for key, text in about.items() if run.tag_hashes.get(key) != hash(text)}
-        self._send(trial, run, working, facts, params, tags)
+
+        # what the journals have more, with everything else in one call; then the pictures
+        needed = trial.needs.phases if trial.needs and not run.results else ()
+        folders = [phase.folder(self._plan.store) for phase in (*needed, *working)]
+        journals = [folder.journal for folder in folders]
+        run.uploader.send(journals, facts, params, [RunTag(*tag) for tag in tags.items()])
         run.empty = False
-        self._take_back(run, working, about)
+        for phase, folder in zip(working, folders[len(needed) :], strict=True):
+            if phase.kind == "pretrain":
+                run.uploader.send_pictures(folder, picture_key(trial))
+
+        # tags that no longer hold: a failure of a phase that is tried again
+        for key in find_outdated(run.tag_hashes, [phase.identity for phase in working], about):
+            try:
+                self._client.delete_tag(run.run_id, key)
+            except MlflowException as error:
+                if error.error_code != GONE:  # another driver was quicker
+                    raise
+            del run.tag_hashes[key]
         run.tag_hashes |= {key: hash(text) for key, text in about.items()}
         run.results = results
 
@@ -159,12 +175,14 @@ class Experiment:
             self._client.set_terminated(run.run_id, "FINISHED", end_time=ended)
             run.status = "FINISHED"
             return True
-        self._mark(run, "FAILED" if failures else "KILLED" if stops else "RUNNING")
+        status = "FAILED" if failures else "KILLED" if stops else "RUNNING"
+        if status != run.status:
+            self._set_status(run, status)
         return False
 
-    def _ended(self, phases: list[Phase]) -> tuple[dict[str, dict], ...]:
-        """Read results, and of phases without one failures and what searches stopped, by identity.
-        A damaged result is a failure, as in a report from the store."""
+    def _read_ended(self, phases: list[Phase]) -> tuple[dict[str, dict], ...]:
+        """Read results, failures, and what searches stopped, each by identity. A damaged result is
+        a failure, as in a report from the store."""
         results, failures, stops = {}, {}, {}
         for phase in phases:
             folder = phase.folder(self._plan.store)
@@ -181,42 +199,16 @@ class Experiment:
                 stops[phase.identity] = stop
         return results, failures, stops
 
-    def _send(
-        self, trial: Trial, run: TrialRun, working: list[Phase], facts: list, params: list, tags
-    ) -> None:
-        """Send what the journals have more, with everything else, in one call; then the
-        pictures."""
-        needed = list(trial.needs.phases) if trial.needs and not run.results else []
-        journals = [phase.folder(self._plan.store).journal for phase in needed + working]
-        run.uploader.send(journals, facts, params, [RunTag(*tag) for tag in tags.items()])
-        for phase in working:
-            if phase.kind == "pretrain":
-                folder = phase.folder(self._plan.store)
-                run.uploader.send_pictures(folder, picture_key(trial))
-
-    def _take_back(self, run: TrialRun, working: list[Phase], about: dict[str, str]) -> None:
-        """Delete what the run says of these phases and the store no longer does: a failure of a
-        phase that is tried again."""
-        for key in find_outdated(run.tag_hashes, [phase.identity for phase in working], about):
-            try:
-                self._client.delete_tag(run.run_id, key)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # another driver was quicker
-                    raise
-            del run.tag_hashes[key]
-
-    def _mark(self, run: TrialRun, status: str) -> None:
-        if status == run.status:
-            return
-        if status != "RUNNING":
-            self._client.set_terminated(run.run_id, status)
-        else:
+    def _set_status(self, run: TrialRun, status: str) -> None:
+        if status == "RUNNING":
             self._client.update_run(run.run_id, status=status)
+        else:
+            self._client.set_terminated(run.run_id, status)
         run.status = status
 
-    def _run(self, trial: Trial) -> TrialRun:
-        """Find the trial's run, the one that has its phases, or make it; its status is FINISHED
-        where nothing is to be added.
+    def _find_or_make(self, trial: Trial) -> TrialRun:
+        """Find the run that has the trial's phases, or make it; its status is FINISHED where
+        nothing is to be added.
 
         An evaluation more than last time goes on in the same run.
         """
@@ -231,8 +223,7 @@ class Experiment:
                 run.colour = colour
             return run
         if run.status == "FINISHED":
-            self._client.update_run(run.run_id, status="RUNNING")
-            run.status = "RUNNING"
+            self._set_status(run, "RUNNING")
         run.phases = trial.result_id
         return run
 
@@ -257,17 +248,17 @@ class Experiment:
     def _find_or_create(self) -> str:
         """Return the experiment's id; its note and views are this study's, if nobody else's."""
         # the experiment, which another study of the same name may own
+        study = self._plan.study.path
         found = self._client.get_experiment_by_name(self.name)
         if found is not None and found.lifecycle_stage != "active":
             raise ValueError(f"the experiment {self.name} is in the deleted state")
         if found is not None:
             experiment_id, recorded = found.experiment_id, found.tags.get(STUDY_FILE)
             folder = self._lock.folder if self._lock else Path("/")
-            self._owner = another_study(recorded, folder, self._plan.study.path)
+            self._owner = another_study(recorded, folder, study)
         else:
-            experiment_id = self._client.create_experiment(
-                self.name, artifact_location=f"mlflow-artifacts:/{self.name}"
-            )
+            place = f"mlflow-artifacts:/{self.name}"
+            experiment_id = self._client.create_experiment(self.name, artifact_location=place)
         kind = ("mlflow.experimentKind", "custom_model_development")
         self._client.set_experiment_tag(experiment_id, *kind)
         if self._owner:
@@ -276,38 +267,13 @@ class Experiment:
             return experiment_id
 
         # its file, from the folder of the database, or whole for a server's
-        study = self._plan.study.path
         path = path_from(self._lock.folder, study) if self._lock else os.path.realpath(study)
         self._client.set_experiment_tag(experiment_id, STUDY_FILE, path)
-        self._save_views(experiment_id)
+        save_views(self._client, experiment_id, self._plan)
         return experiment_id
-
-    def _save_views(self, experiment_id: str) -> None:
-        """Save the views that the UI opens with, grouped by level and by what is tuned."""
-        plan, study = self._plan, self._plan.study
-        recipe, keys = study.baseline, study.tracking_keys
-        trained = [trial for trial in plan.cells if trial.source == "pretrain"]
-        varied = [
-            {keys[f.name]: plan.level_label(trial, f) for f in study.factors}
-            | {name: str(value) for name, value in plan.tuned(trial)}
-            for trial in trained
-        ]
-        names = list(dict.fromkeys(name for each in varied for name in each))
-        groups = dict.fromkeys(tuple(each.get(name, "null") for name in names) for each in varied)
-        steps = steps_per_epoch(recipe, training_images(recipe, plan.data))
-        save_views(
-            self._client,
-            experiment_id,
-            names,
-            list(groups),
-            tracked_metrics(study),
-            list(dict.fromkeys(map(picture_key, trained))),
-            recipe.pretrain.epochs * steps,
-        )
 
     def log_report(self, files: Sequence[Path], note: str) -> None:
         """Show the report's files in the run REPORT, and its text as the experiment's note; nothing
         while another process writes here, or where another study's are."""
         if self.experiment_id is not None and self._owner is None:
-            study = self._plan.study.name
-            show_report(self._client, self.experiment_id, study, files, note)
+            show_report(self._client, self.experiment_id, self._plan.study.name, files, note)

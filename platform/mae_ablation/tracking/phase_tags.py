@@ -1,4 +1,4 @@
-"""What a run's tags say of its phases at full precision, so that a report needs MLflow alone.
+"""Keeps results of phases in a run's tags at full precision: a report needs MLflow alone.
 
     result.3f2a9c0d1e4b    {"epochs":7,"test_acc1":84.931,...}     a finished phase's result
     failure.3f2a9c0d1e4b   {"reason":"pretrain: Diverged: ..."}    of a phase that failed when tried

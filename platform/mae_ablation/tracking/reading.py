@@ -1,4 +1,4 @@
-"""Results of phases from MLflow alone, for whoever has the study and the code but no store."""
+"""Reads results from MLflow alone, for whoever has the study and the code but no store."""
 
 from pathlib import Path
 
@@ -40,9 +40,8 @@ class MlflowReadings:
             raise
         except Exception as error:  # whatever MLflow, its database or the network may raise
             line = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(
-                f"cannot read MLflow: {hide_password(line)[:MOST_OF_FAILURE]}", place
-            ) from None
+            line = hide_password(line)[:MOST_OF_FAILURE]
+            raise UserError(f"cannot read MLflow: {line}", place) from None
 
     def of(self, phase: Phase) -> dict | None:
         """Return a phase's result; None while there is none."""
@@ -70,13 +69,14 @@ class MlflowReadings:
         if experiment is None or experiment.lifecycle_stage != "active":
             known = [each.name for each in client.search_experiments()]
             raise UserError(unknown("experiment", plan.study.experiment, known), place)
+
+        # runs of the study's trials; others are the report's, or a level's that it no longer has
         wanted = {identity for trial in plan.cells for identity in trial.result_id}
         for run in all_runs(client, experiment.experiment_id):
-            phases = phases_of(run.data.tags)
-            if wanted.isdisjoint(phases):
-                continue  # the report's, or a level's that the study no longer has
-            self._results |= read_phase_tags(run.data.tags, RESULT)
-            self._failures |= read_phase_tags(run.data.tags, FAILURE)
-            self._stops |= read_phase_tags(run.data.tags, STOPPED)
-            self._links[",".join(phases)] = run_url(experiment.experiment_id, run.info.run_id)
+            phases, tags = phases_of(run.data.tags), run.data.tags
+            if not wanted.isdisjoint(phases):
+                self._results |= read_phase_tags(tags, RESULT)
+                self._failures |= read_phase_tags(tags, FAILURE)
+                self._stops |= read_phase_tags(tags, STOPPED)
+                self._links[",".join(phases)] = run_url(experiment.experiment_id, run.info.run_id)
         self._failures = {i: f for i, f in self._failures.items() if i not in self._results}

@@ -20,7 +20,7 @@ RUNS_PER_PAGE = 1000  # runs per search
 
 @dataclass(slots=True)
 class TrialRun:
-    """What matters of a run that MLflow has: 10,000 whole ones would take 200 MB."""
+    """Holds what matters of a run in MLflow: 10,000 whole ones would take 200 MB."""
 
     run_id: str
     phases: tuple[str, ...]
@@ -38,7 +38,7 @@ class TrialRun:
     uploader: Uploader | None = None
     """Sends what is new while the trial is looked at; None before, and after a refusal."""
     results: dict[str, dict] = field(default_factory=dict)
-    """By identity, of phases that are all sent: neither they nor their journals are read again."""
+    """Results by identity of phases that are all sent; nothing of them is read again."""
 
 
 @dataclass(slots=True)
@@ -56,9 +56,11 @@ class Runs:
         oldest."""
         if self._by_phase is None:
             found = [_slim(run) for run in all_runs(self.client, self.experiment_id)]
-            self._by_phase = {}
+            self._by_phase = {}  # not before the search has ended well
             for run in found:
                 self._keep(run)
+
+        # a run that lacks an evaluation goes on; one with another training in it does not
         near = [run for identity in phases for run in self._by_phase.get(identity, ())]
         fitting = [run for run in near if set(run.phases) <= set(phases)]
         if not fitting and not self.alone:

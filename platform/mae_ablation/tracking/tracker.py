@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mae_ablation.errors import one_line
 from mae_ablation.store.waiting import waiting
+from mae_ablation.study.names import cut
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.trouble import AGAIN, remedy_of
 from mae_ablation.tracking.address import find_trouble, server_uri, tracking_place
@@ -35,9 +36,10 @@ class Tracker(threading.Thread):
         self.trouble: str | None = None
         """Why not everything is shown, in a line; None if it is."""
         self.remedy = AGAIN
-        """What to do about it."""
+        """Remedy of the trouble."""
 
     def run(self) -> None:
+        # an MLflow that is slow or away is asked less and less often
         pause = EVERY_S
         while not self._closing.wait(pause):
             began = time.monotonic()
@@ -45,7 +47,7 @@ class Tracker(threading.Thread):
                 pause = min(max(EVERY_S, REST_PER_LOOK * (time.monotonic() - began)), AT_MOST_S)
             else:
                 pause = min(2 * pause, AT_MOST_S)
-        self._try(self._look)
+        self._try(self._look)  # what came since
 
     def finish(self) -> None:
         """Wait for the last look, which shows what is in the store by now."""
@@ -86,11 +88,11 @@ class Tracker(threading.Thread):
         try:
             action()
         except Exception as error:  # whatever MLflow, its database or the network may raise
-            line = one_line(error)
-            self.trouble = line if len(line) <= MOST_OF_TROUBLE else line[:MOST_OF_TROUBLE] + "..."
-            self.remedy = remedy_of(error)
+            self.trouble, self.remedy = cut(one_line(error), MOST_OF_TROUBLE), remedy_of(error)
             self._answers = False
             return False
+
+        # MLflow is well, but may have refused something of a study
         self._answers = True
         troubled = next((e for e in self._experiments if e.trouble), None)
         self.trouble = troubled.trouble if troubled else None
@@ -110,9 +112,7 @@ class Tracker(threading.Thread):
         if server_uri() is None and (why := find_trouble(self._root)):
             raise OSError(why)  # MLflow itself would try for minutes
         client = open_client(self._root)
-        if not isinstance(client, LocalClient):
-            return [Experiment(client, plan) for plan in self._plans]
-        return [
-            Experiment(client, plan, WriteLock(client.database, plan.study.experiment))
-            for plan in self._plans
-        ]
+        # a database has one writer for each experiment, a server any number
+        file = client.database if isinstance(client, LocalClient) else None
+        locks = [file and WriteLock(file, plan.study.experiment) for plan in self._plans]
+        return [Experiment(client, *pair) for pair in zip(self._plans, locks, strict=True)]

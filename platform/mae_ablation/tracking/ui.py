@@ -29,6 +29,7 @@ def serve(root: Path, port: int) -> int:
     Raises:
         UserError: nothing to show yet, or the port is busy.
     """
+    # whatever can be refused, before a server is started
     if there := server_uri():
         raise UserError(f"MLFLOW_TRACKING_URI names a server: open {hide_password(there)}", "ui")
     file = database_file(root)
@@ -41,6 +42,8 @@ def serve(root: Path, port: int) -> int:
         except OSError:
             message = f"port {port} is busy: choose another with --port {port + 1}"
             raise UserError(message, "ui") from None
+
+    # one worker, no job queue, unless the user's environment says otherwise
     environment = {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -58,7 +61,11 @@ def until_told(command: Sequence[str], **options: object) -> int:
 
     Returns its exit status; 0 where it was a signal.
     """
-    before = {number: signal.signal(number, _leave) for number in END_SIGNALS}
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, leave) for number in END_SIGNALS}
     server = None
     try:
         server = children.start(command, **options)
@@ -72,7 +79,3 @@ def until_told(command: Sequence[str], **options: object) -> int:
             children.end(server)
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -12,9 +12,6 @@ from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.store.journal import Journal
 
 POINTS_PER_CALL = 1000  # points per call, MLflow's limit
-PICTURES = "reconstruction"  # key of the pictures, for the UI's step slider
-PICTURES_LENT = "reconstruction with true patch statistics"
-"""Key for a model that predicts normalised patches: what is seen is better than what it said."""
 
 
 class Uploader:
@@ -27,6 +24,7 @@ class Uploader:
     def __init__(self, client: MlflowClient, run_id: str, *, empty: bool) -> None:
         """`empty`: the run has just been made."""
         self._client, self._run_id = client, run_id
+        # the highest step of each curve; metrics without a phase's prefix are single numbers
         names = [] if empty else client.get_run(run_id).data.metrics
         self._last = {
             name: max(point.step for point in client.get_metric_history(run_id, name))
@@ -46,28 +44,30 @@ class Uploader:
 
         Raises what MLflow raises; then nothing is lost.
         """
-        points = [*facts, *self._new(journals)]
-        if not (points or params or tags):
-            return
-        for start in range(0, max(1, len(points)), POINTS_PER_CALL):
-            batch = points[start : start + POINTS_PER_CALL]
-            self._client.log_batch(self._run_id, batch, params, tags)
-            self._last.update((point.key, point.step) for point in batch if "/" in point.key)
-            params, tags = (), ()
-
-    def _new(self, journals: Iterable[Journal]) -> list[Metric]:
-        return [
+        # not-a-number would be kept as such, infinity as 1.8e308
+        points = list(facts)
+        points += [
             Metric(name, value, row["t"], row["s"])
             for journal in journals
             for row in journal.read()
             for name, value in row["m"].items()
             if math.isfinite(value) and row["s"] > self._last.get(name, -1)
         ]
+        if not (points or params or tags):
+            return
+
+        # a batch that arrived is not sent again, even if the next one fails
+        for start in range(0, max(1, len(points)), POINTS_PER_CALL):
+            batch = points[start : start + POINTS_PER_CALL]
+            self._client.log_batch(self._run_id, batch, params, tags)
+            self._last.update((point.key, point.step) for point in batch if "/" in point.key)
+            params, tags = (), ()
 
     def send_pictures(self, folder: PhaseFolder, key: str) -> None:
         """Send the pictures the run does not have, each at its step."""
         from PIL import Image
 
+        # MLflow's names of those it has hold the step, such as "reconstruction%step%40%..."
         steps = folder.pictures()
         if steps and self._pictures is None:
             names = (file.path for file in self._client.list_artifacts(self._run_id, "images"))
