@@ -132,14 +132,17 @@ STUDY_FILE = "studies/mask_ratio.yaml"
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["rn"], 'unknown command "rn" (did you mean "run"?)'),
-        (["store", "lss"], 'unknown command "lss" (did you mean "ls"?)'),
-        (["plan"], "plan: STUDIES is missing; mae-ablation plan --help says more"),
-        (["plan", STUDY_FILE, "--seed", "3"], 'unknown flag "--seed" (did you mean "--seeds"?)'),
-        (["ui", "extra"], 'unexpected "extra"'),
+        (["rn"], 'Unknown command "rn". Did you mean "run"?'),
+        (["store", "lss"], 'Unknown command "lss". Did you mean "ls"?'),
+        (["plan"], "plan: STUDIES is missing. (mae-ablation plan --help says more)"),
+        (
+            ["plan", STUDY_FILE, "--seed", "3"],
+            "Unknown option: --seed. Did you mean --seeds? (mae-ablation plan",
+        ),
+        (["ui", "extra"], "Unused Tokens: ['extra']"),
         (["plan", STUDY_FILE, "--seeds", "0"], "--seeds: '0' is not a whole number from 1"),
         (["plan", STUDY_FILE, "--lanes", "x"], "--lanes: 'x' is not a whole number from 1, and"),
-        (["plan", STUDY_FILE, "--lanes"], "--lanes needs a value"),
+        (["plan", STUDY_FILE, "--lanes"], "--lanes requires an argument"),
         (["plan", STUDY_FILE, "--seeds", "1_0"], "--seeds: '1_0' is not a whole number from 1"),
         (["plan", STUDY_FILE, "--store", ""], "--store: no folder is named"),
         (["report", STUDY_FILE, "--reports", ""], "--reports: no folder is named"),

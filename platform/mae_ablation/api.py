@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from mae_ablation.errors import UserError
+from mae_ablation.errors import USER_ERROR, UserError
 from mae_ablation.study.flags import (
     Checkpoint,
     Count,
@@ -38,8 +38,6 @@ from mae_ablation.study.request import LOCAL_STORE, Request, Selection
 
 if TYPE_CHECKING:
     from mae_ablation.study.plan import Plan
-
-USER_ERROR = 2
 
 
 def plan_studies(studies: Sequence[Path | str], **asked: object) -> "list[Plan]":
@@ -72,10 +70,12 @@ def run(request: Annotated[Request, Flat], *, plan: bool = False) -> int | list[
     """
     if plan:
         return show_plan(request)
+
     from mae_ablation.launch.place import Cluster, Local, choose
     from mae_ablation.run.session import Session
 
-    session = Session.load(request)  # its errors are said before a place is looked for
+    # errors of the study are said before a place is looked for
+    session = Session.load(request)
     place = choose(request)
     print(place.line, flush=True)
     if isinstance(place, Cluster):
@@ -156,12 +156,14 @@ def compare(a: str, b: str, *, reports: Folder = Path("reports"), out: File | No
     from mae_ablation.report.saved import open_report
     from mae_ablation.study.places import require_place, written
 
+    # what can be refused, before pandas is imported
     if out:
         require_place(out)
     one, two = (open_report(name, reports) for name in (a, b))
 
     from mae_ablation.report.compare import as_markdown, as_text, compare_reports
 
+    # the comparison, on the terminal and as a file
     found = compare_reports(one, two)
     print(as_text(found, shutil.get_terminal_size((100, 24)).columns).rstrip("\n"))
     if not any(len(part.table) > 1 for part in found.sections):
@@ -209,6 +211,7 @@ def reconstruct(
     from mae_ablation.store.folder import Store
     from mae_ablation.study.places import find_checkpoint, require_file, require_place
 
+    # what can be refused, before torch is imported
     opened = Store(store)
     require_place(out)
     find_checkpoint(checkpoint, opened)
@@ -218,6 +221,7 @@ def reconstruct(
     from mae_ablation.report.drawing import draw_panels
     from mae_ablation.train.inspect import open_model, read_image, reconstruction
 
+    # a row of four panels for each image
     model = open_model(checkpoint, opened, target, heads=heads)
     pixels = [read_image(path, model) for path in image]
     drawn = reconstruction(model, pixels, mask_ratio, sampling, seed)
@@ -242,6 +246,7 @@ def export(
     from mae_ablation.store.folder import Store
     from mae_ablation.study.places import find_checkpoint, require_place, require_suffix
 
+    # what can be refused, before torch is imported
     opened = Store(store)
     require_suffix(out)
     require_place(out)
@@ -250,6 +255,7 @@ def export(
     from mae_ablation.mae.checkpoints import export_official, export_timm
     from mae_ablation.train.inspect import open_model
 
+    # timm knows encoders only, so the decoder is built for the official format alone
     official = format == "official"
     found = open_model(checkpoint, opened, None, heads=heads, decoder=official)
     (export_official if official else export_timm)(found.model, out)
@@ -275,10 +281,7 @@ def masks(*, seed: MaskSeed = 0, out: File = Path("masks.png")) -> str:
     return f"{out}: random, block-wise and grid sampling"
 
 
-def components(
-    *,
-    plugins: Plugins = (),
-) -> list[str]:
+def components(*, plugins: Plugins = ()) -> list[str]:
     """List what a study can name: targets, samplers, data sets and the like, with settings."""
     from mae_ablation.registry import describe_components, load_plugins
 
@@ -300,6 +303,7 @@ def data(folder: File, *, classes: Count | None = None, workers: Count = 2) -> i
 
     from mae_ablation.data.examine import describe_folder, examine_images
 
+    # broken images first: they are what has to be done
     seen = list(examine_images(folder, workers))
     broken = [each for each in seen if each.reason]
     for each in broken:
@@ -317,10 +321,10 @@ def doctor(*, store: StorePlace = LOCAL_STORE, start: bool = False) -> int:
     Args:
         start: start Ray and stop it again
     """
-    from mae_ablation.doctor import FAIL, examine
+    from mae_ablation.doctor import FAIL, examine_machine
 
     failed = False
-    for finding in examine(store, start=start):
+    for finding in examine_machine(store, start=start):
         print(finding, flush=True)
         failed |= finding.state == FAIL
     return int(failed)

@@ -6,24 +6,21 @@ mae-ablation COMMAND                 any command (in a clone also: python -m pla
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from cyclopts import App, CycloptsError, Parameter
-from cyclopts import exceptions as refused
+from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
 
 from mae_ablation import __version__, api
-from mae_ablation.errors import Emptier, UserError, unknown
+from mae_ablation.errors import INTERRUPTED, NO_RESULT, USER_ERROR, Emptier, UserError
 from mae_ablation.store.checkpoint import Damaged
 
 if TYPE_CHECKING:
     from cyclopts.help import HelpPanel
     from rich.console import Console, ConsoleOptions
 
-NO_RESULT, USER_ERROR, INTERRUPTED = 1, 2, 130
-HELP = ("--help", "-h")
 COMMANDS = {
     "run": api.run,
     "plan": api.show_plan,
@@ -54,7 +51,7 @@ GROUPS = {
     "store": "Look after the results.",
     "cluster": "Cluster files: print one, check one.",
 }
-"""commands of commands, and what they are for"""
+"""Help of the commands that hold commands."""
 
 EXAMPLES = {
     "mae-ablation": """
@@ -67,7 +64,7 @@ EXAMPLES = {
 Each command has its own: %(prog)s run --help
 """,
     "run": """
-  %(prog)s studies/mask_ratio.yaml
+  %(prog)s studies/mask_ratio.yaml --plan
   only what is missing is run, with three seeds:
   %(prog)s studies/mask_ratio.yaml --seeds 3
   more seeds for the rows that are not decided, one night:
@@ -76,35 +73,28 @@ Each command has its own: %(prog)s run --help
   another scale, one field changed:
   %(prog)s studies/paper.yaml \\
       --recipe cifar10 --set pretrain.epochs=20
-  what it will do and cost:
-  %(prog)s studies/mask_ratio.yaml --plan
 """,
     "plan": """
   %(prog)s studies/mask_ratio.yaml
   GPU-hours and money:
-  %(prog)s studies/paper.yaml \\
-      --recipe imagenet --gpus 1 --lanes 8 \\
-      --price-per-gpu-hour 2
+  %(prog)s studies/paper.yaml --recipe imagenet \\
+      --gpus 1 --lanes 8 --price-per-gpu-hour 2
 """,
     "init": """
   %(prog)s my_study.yaml
 """,
     "report": """
-  %(prog)s studies/mask_ratio.yaml
   %(prog)s studies/*.yaml --seeds 3
   from the tracking server, without a store:
-  %(prog)s studies/target.yaml \\
-      --from mlflow
+  %(prog)s studies/target.yaml --from mlflow
 """,
     "compare": """
   two reports in ./reports:
   %(prog)s mask_ratio mask_ratio-cifar10
   two commits, as a page:
-  %(prog)s old/reports/target reports/target \\
-      --out both.md
+  %(prog)s old/reports/target reports/target --out both.md
 """,
     "ui": """
-  %(prog)s
   %(prog)s --port 5001
 """,
     "reconstruct": """
@@ -116,33 +106,27 @@ Each command has its own: %(prog)s run --help
       --checkpoint mae_visualize_vit_base.pth
 """,
     "export": """
-  %(prog)s --checkpoint 3f2a9c \\
-      --out vit.safetensors
+  %(prog)s --checkpoint 3f2a9c --out vit.safetensors
   %(prog)s --checkpoint 3f2a9c \\
       --out mae.pth --format official
 """,
     "masks": """
-  %(prog)s --out masks.png
-  %(prog)s --seed 1
+  %(prog)s --out masks.png --seed 1
 """,
     "components": """
-  %(prog)s
   with those of a file or a module of yours:
   %(prog)s --plugin my_lab/hog.py
 """,
     "data": """
-  %(prog)s data/imagenet
   %(prog)s data/imagenet --classes 1000
 """,
     "store": """
-  %(prog)s ls
   %(prog)s show 3f2a9c
   %(prog)s verify --store s3://bucket/store
   what no file in studies/ needs; --yes deletes it:
   %(prog)s gc
   results for somebody else, and into another store:
-  %(prog)s export results.zip \\
-      studies/mask_ratio.yaml
+  %(prog)s export results.zip studies/mask_ratio.yaml
   %(prog)s import results.zip
 """,
     "cluster": """
@@ -150,11 +134,11 @@ Each command has its own: %(prog)s run --help
   %(prog)s check
 """,
     "doctor": """
-  %(prog)s
   start Ray, too, and stop it again:
   %(prog)s --start
 """,
 }
+"""End of each command's help."""
 
 
 def main(argv: Sequence[str] | None = None, *, program: str = "mae-ablation") -> int:
@@ -181,23 +165,18 @@ def make_top(program: str, words: Sequence[str] = ()) -> App:
     """
     about = "Ablation studies of masked autoencoders."
     top = make_app(program, program, "mae-ablation", help=about)
+    # a group's functions by name: --help and the other commands do without their imports
     for name, command in COMMANDS.items():
         if isinstance(command, dict):
             group = make_app(name, f"{program} {name}", help=GROUPS[name])
             for action, function in command.items():
-                group.command(import_function(function) if name in words else function, name=action)
+                group.command(resolve_name(function) if name in words else function, name=action)
             top.command(group)
         else:
             top.command(make_app(name, f"{program} {name}", default_command=command))
     if " " not in program:  # a shell completes what is one word
         top.register_install_completion_command()
     return top
-
-
-def import_function(place: str) -> Callable[..., Any]:
-    """Import a function by "module:name"."""
-    module, _, name = place.partition(":")
-    return getattr(import_module(module), name)
 
 
 def make_app(name: str, typed: str, command: str | None = None, **options: Any) -> App:
@@ -238,9 +217,12 @@ def print_panel(console: "Console", options: "ConsoleOptions", panel: "HelpPanel
 
 def call(app: App, words: Sequence[str]) -> int:
     """Parse, run the command, and turn what a user can do about into a line and a status."""
+    # a terminal may lack characters; a notebook's streams cannot be told
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError):  # a terminal of few characters, not a notebook's
+        with suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")
+
+    # a bug passes through, with its traceback
     try:
         how = {"exit_on_error": False, "print_error": False, "result_action": "return_value"}
         status = show_result(app(words, **how))
@@ -280,25 +262,14 @@ def show_result(result: Any) -> int:
 
 
 def refusal_line(program: str, error: CycloptsError) -> str:
-    """Say in a line what is wrong with a command, with the nearest known word."""
-    name = error.argument.name if error.argument else ""
-    if isinstance(error, refused.UnknownOptionError):
-        flags = [flag for each in error.argument_collection for flag in each.names]
-        text = unknown("flag", error.token.keyword or error.token.value, [*flags, *HELP])
-    elif isinstance(error, refused.UnknownCommandError):
-        commands = [command for command in error.app if command[0] != "-"]
-        text = unknown("command", error.unused_tokens[0], commands)
-    elif isinstance(error, refused.UnusedCliTokensError):
-        text = f'unexpected "{error.unused_tokens[0]}"'
-    elif isinstance(error, refused.MissingArgumentError):
-        typed = error.keyword or next((each.keyword for each in error.argument.tokens), None)
-        if error.argument.field_info.is_positional:
-            name = name.lstrip("-").upper()
-        text = f"{typed} needs a value" if typed else f"{name} is missing"
-    elif isinstance(error, refused.CoercionError) and error.token and error.msg:
-        text = f"{error.token.keyword or name}: {error.msg}"
-    else:
-        error.verbose = False
-        text = str(error)
+    """Say in a line what is wrong with a command, and where its flags are explained."""
+    error.verbose = False
+    text = str(error)
+    # cyclopts calls an argument by a flag that nobody has typed
+    typed = error.argument and (error.keyword or error.argument.tokens)
+    if isinstance(error, MissingArgumentError) and not typed:
+        name = error.argument.name
+        positional = error.argument.field_info.is_positional
+        text = f"{name.lstrip('-').upper() if positional else name} is missing."
     where = " ".join([program, *(error.command_chain or ())])
-    return f"{where}: {text}; {where} --help says more"
+    return f"{where}: {text} ({where} --help says more)"
