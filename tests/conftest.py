@@ -1,15 +1,20 @@
 """Shared toys: the smallest recipe that trains, a store of its own, the repository's root."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
+import yaml
 
+ROOT = Path(__file__).parents[1]
+
+# what tests start imports this checkout, stays on this machine and has the threads of a lane
+os.environ["PYTHONPATH"] = str(ROOT / "platform")
+os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 os.environ.pop("RAY_ADDRESS", None)
-
-ROOT = Path(__file__).parents[1]
 
 
 def small_model(seed=0, **changes):
@@ -34,25 +39,14 @@ def small_model(seed=0, **changes):
 
 
 @pytest.fixture
-def toy():
-    """Arguments of a recipe that trains in well under a second: 6 x 6 patches, 200 images."""
-    from mae_ablation.recipe.recipe import Data, Model, Pretrain, Recipe
-    from mae_ablation.train.evaluations.linear_probe import LinearProbe
+def toy(tmp_path_factory):
+    """The toy recipe with an epoch more, a checkpoint after every step."""
+    from mae_ablation.study.recipe_file import read_recipe
+    from mae_ablation.study.settings import resolve
 
-    return Recipe(
-        data=Data(image_size=30, train_images=200, validation_images=100),
-        model=Model(
-            patch_size=5,
-            encoder_width=16,
-            encoder_depth=1,
-            encoder_heads=2,
-            decoder_width=8,
-            decoder_depth=1,
-            decoder_heads=2,
-        ),
-        pretrain=Pretrain(epochs=3, warmup_epochs=1, batch_size=50, checkpoint_every_s=0),
-        linear_probe=LinearProbe(epochs=3, warmup_epochs=1, batch_size=50, checkpoint_every_s=0),
-    )
+    path = tmp_path_factory.mktemp("recipe") / "toy.yaml"
+    path.write_text(TOY_RECIPE.replace("epochs: 2", "epochs: 3, checkpoint_every_s: 0"))
+    return resolve(read_recipe(path).settings)
 
 
 @pytest.fixture
@@ -88,21 +82,47 @@ def folder(tmp_path):
     return PhaseFolder.at(tmp_path / "phase")
 
 
+def write_place(
+    place: Path, study: str, recipe: str = "", name: str = "x", **pretrain: float
+) -> Path:
+    """Write studies/x.yaml and studies/recipes/toy.yaml, as a clone has them; returns the study.
+
+    `pretrain`: changes of the recipe, such as more epochs.
+    """
+    recipes = place / "studies" / "recipes"
+    recipes.mkdir(parents=True, exist_ok=True)
+    if pretrain:
+        settings = yaml.safe_load(recipe or TOY_RECIPE)
+        settings["pretrain"].update(pretrain)
+        recipe = yaml.safe_dump(settings)
+    (recipes / "toy.yaml").write_text(recipe or TOY_RECIPE)
+    path = place / "studies" / f"{name}.yaml"
+    path.write_text(study)
+    return path
+
+
 @pytest.fixture
 def write_study(tmp_path):
-    """Writes studies/x.yaml and studies/recipes/toy.yaml; returns the study's path."""
+    """Writes a study and its recipe; see `write_place`."""
+    return partial(write_place, tmp_path)
 
-    def write(study: str, recipe: str = "") -> Path:
-        studies = tmp_path / "studies"
-        (studies / "recipes").mkdir(parents=True, exist_ok=True)
-        (studies / "recipes" / "toy.yaml").write_text(recipe or TOY_RECIPE)
-        (studies / "x.yaml").write_text(study)
-        return studies / "x.yaml"
 
-    return write
+@pytest.fixture
+def planned(request, write_study, tmp_path):
+    """Plans a study from its text; without one, from the STUDY (and RECIPE) of its test file."""
+    from mae_ablation.api import plan_study
+
+    def plan(text: str = "", recipe: str = "", **asked):
+        path = write_study(
+            text or request.module.STUDY, recipe or getattr(request.module, "RECIPE", "")
+        )
+        return plan_study(path, store=tmp_path / "store", **asked)
+
+    return plan
 
 
 TOY_RECIPE = """\
+# trains in well under a second: 6 x 6 patches, 200 images
 data: {image_size: 30, train_images: 200, validation_images: 100}
 model:
   patch_size: 5

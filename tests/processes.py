@@ -10,9 +10,6 @@ import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
-import yaml
-from conftest import ROOT, TOY_RECIPE
-
 PATIENCE_S = 600  # a guard against hanging, not a bound on speed
 WORKER, CONTROLLER, QUEUE = "ray::RayTrainWorker", "ray::TrainController", "ray::TrialQueue"
 
@@ -53,16 +50,6 @@ def kill(root: int, name: str) -> None:
     os.kill(wait_for(lambda: descendants(root, name), name)[0], signal.SIGKILL)
 
 
-def write_place(place: Path, study: str, **pretrain: float) -> Path:
-    """A folder with studies/x.yaml and its recipe, as a clone of the repository would have."""
-    recipe = yaml.safe_load(TOY_RECIPE)
-    recipe["pretrain"].update(pretrain)
-    (place / "studies" / "recipes").mkdir(parents=True)
-    (place / "studies" / "x.yaml").write_text(study)
-    (place / "studies" / "recipes" / "toy.yaml").write_text(yaml.safe_dump(recipe))
-    return place / "studies" / "x.yaml"
-
-
 def start(place: Path, *words: str, study: str = "studies/x.yaml", **environment: str):
     """The study's driver, in a process group of its own; its words go to `driver.log`."""
     with open(place / "driver.log", "ab") as log:
@@ -71,7 +58,7 @@ def start(place: Path, *words: str, study: str = "studies/x.yaml", **environment
             cwd=place,
             stdout=log,
             stderr=log,
-            env={**os.environ, "PYTHONPATH": str(ROOT / "platform"), **environment},
+            env={**os.environ, **environment},
             start_new_session=True,
         )
 

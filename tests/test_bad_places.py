@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, TOY_RECIPE
+from conftest import write_place
 
 STORY = """
 set -e
@@ -44,19 +44,12 @@ for trial in plan.trials:
     os.geteuid() != 0 or not shutil.which("unshare"), reason="mounting takes root and unshare"
 )
 def test_each_trial_says_what_is_wrong_with_its_store(tmp_path):
-    (tmp_path / "studies" / "recipes").mkdir(parents=True)
-    (tmp_path / "studies" / "x.yaml").write_text("recipe: toy\nfactors:\n  mask_ratio: [0.75]\n")
-    (tmp_path / "studies" / "recipes" / "toy.yaml").write_text(TOY_RECIPE)
+    write_place(tmp_path, "recipe: toy\nfactors:\n  mask_ratio: [0.75]\n")
     (tmp_path / "store").mkdir()
     done = subprocess.run(
         ["unshare", "--mount", "bash", "-c", STORY],
         cwd=tmp_path,
-        env={
-            **os.environ,
-            "PYTHON": sys.executable,
-            "RUN": RUN,
-            "PYTHONPATH": str(ROOT / "platform"),
-        },
+        env={**os.environ, "PYTHON": sys.executable, "RUN": RUN},
         capture_output=True,
         text=True,
     )

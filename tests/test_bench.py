@@ -13,7 +13,6 @@ from bench.steps import SHAPES, Shape, has_bfloat16
 from mae_ablation.data.augment import cropped, normalise, random_resized_boxes
 from mae_ablation.data.dataset import load_dataset
 
-torch.set_num_threads(1)
 TOY = Shape(
     name="toy",
     image_size=8,
@@ -77,7 +76,7 @@ def test_our_side_takes_steps(precision):
 
 
 def test_shapes_mask_three_quarters():
-    assert [shape.patches for shape in SHAPES.values()] == [36, 64, 196]
+    assert [shape.patches for shape in SHAPES.values()] == [36, 196]
 
 
 @pytest.mark.parametrize("mirrored", [False, True])

@@ -10,16 +10,8 @@ from mae_ablation.report.table import table_frame
 from mae_ablation.study.budget import EQUAL, training_ratio
 
 USUAL = "pretrain: {epochs: 2, warmup_epochs: 1, batch_size: 50}"
-EIGHT = TOY_RECIPE.replace(USUAL, "pretrain: {epochs: 8, warmup_epochs: 1, batch_size: 10}")
+RECIPE = TOY_RECIPE.replace(USUAL, "pretrain: {epochs: 8, warmup_epochs: 1, batch_size: 10}")
 RATIOS = "recipe: toy\nfactors:\n  mask_ratio: [0.1, 0.3, 0.75, 0.9]\n"
-
-
-@pytest.fixture
-def planned(write_study, tmp_path):
-    def plan(text, recipe=EIGHT):
-        return plan_study(write_study(text, recipe), store=tmp_path / "store")
-
-    return plan
 
 
 def ratios(plan):

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import write_place
 from processes import (
     CONTROLLER,
     PATIENCE_S,
@@ -23,7 +24,6 @@ from processes import (
     start,
     start_mlflow,
     wait_for,
-    write_place,
 )
 from toys import require_every_point_once, require_same, run_undisturbed
 

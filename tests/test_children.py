@@ -8,7 +8,6 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT
 from processes import free_port
 
 from mae_ablation.cli import main
@@ -37,10 +36,6 @@ def within(seconds, condition):
     return condition()
 
 
-def environment():
-    return {**os.environ, "PYTHONPATH": str(ROOT / "platform")}
-
-
 @pytest.mark.parametrize("number", [*ASKED, signal.SIGKILL], ids=lambda n: n.name)
 def test_a_server_and_what_it_started_end_with_the_command(tmp_path, number):
     (tmp_path / "server.py").write_text(SERVER)
@@ -49,7 +44,6 @@ def test_a_server_and_what_it_started_end_with_the_command(tmp_path, number):
     code += "sys.exit(until_told([sys.executable, *sys.argv[1:]]))"
     command = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / "server.py"), str(port)],
-        env=environment(),
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -92,7 +86,6 @@ def test_the_ui_leaves_no_server_behind(tmp_path):
     command = subprocess.Popen(
         [sys.executable, "-m", "mae_ablation", "ui", "--port", str(port)],
         cwd=folder,
-        env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

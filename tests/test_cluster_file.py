@@ -258,7 +258,7 @@ def cluster(*words, cwd, home):
     return subprocess.run(
         [sys.executable, "-m", "mae_ablation", "cluster", *map(str, words)],
         cwd=cwd,
-        env={**os.environ, "HOME": str(home), "PYTHONPATH": str(ROOT / "platform")},
+        env={**os.environ, "HOME": str(home)},
         capture_output=True,
         text=True,
     )

@@ -41,14 +41,6 @@ RESULTS = {
 }
 
 
-@pytest.fixture
-def planned(write_study, tmp_path):
-    def plan(text=STUDY, **asked):
-        return plan_study(write_study(text), store=tmp_path / "store", **asked)
-
-    return plan
-
-
 def test_it_says_what_the_tests_depend_on_and_who_said_so_when(planned):
     plan = planned(STUDY + "margin: 0.5\n")
     found = declare_plan(plan)

@@ -21,14 +21,6 @@ factors:
 """
 
 
-@pytest.fixture
-def planned(write_study, tmp_path):
-    def plan(text):
-        return plan_study(write_study(text), store=tmp_path / "store")
-
-    return plan
-
-
 def labels(plan):
     return [row.label for row in plan.rows]
 

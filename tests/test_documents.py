@@ -44,7 +44,6 @@ def shown() -> list[str]:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with the repository's studies and reports, and one trial in its store."""
-    import torch
     from PIL import Image
 
     from mae_ablation.train.trial import run_trial
@@ -56,7 +55,6 @@ def place(tmp_path_factory):
     quick = ["pretrain.epochs=1", "pretrain.warmup_epochs=0"]
     study = place / "studies" / "mask_ratio.yaml"
     trial = plan_study(study, store=place / "store", recipe="smoke", changes=quick).trials[0]
-    torch.set_num_threads(1)
     assert run_trial(trial, place / "store") is None
     for name in ("mask_ratio", "tuned_probe"):  # two reports to compare
         plan = plan_study(place / "studies" / f"{name}.yaml", store=place / "fakes", recipe="smoke")

@@ -38,8 +38,6 @@ from mae_ablation.train.run import PhaseRun
 from mae_ablation.train.supervised import supervised, validation_epochs
 from mae_ablation.train.trial import run_trial
 
-torch.set_num_threads(1)
-
 
 @pytest.fixture
 def quick(toy):

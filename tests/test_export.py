@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import TOY_RECIPE
+from conftest import write_place
 
 from mae_ablation import cli
 from mae_ablation.api import plan_study
@@ -19,9 +19,7 @@ STUDY = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
 @pytest.fixture
 def clone(tmp_path, monkeypatch):
     """A clone whose study is finished, as far as the store says."""
-    (tmp_path / "studies" / "recipes").mkdir(parents=True)
-    (tmp_path / "studies" / "x.yaml").write_text(STUDY)
-    (tmp_path / "studies" / "recipes" / "toy.yaml").write_text(TOY_RECIPE)
+    write_place(tmp_path, STUDY)
     monkeypatch.chdir(tmp_path)
     for trial in plan_study(Path("studies/x.yaml"), store="store").trials:
         for phase in trial.phases:

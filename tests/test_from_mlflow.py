@@ -4,7 +4,6 @@ import json
 from types import SimpleNamespace
 
 import pytest
-import torch
 from fake_mlflow import FakeMlflow
 from processes import free_port, kill_group, serve_mlflow
 from toys import PRETRAIN_STUDY, RESULT, folder_of, points_by_trial, train
@@ -222,7 +221,6 @@ def test_errors_are_one_line(plan, tmp_path, mlflow, monkeypatch, capsys):
 
 def the_story_of_a_toy(write_study, tmp_path):
     """Trained, shown, one seed failed, grown: at each stage both reports say the same."""
-    torch.set_num_threads(1)
     store = tmp_path / "store"
 
     def stage(study, broken=None):

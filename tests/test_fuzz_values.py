@@ -1,14 +1,10 @@
 """Random spellings, texts and names: what a person writes is what the recipe and the table have."""
 
-from conftest import TOY_RECIPE
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from toys import quoted
 
-from mae_ablation.api import plan_study
 from mae_ablation.errors import UserError
-from mae_ablation.report.results import results_frame
-from mae_ablation.report.table import table_frame
 from mae_ablation.study.document import read
 from mae_ablation.study.settings import read_change, section_settings
 
@@ -79,24 +75,3 @@ def test_a_plain_text_in_a_file_is_what_is_written_or_refused(tmp_path_factory, 
     if text.strip()[:1] in ("'", '"', "|", ">", "#", "&", "[", "{", "") or said in ("null", ""):
         return  # a quoted text, a block, a comment or an anchor: YAML's own words
     assert found == said.rstrip("#").rstrip() or found == said
-
-
-names = some.text(LETTERS, min_size=1, max_size=12).filter(lambda text: text == text.strip())
-
-
-@settings(fast, max_examples=10)
-@given(
-    factor=names, levels=some.lists(some.one_of(TEXTS, names), min_size=2, max_size=4, unique=True)
-)
-def test_names_go_from_the_study_to_the_table_unchanged(tmp_path_factory, factor, levels):
-    folder = tmp_path_factory.mktemp("names")
-    (folder / "recipes").mkdir()
-    (folder / "recipes" / "toy.yaml").write_text(TOY_RECIPE)
-    lines = [f"    {quoted(name)}: {{decoder_depth: {i + 1}}}" for i, name in enumerate(levels)]
-    text = "\n".join(["recipe: toy", "factors:", f"  {quoted(factor)}:", *lines])
-    (folder / "x.yaml").write_text(text + "\n", encoding="utf-8")
-    plan = plan_study(folder / "x.yaml", store=folder / "store")
-    table = table_frame(plan, results_frame(plan))
-    assert [level.value for level in plan.study.factors[0].levels] == levels
-    assert table["level"][: len(levels)].tolist() == levels
-    assert set(table["factor"][: len(levels)]) == {factor}

@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+from conftest import write_place
 from processes import (
     CONTROLLER,
     PATIENCE_S,
@@ -16,7 +17,6 @@ from processes import (
     parent,
     start,
     wait_for,
-    write_place,
 )
 from toys import require_every_point_once, require_same, run_undisturbed
 

@@ -1,14 +1,13 @@
 """The main job, end to end: a study through Ray Train into the store, MLflow and a report."""
 
 import json
-import os
 import sqlite3
 import subprocess
 import sys
 import time
 
 import pytest
-from conftest import ROOT, TOY_RECIPE
+from conftest import write_place
 
 STUDY = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
 
@@ -17,9 +16,7 @@ STUDY = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
 def place(tmp_path_factory):
     """A folder with studies in it, as a clone of the repository would have."""
     place = tmp_path_factory.mktemp("clone")
-    (place / "studies" / "recipes").mkdir(parents=True)
-    (place / "studies" / "x.yaml").write_text(STUDY)
-    (place / "studies" / "recipes" / "toy.yaml").write_text(TOY_RECIPE)
+    write_place(place, STUDY)
     return place
 
 
@@ -30,7 +27,6 @@ def run(place, *words, study="x"):
         cwd=place,
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "platform")},
     )
     return done, time.monotonic() - began
 

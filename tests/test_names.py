@@ -21,18 +21,10 @@ STUDY = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\nphases: [pretrain]\n"
 @pytest.fixture
 def twins(write_study, tmp_path):
     """A/s.yaml and B/s.yaml, which ask different things."""
-    write_study(STUDY)
     for name, levels in (("A", "[0.5, 0.75]"), ("B", "[0.25, 0.75]")):
-        (tmp_path / name / "recipes").mkdir(parents=True)
-        recipe = (tmp_path / "studies" / "recipes" / "toy.yaml").read_text()
-        (tmp_path / name / "recipes" / "toy.yaml").write_text(recipe)
-        (tmp_path / name / "s.yaml").write_text(STUDY.replace("[0.5, 0.75]", levels))
+        write_study(STUDY.replace("[0.5, 0.75]", levels), name="s")
+        (tmp_path / "studies").rename(tmp_path / name)
     return tmp_path / "A" / "s.yaml", tmp_path / "B" / "s.yaml"
-
-
-@pytest.mark.parametrize("name", ["mask_ratio", "x-pretrain.epochs=20", "Größe", "a+b", "v1.2"])
-def test_a_safe_name_is_kept(name):
-    assert file_name(name) == name
 
 
 @pytest.mark.parametrize(
@@ -40,16 +32,9 @@ def test_a_safe_name_is_kept(name):
     [
         ("exp #1", "exp-1-"),
         ("../../etc", "etc-"),
-        (".hidden", "hidden-"),
-        ("-rf", "rf-"),
-        ("dots...", "dots-"),
-        ("a/b", "a-b-"),
-        ("...", "unnamed-"),
         ("con", "_con-"),
-        ("NUL.txt", "_NUL.txt-"),
         ("index.html", "_index.html-"),
         ("x" * 300, "x" * (MOST_BYTES - 9) + "-"),
-        ("ä" * 300, "ä" * 55 + "-"),
         ("\udcff", "unnamed-"),
     ],
 )
@@ -60,7 +45,8 @@ def test_another_name_is_made_safe_and_keeps_apart_from_others(text, safe):
     assert file_name(text + "!") != name
 
 
-def test_accents_are_one_name_however_they_are_composed():
+def test_a_safe_name_is_kept_and_accents_are_one_however_they_are_composed():
+    assert file_name("x-pretrain.epochs=20") == "x-pretrain.epochs=20"
     assert file_name("Gro\u0308ße") == file_name("Größe") == "Größe"
 
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from processes import write_place
+from conftest import write_place
 from toys import require_same, run_undisturbed
 
 from mae_ablation.api import plan_study

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from conftest import ROOT, TOY_RECIPE
+from conftest import ROOT, write_place
 from toys import give_accuracies
 
 from mae_ablation.api import plan_study
@@ -25,10 +25,8 @@ def test_the_notebook_runs_and_draws(tmp_path):
     client = pytest.importorskip("nbclient", reason="needs nbformat, nbclient and ipykernel")
 
     # a place with the study's report, and the notebook beside it
-    (tmp_path / "studies" / "recipes").mkdir(parents=True)
-    (tmp_path / "studies" / "recipes" / "toy.yaml").write_text(TOY_RECIPE)
-    (tmp_path / "studies" / "mask_ratio.yaml").write_text(STUDY)
-    plan = plan_study(tmp_path / "studies" / "mask_ratio.yaml", store=tmp_path / "store")
+    path = write_place(tmp_path, STUDY, name="mask_ratio")
+    plan = plan_study(path, store=tmp_path / "store")
     give_accuracies(plan, ACCURACY)
     write_report(plan, tmp_path / "reports" / "mask_ratio")
     shutil.copy(ROOT / "reports" / "results.ipynb", tmp_path / "reports")

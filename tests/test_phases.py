@@ -16,8 +16,6 @@ from mae_ablation.train.optim import decay_groups, generator, lr_at, scaled_lr
 from mae_ablation.train.pretrain import pretrain
 from mae_ablation.train.run import Diverged, PhaseRun
 
-torch.set_num_threads(1)  # sums in another order are other numbers
-
 
 def test_a_killed_pretraining_resumes_bit_for_bit(toy, tmp_path):
     whole, killed = a_folder(tmp_path, "whole"), a_folder(tmp_path, "killed")

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, TOY_RECIPE
+from conftest import ROOT, write_place
 
 LOOPBACK = Path(__file__).parent / "loopback"
 TOOLS = ("unshare", "ip", "sshd", "ssh", "ssh-keygen", "rsync", "mount", "ps")
@@ -38,9 +38,7 @@ def clone(tmp_path):
     """What the user has: the code, a study, a cluster file."""
     hidden = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "platform", tmp_path / "platform", ignore=hidden)
-    (tmp_path / "studies" / "recipes").mkdir(parents=True)
-    (tmp_path / "studies" / "x.yaml").write_text(STUDY)
-    (tmp_path / "studies" / "recipes" / "toy.yaml").write_text(TOY_RECIPE)
+    write_place(tmp_path, STUDY)
     shutil.copy(LOOPBACK / "cluster.yaml", tmp_path)
     return tmp_path
 

@@ -20,8 +20,6 @@ from mae_ablation.train.logistic_regression import LogisticRegression
 from mae_ablation.train.run import PhaseRun, Stopped
 from mae_ablation.train.supervised import supervised
 
-torch.set_num_threads(1)
-
 
 def probe(recipe, place, seed=0, source="random", **how):
     run = PhaseRun(folder=place, **how)

@@ -19,8 +19,6 @@ from mae_ablation.train.pretrain import pretrain
 from mae_ablation.train.run import Diverged, PhaseRun, Stopped
 from mae_ablation.train.supervised import supervised
 
-torch.set_num_threads(1)
-
 STEPS = 8  # two epochs of four
 STOPS = (1, 4, 7, 8)
 """the first step, the end of an epoch, the middle of the other, the end"""

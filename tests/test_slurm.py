@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, TOY_RECIPE
+from conftest import ROOT, write_place
 
 from mae_ablation.launch.cluster_file import template
 
@@ -38,12 +38,8 @@ def find_obstacle() -> str:
 def shared():
     """A folder that all nodes see (each has a /tmp of its own), with studies and filled-in jobs."""
     place = Path(tempfile.mkdtemp(prefix="slurm-", dir="/var/tmp"))
-    (place / "studies" / "recipes").mkdir(parents=True)
-    # long enough to be killed at work
-    longer = TOY_RECIPE.replace("{epochs: 2, ", "{epochs: 150, ", 1)
-    (place / "studies" / "recipes" / "toy.yaml").write_text(longer)
-    (place / "studies" / "x.yaml").write_text(STUDY)
-    (place / "studies" / "y.yaml").write_text(STUDY + "seeds: [3, 4]\n")
+    for name, study in (("x", STUDY), ("y", STUDY + "seeds: [3, 4]\n")):
+        write_place(place, study, name=name, epochs=150)  # long enough to be killed at work
     (place / "out").mkdir()
     here = f'export PATH="{Path(sys.executable).parent}:$PATH" PYTHONPATH="{ROOT}/platform"\n'
     for name, file in (("slurm", "cluster.sbatch"), ("slurm-array", "array.sbatch")):

@@ -5,7 +5,7 @@ import importlib
 import shutil
 
 import pytest
-from conftest import ROOT, TOY_RECIPE
+from conftest import ROOT, write_place
 from PIL import Image
 from toys import give_accuracies
 
@@ -21,12 +21,8 @@ LEVELS = ("0.25", "0.5", "0.75", "random encoder", "raw pixels")
 def made(tmp_path_factory):
     """A folder with a finished study x, half of y, their reports, images, and broken pictures."""
     made = tmp_path_factory.mktemp("statuses")
-    (made / "studies" / "recipes").mkdir(parents=True)
-    (made / "studies" / "recipes" / "toy.yaml").write_text(TOY_RECIPE)
     for name, study, seeds in (("x", STUDY, 2), ("y", STUDY.replace("0.5,", "0.25,"), 1)):
-        path = made / "studies" / f"{name}.yaml"
-        path.write_text(study)
-        plan = plan_study(path, store=made / "store")
+        plan = plan_study(write_place(made, study, name=name), store=made / "store")
         give_accuracies(plan, {label: [70.0, 71.0][:seeds] for label in LEVELS})
         write_report(plan, made / "reports" / name)
     for split in ("train", "val"):
@@ -130,17 +126,7 @@ def test_a_run_s_status_is_whether_a_trial_has_no_result(place, monkeypatch, lef
 
 INTERRUPTED = {
     "run studies/x.yaml --local": "mae_ablation.launch.here.run_here",
-    "plan studies/x.yaml": "mae_ablation.report.summary.plan_lines",
-    "report studies/x.yaml": "mae_ablation.report.outcome.report_studies",
-    "compare x y": "mae_ablation.report.compare.compare_reports",
-    "data images": "mae_ablation.data.examine.examine_images",
-    "doctor": "mae_ablation.doctor.examine",
     "store verify": "mae_ablation.study.upkeep.verify",
-    "masks": "mae_ablation.report.drawing.draw_panels",
-    "export --checkpoint a --out b.pth": "mae_ablation.study.places.find_checkpoint",
-    "reconstruct --checkpoint a --image b": "mae_ablation.study.places.find_checkpoint",
-    "cluster check mine.yaml": "mae_ablation.launch.cluster_file.unfinished",
-    "ui": "mae_ablation.tracking.ui.serve",
 }
 
 

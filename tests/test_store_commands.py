@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, TOY_RECIPE
+from conftest import TOY_RECIPE, write_place
 from toys import claim_in_another_process, damage
 
 from mae_ablation import cli
@@ -24,9 +24,7 @@ STUDY = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
 def ran(tmp_path_factory):
     """A clone with a finished study in its store, to be copied."""
     place = tmp_path_factory.mktemp("clone")
-    (place / "studies" / "recipes").mkdir(parents=True)
-    (place / "studies" / "x.yaml").write_text(STUDY)
-    (place / "studies" / "recipes" / "toy.yaml").write_text(TOY_RECIPE)
+    write_place(place, STUDY)
     plan = plan_study(place / "studies" / "x.yaml", store=place / "store")
     assert [run_trial(trial, place / "store") for trial in plan.trials] == [None] * 4
     return place
@@ -208,7 +206,6 @@ def test_a_store_of_another_user_is_checked_and_used(place):
         done = subprocess.run(
             [sys.executable, "-c", AS_ANOTHER, str(nobody.pw_uid), str(nobody.pw_gid)],
             cwd=copy,
-            env={**os.environ, "PYTHONPATH": str(ROOT / "platform")},
             capture_output=True,
             text=True,
         )

@@ -18,8 +18,6 @@ from mae_ablation.train import trial as trials
 from mae_ablation.train.run import Busy, Stopped
 from mae_ablation.train.trial import explain_failure, run_trial
 
-torch.set_num_threads(1)
-
 
 @pytest.fixture
 def trial(toy):

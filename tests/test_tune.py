@@ -5,7 +5,8 @@ import signal
 
 import pandas as pd
 import pytest
-from processes import finish, start, wait_for, write_place
+from conftest import write_place
+from processes import finish, start, wait_for
 
 from mae_ablation.api import plan_study
 from mae_ablation.errors import UserError
@@ -31,14 +32,6 @@ phases: [pretrain, linear_probe]
 """
 VALIDATION = {0.05: [50.0, 70.0], 0.1: [62.0, 62.0], 0.2: [61.0, 60.0]}
 TEST = {0.05: [90.0, 90.0], 0.1: [40.0, 42.0], 0.2: [99.0, 99.0]}
-
-
-@pytest.fixture
-def planned(write_study, tmp_path):
-    def plan(text=STUDY):
-        return plan_study(write_study(text), store=tmp_path / "store")
-
-    return plan
 
 
 def record(plan, phase, seed):

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mae_ablation.api import plan_studies, plan_study
+from mae_ablation.api import plan_studies
 from mae_ablation.errors import UserError
 from mae_ablation.report.document import make_document
 from mae_ablation.report.outcome import count_asked, looks_lines, open_trials
@@ -56,14 +56,6 @@ def label_of(trial):
 def quick(monkeypatch):
     """Hundreds of toy results need not outlive a power failure."""
     monkeypatch.setattr("os.fsync", lambda descriptor: None)
-
-
-@pytest.fixture
-def planned(write_study, tmp_path):
-    def plan(text=STUDY, **asked):
-        return plan_study(write_study(text), store=tmp_path / "store", **asked)
-
-    return plan
 
 
 class Remote:

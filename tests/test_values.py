@@ -24,15 +24,7 @@ from mae_ablation.tracking.description import (
     number_levels,
 )
 
-SMALL = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
-
-
-@pytest.fixture
-def planned(write_study, tmp_path):
-    def plan(text=SMALL, recipe="", **more):
-        return plan_study(write_study(text, recipe), store=tmp_path / "store", **more)
-
-    return plan
+STUDY = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
 
 
 def value(change):
@@ -43,20 +35,10 @@ def value(change):
 # numbers -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "spelling", ["0.001", "1e-3", "1E-3", ".001", "+1e-3", "1.e-3", "10e-4", "0.0010", " 1e-3 "]
-)
-def test_every_decimal_spelling_of_a_number_is_the_number(spelling):
-    assert value(f"pretrain.base_lr={spelling}") == 0.001
-
-
-@pytest.mark.parametrize("spelling", ["2000", "2e3", "2E+3", "2000.0", "2000.", "+2000", ".2e4"])
-def test_whole_numbers_too(spelling):
-    found = value(f"pretrain.epochs={spelling}")
+def test_whole_numbers_and_minus_zero():
+    """Spellings of numbers are drawn at random in test_fuzz_values.py."""
+    found = value("pretrain.epochs=.2e4")
     assert found == 2000 and type(found) is int
-
-
-def test_minus_zero_is_zero():
     assert str(value("pretrain.weight_decay=-0.0")) == "0.0"
 
 
@@ -64,23 +46,15 @@ REFUSED = [
     ("pretrain.epochs=1_000", 'must be a whole number, not "1_000": write 1000, without underscor'),
     ("pretrain.epochs=0800", 'must be a whole number, not "0800": write 800; a leading zero'),
     ("pretrain.epochs=0x20", 'must be a whole number, not "0x20": write it in decimals, 32'),
-    ("pretrain.epochs=0o20", 'must be a whole number, not "0o20": write it in decimals, 16'),
-    ("pretrain.epochs=0b11", 'must be a whole number, not "0b11": write it in decimals, 3'),
     ("pretrain.epochs=1:30", 'must be a whole number, not "1:30"'),
     ("pretrain.epochs=2.5", 'must be a whole number, not "2.5"'),
-    ("pretrain.epochs=2024-01-01", 'must be a whole number, not "2024-01-01"'),
-    ("pretrain.epochs=20 # more", 'must be a whole number, not "20 # more"'),
     ("pretrain.epochs=1e999999999", "a number must be finite"),
     ("pretrain.epochs=٣", 'must be a whole number, not "٣"'),
-    ("pretrain.epochs=null", 'must be a whole number, not "null"'),
     ("pretrain.base_lr=.inf", "must be finite"),
-    ("pretrain.base_lr=-inf", "must be finite"),
-    ("pretrain.base_lr=nan", "must be finite"),
     ("pretrain.base_lr=1e-3e", 'must be a number, not "1e-3e"'),
     ("pretrain.base_lr=0,5", 'must be a number, not "0,5": write 0.5, with a point'),
     ("pretrain.base_lr=00.5", 'must be a number, not "00.5": write 0.5; a leading zero'),
     ("model.class_token=yes", 'must be true or false, not "yes": write true'),
-    ("model.class_token=Off", 'must be true or false, not "Off": write false'),
     ("model.class_token=1", 'must be true or false, not "1"'),
     ("partial.epochs_tried=3", 'must be a list, not "3"'),
     ("partial.epochs_tried=[3", "not valid YAML"),
@@ -93,15 +67,9 @@ def test_a_spelling_of_something_else_is_refused_with_a_remedy(change, message):
         read_change(change)
     assert str(error.value).startswith(f"--set {change}: ") and message in str(error.value)
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("change", [change for change, said in REFUSED if ": write " in said])
-def test_the_spelling_that_is_advised_is_taken(change):
-    with pytest.raises(UserError) as error:
-        read_change(change)
-    advice = str(error.value).rsplit(": write ", 1)[1].removeprefix("it in decimals, ")
-    field = change.partition("=")[0]
-    read_change(f"{field}={advice.split(',')[0].split(';')[0]}")
+    if ": write " in message:  # what is advised is taken
+        advice = str(error.value).rsplit(": write ", 1)[1].removeprefix("it in decimals, ")
+        read_change(f"{change.partition('=')[0]}={advice.split(',')[0].split(';')[0]}")
 
 
 def test_lists_and_truth_values():
@@ -111,13 +79,6 @@ def test_lists_and_truth_values():
 
 
 # text --------------------------------------------------------------------------------------------
-
-TEXTS = ["/d/exp #2", "2024", "~", "yes", "1e3", "a: b", "[x]", "{x}", "'x'", "*a", "&a", "!!int 3"]
-
-
-@pytest.mark.parametrize("text", [*TEXTS, " /d", "0x1f", "2024-01-01", "Null", "%", "- a"])
-def test_a_text_field_takes_an_argument_as_it_is(text):
-    assert value(f"data.folder={text}") == text
 
 
 def test_null_leaves_an_optional_field_unset(planned):
@@ -135,7 +96,7 @@ def load_recipe(planned, more):
     return planned(recipe=text).study.baseline
 
 
-@pytest.mark.parametrize("text", ["2024", "~/d", "yes", "1e3", "0x1f", "1:30", "'a #2'", "a#2"])
+@pytest.mark.parametrize("text", ["2024", "~/d", "yes", "1:30", "'a #2'", "a#2"])
 def test_text_in_a_file_is_what_is_written(planned, text):
     baseline = load_recipe(planned, f"data: {{folder: {text}}}")
     assert baseline.data.folder.endswith("/" + text.strip("'").removeprefix("~/"))
@@ -155,13 +116,13 @@ def test_text_that_yaml_would_cut_is_refused(planned):
 
 
 def test_titles_are_text(planned):
-    assert planned(SMALL + "title: 2024\n").study.title == "2024"
-    assert planned(SMALL + "title: null\n").study.title == "x"
+    assert planned(STUDY + "title: 2024\n").study.title == "2024"
+    assert planned(STUDY + "title: null\n").study.title == "x"
     with pytest.raises(UserError, match=r'title is "Run" without "#2", a comment to YAML'):
-        planned(SMALL + "title: Run #2\n")
-    assert planned(SMALL + "title: >\n  Masking\n  ratio\n").study.title == "Masking ratio"
+        planned(STUDY + "title: Run #2\n")
+    assert planned(STUDY + "title: >\n  Masking\n  ratio\n").study.title == "Masking ratio"
     with pytest.raises(UserError, match=r'x\.yaml:4: the title "two\\nlines" holds U\+000A'):
-        planned(SMALL + "title: |\n  two\n  lines\n")
+        planned(STUDY + "title: |\n  two\n  lines\n")
 
 
 def test_an_error_about_a_folder_of_two_lines_is_one_line(planned):
@@ -174,13 +135,11 @@ def test_an_error_about_a_folder_of_two_lines_is_one_line(planned):
 
 NOT_READ = [
     ("seeds: !!int 3\n", "x.yaml:4: tag !!int is not read, the field says what a value is: remove"),
-    ("title: !!binary aGk=\n", "x.yaml:4: tag !!binary is not read"),
     ("title: !x y\n", "x.yaml:4: tag !x is not read"),
     ("baseline: &b {decoder_depth: 2}\ntune: {<<: *b}\n", 'x.yaml:5: merge key "<<" is not read'),
     ("seeds: 010\n", 'seeds must be a number from 1 or a list of numbers, not "010"'),
     ("seeds: 1e9\n", 'seeds "1e9" are too many: use 10,000 or fewer'),
     ("seeds: [1, 1.0]\n", "a seed is given twice: [1, 1.0]"),
-    ("? [a]\n: 1\n", "x.yaml:4: a key must be a plain word"),
     ('"": 1\n', "x.yaml:4: a key must be a plain word"),
     ("baseline: {decoder_depth: 1, decoder_depth: 2}\n", 'key "decoder_depth" is given twice'),
     (
@@ -198,7 +157,7 @@ NOT_READ = [
 @pytest.mark.parametrize(("line", "message"), NOT_READ, ids=[m[:40] for _, m in NOT_READ])
 def test_what_is_not_read_is_one_line(planned, line, message):
     with pytest.raises(UserError) as error:
-        planned(SMALL + line)
+        planned(STUDY + line)
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
@@ -213,7 +172,7 @@ def test_aliases_that_multiply_are_refused(planned):
     lines = ["title: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"k{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 7)]
     with pytest.raises(UserError, match="more than 100,000 values"):
-        planned(SMALL + "\n".join(lines) + "\n")
+        planned(STUDY + "\n".join(lines) + "\n")
 
 
 # levels ------------------------------------------------------------------------------------------
@@ -235,7 +194,7 @@ def test_levels_in_exponents_are_numbers_everywhere(planned):
     assert shades == [VIRIDIS[0], VIRIDIS[4], VIRIDIS[8]]
 
 
-@pytest.mark.parametrize("again", [".001", "0.0010", "10e-4", "1E-3", '"0.001"'])
+@pytest.mark.parametrize("again", ["10e-4", '"0.001"'])
 def test_a_level_in_another_spelling_is_the_same_level(planned, again):
     with pytest.raises(UserError) as error:
         planned(RATES.replace("4e-3", again))
@@ -247,11 +206,6 @@ def test_a_level_in_another_spelling_is_the_same_level(planned, again):
 def test_whole_levels_of_a_float_are_one_with_their_floats(planned):
     with pytest.raises(UserError, match="level 1 of model.mlp_ratio is given twice"):
         planned("recipe: toy\nfactors:\n  model.mlp_ratio: [1, 1.0]\n")
-
-
-def test_the_baseline_is_found_in_any_spelling(planned):
-    plan = planned("recipe: toy\nbaseline: {mask_ratio: 5e-1}\nfactors: {mask_ratio: [.50, .75]}\n")
-    assert [(row.label, row.is_baseline) for row in plan.rows] == [("0.5", True), ("0.75", False)]
 
 
 def test_the_paper_s_levels_are_found_in_any_spelling(planned):
@@ -295,20 +249,12 @@ def test_names_of_levels_and_factors_stay_as_they_are_written(planned):
     assert [places[name] for name in NAMES] == list(range(len(NAMES))), "names are no numbers"
 
 
-def test_named_levels_are_left_out_by_name(planned):
-    text = "recipe: toy\ndesign: grid\nfactors:\n  how: {null: {}, 010: {decoder_depth: 2}}\n"
-    text += "  mask_ratio: [0.5, 0.75]\nexclude: [{how: null, mask_ratio: .5}, {how: 010}]\n"
-    assert [row.label for row in planned(text).rows] == ["how=null, mask_ratio=0.75"]
-
-
 @pytest.mark.parametrize(
     ("levels", "wide"),
     [
         ([1e-3, 2e-3, 4e-3], True),
-        ([100, 200, 400, 800, 1600], True),
         ([0.01, 0.03, 0.1, 0.3], True),
         ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9], False),
-        ([1, 2, 3], False),
         ([0, 1, 10], False),
         ([1, 100], False),
     ],
@@ -349,7 +295,7 @@ def test_names_that_look_like_one_number_are_not_one_level(tmp_path):
 
 
 def test_a_recipe_file_beside_the_study_is_found_from_anywhere(write_study, tmp_path, monkeypatch):
-    path = write_study(SMALL.replace("toy", "mine.yaml"))
+    path = write_study(STUDY.replace("toy", "mine.yaml"))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     with pytest.raises(UserError) as error:
@@ -365,14 +311,14 @@ def test_a_recipe_file_beside_the_study_is_found_from_anywhere(write_study, tmp_
 
 
 def test_a_recipe_beside_the_study_is_named_with_its_ending(write_study):
-    path = write_study(SMALL.replace("toy", "mine"))
+    path = write_study(STUDY.replace("toy", "mine"))
     path.with_name("mine.yaml").write_text(TOY_RECIPE)
     with pytest.raises(UserError, match=r'unknown recipe "mine" \(did you mean "mine.yaml"\?\)'):
         load(path)
 
 
 def test_errors_name_who_said_it(write_study, tmp_path):
-    path = write_study(SMALL)
+    path = write_study(STUDY)
     suite = path.with_name("all.yaml")
     suite.write_text("studies: [x]\nrecipe: tou\n")
     with pytest.raises(UserError, match=r'all.yaml:2: unknown recipe "tou"'):
@@ -384,7 +330,7 @@ def test_errors_name_who_said_it(write_study, tmp_path):
 
 
 def test_evaluations_are_left_out_by_the_recipe_or_by_the_command(planned):
-    text = SMALL + "phases: [pretrain, linear_probe, finetune]\n"
+    text = STUDY + "phases: [pretrain, linear_probe, finetune]\n"
     said = introduction([], [planned(text, phases=("pretrain",))], 2)
     every = "--phases pretrain,linear_probe,finetune runs them too"
     assert f"note: --phases leaves out linear_probe, finetune; {every}" in said
@@ -398,7 +344,7 @@ def test_evaluations_are_left_out_by_the_recipe_or_by_the_command(planned):
 # advice ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("side", [2, 3, 6, 14, 16, 20, 39])
+@pytest.mark.parametrize("side", [2, 14, 39])
 def test_a_mask_ratio_that_is_advised_keeps_a_patch(planned, side):
     sampler = Sampler()
     assert sampler.kept(side**2, largest_ratio(side**2, sampler)) >= 1

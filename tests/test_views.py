@@ -1,16 +1,14 @@
-"""The MLflow UI opens with saved views, colours by level, the note and the run REPORT."""
+"""The MLflow UI opens with a saved view, colours by level, the note and the run REPORT."""
 
 import base64
 import json
 import zlib
 from importlib.metadata import files, version
 
-import pytest
 from conftest import ROOT
 from fake_mlflow import FakeMlflow
 from toys import PRETRAIN_STUDY, train
 
-from mae_ablation.api import plan_study
 from mae_ablation.report.note import write_note
 from mae_ablation.report.report import write_report
 from mae_ablation.tracking.address import database_file, runs_url, server_uri
@@ -18,7 +16,7 @@ from mae_ablation.tracking.client import LocalClient, open_client
 from mae_ablation.tracking.description import GREYS, OKABE_ITO, choose_colours
 from mae_ablation.tracking.experiment import Experiment
 from mae_ablation.tracking.report_run import NOTE, NOTE_LIMIT, cut_note, show_report
-from mae_ablation.tracking.views import CHECKED_WITH
+from mae_ablation.tracking.views import CHECKED_WITH, VIEW
 
 TWO_FACTORS = PRETRAIN_STUDY.replace("phases", "  decoder_depth: [1, 2]\nphases")
 NAMED = """\
@@ -31,60 +29,38 @@ phases: [pretrain, linear_probe]
 """
 
 
-@pytest.fixture
-def planned(write_study, tmp_path):
-    return lambda study: plan_study(write_study(study), store=tmp_path / "store")
-
-
-def views(mlflow):
-    """States of the saved views, by name."""
-    tags = [v for k, v in mlflow.experiment_tags.items() if k.startswith("mlflow.sharedViewState.")]
-    found = map(json.loads, tags)
-    packed = {view["name"]: view["state"].removeprefix("deflate;") for view in found}
-    return {name: json.loads(zlib.decompress(base64.b64decode(s))) for name, s in packed.items()}
-
-
-def test_two_views_are_saved(planned):
+def view_of(plan):
+    """The view that is saved of a study."""
     mlflow = FakeMlflow()
-    Experiment(mlflow, planned(TWO_FACTORS)).look()
-    saved = views(mlflow)
-    assert list(saved) == ["1 Trials", "2 Ablation (mean over seeds)"]
-    trials, ablation = saved.values()
-    params = ["params.`mask_ratio`", "params.`decoder_depth`"]
-    assert trials["selectedColumns"][:3] == [*params, "params.`seed`"]
-    assert trials["groupBy"] is None
-    keys = [key["groupByData"] for key in ablation["groupBy"]["groupByKeys"]]
-    assert keys == ["mask_ratio", "decoder_depth"]
-    assert "params.`seed`" not in ablation["selectedColumns"]
-    folded = ablation["groupsExpanded"]
-    assert list(folded) == [
-        "param.mask_ratio.0.5,param.decoder_depth.1",
-        "param.mask_ratio.0.75,param.decoder_depth.1",
-        "param.mask_ratio.0.75,param.decoder_depth.2",
-    ] and not any(folded.values())
-    assert trials["columnOrder"] == list(trials["columnWidths"]) == trials["selectedColumns"]
-    kinds = [[chart["type"] for chart in view["compareRunCharts"]] for view in saved.values()]
-    assert kinds == [["SCATTER", "SCATTER", "LINE", "IMAGE"], ["BAR", "LINE"]]
-    assert max(map(len, mlflow.experiment_tags.values())) < 20_000
+    Experiment(mlflow, plan).look()
+    view = json.loads(mlflow.experiment_tags[VIEW])
+    assert view["name"] == "Trials" and len(mlflow.experiment_tags[VIEW]) < 20_000
+    return json.loads(zlib.decompress(base64.b64decode(view["state"].removeprefix("deflate;"))))
+
+
+def test_the_ui_opens_with_levels_results_and_charts(planned):
+    view = view_of(planned(TWO_FACTORS))
+    params = ["params.`mask_ratio`", "params.`decoder_depth`", "params.`seed`"]
+    assert view["selectedColumns"][:4] == [*params, "metrics.`pretrain_loss`"]
+    assert view["columnOrder"] == list(view["columnWidths"]) == view["selectedColumns"]
+    kinds = [chart["type"] for chart in view["compareRunCharts"]]
+    assert kinds == ["SCATTER", "SCATTER", "LINE", "IMAGE"]
 
 
 def test_the_ui_that_is_installed_knows_every_word_of_a_view(planned):
-    mlflow = FakeMlflow()
-    Experiment(mlflow, planned(TWO_FACTORS)).look()
     scripts = [str(f.locate()) for f in files("mlflow") if f.match("server/js/build/static/js/*")]
     ui = "".join(open(path, encoding="utf-8").read() for path in scripts)  # noqa: SIM115
-    own = {"columnWidths", "groupsExpanded"}  # their keys are names of columns and groups
 
     def words(part):
         if isinstance(part, dict):
             for key, inside in part.items():
                 yield key
-                yield from () if key in own else words(inside)
+                yield from () if key == "columnWidths" else words(inside)  # names of columns
         elif isinstance(part, list):
             yield from (word for each in part for word in words(each))
 
-    missing = {w for view in views(mlflow).values() for w in words(view) if w not in ui}
-    assert "mlflow.sharedViewState" in ui and "deflate;" in ui and not missing
+    missing = {word for word in words(view_of(planned(TWO_FACTORS))) if word not in ui}
+    assert not missing and VIEW.rpartition(".")[0] in ui and "deflate;" in ui
     assert f"mlflow=={CHECKED_WITH}" in (ROOT / "constraints.txt").read_text().split()
     assert version("mlflow") == CHECKED_WITH, "look at a study's page in `mae-ablation ui`"
 

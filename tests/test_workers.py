@@ -27,8 +27,6 @@ from mae_ablation.train.supervised import supervised
 from mae_ablation.train.trial import run_trial
 from mae_ablation.train.workers import Workers, mirrored_rows
 
-torch.set_num_threads(1)
-
 # how a batch is divided ---------------------------------------------------------------------------
 
 

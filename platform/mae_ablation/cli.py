@@ -265,11 +265,9 @@ def refusal_line(program: str, error: CycloptsError) -> str:
     """Say in a line what is wrong with a command, and where its flags are explained."""
     error.verbose = False
     text = str(error)
-    # cyclopts calls an argument by a flag that nobody has typed
-    typed = error.argument and (error.keyword or error.argument.tokens)
-    if isinstance(error, MissingArgumentError) and not typed:
-        name = error.argument.name
-        positional = error.argument.field_info.is_positional
+    if isinstance(error, MissingArgumentError) and not (error.keyword or error.argument.tokens):
+        # cyclopts calls an argument by a flag that nobody has typed
+        name, positional = error.argument.name, error.argument.field_info.is_positional
         text = f"{name.lstrip('-').upper() if positional else name} is missing."
     where = " ".join([program, *(error.command_chain or ())])
     return f"{where}: {text} ({where} --help says more)"

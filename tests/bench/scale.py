@@ -31,29 +31,16 @@ STAGES = {
     "tracking": "tracking, MLflow on SQLite",
     "report": "report",
 }
-RECIPE = """\
-data: {image_size: 30, train_images: 200, validation_images: 100}
-model:
-  patch_size: 5
-  encoder_width: 16
-  encoder_depth: 1
-  encoder_heads: 2
-  decoder_width: 8
-  decoder_depth: 1
-  decoder_heads: 2
-pretrain: {epochs: 10, warmup_epochs: 1, batch_size: 50}
-linear_probe: {epochs: 10, warmup_epochs: 1, batch_size: 50}
-"""
 
 
 def write_study(place: Path, trials: int) -> Path:
     """A study of so many trials: levels of a learning rate, and two references, at ten seeds."""
     levels = [round(1.5e-4 * (1 + i / 100), 8) for i in range(trials // SEEDS - REFERENCES)]
-    (place / "studies" / "recipes").mkdir(parents=True)
-    (place / "studies" / "recipes" / "toy.yaml").write_text(RECIPE)
+    (place / "studies").mkdir()
     study = place / "studies" / "scale.yaml"
     lines = "".join(f"    - {level:.8f}\n" for level in levels)
-    study.write_text(f"recipe: toy\nseeds: {SEEDS}\nfactors:\n  pretrain.base_lr:\n{lines}")
+    head = f"recipe: smoke\nbaseline: {{pretrain.base_lr: {levels[0]:.8f}}}\nseeds: {SEEDS}\n"
+    study.write_text(f"{head}factors:\n  pretrain.base_lr:\n{lines}")
     return study
 
 

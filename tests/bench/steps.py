@@ -20,7 +20,7 @@ from torch import nn
 from .compare import Row, answers, seconds
 
 Step = Callable[[torch.Tensor], None]
-"""takes normalised images (n, c, h, w)"""
+"""Takes normalised images (n, c, h, w)."""
 PEERS = ("lightly", "transformers")
 FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 """names that /proc/cpuinfo has for instructions on bfloat16: Intel's, AMD's, Arm's"""
@@ -57,16 +57,6 @@ SHAPES = {
         decoder=(64, 1, 4),
         batch=64,
         steps=40,
-    ),
-    "vit_tiny": Shape(
-        name="ViT-T (32 px, patch 4, 192 x 12 + 128 x 4, batch 64)",
-        image_size=32,
-        patch_size=4,
-        channels=3,
-        encoder=(192, 12, 3),
-        decoder=(128, 4, 4),
-        batch=64,
-        steps=3,
     ),
     "vit_base": Shape(
         name="ViT-B/16 (224 px, 768 x 12 + 512 x 8, batch 8)",

@@ -7,7 +7,7 @@ from mlflow.entities import Metric, Param
 
 from mae_ablation.registry import metrics_of
 from mae_ablation.study.names import cut
-from mae_ablation.study.plan import Plan, Row, best
+from mae_ablation.study.plan import Plan, best
 from mae_ablation.study.provenance import plugins_in
 from mae_ablation.study.study import Study
 from mae_ablation.study.trial import Trial
@@ -67,28 +67,24 @@ def make_tags(plan: Plan, trial: Trial, colour: str) -> dict[str, str]:
 
 def choose_colours(plan: Plan) -> dict[tuple[str, ...], str]:
     """Choose a colour by a trial's result_id; what stands in several rows has the first one's."""
-    # a baseline in black, levels in colour, references in grey
-    found: dict[tuple[str, ...], str] = {}
+    # levels: in the order of their values where those of one factor are numbers
     levels = [row for row in plan.rows if row.level and not row.same_as]
+    one_factor = len({row.factor.name for row in levels}) == 1
+    if ordered := one_factor and are_numbers([row.level.value for row in levels]):
+        levels.sort(key=lambda row: row.level.value)
+    step = (len(VIRIDIS) - 1) / max(1, len(levels) - 1)  # neighbours of more than nine share one
+    shades = [VIRIDIS[round(i * step)] for i in range(len(levels))]
+    few = len(levels) <= len(OKABE_ITO) and not ordered
+
+    # a baseline in black, levels in colour, references in grey
     pairs = [(row, BASELINE) for row in plan.rows if not row.level]
-    pairs += zip(levels, _palette(levels), strict=True)
+    pairs += zip(levels, OKABE_ITO if few else shades, strict=False)
     pairs += zip(plan.references, GREYS, strict=False)
+    found: dict[tuple[str, ...], str] = {}
     for row, colour in pairs:
         for trial in row.every_trial:
             found.setdefault(trial.result_id, colour)
     return found
-
-
-def _palette(rows: list[Row]) -> list[str]:
-    """Return colours of levels: by value where those of one factor are numbers, else by place."""
-    values = [row.level.value for row in rows]
-    ordered = are_numbers(values) and len({row.factor.name for row in rows}) == 1
-    if not ordered and len(rows) <= len(OKABE_ITO):
-        return list(OKABE_ITO[: len(rows)])
-    places = sorted(range(len(rows)), key=values.__getitem__) if ordered else range(len(rows))
-    rank = {place: i for i, place in enumerate(places)}
-    step = (len(VIRIDIS) - 1) / max(1, len(rows) - 1)  # neighbours of more than nine share one
-    return [VIRIDIS[round(rank[i] * step)] for i in range(len(rows))]
 
 
 def make_params(plan: Plan, trial: Trial) -> list[Param]:

@@ -33,7 +33,7 @@ from mae_ablation.tracking.phase_tags import find_outdated, make_phase_tags
 from mae_ablation.tracking.report_run import show_report
 from mae_ablation.tracking.runs import PHASES_TAG, Runs, TrialRun
 from mae_ablation.tracking.uploader import Uploader
-from mae_ablation.tracking.views import save_views
+from mae_ablation.tracking.views import save_view
 
 ANOTHER = "another run is writing it"
 STUDY_FILE = "study_file"
@@ -246,7 +246,7 @@ class Experiment:
         }
 
     def _find_or_create(self) -> str:
-        """Return the experiment's id; its note and views are this study's, if nobody else's."""
+        """Return the experiment's id; its note and view are this study's, if nobody else's."""
         # the experiment, which another study of the same name may own
         study = self._plan.study.path
         found = self._client.get_experiment_by_name(self.name)
@@ -269,7 +269,7 @@ class Experiment:
         # its file, from the folder of the database, or whole for a server's
         path = path_from(self._lock.folder, study) if self._lock else os.path.realpath(study)
         self._client.set_experiment_tag(experiment_id, STUDY_FILE, path)
-        save_views(self._client, experiment_id, self._plan)
+        save_view(self._client, experiment_id, self._plan)
         return experiment_id
 
     def log_report(self, files: Sequence[Path], note: str) -> None:
