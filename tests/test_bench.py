@@ -8,7 +8,7 @@ from bench import __main__ as bench
 from bench import steps, study, training
 from bench.compare import Row, in_turn
 from bench.probe import probe
-from bench.steps import SHAPES, Shape, has_bfloat16
+from bench.steps import Shape
 
 from mae_ablation.data.augment import cropped, normalise, random_resized_boxes
 from mae_ablation.data.dataset import load_dataset
@@ -58,25 +58,12 @@ def test_the_page_is_what_its_figures_make():
     assert parts.keys() <= bench.PARTS.keys()
 
 
-@pytest.mark.parametrize("flags", ["avx2 avx512_bf16 sse", "amx_bf16", "asimd bf16"])
-def test_a_cpu_has_bfloat16_when_the_system_says_so(tmp_path, flags):
-    cpuinfo = tmp_path / "cpuinfo"
-    cpuinfo.write_text(f"processor : 0\nflags\t: fpu {flags}\n")
-    assert has_bfloat16(cpuinfo)
-    cpuinfo.write_text("processor : 0\nflags\t: fpu avx2\n")
-    assert not has_bfloat16(cpuinfo)
-
-
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_our_side_takes_steps(precision):
-    step = steps.ours(TOY, precision)
+def test_our_side_takes_steps():
+    step = steps.ours(TOY)
     images = torch.randn(TOY.batch, TOY.channels, TOY.image_size, TOY.image_size)
     step(images)
     step(images)
-
-
-def test_shapes_mask_three_quarters():
-    assert [shape.patches for shape in SHAPES.values()] == [36, 196]
+    assert [shape.patches for shape in steps.SHAPES.values()] == [36, 196]
 
 
 @pytest.mark.parametrize("mirrored", [False, True])

@@ -18,13 +18,11 @@ from mae_ablation.study import machine
 from .compare import ROOT, Row
 from .probe import probe
 from .startup import startup
-from .steps import bfloat16, steps
+from .steps import steps
 from .study import study
 from .training import augmentation, lanes
 
-PARTS = {
-    part.__name__: part for part in (study, startup, steps, bfloat16, lanes, augmentation, probe)
-}
+PARTS = {part.__name__: part for part in (study, startup, steps, lanes, augmentation, probe)}
 OPENING = """\
 # Performance
 

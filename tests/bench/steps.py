@@ -1,6 +1,6 @@
 """One optimiser step of a masked autoencoder, ours and as two public libraries have it.
 
-    python -m tests.bench.steps SIDE SHAPE PRECISION     answers {"seconds": of a step}
+    python -m tests.bench.steps SIDE SHAPE     answers {"seconds": of a step}
 
 Each side does what its own documentation shows: masks drawn in every step, pixels normalised per
 patch as the target, AdamW. Ours is what a lane runs, its memory settings included. Each side is a
@@ -12,7 +12,6 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -22,8 +21,6 @@ from .compare import Row, answers, seconds
 Step = Callable[[torch.Tensor], None]
 """Takes normalised images (n, c, h, w)."""
 PEERS = ("lightly", "transformers")
-FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
-"""names that /proc/cpuinfo has for instructions on bfloat16: Intel's, AMD's, Arm's"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,48 +71,33 @@ SHAPES = {
 
 def steps(rounds: int) -> list[Row]:
     """Compares our step with each peer's, at every shape."""
-    return [row for name in SHAPES for row in against_peers(name, "float32", rounds)]
+    rows = []
+    for name, shape in SHAPES.items():
+        took = {side: [] for side in ("ours", *PEERS)}
+        for _ in range(rounds):
+            for side, values in took.items():
+                (answer,) = answers("steps", (side, name))
+                values.append(answer["seconds"])
+        rows += [
+            Row(
+                what=f"training step, {shape.name}",
+                against=peer,
+                ours=took["ours"],
+                theirs=took[peer],
+                note=f"The mean of {shape.steps} steps after two, on {shape.threads} thread(s), "
+                "each side and round in a process of its own, in float32.",
+            )
+            for peer in PEERS
+        ]
+    return rows
 
 
-def bfloat16(rounds: int) -> list[Row]:
-    """Compares our step in bfloat16 with the peers' in float32; nothing on a CPU without it."""
-    if not has_bfloat16():
-        print("bfloat16: /proc/cpuinfo names no instructions for it, nothing to measure")
-        return []
-    return against_peers("vit_base", "bfloat16", rounds)
-
-
-def has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Tells whether the CPU has instructions on bfloat16, by the system's own words."""
-    return bool(FLAGS & set(cpuinfo.read_text().split()))
-
-
-def against_peers(name: str, precision: str, rounds: int) -> list[Row]:
-    """Compares our step in a precision with each peer's in float32."""
-    shape, took = SHAPES[name], {side: [] for side in ("ours", *PEERS)}
-    for _ in range(rounds):
-        for side, values in took.items():
-            (answer,) = answers("steps", (side, name, precision))
-            values.append(answer["seconds"])
-    return [
-        Row(
-            what=f"training step, {shape.name}, {precision}",
-            against=f"{peer}, float32",
-            ours=took["ours"],
-            theirs=took[peer],
-            note=f"The mean of {shape.steps} steps after two, on {shape.threads} thread(s), each "
-            "side and round in a process of its own.",
-        )
-        for peer in PEERS
-    ]
-
-
-def main(side: str, name: str, precision: str) -> None:
+def main(side: str, name: str) -> None:
     shape = SHAPES[name]
     torch.set_num_threads(shape.threads)
     torch.manual_seed(0)
     images = torch.randn(shape.batch, shape.channels, shape.image_size, shape.image_size)
-    step = ours(shape, precision) if side == "ours" else globals()[side](shape)
+    step = globals()[side](shape)
     for _ in range(2):
         step(images)
     took = seconds(lambda: step(images), shape.steps, shape.threads)
@@ -125,7 +107,7 @@ def main(side: str, name: str, precision: str) -> None:
 # the sides ---------------------------------------------------------------------------------------
 
 
-def ours(shape: Shape, precision: str = "float32") -> Step:
+def ours(shape: Shape) -> Step:
     """The product's step, as train/pretrain.py puts it together."""
     from mae_ablation.mae.fitted import FittedTarget
     from mae_ablation.mae.initialise import initialise
@@ -134,7 +116,6 @@ def ours(shape: Shape, precision: str = "float32") -> Step:
     from mae_ablation.mae.targets.pixels import PixelNorm
     from mae_ablation.train.device import keep_freed_memory
     from mae_ablation.train.optim import decay_groups, generator
-    from mae_ablation.train.precision import Precision
 
     keep_freed_memory()
     width, depth, heads = shape.encoder
@@ -153,14 +134,12 @@ def ours(shape: Shape, precision: str = "float32") -> Step:
     )
     initialise(model, generator(0, "init/encoder"), generator(0, "init/decoder"))
     optimizer = torch.optim.AdamW(decay_groups(model, 0.05), lr=1e-4, fused=True)
-    autocast, masks = Precision(precision, "cpu"), generator(0, "mask")
+    masks = generator(0, "mask")
 
     def step(images: torch.Tensor) -> None:
         shuffle = random_shuffle(len(images), shape.patches, masks)
         optimizer.zero_grad(set_to_none=True)
-        with autocast.autocast():
-            loss = model(images, shuffle, shape.patches // 4)
-        loss.backward()
+        model(images, shuffle, shape.patches // 4).backward()
         optimizer.step()
 
     return step
@@ -184,6 +163,7 @@ def lightly(shape: Shape) -> Step:
         num_heads=heads,
     )
     backbone = MaskedVisionTransformerTIMM(vit=vit)
+    # goes with lightly 1.7; pyproject.toml pins 1.6
     decoder = MAEDecoderTIMM(
         num_patches=shape.patches,
         patch_size=shape.patch_size,
