@@ -99,16 +99,11 @@ def test_what_is_there_is_left_alone(clone, capsys):
     )
 
 
-def test_an_export_needs_results_and_a_name_that_says_zip(clone, capsys):
+def test_an_export_needs_a_name_that_says_zip(clone, capsys):
     assert store(capsys, "export", "results.tar", "studies/x.yaml") == (
         2,
         "results.tar: an export is a .zip file: name it so\n",
     )
-    for folder in Store("store").folders():
-        folder.files.remove(f"{folder.name}/result.json")
-    status, said = export(capsys)
-    assert status == 1 and said.startswith("x: 0 of ") and len(said.splitlines()) == 1
-    assert not Path("results.zip").exists()
 
 
 def first_journal(members):
