@@ -5,7 +5,7 @@ from conftest import ROOT, TOY_RECIPE
 
 from mae_ablation.api import plan_study
 from mae_ablation.report.results import results_frame
-from mae_ablation.report.summary import introduction
+from mae_ablation.report.summary import describe_plans
 from mae_ablation.report.table import table_frame
 from mae_ablation.study.budget import EQUAL, training_ratio
 
@@ -31,7 +31,7 @@ def test_equal_flops_give_cheap_levels_more_steps(planned):
     assert steps == sorted(steps) and steps[0] < steps[2] == 160 < steps[3]
     assert plan.rows[2].is_baseline and settings[2].steps_per_epoch is None
     assert [s.warmup_epochs / s.epochs for s in settings] == [1 / 8] * 4
-    said = introduction([], [plan], 2)
+    said = describe_plans([], [plan], 2)
     assert "budget: the FLOPs of the baseline's 8 epochs of 20 steps\n" in said
     assert " 8 epochs of 20 steps x 1.00 of the baseline's FLOPs per image = 1.00 of its" in said
     table = table_frame(plan, results_frame(plan))
@@ -47,7 +47,7 @@ def test_flops_that_cannot_be_equal_are_said(planned):
     _, ratio = ratios(plan)
     assert plan.rows[1].recipe.pretrain.steps_per_epoch == 1 and abs(ratio - 1) > EQUAL
     said = f"= {ratio:.2f} of its training: not equal, the training has too few steps for that"
-    assert said in introduction([], [plan], 2)
+    assert said in describe_plans([], [plan], 2)
     notes = table_frame(plan, results_frame(plan))["note"]
     assert "FLOPs" not in notes[0] and f"{ratio:.2f} times the baseline's FLOPs" in notes[1]
 

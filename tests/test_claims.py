@@ -2,31 +2,27 @@
 it is not said."""
 
 import json
-from dataclasses import replace
 
 import pandas as pd
 import pytest
 from conftest import TOY_RECIPE
-from toys import give_accuracies
+from toys import give_accuracies, tabulate
 
 from mae_ablation.api import plan_study
 from mae_ablation.errors import UserError
-from mae_ablation.report.document import make_document
+from mae_ablation.report.document import ReportDocument
 from mae_ablation.report.findings import list_detectable, list_findings
 from mae_ablation.report.headline import write_preamble
-from mae_ablation.report.markdown import markdown_page, markdown_table
+from mae_ablation.report.markdown import markdown_page, markdown_table, write_note
 from mae_ablation.report.method import (
-    caption_curves,
     caption_figure,
     describe_data,
     explain_columns,
 )
-from mae_ablation.report.note import write_note
-from mae_ablation.report.outliers import describe_outliers
-from mae_ablation.report.overviews import read_member, show_card, suite_headline
+from mae_ablation.report.overviews import Member, show_card, suite_headline
 from mae_ablation.report.report import write_report
 from mae_ablation.report.results import results_frame
-from mae_ablation.report.table import table_frame
+from mae_ablation.report.table import describe_outliers, table_frame
 from mae_ablation.study.declared import declare_plan
 
 PROBE = "linear_probe_acc1"
@@ -69,16 +65,13 @@ def made(write_study, tmp_path):
     """Plan, table and results of a study whose rows have the given accuracies."""
 
     def make(accuracy, study=RATIO, **asked):
-        plan = plan_study(write_study(study), store=tmp_path / "store", **asked)
-        give_accuracies(plan, accuracy)
-        results = results_frame(plan)
-        return plan, table_frame(plan, results), results
+        return tabulate(write_study(study), tmp_path / "store", accuracy, **asked)
 
     return make
 
 
 def above(plan, table, results):
-    return make_document(plan, table, results).sections[0].headline
+    return ReportDocument(plan, table, results).sections[0].headline
 
 
 def below(plan, table, results):
@@ -237,7 +230,7 @@ def test_no_seeds_are_promised_for_what_lies_within_the_probes_margin(made):
 
 def test_one_seed_decides_nothing_and_says_what_to_type_in_the_first_line(made):
     plan, table, results = made(CLEAR, RATIO.replace("seeds: 3", "seeds: 1"))
-    first = markdown_page(make_document(plan, table, results)).splitlines()[2]
+    first = markdown_page(ReportDocument(plan, table, results)).splitlines()[2]
     assert first.startswith("**One seed decides nothing; for 3 seeds: python -m platform.run ")
     assert first.endswith("studies/x.yaml --recipe toy --seeds 3**")
     assert write_preamble(made(CLEAR)[0]) == ""
@@ -355,7 +348,7 @@ def test_a_value_at_the_grid_s_edge_is_warned_of(made, rates, edge):
                 folder = trial.phases[-1].folder(plan.store)
                 better = dict(each.values)["base_lr"] == 0.1
                 folder.finish({**folder.result(), "validation_acc1": 90.0 if better else 80.0})
-    from mae_ablation.report.summary import describe
+    from mae_ablation.report.summary import describe_study
 
     results = results_frame(plan)
     table = table_frame(plan, results)
@@ -364,7 +357,9 @@ def test_a_value_at_the_grid_s_edge_is_warned_of(made, rates, edge):
     line = (
         f"note: linear_probe: {edge}, and was chosen for 0.5, 0.75, 0.9, random encoder, raw pixels"
     )
-    assert (line in describe(plan)) == bool(edge) and ("is the " in describe(plan)) == bool(edge)
+    assert (line in describe_study(plan)) == bool(edge) and (
+        "is the " in describe_study(plan)
+    ) == bool(edge)
 
 
 # captions, explanations, suites -------------------------------------------------------------------
@@ -378,9 +373,6 @@ def test_captions_are_of_what_is_drawn(made):
     )
     bare = table[table["kind"] == "level"].assign(paper=None, seeds=1)
     assert caption_figure(bare) == "One seed."
-    assert caption_curves(plan).startswith("Thick: mean over seeds; thin: every seed.")
-    one = replace(plan, study=replace(plan.study, seeds=(0,)))
-    assert caption_curves(one).startswith("One seed. Losses")
 
 
 def test_explanations_at_hand_are_short_and_of_the_columns_that_are_there(made):
@@ -393,7 +385,7 @@ def test_explanations_at_hand_are_short_and_of_the_columns_that_are_there(made):
     )
     bare = explain_columns(*made(CLEAR, RATIO.replace("paper: figure_5\n", ""), seeds=1))
     assert "paper" not in bare and "Holm" not in bare
-    page = markdown_page(make_document(*found))
+    page = markdown_page(ReportDocument(*found))
     after = page[page.index("*mean*: top-1") :]
     explained = after[: after.index("![")]
     assert "[How to read this table](../how_to_read.md)" in explained
@@ -421,25 +413,21 @@ def test_what_is_said_of_all_rows_holds_for_each(made):
 
 def test_a_suite_says_what_takes_from_its_verdicts(made, tmp_path):
     plan, _, _ = made(DIP, SCHEDULE)
-    one = read_member(plan, tmp_path)
+    one = Member(plan, tmp_path)
     aside = show_card(one)["aside"]
     assert (
         aside.startswith("But 2 of 4 steps") and "Below raw pixels (83.10): every level." in aside
     )
     assert "decide nothing" not in suite_headline([one])
     plan, _, _ = made({**DIP, "100": [10.0, 74.5, 74.6]}, SCHEDULE)
-    assert show_card(read_member(plan, tmp_path))["aside"].startswith(
-        "Seeds lie apart (100: seed 0"
-    )
+    assert show_card(Member(plan, tmp_path))["aside"].startswith("Seeds lie apart (100: seed 0")
     few, _, _ = made(DIP, SCHEDULE, seeds=1)
-    assert suite_headline([read_member(few, tmp_path)]).endswith(
-        "Fewer than 3 seeds decide nothing."
-    )
+    assert suite_headline([Member(few, tmp_path)]).endswith("Fewer than 3 seeds decide nothing.")
     folder = tmp_path / "x"
     folder.mkdir()
     about = {"seeds": [0, 1, 2], "descriptive": "This table is descriptive."}
     (folder / "report.json").write_text(json.dumps(about))
-    said = suite_headline([read_member(plan, tmp_path)])
+    said = suite_headline([Member(plan, tmp_path)])
     assert said.endswith("Descriptive, as declared after results had been seen: x.")
     (folder / "report.json").write_text(json.dumps({**about, "seeds": [0, 1, 2, 3]}))
-    assert "Descriptive" not in suite_headline([read_member(plan, tmp_path)])
+    assert "Descriptive" not in suite_headline([Member(plan, tmp_path)])

@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 
 from mae_ablation.api import plan_study
-from mae_ablation.report.summary import introduction
+from mae_ablation.report.summary import describe_plans
 from mae_ablation.study import machine
 from mae_ablation.study.estimate import (
     END_S,
@@ -150,7 +150,7 @@ def test_nothing_missing_costs_nothing(plan):
 
 
 def test_an_assumption_is_called_one(plan):
-    text = introduction([], [plan], cost=estimate([plan], machine=LANE))
+    text = describe_plans([], [plan], cost=estimate([plan], machine=LANE))
     assert "(assumed by a matrix product of this machine, nothing like it measured yet:" in text
     assert "at most 66 GFLOP/s a lane" in text
 

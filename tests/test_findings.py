@@ -5,16 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from toys import give_accuracies
+from toys import tabulate
 
-from mae_ablation.api import plan_study
-from mae_ablation.report.document import make_document
+from mae_ablation.report.document import ReportDocument
 from mae_ablation.report.findings import list_detectable, list_findings
 from mae_ablation.report.latex import latex_table
 from mae_ablation.report.markdown import markdown_page, markdown_table
 from mae_ablation.report.method import list_remarks
-from mae_ablation.report.results import results_frame
-from mae_ablation.report.table import table_frame
 
 STUDY = """\
 paper: figure_5
@@ -29,20 +26,16 @@ RISING |= {"random encoder": [60] * 5, "raw pixels": [65, 65.5, 65, 65, 65]}
 
 @pytest.fixture
 def report(write_study, tmp_path):
-    """Plan, results and table of a study whose rows have the given accuracies."""
+    """Plan, table and results of a study whose rows have the given accuracies."""
 
     def make(accuracy, study=STUDY, seeds=5):
-        path = write_study(study.format(seeds=seeds))
-        plan = plan_study(path, store=tmp_path / "store")
-        give_accuracies(plan, accuracy)
-        results = results_frame(plan)
-        return plan, results, table_frame(plan, results)
+        return tabulate(write_study(study.format(seeds=seeds)), tmp_path / "store", accuracy)
 
     return make
 
 
 def test_a_table_s_tests_are_corrected_together(report):
-    _, _, table = report(RISING)
+    _, table, _ = report(RISING)
     table = table.set_index("level")
     columns = list(table.columns)
     at = columns.index("high")
@@ -68,7 +61,7 @@ def test_a_table_s_tests_are_corrected_together(report):
 
 def test_equal_differences_are_tested_by_sign_and_say_so(report):
     same = {**RISING, "0.9": [value - 1 for value in RISING["0.75"]]}
-    _, _, table = report(same)
+    _, table, _ = report(same)
     line = table.set_index("level").loc["0.9"]
     assert (line["p"], line["difference"]) == (2 / 2**5, pytest.approx(-1))
     assert pd.isna(line["low"])  # five equal signs give no interval of 95 %
@@ -77,7 +70,7 @@ def test_equal_differences_are_tested_by_sign_and_say_so(report):
 
 
 def test_what_stands_beneath_a_table(report):
-    plan, results, table = report(RISING)
+    plan, table, results = report(RISING)
     order, best, steps = list_findings(plan, "linear_probe_acc1", results, table)
     seen, needed, images = list_detectable(plan, "linear_probe_acc1", results, table)
     assert order == (
@@ -92,7 +85,7 @@ def test_what_stands_beneath_a_table(report):
     assert seen.startswith("5 seeds, with the median spread of the levels' paired differences (0.")
     assert seen.endswith("with 80 % power at the first of Holm's 4 tests (level 0.013).")
     assert needed.startswith("Were the paper's differences the truth here") and "0.5: 3" in needed
-    page = markdown_page(make_document(plan, table, results))
+    page = markdown_page(ReportDocument(plan, table, results))
     assert all(f"\n- {sentence}\n" in page for sentence in (order, best, seen, needed))
     assert steps.startswith(
         "Steps between neighbouring levels, paired by seed, with Holm's p over 2"
@@ -107,7 +100,7 @@ def test_what_stands_beneath_a_table(report):
 def test_noisy_levels_are_not_told_apart(report):
     rng = np.random.default_rng(0)
     noise = {label: (70 + rng.normal(0, 1, 5)).round(1).tolist() for label in RISING}
-    plan, results, table = report(noise)
+    plan, table, results = report(noise)
     order, best, *_ = list_findings(plan, "linear_probe_acc1", results, table)
     assert "95 % t interval [" in order
     assert "No level can be ruled out as the best" in best and "single seeds: " in best
@@ -118,7 +111,7 @@ def test_levels_that_lose_by_the_same_are_ruled_out_by_sign_and_the_sentence_say
     less = {"0.5": 3, "0.9": 4}
     alike = {**RISING, **{level: [80.0 - by + i for i in range(7)] for level, by in less.items()}}
     alike |= {"0.75": [80.0 + i for i in range(7)], "raw pixels": [60] * 7}
-    plan, results, table = report({**alike, "random encoder": [60] * 7}, seeds=7)
+    plan, table, results = report({**alike, "random encoder": [60] * 7}, seeds=7)
     _, best, *_ = list_findings(plan, "linear_probe_acc1", results, table)
     assert (
         "Every other level is ruled out as the best with 95 % confidence (one-sided t tests, or "
@@ -128,13 +121,13 @@ def test_levels_that_lose_by_the_same_are_ruled_out_by_sign_and_the_sentence_say
 
 def test_two_levels_of_three_may_be_best(report):
     close = {**RISING, "0.5": [80.1, 80.8, 80.3, 80.1, 80.9]}
-    plan, results, table = report(close)
+    plan, table, results = report(close)
     _, best, *_ = list_findings(plan, "linear_probe_acc1", results, table)
     assert "With 95 % confidence the best is one of 0.5, 0.75 (one-sided t tests against" in best
 
 
 def test_a_study_says_which_levels_and_phases_it_does_not_have(report):
-    plan, results, table = report(RISING)
+    plan, table, results = report(RISING)
     assert list_remarks(plan, []) == []
     study = replace(plan.study, skipped=("finetune",), skipped_by="--phases")
     factor = replace(study.factors[0], left_out=("0.95",))
@@ -147,7 +140,7 @@ def test_a_study_says_which_levels_and_phases_it_does_not_have(report):
 
 
 def test_one_seed_says_what_it_cannot(report):
-    plan, results, table = report(RISING, seeds=1)
+    plan, table, results = report(RISING, seeds=1)
     order, best, steps = list_findings(plan, "linear_probe_acc1", results, table)
     seen, _ = list_detectable(plan, "linear_probe_acc1", results, table)
     assert order.endswith("0.50 of the means; no interval, which takes two seeds that have every "
@@ -162,7 +155,7 @@ def test_one_seed_says_what_it_cannot(report):
 
 
 def test_levels_at_equal_flops_are_not_ranked_against_the_paper(report):
-    plan, results, table = report(RISING, STUDY + "budget: flops\n")
+    plan, table, results = report(RISING, STUDY + "budget: flops\n")
     assert set(table["verdict"]) == {"", "not comparable"}
     order, *others = list_findings(plan, "linear_probe_acc1", results, table)
     others += list_detectable(plan, "linear_probe_acc1", results, table)
@@ -171,7 +164,7 @@ def test_levels_at_equal_flops_are_not_ranked_against_the_paper(report):
 
 
 def test_a_study_without_the_paper_is_tested_all_the_same(report):
-    plan, results, table = report(RISING, STUDY.replace("paper: figure_5\n", ""))
+    plan, table, results = report(RISING, STUDY.replace("paper: figure_5\n", ""))
     assert table["p_holm"].notna().sum() == 4 and set(table["verdict"]) == {""}
     said = list_findings(plan, "linear_probe_acc1", results, table)
     said += list_detectable(plan, "linear_probe_acc1", results, table)
@@ -181,12 +174,12 @@ def test_a_study_without_the_paper_is_tested_all_the_same(report):
 
 
 def test_differences_of_losses_have_four_digits(report):
-    plan, results, table = report(RISING, STUDY + "phases: [pretrain]\n", seeds=3)
+    plan, table, results = report(RISING, STUDY + "phases: [pretrain]\n", seeds=3)
     found = {"difference": 0.00123, "difference_sd": 0.0004, "low": 0.0001, "high": 0.0023}
     told = table.assign(mean=0.51234, sd=0.0021, **found)
     line = markdown_table(told)[2]
     for words in ("| 0.5123 |", "| 0.0021 |", "| +0.0012 ± 0.0004 |", "| [+0.0001, +0.0023] |"):
         assert words in line
-    assert "+0.0012 [0.0001, 0.0023]" in latex_table(make_document(plan, told, results)).replace(
+    assert "+0.0012 [0.0001, 0.0023]" in latex_table(ReportDocument(plan, told, results)).replace(
         "$", ""
     )

@@ -41,7 +41,7 @@ def mlflow(monkeypatch):
 class WithoutAnswers(Readings):
     """The store's results as MLflow has them: without the answers to single test images."""
 
-    def answers(self, phase):
+    def read_predictions(self, phase):
         return None
 
 

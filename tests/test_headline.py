@@ -1,12 +1,9 @@
 """The sentence of a table that one would quote names only what is decided, and the paper beside."""
 
 import pytest
-from toys import give_accuracies
+from toys import tabulate
 
-from mae_ablation.api import plan_study
 from mae_ablation.report.headline import summarise_baseline
-from mae_ablation.report.results import results_frame
-from mae_ablation.report.table import table_frame
 
 STUDY = """\
 paper: figure_5
@@ -28,14 +25,13 @@ def apart_by(points):
 @pytest.fixture
 def sentence(write_study, tmp_path):
     def make(study=STUDY, **differences):
-        plan = plan_study(write_study(study), store=tmp_path / "store")
         levels = {"0.1": -5.0, "0.5": 0.0, "0.9": -3.0} | {
             name.removeprefix("at_").replace("_", "."): value for name, value in differences.items()
         }
         rows = {name: apart_by(d) if isinstance(d, float) else d for name, d in levels.items()}
         rows |= {"random encoder": apart_by(-20.0), "raw pixels": apart_by(5.0)}
-        give_accuracies(plan, {"0.75": BASE, **rows})
-        table = table_frame(plan, results_frame(plan))
+        accuracy = {"0.75": BASE, **rows}
+        plan, table, _ = tabulate(write_study(study), tmp_path / "store", accuracy)
         return summarise_baseline(plan, PROBE, table[table["metric"] == PROBE])
 
     return make

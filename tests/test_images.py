@@ -20,11 +20,11 @@ from mae_ablation.data.feed import plain
 from mae_ablation.data.folder import EXTENSIONS, FolderImages, check_layout, listing
 from mae_ablation.errors import UserError, one_line
 from mae_ablation.recipe.recipe import Data
-from mae_ablation.report.document import make_document
+from mae_ablation.report.document import ReportDocument
 from mae_ablation.report.method import describe_data
 from mae_ablation.report.report import describe_report
 from mae_ablation.report.results import results_frame
-from mae_ablation.report.summary import describe
+from mae_ablation.report.summary import describe_study
 from mae_ablation.report.table import table_frame
 
 
@@ -121,10 +121,10 @@ def test_a_plan_and_a_page_say_what_is_not_taken(images, write_study, tmp_path):
     left += "1 folder beside train/ and val/ (studies/)"
     assert (
         f"note: not taken of {images}: {left}; `mae-ablation data {images}` checks the rest"
-    ) in describe(plan).splitlines()
+    ) in describe_study(plan).splitlines()
     results = results_frame(plan)
     assert describe_data(plan, results).endswith(f"commit none. Not taken: {left}.")
-    said = describe_report(make_document(plan, table_frame(plan, results), results), {}, [])
+    said = describe_report(ReportDocument(plan, table_frame(plan, results), results), {}, [])
     assert said["not_taken"] == [left]
 
 

@@ -9,7 +9,7 @@ from processes import finish, journal_lines, start, wait_for
 from toys import run_undisturbed, settled
 
 from mae_ablation.api import plan_study
-from mae_ablation.report.standing import standing
+from mae_ablation.report.standing import find_standing
 from mae_ablation.store.folder import Store
 
 STUDY = """\
@@ -53,7 +53,7 @@ def test_a_study_with_looks_is_killed_and_grown(place, tmp_path_factory):
     assert "seeds: 3 at first, at most 4, looks at 3, 4, no difference: within ±30" in said
     assert "x: declared before the first result" in said and " rows decided" in said
     plan = plan_study(place / "studies" / "x.yaml", store=place / "store")
-    stands = standing(plan)
+    stands = find_standing(plan)
     assert not stands.going, "every row is decided, or has the most seeds"
     assert [path.read_bytes() for path in place.glob("store/declarations/*")] == declared
 

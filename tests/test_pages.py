@@ -17,10 +17,11 @@ from mae_ablation import cli
 from mae_ablation.api import plan_studies, plan_study
 from mae_ablation.report import reconstructions
 from mae_ablation.report.curves import curves_svg, mean_curve, read_curve, thin_out
-from mae_ablation.report.document import make_document
+from mae_ablation.report.document import ReportDocument
 from mae_ablation.report.drawing import inline_svg
-from mae_ablation.report.figure import draw, draw_heatmap, draw_panel, find_grid
-from mae_ablation.report.html import emphasise, safe_address
+from mae_ablation.report.figure import draw_figure, draw_heatmap, draw_panel, find_grid
+from mae_ablation.report.how_to_read import emphasise
+from mae_ablation.report.html import safe_address
 from mae_ablation.report.latex import escape, latex_table
 from mae_ablation.report.readings import trials_behind
 from mae_ablation.report.reconstructions import list_reconstructions, say_left_out_levels
@@ -138,7 +139,7 @@ def test_curves_are_means_of_the_epochs_that_all_seeds_have(plan):
     row = plan.rows[0]
     curves = [read_curve(plan, "0.5", row.trials[seed], "linear_probe") for seed in (0, 1, 2)]
     assert curves[1].epochs == (1, 2) and curves[1].values == (70.25, 70.25 / 2)
-    shorter = replace(curves[2], epochs=(1,), values=(71.0,))
+    shorter = curves[2]._replace(epochs=(1,), values=(71.0,))
     assert mean_curve([curves[0], shorter]).values == (70.5,)
     assert len(thin_out(range(1000))) == 150 and thin_out(range(1000))[-1] == 999
     assert read_curve(plan, "0.9", plan.rows[2].trials[2], "pretrain") is None
@@ -192,7 +193,7 @@ def test_geometric_levels_are_drawn_on_a_logarithmic_axis(write_study, tmp_path)
         "0.008",
     ]
     plt.close(figure)
-    assert draw(plan, table, results, tmp_path)
+    assert draw_figure(plan, table, results, tmp_path)
 
 
 GRID = """\
@@ -220,7 +221,7 @@ def test_a_grid_of_two_factors_is_a_heat_map(write_study, tmp_path):
     plt.close(figure)
     assert find_grid(replace(plan.study, design="zip")) is None
     results = results_frame(plan)
-    draw(plan, table_frame(plan, results), results, tmp_path)
+    draw_figure(plan, table_frame(plan, results), results, tmp_path)
     with Image.open(tmp_path / "figure.png") as picture:
         assert picture.width > 1.8 * 1080  # beside the levels
 
@@ -244,7 +245,7 @@ def test_a_dollar_in_a_title_or_a_level_is_a_dollar(write_study, tmp_path):
     plan = plan_study(write_study(text + "    b $: {mask_ratio: 0.5}\n"), store=tmp_path / "store")
     finish(plan)
     results = results_frame(plan)
-    assert draw(plan, table_frame(plan, results), results, tmp_path)
+    assert draw_figure(plan, table_frame(plan, results), results, tmp_path)
     assert "<svg" in curves_svg(plan, results)
 
 
@@ -278,11 +279,11 @@ def test_cells_lead_to_the_chosen_try(write_study, tmp_path):
 def without_figures(monkeypatch):
     """Reports in a fraction of the time, where figures are not the question."""
 
-    def draw(plan, table, results, folder):
+    def draw_figure(plan, table, results, folder):
         (folder / "figure.svg").write_text("<svg/>")
         return [folder / "figure.svg"]
 
-    monkeypatch.setattr("mae_ablation.report.figure.draw", draw)
+    monkeypatch.setattr("mae_ablation.report.figure.draw_figure", draw_figure)
     monkeypatch.setattr("mae_ablation.report.html.curves_svg", lambda plan, results: None)
 
 
@@ -366,7 +367,7 @@ def test_a_row_is_no_argument_of_the_line_above(plan):
     table = table_frame(plan, results)
 
     def tex(table):
-        return latex_table(make_document(plan, table, results))
+        return latex_table(ReportDocument(plan, table, results))
 
     text = tex(table.replace({"level": {"0.5": "[a]", "0.9": "*b"}}))
     assert "\n{}[a]$" in text and "\n{}*b" in text
@@ -385,7 +386,7 @@ def test_the_table_compiles_and_fits_the_text(plan, tmp_path):
     odd = replace(plan.study, title=r"A_b & 50% {x} #1 ~^\ $ <µ> 中", recipe_name="a_b%")
     plan = replace(plan, study=odd)
     results = results_frame(plan)
-    text = latex_table(make_document(plan, table_frame(plan, results), results))
+    text = latex_table(ReportDocument(plan, table_frame(plan, results), results))
     (tmp_path / "table.tex").write_text(text)
     (tmp_path / "paper.tex").write_text(
         "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n"

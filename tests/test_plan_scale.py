@@ -8,7 +8,7 @@ from bench.scale import recorded, write_study
 from mae_ablation.api import plan_study
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.spread import ROWS_READ, SEEDS_READ
-from mae_ablation.report.summary import introduction, trial_lines
+from mae_ablation.report.summary import describe_plans, trial_lines
 from mae_ablation.report.table import table_frame
 from mae_ablation.store.files import LocalFiles
 from mae_ablation.study.study import load
@@ -35,7 +35,7 @@ def plan_in(place):
 
 def told(place):
     plan = plan_in(place)
-    introduction([], [plan], 2)
+    describe_plans([], [plan], 2)
     return plan
 
 

@@ -120,13 +120,20 @@ phases: [pretrain]
 """
 
 
+def give_hours(plan, seconds, **facts):
+    """Fake pre-trainings that took seconds by level and seed."""
+    for row in plan.rows:
+        for seed, trial in row.trials.items():
+            if (row.label, seed) in seconds:
+                result = {"seconds": seconds[row.label, seed], "train_loss": 1.0, "commit": "abc"}
+                machine = {"processor": "a CPU", "lanes": 1, "threads": 1}
+                trial.phases[0].folder(plan.store).finish({**result, **machine, **facts})
+
+
 def test_speed_ups_are_of_times_measured_alike(write_study, tmp_path):
     plan = plan_study(write_study(HOURS), store=tmp_path / "store")
-    for row, seconds, lanes in zip(plan.rows, (720, 360, 90), (1, 1, 2), strict=True):
-        (phase,) = row.trials[0].phases
-        facts = {"processor": "a CPU", "lanes": lanes, "threads": 1, "commit": "abc"}
-        result = {"seconds": seconds, "train_loss": 1.0, "images_per_s": 9.0, **facts}
-        phase.folder(plan.store).finish(result)
+    give_hours(plan, {("with_dec8", 0): 720, ("without_dec8", 0): 360})
+    give_hours(plan, {("without_dec1", 0): 90}, lanes=2)
     table = table_frame(plan, results_frame(plan)).set_index("level")
     assert list(table["mean"]) == pytest.approx([0.2, 0.1, 0.025])
     assert table.loc["without_dec8", "speedup"] == 2
@@ -139,16 +146,22 @@ def test_speed_ups_are_of_times_measured_alike(write_study, tmp_path):
 
 def test_a_speed_up_is_over_the_seeds_that_both_have(write_study, tmp_path):
     plan = plan_study(write_study(HOURS + "seeds: 2\n"), store=tmp_path / "store")
-    seconds = {("with_dec8", 0): 400, ("with_dec8", 1): 4000, ("without_dec8", 0): 200}
-    for row in plan.rows:
-        for seed, trial in row.trials.items():
-            if (row.label, seed) in seconds:
-                facts = {"processor": "a CPU", "lanes": 1, "threads": 1, "commit": "abc"}
-                result = {"seconds": seconds[row.label, seed], "train_loss": 1.0, **facts}
-                trial.phases[0].folder(plan.store).finish(result)
+    give_hours(plan, {("with_dec8", 0): 400, ("with_dec8", 1): 4000, ("without_dec8", 0): 200})
     table = table_frame(plan, results_frame(plan)).set_index("level")
     assert table.loc["without_dec8", "speedup"] == 2
     assert pd.isna(table.loc["without_dec1", "speedup"])
+
+
+def test_speed_ups_are_not_between_numbers_of_workers(write_study, tmp_path):
+    plan = plan_study(write_study(HOURS), store=tmp_path / "store")
+    give_hours(plan, {("with_dec8", 0): 9})  # older results do not say how many
+    give_hours(plan, {("without_dec8", 0): 9}, workers=1)
+    give_hours(plan, {("without_dec1", 0): 9}, workers=2)
+    table = table_frame(plan, results_frame(plan)).set_index("level")
+    assert table.loc["without_dec8", "speedup"] == 1
+    assert pd.isna(table.loc["without_dec1", "speedup"])
+    page = write_report(plan, tmp_path / "reports")[0].read_text()
+    assert "without_dec1: a CPU; lanes x workers x threads: 1 x 2 x 1." in page
 
 
 def test_the_row_from_scratch_names_its_own_settings(write_study, tmp_path):
@@ -165,20 +178,6 @@ def test_attempts_are_counted_once_per_training(plan, tmp_path):
         folder.finish({**folder.result(), "attempts": 1 + trial.seed})
     page = write_report(plan, tmp_path / "reports")[0].read_text()
     assert "2 trainings needed more than one attempt." in page
-
-
-def test_speed_ups_are_not_between_numbers_of_workers(write_study, tmp_path):
-    plan = plan_study(write_study(HOURS), store=tmp_path / "store")
-    for row, workers in zip(plan.rows, (None, 1, 2), strict=True):
-        (phase,) = row.trials[0].phases
-        facts = {"processor": "a GPU", "lanes": 1, "threads": 1, "commit": "abc"}
-        facts |= {"workers": workers} if workers else {}  # older results do not say
-        phase.folder(plan.store).finish({"seconds": 9, "train_loss": 1.0, **facts})
-    table = table_frame(plan, results_frame(plan)).set_index("level")
-    assert table.loc["without_dec8", "speedup"] == 1
-    assert pd.isna(table.loc["without_dec1", "speedup"])
-    page = write_report(plan, tmp_path / "reports")[0].read_text()
-    assert "without_dec1: a GPU; lanes x workers x threads: 1 x 2 x 1." in page
 
 
 def test_a_report_that_cannot_be_written_is_one_line(plan, tmp_path):

@@ -60,12 +60,12 @@ def no_effect(rows, most, spreads=(1.0,), correlated=True):
     return rng.normal(size=(STUDIES, rows, most)) * sd - baseline
 
 
-@pytest.mark.parametrize("rows", [1, 3, 9])
+@pytest.mark.parametrize("rows", [1, 9])
 @pytest.mark.parametrize("spending", ["pocock", "obrien_fleming"])
 @pytest.mark.parametrize(
     "noise",
-    [{}, {"spreads": SPREADS}, {"spreads": (0.1, 3.0), "correlated": False}],
-    ids=["shared baseline", "our spreads", "very unequal"],
+    [{"spreads": SPREADS}, {"spreads": (0.1, 3.0), "correlated": False}],
+    ids=["our spreads", "very unequal"],
 )
 def test_no_effect_is_claimed_in_at_most_5_of_100_studies(rows, spending, noise):
     found = run_sequential_tests(
@@ -74,7 +74,7 @@ def test_no_effect_is_claimed_in_at_most_5_of_100_studies(rows, spending, noise)
     assert (found.state == DIFFERENT).any(-1).mean() <= MOST
 
 
-@pytest.mark.parametrize("rows", [1, 3, 9])
+@pytest.mark.parametrize("rows", [1, 9])
 def test_ties_claim_no_more(rows):
     steps = np.round(no_effect(rows, 20, SPREADS), 0)  # accuracies of 100 test images
     assert (np.ptp(steps[..., :3], axis=-1) == 0).mean() > 0.03
@@ -103,13 +103,9 @@ def test_no_difference_is_found_where_there_is_none():
     ("spending", "effect", "power", "seeds"),
     [  # effect in standard deviations of the paired difference; mean seeds of a row
         ("pocock", 1.0, 0.92, 15.9),
-        ("pocock", 1.5, 1.00, 10.5),
         ("pocock", 2.0, 1.00, 8.1),
-        ("pocock", 3.0, 1.00, 6.4),
         ("obrien_fleming", 1.0, 0.96, 17.0),
-        ("obrien_fleming", 1.5, 1.00, 12.3),
         ("obrien_fleming", 2.0, 1.00, 10.3),
-        ("obrien_fleming", 3.0, 1.00, 8.2),
     ],
 )
 def test_power_and_mean_seeds_are_the_reference_s(spending, effect, power, seeds):
@@ -205,9 +201,6 @@ def test_looks_grow_geometrically():
         ({"looks": (5, 3)}, "looks are 5, 3: give seeds from 1 up, each look with more than"),
         ({"looks": ()}, "looks are none"),
         ({"looks": (1, 3)}, "the first look has 1 seed: give it 2 or more"),
-        ({"looks": (3,), "alpha": 1.5}, "alpha is 1.5: give a chance between 0 and 1"),
-        ({"looks": (3,), "margin": 0.0}, "margin is 0: give points above 0"),
-        ({"looks": (3,), "spending": "all"}, "spending is all: use pocock or obrien_fleming"),
     ],
 )
 def test_a_declaration_that_cannot_be_is_one_line(change, said):

@@ -7,7 +7,7 @@ import pytest
 from toys import give_accuracies
 
 from mae_ablation.api import plan_study
-from mae_ablation.report.document import make_document
+from mae_ablation.report.document import ReportDocument
 from mae_ablation.report.readings import Readings
 from mae_ablation.report.report import write_report
 from mae_ablation.report.results import results_frame
@@ -18,7 +18,7 @@ from mae_ablation.report.spread import (
     point_line,
     split_error,
 )
-from mae_ablation.report.standing import standing
+from mae_ablation.report.standing import find_standing
 from mae_ablation.report.table import table_frame
 from mae_ablation.store.predictions import NAME, SUM, Predictions, pack, sum_of
 from mae_ablation.study.seeds import seeds_to_see
@@ -151,7 +151,7 @@ def keep_answers(folder, answers):
 
 def documented(plan):
     results = results_frame(plan)
-    return make_document(plan, table_frame(plan, results, Readings(plan.store)), results)
+    return ReportDocument(plan, table_frame(plan, results, Readings(plan.store)), results)
 
 
 def test_a_table_says_whether_seeds_or_test_images_limit_it(planned):
@@ -196,7 +196,7 @@ def test_no_difference_is_claimed_nowhere_within_the_error_of_the_test_images(pl
     without = documented(planned(GROWING.replace("paper: figure_5\n", "")))
     said = without.sections[0].headline
     assert "no difference" not in said and "1 within the error of the test images" in said
-    (line,) = standing(plan).summary()
+    (line,) = find_standing(plan).summary()
     assert "within the error of the test images: 0.5 (3 seeds)" in line
     write_report(plan, tmp_path / "x")
     assert "within the error" in (tmp_path / "x" / "looks_linear_probe.svg").read_text("utf-8")

@@ -7,7 +7,7 @@ from toys import session_of
 from mae_ablation.api import plan_studies, plan_study
 from mae_ablation.errors import UserError
 from mae_ablation.recipe.presets import difference
-from mae_ablation.report.summary import introduction, settings_lines, together
+from mae_ablation.report.summary import describe_plans, describe_together, settings_lines
 from mae_ablation.study.paper import FIELDS, paper_row, paper_tables
 from mae_ablation.study.plan import missing, trials_of
 
@@ -58,7 +58,7 @@ def test_table_1_and_figures_5_and_7_are_32_pre_trainings():
     trained = [t for t in trials_of(plans) if t.source == "pretrain"]
     assert len(trained) == 32
     assert {p.kind for t in trained for p in t.phases} == {"pretrain", "linear_probe", "finetune"}
-    assert "(32 distinct pre-trainings)" in together(plans)
+    assert "(32 distinct pre-trainings)" in describe_together(plans)
     prepared = [t.label for t in missing(trials_of(plans), plans[0].store) if t.source == "prepare"]
     assert sorted(prepared) == ["pca imagenet-224px-patch16", "tokenizer imagenet-224px-in_domain"]
     sources = {t.source for t in trials_of(plans)}
@@ -70,7 +70,7 @@ def test_all_studies_are_listed_once_and_share_their_trials():
     session = session_of(*files, store=NOWHERE)
     plans = session.plans
     assert sorted(plan.study.name for plan in plans) == [path.stem for path in FILES]
-    text = introduction(session.suites, plans, 2)
+    text = describe_plans(session.suites, plans, 2)
     assert text.startswith("paper: Table 1 and Figures 5 and 7 = decoder_depth, decoder_width")
     assert all(f"{path.stem}: " in text for path in FILES)
 
@@ -184,7 +184,7 @@ def test_levels_of_the_paper_are_taken_to_the_recipe_s_scale(write_study, tmp_pa
     assert [row.recipe.model.decoder_width for row in plan.rows] == [4, 8]
     assert plan.study.factors[0].left_out == ("1024",)
     assert plan.study.phases == ("pretrain", "linear_probe")
-    text = introduction([], [plan], 2)
+    text = describe_plans([], [plan], 2)
     assert "no counterpart at this scale for 1024" in text
     assert "leaves out finetune; --phases pretrain,linear_probe,finetune" in text
     asked = plan_study(write_study(study, SCALED), store=tmp_path, phases=("finetune",))
@@ -240,7 +240,7 @@ def test_a_suite_is_its_studies(write_study, tmp_path):
     trials = trials_of(plans)
     assert len([t for t in trials if t.source == "pretrain"]) == 3 * 2
     assert len({t.label for t in trials}) == len(trials)
-    assert "16 trials - 6 shared between studies = 10" in together(plans)
+    assert "16 trials - 6 shared between studies = 10" in describe_together(plans)
     suite.write_text("studies: [x, y]\nseeds: [3, 7]\n")
     assert plan_study(suite, store=tmp_path).study.seeds == (3, 7)
     with pytest.raises(UserError, match=r"x.yaml: .*all.yaml asks for it with another recipe or"):

@@ -8,7 +8,7 @@ from mae_ablation.api import plan_studies, plan_study
 from mae_ablation.errors import UserError
 from mae_ablation.recipe.checks import added_later
 from mae_ablation.recipe.recipe import Data, Recipe
-from mae_ablation.report.summary import introduction
+from mae_ablation.report.summary import describe_plans
 from mae_ablation.study.identity import (
     evaluation_document,
     identity,
@@ -109,7 +109,7 @@ def test_the_baseline_of_several_factors_is_trained_once(write_study, tmp_path):
     plan = planned(write_study(study), tmp_path)
     assert [row.label for row in plan.rows if row.is_baseline] == ["0.75", "1"]
     assert len(plan.trials) == (3 + 2) * 2
-    assert "(4 levels + 2 references) x 2 seeds - 2 shared = 10" in introduction([], [plan], 2)
+    assert "(4 levels + 2 references) x 2 seeds - 2 shared = 10" in describe_plans([], [plan], 2)
 
 
 def test_a_baseline_that_is_no_level_gets_a_row_of_its_own(write_study, tmp_path):
@@ -124,7 +124,9 @@ def test_levels_that_keep_the_same_patches_are_trained_once_and_named(write_stud
     )  # 4 x 4
     assert [row.same_as for row in plan.rows] == [None, None, "0.7"]
     assert len(plan.trials) == 4
-    assert "0.75 and 0.7 are one training: both keep 4 of 16 patches" in introduction([], [plan], 2)
+    assert "0.75 and 0.7 are one training: both keep 4 of 16 patches" in describe_plans(
+        [], [plan], 2
+    )
 
 
 def test_the_default_recipe_keeps_all_ten_ratios_apart(tmp_path):
@@ -145,7 +147,7 @@ def test_levels_of_an_evaluation_share_one_pretraining(write_study, tmp_path):
     assert len(pretrained) == 1
     assert [p.kind for p in pretrained[0].phases] == ["pretrain", "linear_probe", "linear_probe"]
     assert [p.recipe.linear_probe.pooling for p in pretrained[0].phases[1:]] == ["cls", "mean"]
-    assert "(2 levels + 2 references) x 1 seed - 1 shared = 3" in introduction([], [plan], 2)
+    assert "(2 levels + 2 references) x 1 seed - 1 shared = 3" in describe_plans([], [plan], 2)
 
 
 def test_factors_of_one_name_in_two_sections_keep_apart(write_study, tmp_path):

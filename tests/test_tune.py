@@ -14,7 +14,7 @@ from mae_ablation.report.html import tabulate_cost
 from mae_ablation.report.method import describe_protocol
 from mae_ablation.report.readings import Readings, finished_results
 from mae_ablation.report.results import results_frame
-from mae_ablation.report.summary import introduction
+from mae_ablation.report.summary import describe_plans
 from mae_ablation.report.table import table_frame
 from mae_ablation.run.queue import DROPPED, WAIT, Outcome, TrialQueue
 from mae_ablation.run.run_state import RunState
@@ -73,7 +73,7 @@ def test_every_level_searches_the_same_values_and_shares_its_pre_training(planne
     kinds = ["pretrain", *["linear_probe"] * 3]
     assert all([phase.kind for phase in t.phases] == kinds for t in pretrained)
     assert len(plan.cells) == (2 + 2) * 2 * 3
-    said = introduction([], [plan], 2)
+    said = describe_plans([], [plan], 2)
     assert "tune: base_lr 0.05, 0.1, 0.2: 3 tries of each level, chosen on validation" in said
     assert "trials: (2 levels + 2 references) x 2 seeds x 3 tries - 8 shared = 16" in said
     assert len({t.name for t in plan.cells}) == len(plan.cells)
@@ -106,7 +106,7 @@ def test_several_fields_are_a_product_or_a_sample_of_it(planned):
     tries = [[each.values for each in row.tries] for row in (*sample.rows, *sample.references)]
     assert len(tries[0]) == 4 and all(each == tries[0] for each in tries)
     assert set(tries[0]) < {each.values for each in product.rows[0].tries}
-    assert "x 4 tries" in introduction([], [sample], 2)
+    assert "x 4 tries" in describe_plans([], [sample], 2)
 
 
 BAD = [

@@ -7,11 +7,11 @@ import pytest
 
 from mae_ablation.api import plan_studies
 from mae_ablation.errors import UserError
-from mae_ablation.report.document import make_document
-from mae_ablation.report.outcome import count_asked, looks_lines, open_trials
+from mae_ablation.report.document import ReportDocument
+from mae_ablation.report.outcome import count_asked, list_open_trials, looks_lines
 from mae_ablation.report.report import write_report
 from mae_ablation.report.results import results_frame
-from mae_ablation.report.standing import Asking, standing
+from mae_ablation.report.standing import Asking, find_standing
 from mae_ablation.report.summary import trial_lines
 from mae_ablation.report.table import table_frame
 from mae_ablation.run import driver as run_module
@@ -73,7 +73,7 @@ class Driver:
 
     def __init__(self, plan, lanes=2, fails=lambda trial: False):
         self.plan, self.fails, self.said = plan, fails, []
-        self.trials, ask = open_trials([plan])
+        self.trials, ask = list_open_trials([plan])
         self.looks = SeedGate(self.trials, ask)
         self.state = RunState(trials=self.trials)
         self.queue = TrialQueue()
@@ -161,7 +161,7 @@ def test_a_study_whose_rows_are_all_decided_stops_there(planned, monkeypatch):
     driver.run()
     assert len(driver.ran) == 5 * 3
     assert driver.said == ["x: look 1 at 3 seeds: 4 of 4 rows decided"]
-    assert open_trials([driver.plan])[0] == [], "the same command has nothing to do"
+    assert list_open_trials([driver.plan])[0] == [], "the same command has nothing to do"
 
 
 def test_no_lane_waits_for_a_straggler(planned):
@@ -175,12 +175,12 @@ def test_no_lane_waits_for_a_straggler(planned):
     counts = {label: driver.seeds(label) for label in CLEAR}
     assert counts == {"0.25": 4, "0.5": 8, "0.75": 8, "random encoder": 3, "raw pixels": 3}
     assert driver.said == [], "no look is complete for all"
-    assert len(standing(driver.plan).decided) == 2, "but for the references it is"
+    assert len(find_standing(driver.plan).decided) == 2, "but for the references it is"
     driver.finish("1.1")
     assert driver.said == [
         "x: look 3 at 8 seeds: 3 of 4 rows decided; 1 stay undecided at the most seeds"
     ]
-    late = standing(driver.plan).rows[0].decisions["linear_probe"]
+    late = find_standing(driver.plan).rows[0].decisions["linear_probe"]
     assert (late.state, late.seeds) == ("different", 3)
     assert driver.state.is_over
 
@@ -239,7 +239,7 @@ def test_a_study_of_fixed_seeds_beside_it_gets_all_of_them(planned, write_study,
     fixed = planned(STUDY.replace("{first: 3, most: 8, looks: [3, 5, 8]}", "4"))
     asked = Asking([growing, fixed])()
     assert {i for t in fixed.cells for i in t.result_id} <= asked.now
-    both, _ = open_trials([growing, fixed])
+    both, _ = list_open_trials([growing, fixed])
     assert len(both) == 5 * 8 and [t.seed for t in both[:6]] == [0] * 5 + [1]
 
 
@@ -310,7 +310,7 @@ def test_a_study_without_the_papers_numbers_counts_what_is_decided(planned):
     driver.run()
     results = results_frame(driver.plan)
     said = (
-        make_document(driver.plan, table_frame(driver.plan, results), results).sections[0].headline
+        ReportDocument(driver.plan, table_frame(driver.plan, results), results).sections[0].headline
     )
     assert "Of 2 differences to the baseline: 1 different, 1 undecided." in said
 
@@ -335,9 +335,9 @@ def test_a_plan_says_when_it_is_looked_at_and_what_it_costs_from_to(planned):
 
 
 def summary_of(plan):
-    from mae_ablation.report.summary import introduction
+    from mae_ablation.report.summary import describe_plans
 
-    return introduction([], [plan], 2)
+    return describe_plans([], [plan], 2)
 
 
 # what cannot be ---------------------------------------------------------------------------------
@@ -508,7 +508,7 @@ def test_a_budget_that_is_spent_stops_lanes_as_ctrl_c_does_and_keeps_what_is_dec
     assert said == ["the budget of 1 hour is spent: finishing the running step and saving"]
     assert driver.state.spent == "1 hour" and not driver.state.is_over
     assert not driver.state.failed, "it is gone on with by the same command"
-    assert len(standing(driver.plan).decided) == 3
+    assert len(find_standing(driver.plan).decided) == 3
     again = Driver(planned(), lanes=1)
     again.run()
     assert len(driver.ran) + len(again.ran) == 3 * 3 + 2 * 8

@@ -12,7 +12,7 @@ from mae_ablation.report.figure import is_geometric
 from mae_ablation.report.findings import is_ordered
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.saved import SavedReport
-from mae_ablation.report.summary import introduction
+from mae_ablation.report.summary import describe_plans
 from mae_ablation.report.table import table_frame
 from mae_ablation.study.settings import read_change
 from mae_ablation.study.study import load
@@ -331,10 +331,10 @@ def test_errors_name_who_said_it(write_study, tmp_path):
 
 def test_evaluations_are_left_out_by_the_recipe_or_by_the_command(planned):
     text = STUDY + "phases: [pretrain, linear_probe, finetune]\n"
-    said = introduction([], [planned(text, phases=("pretrain",))], 2)
+    said = describe_plans([], [planned(text, phases=("pretrain",))], 2)
     every = "--phases pretrain,linear_probe,finetune runs them too"
     assert f"note: --phases leaves out linear_probe, finetune; {every}" in said
-    said = introduction([], [planned(text, TOY_RECIPE + "skip: [finetune]\n")], 2)
+    said = describe_plans([], [planned(text, TOY_RECIPE + "skip: [finetune]\n")], 2)
     assert "note: recipe toy leaves out finetune; --phases" in said
     tuned = text + "tune: {pretrain.base_lr: [1e-3, 2e-3]}\n"
     with pytest.raises(UserError, match="and --phases leaves no evaluation: add linear_probe"):

@@ -9,7 +9,7 @@ from conftest import ROOT
 from fake_mlflow import FakeMlflow
 from toys import PRETRAIN_STUDY, train
 
-from mae_ablation.report.note import write_note
+from mae_ablation.report.markdown import write_note
 from mae_ablation.report.report import write_report
 from mae_ablation.tracking.address import database_file, runs_url, server_uri
 from mae_ablation.tracking.client import LocalClient, open_client

@@ -55,6 +55,17 @@ def give_accuracies(plan, accuracy: dict[str, list]) -> None:
                 folder.finish({"test_acc1": value, "validation_acc1": value, **numbers})
 
 
+def tabulate(path: Path, store: Path, accuracy: dict[str, list], **asked):
+    """Plan, table and results of a study whose rows have the given accuracies."""
+    from mae_ablation.report.results import results_frame
+    from mae_ablation.report.table import table_frame
+
+    plan = plan_study(path, store=store, **asked)
+    give_accuracies(plan, accuracy)
+    results = results_frame(plan)
+    return plan, table_frame(plan, results), results
+
+
 # the store of a study without evaluations, as its lanes leave it -------------------------------
 
 PRETRAIN_STUDY = """\

@@ -11,7 +11,6 @@ them). Heavy imports stand in the function that needs them, after what can be re
 """
 
 import shlex
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -151,7 +150,7 @@ def compare(a: str, b: str, *, reports: Folder = Path("reports"), out: File | No
         a: folder of a report, or its name in the folder of reports
         b: folder of the other one, or its name
         reports: the folder of reports (default: ./reports)
-        out: write it into this file as Markdown, too
+        out: write it into this file, too; it is Markdown
     """
     from mae_ablation.report.saved import open_report
     from mae_ablation.study.places import require_place, written
@@ -161,17 +160,18 @@ def compare(a: str, b: str, *, reports: Folder = Path("reports"), out: File | No
         require_place(out)
     one, two = (open_report(name, reports) for name in (a, b))
 
-    from mae_ablation.report.compare import as_markdown, as_text, compare_reports
+    from mae_ablation.report.compare import compare_reports, format_comparison
 
     # the comparison, on the terminal and as a file
     found = compare_reports(one, two)
-    print(as_text(found, shutil.get_terminal_size((100, 24)).columns).rstrip("\n"))
+    text = format_comparison(found)
+    print(text, end="")
     if not any(len(part.table) > 1 for part in found.sections):
         message = "no level of one is in the other: there is nothing to compare"
         raise UserError(message, f"{one.folder} and {two.folder}")
     if out:
         with written(out) as file:
-            file.write(as_markdown(found).encode())
+            file.write(text.encode())
         print(out)
     return 0
 

@@ -95,10 +95,10 @@ def _result(phase, seed: int) -> dict:
 
 def stage_plan(place: Path) -> None:
     """What `--plan` and the beginning of a run say."""
-    from mae_ablation.report.summary import introduction
+    from mae_ablation.report.summary import describe_plans
 
     plan = _plan(place)
-    introduction([], [plan], 2)
+    describe_plans([], [plan], 2)
 
 
 stage_again = stage_plan

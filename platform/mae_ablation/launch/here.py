@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mae_ablation.report.outcome import conclude, finished_trials, open_trials
+from mae_ablation.report.outcome import conclude, count_asked, list_open_trials
 from mae_ablation.report.saved import report_in
-from mae_ablation.report.summary import budget_lines, introduction
+from mae_ablation.report.summary import budget_lines, describe_plans
 from mae_ablation.run.session import Session
 from mae_ablation.store.commit import code_commit
 from mae_ablation.store.folder import Store
@@ -47,7 +47,7 @@ def run_here(session: Session, address: str = "local") -> int:
     request = session.request
     session.fetch_data()
     plans = session.plans
-    todo, ask = open_trials(plans)
+    todo, ask = list_open_trials(plans)
     for place in (session.store.root, request.reports):
         require_writable(place)
     require_own_reports(session)
@@ -64,7 +64,7 @@ def run_here(session: Session, address: str = "local") -> int:
     # what will be done, and what it costs
     console = Console(highlight=False, markup=False, soft_wrap=True)
     cost = estimate(plans, machine=request.machine(local=address == "local"))
-    console.print(introduction(session.suites, plans, cost=cost, price=request.price))
+    console.print(describe_plans(session.suites, plans, cost=cost, price=request.price))
     budget, declared = budget_lines(request.hours, request.gpu_hours), declared_lines(plans, todo)
     for line in [*commit_lines(plans, code_commit()), *budget, *declared]:
         console.print(line)
@@ -126,11 +126,11 @@ class Run:
         from mae_ablation.run.stopping import TimeLimit
 
         request, plans, store = self.session.request, self.session.plans, self.session.store
-        work = work_of(plans, self.todo, store)
+        work, (asked, left) = work_of(plans, self.todo, store), count_asked(plans)
         progress = Progress(
             self.console,
             work.trials,
-            done=finished_trials(plans, self.todo),
+            done=asked - left,
             seconds=cost.by_phase,
             store=store,
         )

@@ -7,22 +7,16 @@ import pandas as pd
 from mae_ablation.report.metrics import HOURS, count_decimals
 from mae_ablation.report.verdict import format_verdict
 
+# columns that say nothing where all levels share a value, and the table's columns they show
 SHARES = {"kept": "kept_patches", "epochs": "epochs", "flops": "flops", "training": "training"}
-"""Columns that say nothing where all levels share a value, and the table's columns they show."""
 
 NOTHING = ("", "–")
-SMALL = 0.001
-"""p values below are given as "<0.001"."""
+SMALL = 0.001  # p values below are given as "<0.001"
 
 
 def table_cells(rows: pd.DataFrame) -> tuple[list[str], list[dict[str, str]]]:
-    """Return the names of the columns that say something of one quantity's rows, and each row's
-    texts by name."""
-    columns = _timed if (rows["metric"] == HOURS).any() else _compared
-    cells = [
-        {**_trained(row), **columns(row), "tuned": row.get("tuned", ""), "note": row["note"]}
-        for row in rows.to_dict("records")
-    ]
+    """Return the columns that say something of one quantity's rows, and each row's texts."""
+    cells = [_format_row(row) for row in rows.to_dict("records")]
     varied = {name: rows[column].dropna().nunique() > 1 for name, column in SHARES.items()}
     varied["training"] &= varied["epochs"] and varied["flops"]  # else one of them says it
     head = [
@@ -33,46 +27,43 @@ def table_cells(rows: pd.DataFrame) -> tuple[list[str], list[dict[str, str]]]:
     return head, cells
 
 
-def _trained(row: Mapping) -> dict[str, str]:
-    """Format the columns of a row that say what was trained."""
+def _format_row(row: Mapping) -> dict[str, str]:
+    """Format a row's texts by column: what was trained, what was measured, what is to be said."""
+    # what was trained; a reference's classifier says how many values of an image it sees
+    digits = count_decimals(row["metric"])
     seen = f", {row['features']} values" if is_known(row.get("features")) else ""
-    return {
+    mean, sd = format_number(row["mean"], digits), format_number(row["sd"], digits)
+    seeds, paper = f"{row['seeds']}/{row['seeds_asked']}", format_number(row["paper"], 1)
+    trained = {
         "level": row["level"] + seen,
         "kept": format_number(row["kept_patches"], 0, ""),
         "epochs": format_number(row["epochs"], 0, ""),
         "flops": format_ratio(row["flops"]),
         "training": format_ratio(row["training"]),
     }
+    said = {"tuned": row.get("tuned", ""), "note": row["note"]}
 
-
-def _compared(row: Mapping) -> dict[str, str]:
-    """Format the columns of a row whose means are compared with the baseline's."""
-    digits = count_decimals(row["metric"])
+    # hours are set against the baseline's as a ratio, all other means as a difference
+    if row["metric"] == HOURS:
+        measured = {"hours": mean, "sd": sd, "seeds": seeds}
+        measured |= {"speed-up": format_ratio(row["speedup"]), "paper": paper}
+        measured["paper speed-up"] = format_ratio(row["paper_speedup"])
+        return {**trained, **measured, **said}
     return {
-        "mean": format_number(row["mean"], digits),
-        "sd": format_number(row["sd"], digits),
-        "seeds": f"{row['seeds']}/{row['seeds_asked']}",
+        **trained,
+        "mean": mean,
+        "sd": sd,
+        "seeds": seeds,
         "vs baseline": format_difference(row["difference"], row["difference_sd"], digits),
         "95 %": format_interval(row["low"], row["high"], digits),
         "bootstrap 95 %": format_interval(row["boot_low"], row["boot_high"], digits),
         "p (Holm)": format_p_value(row["p_holm"]),
         "95 % with images": format_interval(row.get("both_low"), row.get("both_high"), digits),
         "decided": row.get("decided", ""),
-        "paper": format_number(row["paper"], 1),
+        "paper": paper,
         "paper vs baseline": format_difference(row["paper_difference"], None, 1),
         "verdict": format_verdict(row),
-    }
-
-
-def _timed(row: Mapping) -> dict[str, str]:
-    """Format the columns of a row of hours."""
-    return {
-        "hours": format_number(row["mean"], 4),
-        "sd": format_number(row["sd"], 4),
-        "seeds": f"{row['seeds']}/{row['seeds_asked']}",
-        "speed-up": format_ratio(row["speedup"]),
-        "paper": format_number(row["paper"], 1),
-        "paper speed-up": format_ratio(row["paper_speedup"]),
+        **said,
     }
 
 

@@ -14,37 +14,29 @@ from mae_ablation.study.plan import Plan, Row, Try, words
 from mae_ablation.study.values import are_numbers
 
 SEARCH_UNFINISHED = "search not finished"
-EDGE = "at the edge"
-"""Marks a value beyond which nothing was tried."""
+EDGE = "at the edge"  # marks a value beyond which nothing was tried
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
     """The outcome of one row's search for one quantity."""
 
-    best: Try
-    """The first try where nothing is searched, or the search is not finished."""
-    tries: int = 1
-    """Tries that differ for this quantity; 1 where nothing is searched."""
-    stopped: int = 0
-    """Tries that the search stopped early."""
-    values: tuple[tuple[str, Any], ...] = ()
-    """Values of the best try that make a difference."""
+    best: Try  # the first try where nothing is searched, or the search is not finished
+    tries: int = 1  # tries that differ for this quantity; 1 where nothing is searched
+    stopped: int = 0  # tries that the search stopped early
+    values: tuple[tuple[str, Any], ...] = ()  # values of the best try that make a difference
     edges: tuple[str, ...] = ()
     """Those beyond which nothing was tried: "base_lr 0.2 is the highest tried"."""
-    unfinished: str = ""
-    """The reason why nothing is chosen."""
+    unfinished: str = ""  # the reason why nothing is chosen
 
     def as_setting(self) -> str | None:
-        """Format the choice for trials.csv: "base_lr=0.1, 3 tries"; None where nothing is
-        searched."""
+        """Format for trials.csv: "base_lr=0.1, 3 tries"; None where nothing is searched."""
         if self.tries < 2:
             return None
         return f"{words(self.values, '=')}, {self.tries} tries{self._stopped_early}"
 
     def as_cell(self) -> str:
-        """Format the choice for a table: "base_lr 0.1 (tuned, 3 tries each)"; "" where nothing is
-        searched. A value at the edge of what was tried says so."""
+        """Format for a table: "base_lr 0.1 (tuned, 3 tries each)"; "" where nothing is searched."""
         if self.tries < 2:
             return ""
         if self.unfinished:
@@ -70,27 +62,35 @@ def choose_try(plan: Plan, row: Row, column: str, readings: Any) -> Choice:
     if len(tries) < 2 or not any(p.column == column for p in tries[0].some.phases):
         return Choice(best=row.tries[0])
 
-    # a try that lacks a seed keeps all from being chosen, unless the search has stopped it
-    live = [each for each in tries if not _is_stopped(each, column, readings)]
-    scores = [_score(each, column, readings) for each in live]
+    # a try that the search has stopped, and nobody has finished since, keeps no other from being
+    # chosen; any other that lacks a seed does
+    live = []
+    for each in tries:
+        phases = [p for trial in each.trials.values() for p in phases_behind(trial, column)]
+        left = [phase for phase in phases if phase.search and not readings.read_result(phase)]
+        if not any(map(readings.is_stopped, left)):
+            live.append(each)
+    shown = [
+        [shown_result(trial, column, readings) for trial in each.trials.values()] for each in live
+    ]
     counts = {"tries": len(tries), "stopped": len(tries) - len(live)}
-    if not live or None in scores:
-        reason = _why_unfinished(live, column, readings)
-        return Choice(best=row.tries[0], unfinished=reason, **counts)
+    if not live or not all(map(all, shown)):
+        trials = [trial for each in live for trial in each.trials.values()]
+        failures = ((t, readings.find_failure(phases_behind(t, column))) for t in trials)
+        why = (f"{SEARCH_UNFINISHED}: {t.name}: {f['reason']}" for t, f in failures if f)
+        return Choice(best=row.tries[0], unfinished=next(why, SEARCH_UNFINISHED), **counts)
+
+    # the best mean validation accuracy over the seeds, and which of its values matter
+    scores = [mean(result["validation_acc1"] for _, result in found) for found in shown]
     chosen = live[scores.index(max(scores))]
     values = _differing_values(row.tries, tries, chosen, column)
     return Choice(best=chosen, values=values, edges=_edges(values, tries), **counts)
 
 
 def edge_lines(plan: Plan, readings: Any) -> list[str]:
-    """Warn of choices at the edge of what was tried, a line for each evaluation and value.
-
-    `readings`: as `results_frame` takes them.
-    """
-    if plan.study.tune is None:
-        return []
+    """Warn of choices at the edge of what was tried, a line for each evaluation and value."""
     lines = []
-    for column in plan.study.columns:
+    for column in plan.study.columns if plan.study.tune else ():
         rows: dict[str, list[str]] = {}
         for row in (*plan.rows, *plan.references):
             for edge in choose_try(plan, row, column, readings).edges:
@@ -109,28 +109,6 @@ def _identities(each: Try, column: str) -> tuple[str, ...]:
     return tuple(p.identity for trial in trials for p in phases_behind(trial, column))
 
 
-def _is_stopped(each: Try, column: str, readings: Any) -> bool:
-    """Say whether the search has stopped a try, and nobody has finished it since."""
-    phases = [p for trial in each.trials.values() for p in phases_behind(trial, column)]
-    open_phases = [phase for phase in phases if phase.search and not readings.of(phase)]
-    return any(map(readings.stopped, open_phases))
-
-
-def _score(each: Try, column: str, readings: Any) -> float | None:
-    """Return the mean validation accuracy over the seeds; None while one lacks a result."""
-    found = [shown_result(trial, column, readings) for trial in each.trials.values()]
-    return mean(result["validation_acc1"] for _, result in found) if all(found) else None
-
-
-def _why_unfinished(live: Sequence[Try], column: str, readings: Any) -> str:
-    """Say that the search is not finished, with the first failure if that is the reason."""
-    for each in live:
-        for trial in each.trials.values():
-            if failure := readings.failure(phases_behind(trial, column)):
-                return f"{SEARCH_UNFINISHED}: {trial.name}: {failure['reason']}"
-    return SEARCH_UNFINISHED
-
-
 def _edges(values: Sequence[tuple[str, Any]], tries: Sequence[Try]) -> tuple[str, ...]:
     """Describe the chosen numbers that are the lowest or the highest tried."""
     found = []
@@ -145,14 +123,13 @@ def _edges(values: Sequence[tuple[str, Any]], tries: Sequence[Try]) -> tuple[str
 def _differing_values(
     every: Sequence[Try], tries: Sequence[Try], chosen: Try, column: str
 ) -> tuple[tuple[str, Any], ...]:
-    """Return the chosen try's values that make a difference to an evaluation: another value is
-    another training, and there is another."""
-
-    def matters(i: int) -> bool:
-        same: dict[tuple[str, ...], set] = {}
+    """Return the chosen try's values that make a difference: another value is another training."""
+    found = []
+    for i, pair in enumerate(chosen.values):
+        by_training: dict[tuple[str, ...], set] = {}
         for each in every:
-            same.setdefault(_identities(each, column), set()).add(each.values[i][1])
-        return all(len(values) == 1 for values in same.values())
-
-    varied = [len({each.values[i][1] for each in tries}) > 1 for i in range(len(chosen.values))]
-    return tuple(pair for i, pair in enumerate(chosen.values) if varied[i] and matters(i))
+            by_training.setdefault(_identities(each, column), set()).add(each.values[i][1])
+        matters = all(len(values) == 1 for values in by_training.values())
+        if matters and len({each.values[i][1] for each in tries}) > 1:
+            found.append(pair)
+    return tuple(found)

@@ -1,7 +1,7 @@
 """Training curves: every seed thin, the mean over seeds on top, a colour per level."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -22,8 +22,7 @@ CURVES_PANEL = (6.4, 3.8)  # inches
 DASHES = ("-", "--", "-.", ":")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Curve:
+class Curve(NamedTuple):
     """One quantity along one training."""
 
     level: str
@@ -36,8 +35,9 @@ def logged_quantities() -> dict[str, tuple[str, str]]:
     found = {"pretrain": ("loss", "pre-training loss")}
     for each in list_components("evaluation"):
         if each.cls.has_curve:
-            title = (each.cls.title or each.name)[0].lower() + (each.cls.title or each.name)[1:]
-            found[each.name] = ("validation_acc1", f"{title}, validation top-1 (%)")
+            title = each.cls.title or each.name
+            label = f"{title[0].lower()}{title[1:]}, validation top-1 (%)"
+            found[each.name] = ("validation_acc1", label)
     return found
 
 
@@ -45,46 +45,40 @@ def curves_svg(plan: Plan, results: pd.DataFrame) -> str | None:
     """Draw a panel per factor and quantity, as SVG; None where no journal has anything."""
     # the trials behind the table's cells
     metrics, found, quantities = list_metrics(plan), {}, logged_quantities()
+    factors = plan.study.factors
     for kind in quantities:
         metric = f"{kind}_acc1" if f"{kind}_acc1" in metrics else metrics[0]
-        for factor in plan.study.factors:
+        for factor in factors:
             found[kind, factor.name] = [
                 curve
                 for row in rows_with_curves(plan, factor.name)
                 for trial in trials_behind(plan, results, metric, plan.rows.index(row)).values()
                 if (curve := read_curve(plan, row.label, trial, kind))
             ]
-    factors = plan.study.factors
     kinds = [kind for kind in quantities if any(found[kind, f.name] for f in factors)]
     if not kinds:
         return None
 
-    # a line of panels for each quantity
+    # a line of panels for each quantity; legends stand on the right, where no curve runs
     sns.set_theme(style="ticks", context="notebook")
     size = ((CURVES_PANEL[0] + 1.4) * len(factors), CURVES_PANEL[1] * len(kinds))
     figure, axes = plt.subplots(
         len(kinds), len(factors), figsize=size, squeeze=False, layout="constrained"
     )
     base = next(row.label for row in plan.rows if row.is_baseline)
+    place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "frameon": False}
     for kind, line in zip(kinds, axes, strict=True):
         for factor, axis in zip(factors, line, strict=True):
             _draw_curves(axis, found[kind, factor.name], is_ordered(factor), base)
             axis.set(xlabel="epoch", ylabel=quantities[kind][1])
             if axis.get_legend_handles_labels()[0]:
-                axis.legend(
-                    title=factor.name.replace("_", " "),
-                    loc="center left",
-                    bbox_to_anchor=(1.0, 0.5),
-                    frameon=False,
-                    fontsize="small",
-                    title_fontsize="small",
-                )
+                title = factor.name.replace("_", " ")
+                axis.legend(title=title, fontsize="small", title_fontsize="small", **place)
     return figure_as_svg(figure)
 
 
 def rows_with_curves(plan: Plan, factor: str) -> list[Row]:
-    """List the rows whose curves are drawn, the baseline among them; the same training is one
-    curve."""
+    """List the rows whose curves are drawn, the baseline among them; no training is drawn twice."""
     rows = [row for row in plan.rows if row.factor is None or row.factor.name == factor]
     rows = [row for row in rows if not row.same_as or row.is_baseline]
     if len(rows) <= MOST_CURVES:
@@ -104,10 +98,9 @@ def read_curve(plan: Plan, level: str, trial: Trial, kind: str) -> Curve | None:
         for row in phase.folder(plan.store).journal.read()
         if row["m"].get(name) is not None
     }
-    if not points:
-        return None
     epochs = thin_out(sorted(points))
-    return Curve(level=level, epochs=epochs, values=tuple(points[epoch] for epoch in epochs))
+    values = tuple(points[epoch] for epoch in epochs)
+    return Curve(level, epochs, values) if points else None
 
 
 def thin_out(epochs: Sequence[float]) -> tuple[float, ...]:
@@ -120,15 +113,14 @@ def thin_out(epochs: Sequence[float]) -> tuple[float, ...]:
 
 def mean_curve(curves: Sequence[Curve]) -> Curve:
     """Average over seeds at the epochs that all of them have."""
-    points = [dict(zip(curve.epochs, curve.values, strict=True)) for curve in curves]
-    common = sorted(set.intersection(*(set(point) for point in points)))
-    means = tuple(float(np.mean([point[epoch] for point in points])) for epoch in common)
-    return Curve(level=curves[0].level, epochs=tuple(common), values=means)
+    frame = pd.DataFrame([dict(zip(c.epochs, c.values, strict=True)) for c in curves])
+    means = frame.dropna(axis="columns").mean().sort_index()
+    return Curve(curves[0].level, tuple(means.index), tuple(means))
 
 
 def _draw_curves(axis, curves: Sequence[Curve], ordered: bool, baseline: str) -> None:
-    """Draw one factor's levels: from dark to light for numbers in order; else in the colours of a
-    colour-blind palette, which differ in their dashes, too, for grey print."""
+    """Draw one factor's levels; numbers in order run from dark to light."""
+    # names have the colours of a colour-blind palette, and dashes, too, for grey print
     levels = list(dict.fromkeys(curve.level for curve in curves))
     colours = sns.color_palette(*(("viridis", len(levels)) if ordered else ("colorblind", 10)))
     for i, level in enumerate(levels):

@@ -1,125 +1,70 @@
 """The document of a study: everything that its report says, once, for all of its files."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 
+from mae_ablation.report import method
 from mae_ablation.report.findings import list_detectable, list_findings
 from mae_ablation.report.headline import count_decisions, list_cautions, write_preamble
-from mae_ablation.report.method import (
-    describe_conditions,
-    describe_cost,
-    describe_data,
-    describe_protocol,
-    explain_columns,
-    list_remarks,
-    run_command,
-)
 from mae_ablation.report.metrics import HOURS, quantity_of
 from mae_ablation.study.plan import Plan
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Section:
-    """One measured quantity: its rows of the table, and the sentences around them."""
+    """One measured quantity: its rows of the table, and the sentences around them, as texts."""
 
-    metric: str
-    rows: pd.DataFrame
-    decisions: str
-    """What the rows decide, with their counted verdicts."""
-    cautions: list[str]
-    """What belongs beside the verdicts."""
-    news: str
-    """What is new since the last report; "" where nothing is."""
-    findings: list[str]
-    detectable: list[str]
-    """What this many seeds could have seen."""
-    protocol: str
-    conditions: str
-    """Under what hours were measured."""
+    def __init__(
+        self, plan: Plan, metric: str, table: pd.DataFrame, results: pd.DataFrame, news: str
+    ) -> None:
+        self.metric, self.title = metric, quantity_of(metric).title
+        self.rows = table[table["metric"] == metric]
 
-    @property
-    def title(self) -> str:
-        return quantity_of(self.metric).title
+        # above the table: verdicts, counted, with what belongs beside them wherever they are
+        self.decisions = count_decisions(plan, metric, self.rows)
+        self.cautions = list_cautions(plan, metric, table, results)
+        self.headline = " ".join(filter(None, [self.decisions, *self.cautions]))
 
-    @property
-    def headline(self) -> str:
-        """The sentences above the table."""
-        return " ".join(filter(None, [self.decisions, *self.cautions]))
+        # beneath it: what is new since the last report, what is found, and could have been
+        self.news = news
+        self.findings = list_findings(plan, metric, results, table)
+        self.detectable = list_detectable(plan, metric, results, table)
+        self.protocol = method.describe_protocol(plan, metric)
+        self.conditions = method.describe_conditions(self.rows) if metric == HOURS else ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class ReportDocument:
     """A study's report, before it is written in any format."""
 
-    plan: Plan
-    table: pd.DataFrame
-    results: pd.DataFrame
-    preamble: str
-    """What a reader has to know before the first table."""
-    descriptive: str
-    """That the tables are descriptive only, and why; "" where they are not."""
-    caption: str
-    sections: list[Section]
-    columns: str
-    """Explains the columns that are there."""
-    remarks: list[str]
-    published: Sequence[dict[str, str]]
-    """Reports of the study that ship with the project."""
-    command: str
-    cost: str
+    def __init__(
+        self,
+        plan: Plan,
+        table: pd.DataFrame,
+        results: pd.DataFrame,
+        finished: Sequence[dict] = (),
+        *,
+        descriptive: str = "",
+        news: Mapping[str, str] | None = None,
+        published: Sequence[dict[str, str]] = (),
+    ) -> None:
+        """Say everything there is to say of a study.
 
-    @property
-    def title(self) -> str:
-        return self.plan.study.title
+        Args:
+            finished: the result of every training behind it, each once.
+            descriptive: why its tables are descriptive only, or "".
+            news: by metric what is new since the last report, in a line.
+            published: reports of the study that ship with the project.
+        """
+        self.plan, self.table, self.results, self.published = plan, table, results, published
+        self.title, self.command = plan.study.title, method.run_command(plan)
+        self.sections = [
+            Section(plan, metric, table, results, (news or {}).get(metric, ""))
+            for metric in dict.fromkeys(table["metric"])
+        ]
 
-
-def make_document(
-    plan: Plan,
-    table: pd.DataFrame,
-    results: pd.DataFrame,
-    finished: Sequence[dict] = (),
-    *,
-    descriptive: str = "",
-    news: Mapping[str, str] | None = None,
-    published: Sequence[dict[str, str]] = (),
-) -> ReportDocument:
-    """Say everything there is to say of a study.
-
-    Args:
-        finished: the result of every training behind it, each once.
-        descriptive: that its tables are descriptive only, and why, or "".
-        news: by metric what is new since the last report, in a line.
-        published: reports of the study that ship with the project.
-    """
-    sections = []
-    for metric in dict.fromkeys(table["metric"]):
-        rows = table[table["metric"] == metric]
-        sections.append(
-            Section(
-                metric=metric,
-                rows=rows,
-                decisions=count_decisions(plan, metric, rows),
-                cautions=list_cautions(plan, metric, table, results),
-                news=(news or {}).get(metric, ""),
-                findings=list_findings(plan, metric, results, table),
-                detectable=list_detectable(plan, metric, results, table),
-                protocol=describe_protocol(plan, metric),
-                conditions=describe_conditions(rows) if metric == HOURS else "",
-            )
-        )
-    return ReportDocument(
-        plan=plan,
-        table=table,
-        results=results,
-        preamble=write_preamble(plan, descriptive),
-        descriptive=descriptive,
-        caption=describe_data(plan, results),
-        sections=sections,
-        columns=explain_columns(plan, table, results),
-        remarks=list_remarks(plan, finished),
-        published=published,
-        command=run_command(plan),
-        cost=describe_cost(plan, finished),
-    )
+        # before the first table, and what explains all of them
+        self.preamble, self.descriptive = write_preamble(plan, descriptive), descriptive
+        self.caption = method.describe_data(plan, results)
+        self.columns = method.explain_columns(plan, table, results)
+        self.remarks = method.list_remarks(plan, finished)
+        self.cost = method.describe_cost(plan, finished)

@@ -1,5 +1,4 @@
-"""Figures as files: PNG, SVG and PDF, and SVG within a page; pictures side by side. The same figure
-is the same file."""
+"""Figures as files, and SVG within a page: the same figure is the same file."""
 
 import io
 import re
@@ -18,12 +17,12 @@ from mae_ablation.study.places import written
 
 plt.rcParams["text.parse_math"] = False  # levels and titles are words, whatever $ is in them
 
+# options of each kind of file; without the time, which would make every file another
 STABLE = {
     "png": {"dpi": 150},
     "svg": {"dpi": 150, "metadata": {"Date": None}},
     "pdf": {"dpi": 150, "metadata": {"CreationDate": None}},
 }
-"""Options of each kind of file; without the time, which would make every file another."""
 
 PICTURE_PANEL = 2.2  # inches of a picture among others
 PIXELS_PER_POINT = 4 / 3
@@ -35,8 +34,8 @@ SVG_NAMES = re.compile(r'(\bid="|url\(#|href="#)')
 def save_figure(figure, folder: Path, stem: str = "figure") -> list[Path]:
     """Write `STEM.png`, `.svg`, `.pdf` and close the figure; returns the paths."""
     paths = [folder / f"{stem}.{kind}" for kind in STABLE]
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # once is enough for all kinds of file
+    figure.draw_without_rendering()  # to lay it out once is enough for all kinds of file
+    figure.set_layout_engine("none")
     for path in paths:
         with atomic.replacing(path) as file:
             _write(figure, file, path.suffix[1:])
@@ -53,19 +52,19 @@ def figure_as_svg(figure) -> str:
 
 
 def _write(figure, file, kind: str) -> None:
+    # else an SVG's names would be random
     with plt.rc_context({"svg.hashsalt": "mae-ablation"}):
         figure.savefig(file, format=kind, **STABLE[kind])
 
 
 def inline_svg(svg: str, prefix: str) -> str:
     """Make an SVG file an element of a page: as wide as it was at most, with names of its own."""
-
-    def at_most(match: re.Match) -> str:
-        width = float(match[2]) * PIXELS_PER_POINT
-        return f'<svg {match[1]}style="width:100%;height:auto;max-width:{width:.0f}px"'
-
     svg = SVG_NAMES.sub(rf"\g<1>{prefix}-", FRONT.sub("", svg))
-    return SIZE.sub(at_most, svg, count=1).strip()
+    if size := SIZE.search(svg):
+        width = f"{float(size[2]) * PIXELS_PER_POINT:.0f}px"
+        style = f'<svg {size[1]}style="width:100%;height:auto;max-width:{width}"'
+        svg = svg.replace(size[0], style, 1)
+    return svg.strip()
 
 
 def draw_panels(

@@ -1,17 +1,14 @@
-"""Figure: our levels with intervals of their means, and the paper's on an axis of its own; of two
-crossed factors a heat map beside them."""
+"""Figure: our levels with intervals of their means, and the paper's on an axis of its own."""
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.collections import PathCollection
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
@@ -19,12 +16,13 @@ from mae_ablation.report.drawing import save_figure
 from mae_ablation.report.findings import is_ordered
 from mae_ablation.report.metrics import HOURS, is_accuracy, list_metrics, quantity_of
 from mae_ablation.report.paired import ALPHA, half_width
-from mae_ablation.report.wording import list_names
+from mae_ablation.report.wording import count_noun, list_names
 from mae_ablation.study.factors import Factor
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.study import Study
 from mae_ablation.study.values import are_numbers, format_value
 
+LEGEND = ("ours", "each seed", "baseline", "paper")
 OURS, PAPER, REFERENCE = sns.color_palette("colorblind")[0], "0.35", "0.45"
 FIGURE_PANEL = (7.2, 4.6)  # inches
 TITLE_WIDTH = 55  # characters of the title over one panel
@@ -45,7 +43,7 @@ DARK = 0.55  # of the colour's range: numbers on darker cells are white
 CROWDED = 8  # levels of a factor; the numbers of more are small
 
 
-def draw(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, folder: Path) -> list[Path]:
+def draw_figure(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, folder: Path) -> list[Path]:
     """Write `figure.png`, `figure.svg` and `figure.pdf`: a panel per factor and measured quantity.
 
     A grid of two factors has a heat map beside them. Returns their paths.
@@ -55,13 +53,14 @@ def draw(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, folder: Path) -
     study, factors, metrics = plan.study, plan.study.factors, list_metrics(plan)
     grid = find_grid(study)
     columns = len(factors) + bool(grid)
-    height = FIGURE_PANEL[1] + max(map(_room_for_names, factors))
+    upright = [name_levels(factor) for factor in factors if not is_ordered(factor)]
+    longest = max(
+        (len(n) for names, turned in upright if turned for n in names.values()), default=0
+    )
+    height = FIGURE_PANEL[1] + INCHES_PER_SIGN * longest
+    size = (FIGURE_PANEL[0] * columns, height * len(metrics))
     figure, axes = plt.subplots(
-        len(metrics),
-        columns,
-        figsize=(FIGURE_PANEL[0] * columns, height * len(metrics)),
-        squeeze=False,
-        layout="constrained",
+        len(metrics), columns, figsize=size, squeeze=False, layout="constrained"
     )
     for metric, line in zip(metrics, axes, strict=True):
         mine, measured = (frame[frame["metric"] == metric] for frame in (table, results))
@@ -71,7 +70,7 @@ def draw(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, folder: Path) -
             draw_heatmap(grid, line[-1], mine, quantity_of(metric).axis)
 
     # the study's question, and beneath it what it was asked of
-    seeds = f"{len(study.seeds)} seed" + "s" * (len(study.seeds) > 1)
+    seeds = count_noun(len(study.seeds), "seed")
     seeds = f"{study.declared.looks[0]} to {seeds}" if study.grows else seeds
     details = f"{study.recipe_name} recipe, {study.baseline.data.name}, {seeds}"
     lines = (textwrap.fill(line, TITLE_WIDTH * columns) for line in (study.title, details))
@@ -82,67 +81,90 @@ def draw(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, folder: Path) -
 def draw_panel(
     factor: Factor, metric: str, axis, table: pd.DataFrame, results: pd.DataFrame
 ) -> None:
-    """Draw one factor: mean and its 95 % interval, every seed a dot, the paper dashed.
-
-    Levels that are numbers stand at their values and are joined; named ones stand side by side,
-    and where they are too many, the axis says which are shown. One seed has no interval.
-    """
-    # which levels stand where
+    """Draw one factor: mean and its 95 % interval, every seed a dot, the paper dashed."""
+    # Levels that are numbers stand at their values and are joined; named ones stand side by side,
+    # and where they are too many, the axis says which are shown.
     rows = table[table["factor"] == factor.name]
     x, ordered = level_positions(factor), is_ordered(factor)
     left_out = ""
     if not ordered:
         x, left_out = choose_named_levels(x, rows)
-        _name_levels(axis, factor, x)
+        names, upright = name_levels(factor)
+        size = "small" if len(x) > LABEL_WIDTH // 2 else "medium"
+        turn = {"rotation": 90 if upright else 0, "fontsize": size}
+        axis.set_xticks(list(x.values()), [names[label] for label in x], **turn)
         rows = rows[rows["level"].isin(x)]
     mine = results[(results["factor"] == factor.name) & results["level"].isin(x)]
     mine = mine.dropna(subset=["value"])
     if waiting := [*rows.loc[rows["mean"].isna(), "level"]]:
         left_out += f"\nwithout a result, so not drawn: {list_names(waiting, 5)}"
 
-    # means with their intervals, and every seed
-    at, half = _places(rows, x), pd.Series(half_width(rows["sd"], rows["seeds"], ALPHA), rows.index)
+    # means with their intervals, which one seed does not have, and every seed
+    half = pd.Series(half_width(rows["sd"], rows["seeds"], ALPHA), rows.index)
     half = half.where(rows["sd"] > 0, rows["sd"])
+    at, values, bar = _places(rows, x), mine["value"].astype(float), half.fillna(0)
     style = {"color": OURS, "marker": "o", "ls": "-" if ordered else "", "zorder": 3}
     name = "ours" + (", 95 % interval" if half.notna().any() else "")
-    bars = {"yerr": half.fillna(0), "capsize": 4, "elinewidth": 1.2}
-    axis.errorbar(at, rows["mean"], label=name, **style, **bars)
+    axis.errorbar(at, rows["mean"], bar, label=name, capsize=4, elinewidth=1.2, **style)
+    beside = 0 if ordered else SEEDS_BESIDE
     dots = {"s": 14, "color": OURS, "alpha": 0.6}
-    values = mine["value"].astype(float)
-    axis.scatter(
-        _places(mine, x) + (0 if ordered else SEEDS_BESIDE), values, label="each seed", **dots
-    )
+    axis.scatter(_places(mine, x) + beside, values, label="each seed", **dots)
     for label in rows.loc[rows["kind"] == "baseline", "level"]:
         axis.axvline(x[label], color=OURS, linewidth=1, linestyle=":", label="baseline")
 
-    # the axes
+    # the axes; an interval may be wider than accuracies go
     axis.set(xlabel=_axis_label(factor, ordered) + left_out, ylabel=quantity_of(metric).axis)
     axis.yaxis.label.set_color(OURS)
+    first, last = min(x.values()), max(x.values())
     if ordered and is_geometric(list(x.values())):
-        _scale_logarithmically(axis, factor, x)
+        air = (last / first) ** 0.05
+        axis.set_xscale("log")
+        axis.set_xlim(first / air, last * air)
+        axis.minorticks_off()
+        if len(x) <= MOST_LYING:
+            axis.set_xticks(list(x.values()), [format_value(each.value) for each in factor.levels])
     else:
-        air = 0.05 * (max(x.values()) - min(x.values()) or 1) if ordered else 0.6
-        axis.set_xlim(min(x.values()) - air, max(x.values()) + air)
+        air = 0.05 * (last - first or 1) if ordered else 0.6
+        axis.set_xlim(first - air, last + air)
     known = table[table["kind"] == "reference"].dropna(subset=["mean"])
     _set_limits(axis, [*values, *rows["mean"].dropna(), *known["mean"]], rows["mean"], half)
-    if is_accuracy(metric):  # an interval may be wider than accuracies go
+    if is_accuracy(metric):
         bottom, top = axis.get_ylim()
         axis.set_ylim(max(bottom, -AIR), min(top, 100 + AIR))
 
-    # beside our levels the paper's and the references
-    right = _draw_paper(axis, rows, x, ordered, metric)
-    _draw_references(axis, right, known)
-    _add_legend(axis, right)
+    # beside our levels the paper's, on an axis of its own, and the references
+    right, given = None, rows.dropna(subset=["paper"])
+    if len(given):
+        right = axis.twinx()
+        style = {"color": PAPER, "marker": "s", "markerfacecolor": "white", "label": "paper"}
+        style["ls"] = "--" if ordered else ""
+        right.plot(_places(given, x) - beside, given["paper"], **style)
+        unit = "hours, 128 TPU-v3 cores" if metric == HOURS else "ViT-L/16, ImageNet-1K (%)"
+        right.set_ylabel(f"paper: {unit}", color=PAPER)
+        right.margins(y=0.15)
+    ends = [(at, rows["mean"] + side * bar) for side in (0, -1, 1)]
+    drawn = [(axis, *each) for each in (*ends, (_places(mine, x) + beside, values))]
+    drawn += [(right, _places(given, x) - beside, given["paper"].astype(float))] * len(given[:1])
+    dots = [each.transData.transform(np.column_stack(points)) for each, *points in drawn]
+    _draw_references(axis, np.concatenate(dots), known)
+
+    # one legend for both axes, above: beneath, level names may take several lines
+    drawn = [each.get_legend_handles_labels() for each in (axis, right) if each is not None]
+    both = [pair for handles, labels in drawn for pair in zip(handles, labels, strict=True)]
+    both = sorted(both, key=lambda pair: LEGEND.index(pair[1].split(",")[0]))
+    place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": len(both)}
+    axis.legend(
+        *zip(*both, strict=True), frameon=False, fontsize="small", columnspacing=1.2, **place
+    )
 
 
 def _places(rows: pd.DataFrame, x: dict[str, float]) -> pd.Series:
-    """Return where the rows' levels stand."""
     return rows["level"].map(x).astype(float)
 
 
 def _set_limits(axis, values: list[float], means: pd.Series, half: pd.Series) -> None:
-    """Make room for every dot and line, and for intervals as far as that again: two seeds may have
-    one many times as wide as all levels lie apart."""
+    """Make room for every dot and line, and for a part of intervals that are too wide."""
+    # two seeds may have an interval many times as wide as all levels lie apart
     if not values:
         axis.set_yticks([])
         return
@@ -157,9 +179,8 @@ def _set_limits(axis, values: list[float], means: pd.Series, half: pd.Series) ->
 
 def _axis_label(factor: Factor, ordered: bool) -> str:
     """Name the factor; where its levels stand at the paper's values, say what they are here."""
-    name = factor.name.replace("_", " ")
-    if crossing := factor.levels[0].coordinates:
-        return ", ".join(factor_name.replace("_", " ") for factor_name, _ in crossing)
+    crossing = [name for name, _ in factor.levels[0].coordinates] or [factor.name]
+    name = ", ".join(crossing).replace("_", " ")
     if ordered and any(level.here for level in factor.levels):
         here = list_names([level.here or format_value(level.value) for level in factor.levels])
         return f"{name} (the paper's; here {here})"
@@ -174,8 +195,8 @@ def level_positions(factor: Factor) -> dict[str, float]:
 
 
 def choose_named_levels(x: dict[str, float], rows: pd.DataFrame) -> tuple[dict[str, float], str]:
-    """Choose the named levels that a panel shows, side by side, and say which they are: where they
-    are too many, the baseline and both ends of the means."""
+    """Choose the named levels that a panel has room for, and say which they are."""
+    # where they are too many, the baseline and both ends of the means
     if len(x) <= MOST_NAMED:
         return x, ""
     means = rows.sort_values("mean", ascending=False, kind="stable")
@@ -186,79 +207,45 @@ def choose_named_levels(x: dict[str, float], rows: pd.DataFrame) -> tuple[dict[s
 
 
 def is_geometric(values: Sequence[float]) -> bool:
-    """Say whether levels grow by about the same factor, and far: 1e-3, 3e-3, 1e-2 and 3e-2 stand
-    evenly on a logarithmic axis, and crowded at one end of a linear one."""
-    values = sorted(values)
+    """Say whether levels grow by about the same factor, and far, as 1e-3, 3e-3, 1e-2 and 3e-2."""
+    values = np.sort(np.asarray(values, float))
     if len(values) < 3 or values[0] <= 0 or values[-1] < WIDE_RANGE * values[0]:
         return False
-    steps = [b / a for a, b in zip(values, values[1:], strict=False)]
-    return max(steps) <= EVEN * min(steps)
+    steps = values[1:] / values[:-1]
+    return bool(steps.max() <= EVEN * steps.min())
 
 
-def _scale_logarithmically(axis, factor: Factor, x: dict[str, float]) -> None:
-    """Make the axis logarithmic, its ticks the levels."""
-    low, high = min(x.values()), max(x.values())
-    air = (high / low) ** 0.05
-    axis.set_xscale("log")
-    axis.set_xlim(low / air, high * air)
-    axis.minorticks_off()
-    if len(x) <= MOST_LYING:
-        axis.set_xticks(list(x.values()), [format_value(level.value) for level in factor.levels])
-
-
-# names of levels ----------------------------------------------------------------------------------
-
-
-def _name_levels(axis, factor: Factor, x: dict[str, float]) -> None:
-    """Write names beneath the levels, over several lines; upright where they are many or long."""
-    names = [_short_names(factor)[label] for label in x]
-    turned = _are_upright(names)
-    shown = [name.replace("_", " ") if turned else _wrap(name) for name in names]
-    size = "small" if len(x) > LABEL_WIDTH // 2 else "medium"
-    axis.set_xticks(list(x.values()), shown, rotation=90 if turned else 0, fontsize=size)
-
-
-def _short_names(factor: Factor) -> dict[str, str]:
-    """Return by label what stands at the axis: of crossed factors, which the axis names, the
-    values."""
-    return {
+def name_levels(factor: Factor) -> tuple[dict[str, str], bool]:
+    """Return by label what stands at the axis, and whether it is upright as it is long or many."""
+    # of crossed factors, which the axis names, the values
+    names = {
         level.label: ", ".join(format_value(v) for _, v in level.coordinates) or level.label
         for level in factor.levels
     }
+    names = {label: name.replace("_", " ") for label, name in names.items()}
+    lines = {
+        label: "\n".join(textwrap.wrap(name, LABEL_WIDTH, break_on_hyphens=False))
+        for label, name in names.items()
+    }
+    long = any(text.count("\n") >= LABEL_LINES for text in lines.values())
+    upright = len(names) > MOST_LYING or (long and len(names) > LABEL_LINES)
+    return (names, True) if upright else (lines, False)
 
 
-def _are_upright(names: Sequence[str]) -> bool:
-    """Say whether names are too many or too long to lie."""
-    long = any(_wrap(name).count("\n") >= LABEL_LINES for name in names)
-    return len(names) > MOST_LYING or (long and len(names) > LABEL_LINES)
+def _draw_references(axis, dots: np.ndarray, known: pd.DataFrame) -> None:
+    """Draw rows without pre-training as lines across, named where they hide the fewest dots."""
+    to_shares, names = axis.transAxes.inverted(), []
+    dots = to_shares.transform(dots[np.isfinite(dots).all(1)])
 
+    def count_covered(box: tuple[float, ...]) -> tuple[int, int]:
+        left, low, right, high = box
+        over = sum(left < r and lo < high and le < right and low < hi for le, lo, r, hi in names)
+        inside = (dots > (left - ROUND_A_DOT, low - ROUND_A_DOT)).all(1)
+        inside &= (dots < (right + ROUND_A_DOT, high + ROUND_A_DOT)).all(1)
+        return over, int(inside.sum())
 
-def _room_for_names(factor: Factor) -> float:
-    """Return the inches that upright names take from a panel."""
-    names = list(_short_names(factor).values())
-    if is_ordered(factor) or not _are_upright(names):
-        return 0.0
-    return INCHES_PER_SIGN * max(map(len, names))
-
-
-def _wrap(label: str) -> str:
-    """Break a level's name into lines."""
-    words = label.replace("_", " ")
-    return "\n".join(textwrap.wrap(words, LABEL_WIDTH, break_on_hyphens=False))
-
-
-# references, the paper, the legend ----------------------------------------------------------------
-
-
-def _draw_references(axis, right, known: pd.DataFrame) -> None:
-    """Draw rows without pre-training as lines across, named where the fewest points are.
-
-    Names lie beneath the means, which they would hide otherwise.
-    """
-    to_shares = axis.transAxes.inverted()
-    dots = np.array([xy for each in (axis, right) if each is not None for xy in _points(each)])
-    names = []
     for label, mean in known[["level", "mean"]].itertuples(index=False):
+        # names lie beneath the means, which they would hide otherwise
         axis.axhline(mean, color=REFERENCE, linewidth=1, linestyle="-.", zorder=1)
         height = to_shares.transform(axis.transData.transform((0, mean)))[1]
         style = {"fontsize": "small", "color": REFERENCE, "path_effects": [HALO], "zorder": 1.5}
@@ -267,100 +254,30 @@ def _draw_references(axis, right, known: pd.DataFrame) -> None:
         # of all places along the line, above it and beneath, the one that covers the least
         box = name.get_window_extent(axis.figure.canvas.get_renderer())
         wide, tall = to_shares.transform(box.max) - to_shares.transform(box.min)
-        places = [
-            (x, y) for y in (height, height - tall) for x in NAME_PLACES if y >= 0 and y + tall <= 1
-        ]
+        inside = [y for y in (height, height - tall) if y >= 0 and y + tall <= 1]
+        places = [(x, y) for y in inside for x in NAME_PLACES] or [(NAME_PLACES[0], height)]
         boxes = {
             (x, y): (x - wide, y, x, y + tall) if x > 0.9 else (x, y, x + wide, y + tall)
-            for x, y in places or [(NAME_PLACES[0], height)]
+            for x, y in places
         }
-        best = min(boxes, key=lambda place: _count_covered(boxes[place], dots, names))
+        best = min(boxes, key=lambda place: count_covered(boxes[place]))
         name.set(position=best, horizontalalignment="right" if best[0] > 0.9 else "left")
         names.append(boxes[best])
-
-
-def _count_covered(box: tuple, dots: np.ndarray, names: Sequence[tuple]) -> tuple[int, int]:
-    """Count the names and the dots that lie within a box, all in shares of the axis."""
-    left, low, right, high = box
-    over = sum(left < r and lo < high and le < right and low < hi for le, lo, r, hi in names)
-    if not len(dots):
-        return over, 0
-    inside = (dots > (left - ROUND_A_DOT, low - ROUND_A_DOT)).all(1)
-    return over, int((inside & (dots < (right + ROUND_A_DOT, high + ROUND_A_DOT)).all(1)).sum())
-
-
-def _points(axis) -> list[tuple[float, float]]:
-    """Return every dot and marker of an axis, as shares of its width and height."""
-    marked = [line for line in axis.lines if line.get_marker() not in ("", "None", None)]
-    drawn = [line.get_xydata() for line in marked if len(line.get_xdata())]
-    drawn += [dots.get_offsets() for dots in axis.collections if isinstance(dots, PathCollection)]
-    shares = axis.transData + axis.transAxes.inverted()
-    return [
-        tuple(xy)
-        for part in drawn
-        for xy in shares.transform(np.ma.filled(part, np.nan))
-        if np.isfinite(xy).all()
-    ]
-
-
-def _draw_paper(axis, rows: pd.DataFrame, x: dict[str, float], ordered: bool, metric: str):
-    """Draw the paper's values on the right; returns that axis, None where it has none."""
-    given = rows.dropna(subset=["paper"])
-    if not len(given):
-        return None
-    right = axis.twinx()
-    right.plot(
-        _places(given, x) - (0 if ordered else SEEDS_BESIDE),
-        given["paper"],
-        color=PAPER,
-        marker="s",
-        markerfacecolor="white",
-        ls="--" if ordered else "",
-        label="paper",
-    )
-    unit = "hours, 128 TPU-v3 cores" if metric == HOURS else "ViT-L/16, ImageNet-1K (%)"
-    right.set_ylabel(f"paper: {unit}", color=PAPER)
-    right.margins(y=0.15)
-    return right
-
-
-def _add_legend(axis, right) -> None:
-    """Add one legend for both axes, above: beneath, level names may take several lines."""
-    handles, labels = axis.get_legend_handles_labels()
-    if right is not None:
-        extra, names = right.get_legend_handles_labels()
-        handles, labels = handles + extra, labels + names
-    order = ("ours", "each seed", "baseline", "paper")
-    both = zip(handles, labels, strict=True)
-    both = sorted(both, key=lambda pair: order.index(pair[1].split(",")[0]))
-    handles, labels = zip(*both, strict=True)
-    axis.legend(
-        handles,
-        labels,
-        frameon=False,
-        loc="lower center",
-        bbox_to_anchor=(0.5, 1.0),
-        ncols=len(labels),
-        fontsize="small",
-        columnspacing=1.2,
-    )
 
 
 # the heat map -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Grid:
-    """Two factors, their values in the study's order, and the level of each pair of values."""
+class FactorGrid(NamedTuple):
+    """Two crossed factors: their values in the study's order, the level of each pair of values."""
 
     names: tuple[str, str]
     across: tuple[Any, ...]
     down: tuple[Any, ...]
-    levels: dict[tuple[Any, Any], str]
-    """Label by the values across and down; pairs that were excluded are absent."""
+    levels: dict[tuple[Any, Any], str]  # by the values across and down, but for excluded pairs
 
 
-def find_grid(study: Study) -> Grid | None:
+def find_grid(study: Study) -> FactorGrid | None:
     """Return the grid of a study that crosses exactly two factors; None for any other."""
     if study.design != "grid" or len(study.factors) != 1:
         return None
@@ -373,12 +290,12 @@ def find_grid(study: Study) -> Grid | None:
     down = tuple(dict.fromkeys(d for _, d in values))
     if len(values) < len(across) * len(down) and are_numbers(down):
         down = tuple(sorted(down))  # what was excluded has put others first
-    return Grid(names=names.pop(), across=across, down=down, levels=values)
+    return FactorGrid(names.pop(), across, down, values)
 
 
-def draw_heatmap(grid: Grid, axis, table: pd.DataFrame, quantity: str) -> None:
-    """Draw means as colours and numbers; the baseline is framed, what has no number is hatched."""
-    # a cell for each pair of values
+def draw_heatmap(grid: FactorGrid, axis, table: pd.DataFrame, quantity: str) -> None:
+    """Draw means as colours and numbers; the baseline is framed."""
+    # a cell for each pair of values, hatched where there is no number
     rows = table.drop_duplicates("level").set_index("level")
     means = rows["mean"].reindex([grid.levels.get((a, d)) for d in grid.down for a in grid.across])
     means = means.to_numpy(float).reshape(len(grid.down), len(grid.across))
@@ -393,14 +310,13 @@ def draw_heatmap(grid: Grid, axis, table: pd.DataFrame, quantity: str) -> None:
             axis.text(x, y, f"{mean:.2f}", ha="center", va="center", color=colour, fontsize=size)
 
     # the baseline's frame
-    framed = False
-    for (across, down), label in grid.levels.items():
-        if label in rows.index and rows.loc[label, "kind"] == "baseline":
-            framed = True
-            corner = grid.across.index(across) - 0.47, grid.down.index(down) - 0.47
-            for colour, width in (("white", 4), ("black", 1.5)):
-                frame = {"fill": False, "edgecolor": colour, "lw": width}
-                axis.add_patch(Rectangle(corner, 0.94, 0.94, **frame))
+    baseline = {*rows.index[rows["kind"] == "baseline"]}
+    framed = [pair for pair, label in grid.levels.items() if label in baseline]
+    for across, down in framed:
+        corner = grid.across.index(across) - 0.47, grid.down.index(down) - 0.47
+        for colour, width in (("white", 4), ("black", 1.5)):
+            frame = {"fill": False, "edgecolor": colour, "lw": width}
+            axis.add_patch(Rectangle(corner, 0.94, 0.94, **frame))
 
     # the axes
     axis.set_xticks(range(len(grid.across)), map(format_value, grid.across))

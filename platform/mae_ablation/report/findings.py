@@ -4,41 +4,26 @@ How the levels are ordered, against the paper; where the optimum lies; how neigh
 differ; what seeds and test images could have shown. Levels are fixed; what is random is the seeds.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from mae_ablation.report import paired
 from mae_ablation.report.choice import EDGE
 from mae_ablation.report.metrics import HOURS, NOISE, is_accuracy, quantity_of
-from mae_ablation.report.paired import (
-    ALPHA,
-    MOST_COUNTED,
-    POINT_DIGITS,
-    POWER,
-    compare_pairs,
-    count_seeds_needed,
-    detectable,
-    half_width,
-    sign_chance,
-    summarise,
-)
+from mae_ablation.report.paired import ALPHA, MOST_COUNTED, POINT_DIGITS, POWER
+from mae_ablation.report.results import count_tests
 from mae_ablation.report.spread import format_limit, root_mean_square
 from mae_ablation.report.wording import count_noun, list_names
 from mae_ablation.study.factors import Factor
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.values import are_numbers
 
-LEVELS = 3
-"""Levels that a rank correlation or an optimum needs at least."""
-
-COULD_SEE = "What this many seeds could have seen"
-"""Title of what is folded away beneath a table."""
-
-NAMED_STEPS = 3
-"""Steps that a headline lists."""
+LEVELS = 3  # levels that a rank correlation or an optimum needs at least
+COULD_SEE = "What this many seeds could have seen"  # title of what is folded away beneath a table
 
 
 def list_findings(plan: Plan, metric: str, results: pd.DataFrame, table: pd.DataFrame) -> list[str]:
@@ -50,46 +35,59 @@ def list_findings(plan: Plan, metric: str, results: pd.DataFrame, table: pd.Data
     rows = table[table["metric"] == metric]
     if _is_baseline_apart(rows):
         return []
-    left_out, whole, frame = _comparable(metric, results, table)
-    several, said = len(plan.study.factors) > 1, []
-
-    # order and optimum, over whole levels
+    left_out, whole, measured = _comparable(metric, results, rows)
+    orders, steps = [], []
     for factor in plan.study.factors:
-        mine = whole[(whole["metric"] == metric) & (whole["factor"] == factor.name)]
-        values = _values(mine, frame[frame["metric"] == metric])
+        # order and optimum, over whole levels; steps are listed after those of all factors
+        name = f"{factor.name}: " if len(plan.study.factors) > 1 else ""
+        mine = whole[whole["factor"] == factor.name]
+        values = _values(mine, measured)
         texts = _describe_order(mine, values, metric)
         if is_accuracy(metric) and is_ordered(factor):
             texts += _describe_optimum(mine, values)
-        said += [f"{factor.name}: {text}" if several else text for text in texts]
-
-    # steps beside them, and what all of these leave out
-    for factor in plan.study.factors:
-        texts = _describe_steps(find_steps(factor, metric, table, results))
-        said += [f"{factor.name}: {text}" if several else text for text in texts]
+        orders += [name + text for text in texts]
+        steps += [
+            name + text for text in _describe_steps(find_steps(factor, metric, rows, results))
+        ]
+    said = orders + steps
     if said and left_out:
         names = list_names(left_out)
         said.insert(0, f"Left out of what follows, as a seed is missing or lies apart: {names}.")
-    return said + _describe_limit(rows) + _describe_edges(rows)
+
+    # whether seeds or test images limit the differences, where both are known
+    if "image_se" in rows:
+        known = rows[(rows["kind"] == "level") & (rows["apart"] == "") & rows["image_se"].notna()]
+        if len(known):
+            errors = (root_mean_square(known[each]) for each in ("seed_se", "image_se"))
+            said.append(f"Standard error of a difference: {format_limit(*errors)}.")
+
+    # choices beyond which nothing was tried
+    if "tuned" in rows and (names := rows.loc[rows["tuned"].str.contains(EDGE), "level"].tolist()):
+        said.append(
+            "Tuned to the edge of what was tried, beyond which a better value may lie: "
+            f"{list_names(names)}."
+        )
+    return said
 
 
 def list_detectable(
     plan: Plan, metric: str, results: pd.DataFrame, table: pd.DataFrame
 ) -> list[str]:
-    """Say which differences this many seeds and test images could have shown; of the seeds nothing
-    in a study with looks, whose levels and seeds are not those of one test."""
+    """Say which differences this many seeds and test images could have shown."""
     rows = table[table["metric"] == metric]
     if not is_accuracy(metric) or _is_baseline_apart(rows):
         return []
-    _, whole, _ = _comparable(metric, results, table)
+
+    # levels and seeds of a study with looks are not those of one test
     said = []
     if not plan.study.grows:
-        mine = whole[whole["metric"] == metric]
+        _, mine, _ = _comparable(metric, results, rows)
         alpha = plan.study.declared.alpha
         said = _describe_power(mine, len(plan.study.seeds), count_tests(results, metric), alpha)
 
-    # what the test split adds to every mean, however many seeds there are
+    # what the test split adds to every mean; where answers are kept, the findings say more
     errors = rows.loc[rows["kind"] != "reference", "test_error"].dropna()
-    known = "image_se" in rows and rows["image_se"].notna().any()  # `_describe_limit` says more
+    known = "image_se" in rows and rows["image_se"].notna().any()
     if errors.empty or known:
         return said
     return [
@@ -100,39 +98,28 @@ def list_detectable(
     ]
 
 
-def count_tests(results: pd.DataFrame, metric: str) -> int:
-    """Count the tests of a quantity's table: a row that is not finished is one, too, and a level
-    that is the baseline's own training is none."""
-    mine = results[results["metric"] == metric]
-    trainings = mine.groupby("row")["trial_id"].agg(tuple)
-    baseline = trainings[mine.loc[mine["kind"] == "baseline", "row"].iloc[0]]
-    return int((trainings != baseline).sum())
-
-
 def _is_baseline_apart(rows: pd.DataFrame) -> bool:
     """Say whether a seed of the baseline, which every difference rests on, lies apart."""
     return bool((rows.loc[rows["kind"] == "baseline", "apart"] != "").any())
 
 
 def _comparable(
-    metric: str, results: pd.DataFrame, table: pd.DataFrame
+    metric: str, results: pd.DataFrame, rows: pd.DataFrame
 ) -> tuple[list[str], pd.DataFrame, pd.DataFrame]:
-    """Return the names of the levels whose means are no match for the others', and table and
-    results with those emptied; the tests keep their number."""
-    rows = table[(table["metric"] == metric) & (table["kind"] != "reference")]
-    left_out = rows[(rows["seeds"] < rows["seeds_asked"]) | (rows["apart"] != "")]
-    whole, frame = table.copy(), results.copy()
-    whole.loc[left_out.index, "mean"] = np.nan
-    for factor, level in left_out[["factor", "level"]].itertuples(index=False):
-        mine = (frame["metric"] == metric) & (frame["level"] == level)
-        same = frame["factor"].isna() if pd.isna(factor) else frame["factor"] == factor
-        frame.loc[mine & same, "value"] = np.nan
+    """Return the names of the levels whose means are no match for the others', and a quantity's
+    rows and results with those emptied; the tests keep their number."""
+    rows, measured = rows.copy(), results[results["metric"] == metric].copy()
+    lacking = (rows["seeds"] < rows["seeds_asked"]) | (rows["apart"] != "")
+    lacking &= rows["kind"] != "reference"
+    rows.loc[lacking, "mean"] = np.nan
+    numbers = zip(sorted(set(measured["row"])), lacking, strict=True)
+    measured.loc[measured["row"].isin([n for n, out in numbers if out]), "value"] = np.nan
 
     # what is within the margin is no difference that seeds could find
     if is_accuracy(metric):
-        within = whole["paper_difference"].abs() <= quantity_of(metric).margin
-        whole.loc[within & (whole["metric"] == metric), "paper_difference"] = np.nan
-    return left_out["level"].tolist(), whole, frame
+        within = rows["paper_difference"].abs() <= quantity_of(metric).margin
+        rows.loc[within, "paper_difference"] = np.nan
+    return rows.loc[lacking, "level"].tolist(), rows, measured
 
 
 def is_ordered(factor: Factor) -> bool:
@@ -150,41 +137,30 @@ def _values(rows: pd.DataFrame, results: pd.DataFrame) -> NDArray:
 # order --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Correlation:
+class Correlation(NamedTuple):
     """Spearman's rho of levels with the paper's numbers; NaN where one side has a single value."""
 
-    levels: int
-    seeds: int
-    """Seeds that have every level."""
     of_means: float
-    single: float
-    """Mean of the single seeds' own rho."""
-    low: float
-    """`low` and `high`: its 95 % t interval over the seeds, within -1 and 1; NaN without spread."""
+    seeds: int  # that have every level
+    single: float  # mean of the single seeds' own rho
+    low: float  # of the 95 % t interval over the seeds, within -1 and 1; NaN without spread
     high: float
 
 
 def rank_correlation(values: ArrayLike, paper: ArrayLike) -> Correlation:
     """Correlate measured values (levels, seeds; NaN where missing) with the paper's (levels,)."""
     values, paper = np.asarray(values, float), np.asarray(paper, float)
-    _, means, _ = summarise(values)
     whole = values[:, np.isfinite(values).all(0)]
-    n, single, sd = summarise(spearman(whole.T, paper))
-    half = half_width(sd, n, ALPHA)
-    return Correlation(
-        levels=len(paper),
-        seeds=whole.shape[1],
-        of_means=float(spearman(means, paper)),
-        single=float(single),
-        low=float(np.maximum(single - half, -1)),
-        high=float(np.minimum(single + half, 1)),
-    )
+    n, single, sd = paired.summarise(_spearman(whole.T, paper))
+    half = paired.half_width(sd, n, ALPHA)
+    of_means = float(_spearman(paired.summarise(values)[1], paper))
+    low, high = np.maximum(single - half, -1), np.minimum(single + half, 1)
+    return Correlation(of_means, whole.shape[1], float(single), float(low), float(high))
 
 
-def spearman(values: NDArray, others: NDArray) -> NDArray:
-    """Return Spearman's rho along the last axis, equal values by their mean rank; NaN without
-    spread."""
+def _spearman(values: NDArray, others: NDArray) -> NDArray:
+    """Return Spearman's rho along the last axis; NaN without spread."""
+    # equal values have their mean rank, however they differ in the last bits
     one, two = (stats.rankdata(np.round(side, POINT_DIGITS), axis=-1) for side in (values, others))
     one, two = (ranks - ranks.mean(-1, keepdims=True) for ranks in (one, two))
     size = np.sqrt((one**2).sum(-1) * (two**2).sum(-1))
@@ -206,7 +182,7 @@ def _describe_order(rows: pd.DataFrame, values: NDArray, metric: str) -> list[st
 
     # of the means, and of single seeds
     text = (
-        f"Rank correlation (Spearman) with the paper over {found.levels} levels: "
+        f"Rank correlation (Spearman) with the paper over {given.sum()} levels: "
         f"{found.of_means:.2f} of the means"
     )
     if found.seeds < 2 or np.isnan(found.single):
@@ -223,47 +199,58 @@ def _describe_order(rows: pd.DataFrame, values: NDArray, metric: str) -> list[st
 # optimum ------------------------------------------------------------------------------------------
 
 
-def possible_best(values: ArrayLike) -> list[int]:
-    """List the levels, of values (levels, seeds; NaN where missing), that may have the highest true
-    mean.
+def possible_best(values: ArrayLike) -> tuple[list[int], bool]:
+    """List the levels, of values (levels, seeds), that may have the highest true mean.
 
     A level is ruled out where a one-sided t test, paired by seed, finds it below the level with the
     highest mean at ALPHA / (levels - 1). However the highest was picked, the truly best level stays
     with 95 % confidence: ruling it out takes one of levels - 1 false findings against it (the
     argument of Hsu's comparisons with the best).
+
+    Returns them, and whether a sign test was among the tests, as some level is short by the same in
+    every seed.
     """
     values = np.asarray(values, float)
-    _, means, _ = summarise(values)
-    n, short, sd = summarise(values[int(np.nanargmax(means))] - values)
+    _, means, _ = paired.summarise(values)
+    n, short, sd = paired.summarise(values[int(np.nanargmax(means))] - values)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = short * np.sqrt(n) / np.where((sd > 0) & (n > 1), sd, np.nan)
-    p = stats.t.sf(t, np.maximum(n - 1, 1))
-    p = np.where((sd == 0) & (short > 0), sign_chance(n), p)  # short by the same in every seed
-    ruled_out = p <= ALPHA / max(int(np.isfinite(means).sum()) - 1, 1)
-    return [i for i in range(len(values)) if np.isfinite(means[i]) and not ruled_out[i]]
+    alike = (sd == 0) & (short > 0)
+    p = np.where(alike, paired.sign_chance(n), stats.t.sf(t, np.maximum(n - 1, 1)))
+    left = np.isfinite(means) & ~(p <= ALPHA / max(int(np.isfinite(means).sum()) - 1, 1))
+    return np.flatnonzero(left).tolist(), bool(alike.any())
 
 
 def _describe_optimum(rows: pd.DataFrame, values: NDArray) -> list[str]:
-    """Say where the highest mean lies, of single seeds too, which levels may be best, and the
-    paper's; nothing below LEVELS measured levels."""
+    """Say where the highest mean lies, which levels may be best, and where the paper's lies."""
     names, means = rows["level"].to_numpy(), rows["mean"].to_numpy(float)
     if np.isfinite(means).sum() < LEVELS:
         return []
 
     # Rows that are decided stop: compared is over the seeds that all have, which no result chose.
-    asked = np.isfinite(values).any(0)
     there = values[:, np.isfinite(values[np.isfinite(means)]).all(0)]
-    fewer = there.shape[1] < asked.sum()
-    if fewer:
-        means = summarise(there)[1]
+    fewer = there.shape[1] < np.isfinite(values).any(0).sum()
+    means = paired.summarise(there)[1] if fewer else means
 
-    # the highest here, with what may be as high, and the paper's
-    tops = [_highest(names, seed) for seed in there.T]
-    single = "in every seed" if len(set(tops)) == 1 else f"single seeds: {'; '.join(tops)}"
+    # the highest here, also of single seeds, with what may be as high
     over = f"Over the {there.shape[1]} seeds that every level has: highest" if fewer else "Highest"
     text = f"{over} mean at {_highest(names, means)}"
     if there.shape[1] > 1:
-        text += f" ({single}). {_describe_possible_best(names, there, means)}"
+        tops = [_highest(names, seed) for seed in there.T]
+        single = "in every seed" if len(set(tops)) == 1 else f"single seeds: {'; '.join(tops)}"
+        best, alike = possible_best(there)
+        tests = int(np.isfinite(means).sum()) - 1
+        sign = ", or sign tests where all seeds differ alike," * alike
+        how = f"one-sided t tests{sign} against the highest mean, paired by seed, at {ALPHA:g}/"
+        found = "Every other level is ruled out as the best with 95 % confidence"
+        if len(best) == tests + 1:
+            found = "No level can be ruled out as the best with 95 % confidence"
+        elif len(best) > 1:
+            candidates = list_names([str(names[i]) for i in best])
+            found = f"With 95 % confidence the best is one of {candidates}"
+        text += f" ({single}). {found} ({how}{tests})"
+
+    # and the paper's
     if rows["paper"].notna().sum() >= LEVELS:
         text += f". The paper's highest is at {_highest(names, rows['paper'].to_numpy(float))}"
     return [f"{text}."]
@@ -274,32 +261,16 @@ def _highest(names: NDArray, values: NDArray) -> str:
     return " and ".join(names[values == np.nanmax(values)])
 
 
-def _describe_possible_best(names: NDArray, values: NDArray, means: NDArray) -> str:
-    """Name the levels that may be the best, and say how that was tested."""
-    best, tests = possible_best(values), int(np.isfinite(means).sum()) - 1
-    _, short, sd = summarise(values[int(np.nanargmax(means))] - values)
-    alike = ", or sign tests where all seeds differ alike," * bool(((sd == 0) & (short > 0)).any())
-    how = f"one-sided t tests{alike} against the highest mean, paired by seed, at {ALPHA:g}/{tests}"
-    if len(best) == tests + 1:
-        return f"No level can be ruled out as the best with 95 % confidence ({how})"
-    if len(best) == 1:
-        return f"Every other level is ruled out as the best with 95 % confidence ({how})"
-    candidates = list_names([str(names[i]) for i in best])
-    return f"With 95 % confidence the best is one of {candidates} ({how})"
-
-
 # steps --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LevelStep:
+class LevelStep(NamedTuple):
     """The difference from one level to the next higher one, paired by seed, in points."""
 
     low: str
     high: str
     difference: float
-    p: float
-    """p value by Holm's method over the factor's steps; NaN without spread."""
+    p: float  # by Holm's method over the factor's steps; NaN without spread
     paper: float | None
 
 
@@ -312,9 +283,9 @@ def find_steps(
     There is no step to or from a level that lacks a seed, or has one that lies apart.
     """
     # neighbours that are whole
-    values = {level.label: level.value for level in factor.levels}
     if not is_accuracy(metric) or not is_ordered(factor):
         return []
+    values = {level.label: level.value for level in factor.levels}
     rows = table[(table["metric"] == metric) & (table["factor"] == factor.name)]
     rows = rows.sort_values("level", key=lambda labels: labels.map(values), kind="stable")
     whole = ((rows["seeds"] == rows["seeds_asked"]) & (rows["apart"] == "")).tolist()
@@ -323,68 +294,28 @@ def find_steps(
         return []
 
     # every level's seeds in a row, and what they rise by from each to the next
-    mine = results[(results["metric"] == metric) & (results["factor"] == factor.name)]
-    measured = _values(rows, mine)
+    measured = _values(rows, results[results["metric"] == metric])
     common = np.isfinite(measured[whole]).all(0)  # rows stop once they are decided
-    found = compare_pairs(np.diff(measured[:, common], axis=0)[pairs])
-    names, paper = rows["level"].tolist(), rows["paper"].tolist()
-    return [
-        LevelStep(
-            low=names[i],
-            high=names[i + 1],
-            difference=float(found.mean[k]),
-            p=float(found.p_holm[k]),
-            paper=None if pd.isna(rise := paper[i + 1] - paper[i]) else round(rise, 1),
-        )
-        for k, i in enumerate(pairs)
-    ]
+    found = paired.compare_pairs(np.diff(measured[:, common], axis=0)[pairs])
+    names, rises = rows["level"].tolist(), rows["paper"].astype(float).diff().tolist()
+    papers = [None if np.isnan(rises[i + 1]) else round(rises[i + 1], 1) for i in pairs]
+    ours = zip(found.mean.tolist(), found.p_holm.tolist(), papers, strict=True)
+    return [LevelStep(names[i], names[i + 1], *each) for i, each in zip(pairs, ours, strict=True)]
 
 
 def _describe_steps(steps: list[LevelStep]) -> list[str]:
     """Give every step of a factor in a sentence; none where there are no steps."""
-    if not steps:
-        return []
+    each = []
+    for step in steps:  # "0.5 to 0.75 -0.13 (p 0.81, paper +7.1)"
+        chance = f"p {'<0.001' if step.p < 0.001 else format(step.p, '.3f')}"
+        paper = f"paper {step.paper:+.1f}" if step.paper is not None else ""
+        behind = ", ".join(filter(None, [chance if np.isfinite(step.p) else "", paper]))
+        text = f"{step.low} to {step.high} {step.difference:+.2f}"
+        each.append(f"{text} ({behind})" if behind else text)
     tested = sum(np.isfinite(step.p) for step in steps)
     how = f", with Holm's p over {count_noun(tested, 'test')}" if tested else ""
-    each = "; ".join(f"{step.low} to {step.high} {_format_step(step)}" for step in steps)
-    return [f"Steps between neighbouring levels, paired by seed{how}: {each}."]
-
-
-def _format_step(step: LevelStep) -> str:
-    """Format "-0.13 (p 0.81, paper +7.1)"."""
-    chance = f"p {'<0.001' if step.p < 0.001 else format(step.p, '.3f')}"
-    paper = f"paper {step.paper:+.1f}" if step.paper is not None else ""
-    behind = ", ".join(filter(None, [chance if np.isfinite(step.p) else "", paper]))
-    return f"{step.difference:+.2f}" + (f" ({behind})" if behind else "")
-
-
-def describe_contrary_steps(
-    plan: Plan, metric: str, table: pd.DataFrame, results: pd.DataFrame
-) -> list[str]:
-    """Say where means of neighbouring levels go the other way than the paper's, beneath a table
-    that calls some row reproduced."""
-    found = []
-    for factor in plan.study.factors:
-        rows = table[(table["metric"] == metric) & (table["factor"] == factor.name)]
-        if "reproduced" not in set(rows["verdict"]):
-            continue
-        steps = find_steps(factor, metric, table, results)
-        known = [
-            s for s in steps if s.paper is not None and abs(s.paper) > quantity_of(metric).margin
-        ]
-        other = [s for s in known if s.difference * s.paper < 0]
-        if other:
-            each = "; ".join(
-                f"{s.low} to {s.high} {s.difference:+.2f}, there {s.paper:+.1f}"
-                for s in other[:NAMED_STEPS]
-            )
-            more = f"; and {len(other) - NAMED_STEPS} more" if len(other) > NAMED_STEPS else ""
-            go = "goes" if len(other) == 1 else "go"
-            found.append(
-                f"But {len(other)} of {len(known)} steps between neighbouring levels {go} the "
-                f"other way than the paper's ({each}{more})."
-            )
-    return found
+    said = f"Steps between neighbouring levels, paired by seed{how}: {'; '.join(each)}."
+    return [said] if steps else []
 
 
 # what limits them ---------------------------------------------------------------------------------
@@ -392,26 +323,26 @@ def describe_contrary_steps(
 
 def _describe_power(rows: pd.DataFrame, seeds: int, tests: int, alpha: float) -> list[str]:
     """Say what differences this many seeds can see, and how many the paper's would take."""
+    # by the median spread of the levels
     levels = rows[rows["kind"] == "level"]
     levels = levels[levels["p"].notna() & (levels["difference_sd"] > 0)]
     if levels.empty:
         known = rows["difference"].notna().any()
         return ["Without a spread over seeds there is no interval and no p value."] if known else []
     level, sd = alpha / tests, float(levels["difference_sd"].median())
-    seen = detectable(sd, seeds, level)
     of = f"the first of Holm's {tests} tests" if tests > 1 else "the only test"
     said = [
         f"{seeds} seeds, with the median spread of the levels' paired differences ({sd:.2f} "
-        f"points), find a difference of {seen:.1f} points or more with {100 * POWER:.0f} % power "
-        f"at {of} (level {level:.2g})."
+        f"points), find a difference of {paired.detectable(sd, seeds, level):.1f} points or more "
+        f"with {100 * POWER:.0f} % power at {of} (level {level:.2g})."
     ]
 
-    # were the paper's differences the truth here
-    paper = levels["paper_difference"].astype(float)  # all None where the study has no paper
+    # were the paper's differences the truth here; all are None where the study has no paper
+    paper = levels["paper_difference"].astype(float)
     levels = levels[(paper.abs() > NOISE) & (levels["verdict"] != "not comparable")]
     needed = []
     for row in levels.to_dict("records"):
-        n = count_seeds_needed(row["paper_difference"], row["difference_sd"], level)
+        n = paired.count_seeds_needed(row["paper_difference"], row["difference_sd"], level)
         needed.append(f"{row['level']}: {n if n <= MOST_COUNTED else f'more than {MOST_COUNTED}'}")
     if needed:
         said.append(
@@ -419,23 +350,3 @@ def _describe_power(rows: pd.DataFrame, seeds: int, tests: int, alpha: float) ->
             f"with that power would take this many seeds: {', '.join(needed)}."
         )
     return said
-
-
-def _describe_limit(rows: pd.DataFrame) -> list[str]:
-    """Say whether seeds or test images limit the differences of a table, where both are known."""
-    if "image_se" not in rows:
-        return []
-    levels = rows[(rows["kind"] == "level") & (rows["apart"] == "") & rows["image_se"].notna()]
-    if levels.empty:
-        return []
-    seed_se, image_se = (root_mean_square(levels[name]) for name in ("seed_se", "image_se"))
-    return [f"Standard error of a difference: {format_limit(seed_se, image_se)}."]
-
-
-def _describe_edges(rows: pd.DataFrame) -> list[str]:
-    """Say which rows were tuned to a value beyond which nothing was tried."""
-    names = rows.loc[rows["tuned"].str.contains(EDGE), "level"].tolist() if "tuned" in rows else []
-    if not names:
-        return []
-    edge = "Tuned to the edge of what was tried, beyond which a better value may lie"
-    return [f"{edge}: {list_names(names)}."]

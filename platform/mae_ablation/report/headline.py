@@ -13,7 +13,8 @@ from dataclasses import replace
 
 import pandas as pd
 
-from mae_ablation.report.findings import describe_contrary_steps
+from mae_ablation.report.cells import is_known
+from mae_ablation.report.findings import find_steps
 from mae_ablation.report.method import run_command
 from mae_ablation.report.metrics import is_accuracy, quantity_of
 from mae_ablation.report.spread import margin_allows
@@ -22,11 +23,9 @@ from mae_ablation.report.wording import count_noun, list_names
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.seeds import FEWEST
 
-NAMED_LEVELS = 6
-"""Levels that a sentence lists."""
-
+NAMED_LEVELS, NAMED_STEPS = 6, 3  # levels and steps between levels that a sentence lists
+# references in a sentence, where their label is none
 REFERENCE_WORDS = {"random encoder": "a random encoder", "from scratch": "training from scratch"}
-"""References in a sentence, where their label is none."""
 
 BESIDE_THE_PAPER = {
     "reproduced": "as in the paper",
@@ -39,25 +38,21 @@ def write_preamble(plan: Plan, descriptive: str = "") -> str:
     """Say what a reader has to know before the first table; "" where nothing.
 
     Args:
-        descriptive: that its tables are descriptive only, and why, or "".
+        descriptive: why its tables are descriptive only, or "".
     """
-    return " ".join(filter(None, [describe_too_few(plan), _describe_short(plan), descriptive]))
-
-
-def _describe_short(plan: Plan) -> str:
-    """Say that the recipe trains too short to decide much, and what shows more; "" where it names
-    no other recipe, and where nothing is to be decided or the training is not the recipe's."""
-    study = plan.study
+    # a recipe that trains too short to decide much names another one, unless the user has made the
+    # training longer, or there is nothing to decide
+    study, short = plan.study, ""
     longer = any(change.startswith("pretrain.epochs=") for change in study.changed)
-    if not study.more or not study.columns or longer:
-        return ""
-    words = ["python", "-m", "platform.run", str(study.path), "--recipe", study.more]
-    words += ["--until-decided"] if study.may_grow else []
-    epochs = count_noun(study.baseline.pretrain.epochs, "epoch")
-    return (
-        f"Recipe {study.recipe_name} trains for {epochs} only, which seldom tells levels apart; "
-        f"what shows more: {shlex.join(words)}"
-    )
+    if study.more and study.columns and not longer:
+        words = ["python", "-m", "platform.run", str(study.path), "--recipe", study.more]
+        words += ["--until-decided"] if study.may_grow else []
+        epochs = count_noun(study.baseline.pretrain.epochs, "epoch")
+        short = (
+            f"Recipe {study.recipe_name} trains for {epochs} only, which seldom tells levels "
+            f"apart; what shows more: {shlex.join(words)}"
+        )
+    return " ".join(filter(None, [describe_too_few(plan), short, descriptive]))
 
 
 def describe_too_few(plan: Plan) -> str:
@@ -71,8 +66,7 @@ def describe_too_few(plan: Plan) -> str:
 
 
 def count_decisions(plan: Plan, metric: str, rows: pd.DataFrame) -> str:
-    """Say what one quantity's rows decide, and count their verdicts; or that seeds that lie apart
-    withhold them."""
+    """Say what rows decide, and count their verdicts, unless seeds that lie apart forbid it."""
     if _describe_apart(rows):
         return "No headline:"
     return " ".join(filter(None, [summarise_baseline(plan, metric, rows), count_verdicts(rows)]))
@@ -83,42 +77,57 @@ def list_cautions(plan: Plan, metric: str, table: pd.DataFrame, results: pd.Data
     rows = table[table["metric"] == metric]
     if withheld := _describe_apart(rows):
         return [withheld]
-    return [
-        *describe_contrary_steps(plan, metric, table, results),
-        *_describe_below_references(metric, rows),
-    ]
-
-
-def _describe_apart(rows: pd.DataFrame) -> str:
-    """Name the levels with a seed far from the others or at chance; "" without any."""
-    rows = rows[(rows["kind"] != "reference") & (rows["apart"] != "")]
-    if rows.empty:
-        return ""
-    each = [f"{row['level']}: {row['apart']}" for row in rows.to_dict("records")]
-    every = " Every difference rests on the baseline." if "baseline" in set(rows["kind"]) else ""
-    return f"seeds lie apart ({list_names(each, NAMED_LEVELS)}).{every}"
-
-
-def _describe_below_references(metric: str, rows: pd.DataFrame) -> list[str]:
-    """Name the levels that have a lower mean than a row without pre-training. Rows that lack a seed
-    are not compared."""
+    said = _describe_contrary_steps(plan, metric, rows, results)
     if not is_accuracy(metric):
-        return []
+        return said
+
+    # levels with a lower mean than a row without pre-training; rows that lack a seed are not asked
     whole = rows[(rows["seeds"] == rows["seeds_asked"]) & (rows["apart"] == "")]
     levels, references = (whole[(whole["kind"] == "reference") == side] for side in (False, True))
-    said = []
     for label, mean in references[["level", "mean"]].itertuples(index=False):
-        below = levels.loc[levels["mean"] < mean, "level"].tolist()
-        every = len(below) == (rows["kind"] != "reference").sum() > 1
-        if below:
+        if below := levels.loc[levels["mean"] < mean, "level"].tolist():
+            every = len(below) == (rows["kind"] != "reference").sum() > 1
             who = "every level" if every else list_names(below, NAMED_LEVELS)
             said.append(f"Below {REFERENCE_WORDS.get(label, label)} ({mean:.2f}): {who}.")
     return said
 
 
+def _describe_apart(rows: pd.DataFrame) -> str:
+    """Name the levels with a seed far from the others or at chance; "" without any."""
+    rows = rows[(rows["kind"] != "reference") & (rows["apart"] != "")]
+    each = [f"{row['level']}: {row['apart']}" for row in rows.to_dict("records")]
+    every = " Every difference rests on the baseline." if "baseline" in set(rows["kind"]) else ""
+    return f"seeds lie apart ({list_names(each, NAMED_LEVELS)}).{every}" if each else ""
+
+
+def _describe_contrary_steps(
+    plan: Plan, metric: str, rows: pd.DataFrame, results: pd.DataFrame
+) -> list[str]:
+    """Say where neighbouring levels go the other way than the paper's, though one is reproduced."""
+    found, margin = [], quantity_of(metric).margin
+    for factor in plan.study.factors:
+        if "reproduced" not in set(rows.loc[rows["factor"] == factor.name, "verdict"]):
+            continue
+
+        # what the paper rises or falls by within its own noise is no direction
+        steps = find_steps(factor, metric, rows, results)
+        known = [step for step in steps if step.paper is not None and abs(step.paper) > margin]
+        if other := [step for step in known if step.difference * step.paper < 0]:
+            each = "; ".join(
+                f"{step.low} to {step.high} {step.difference:+.2f}, there {step.paper:+.1f}"
+                for step in other[:NAMED_STEPS]
+            )
+            more = f"; and {len(other) - NAMED_STEPS} more" if len(other) > NAMED_STEPS else ""
+            go = "goes" if len(other) == 1 else "go"
+            found.append(
+                f"But {len(other)} of {len(known)} steps between neighbouring levels {go} the "
+                f"other way than the paper's ({each}{more})."
+            )
+    return found
+
+
 def count_verdicts(rows: pd.DataFrame) -> str:
-    """Count the verdicts of one quantity's rows in a sentence, or what is decided where the paper
-    has none of them; "" where there is nothing."""
+    """Count the verdicts of one quantity's rows in a sentence; "" where there is nothing."""
     # without the paper: what a study that declares looks or a margin has decided, without the seeds
     given = [v for v in rows["verdict"] if v]
     if not given:
@@ -148,9 +157,6 @@ def summarise_baseline(plan: Plan, metric: str, rows: pd.DataFrame) -> str:
     decided, where the study varies several factors, or where lower is better.
 
     Only rows that are decided are named as decided.
-
-    Args:
-        rows: the quantity's lines of the table.
     """
     levels, study = rows[rows["kind"] == "level"], plan.study
     if not is_accuracy(metric) or len(set(levels["factor"])) != 1 or len(study.factors) != 1:
@@ -188,8 +194,7 @@ def _relation(row: Mapping) -> tuple[str, str]:
             said = "reproduced" if abs(row["paper_difference"]) <= margin else "paper differs"
         return f"does not differ by more than {row['margin']:g} from", said
     if verdict == "reproduced" and abs(row["paper_difference"]) <= margin:
-        known = image_se is not None and not pd.isna(image_se)
-        shown = margin_allows(margin, image_se if known else None)
+        shown = margin_allows(margin, image_se if is_known(image_se) else None)
         return (f"does not differ by more than {margin:g} from", said) if shown else ("", "")
 
     # Different.

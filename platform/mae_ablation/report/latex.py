@@ -4,8 +4,6 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 
-import pandas as pd
-
 from mae_ablation.report.cells import format_difference, format_number, is_known, table_cells
 from mae_ablation.report.document import ReportDocument, Section
 from mae_ablation.report.metrics import HOURS, count_decimals
@@ -26,28 +24,19 @@ SPECIAL = {
     "\n": " ",
     **{sign: f"\\{sign}" for sign in "{}&%$#_"},
 }
-LAST_LETTER = "\u017f"
-"""Last of the Latin letters that LaTeX's usual fonts have."""
-
-P_COLUMN = re.compile(r"& p (&|\\)")
-"""The column of p values in a head line."""
-
+LAST_LETTER = "\u017f"  # last of the Latin letters that LaTeX's usual fonts have
+P_COLUMN = re.compile(r"& p (&|\\)")  # the column of p values in a head line
 MINUS = re.compile(r"(?<![\w.-])-(?=[\d.])")
-LEFT_OUT = {
-    "sd",
-    "95 %",
-    "95 % with images",
-    "paper vs baseline",
-    "bootstrap 95 %",
-    "tuned",
-    "note",
-}
-"""Columns of the page that stand in the one before them, beneath the table, or in no paper."""
+# columns of the page that stand in the one before them, or beneath the table
+LEFT_OUT = {"sd", "95 %", "paper vs baseline", "note"}
+
+LEFT_OUT |= {"95 % with images", "bootstrap 95 %", "tuned"}
+"""Columns that stand in no paper."""
 
 HEADS = {"vs baseline": "Δ [95 %]", "paper": "paper (Δ)", "seeds": "n", "p (Holm)": "p"}
 LEFT_ALIGNED = ("level", "verdict", "decided")
+# columns left out, the first ones first, where a table is wider than the text
 SPARED = ("kept", "training", "flops", "epochs", "p (Holm)")
-"""Columns left out, the first ones first, where a table is wider than the text."""
 
 TEXT_WIDTH = 330  # points; of LaTeX's article, 345
 GAP = 6  # points between columns
@@ -69,15 +58,25 @@ def latex_table(document: ReportDocument) -> str:
     ]
     for section in document.sections:
         parts += ["\\medskip", *_tabular(section)]
-    with_p = any(P_COLUMN.search(line) for line in parts)  # it may have been left out for its width
-    beneath = [_explain(document.table, with_p=with_p), escape(document.descriptive)]
-    parts += [f"\\par\\smallskip\\raggedright {' '.join(filter(None, beneath))}", "\\end{table}"]
+
+    # the columns in short, as a paper has its own text; that of p may have gone for its width
+    table, said = document.table, ["Bold: baseline", "mean $\\pm$ sd over seeds"]
+    compared = table[table["metric"] != HOURS]
+    if compared["difference"].notna().any():
+        interval = ", with 95 \\% t interval" if compared["low"].notna().any() else ""
+        said.append(f"$\\Delta$: to the baseline, paired by seed{interval}")
+    if any(P_COLUMN.search(line) for line in parts):
+        said.append("p: paired t test, corrected by Holm")
+    if table["paper"].notna().any():
+        said.append("paper: ViT-L/16 on ImageNet-1K")
+    beneath = " ".join(filter(None, [f"{'; '.join(said)}.", escape(document.descriptive)]))
+    parts += [f"\\par\\smallskip\\raggedright {beneath}", "\\end{table}"]
     return "\n".join(parts) + "\n"
 
 
 def _tabular(section: Section) -> list[str]:
     """Write one quantity: its name and headline, its rows, its notes beneath."""
-    # the columns and their texts
+    # the columns and their texts, some of which go where the table is wider than the text
     metric, rows = section.metric, section.rows
     records, (columns, texts) = rows.to_dict("records"), table_cells(rows)
     left_out = LEFT_OUT | ({"seeds"} if (rows["seeds"] == rows["seeds_asked"]).all() else set())
@@ -94,7 +93,7 @@ def _tabular(section: Section) -> list[str]:
     if "vs baseline" in heads and rows["low"].isna().all():
         heads["vs baseline"] = "Δ"
 
-    # the lines
+    # the lines; the baseline's texts are bold, notes are marks at the level
     notes = list(dict.fromkeys(note for row in records for note in _notes(row)))
     align = "".join("l" if name in LEFT_ALIGNED else "r" for name in columns)
     lines = [
@@ -107,9 +106,14 @@ def _tabular(section: Section) -> list[str]:
     for i, row in enumerate(records):
         if row["kind"] == "reference" and i and records[i - 1]["kind"] != "reference":
             lines.append("\\addlinespace")
-        line = " & ".join(_row_texts(columns, row, cells[i], notes))
+        marks, line = ",".join(_mark(notes.index(note)) for note in _notes(row)), []
+        for name in columns:
+            text = MINUS.sub("$-$", escape(cells[i][name]))  # minus signs rather than hyphens
+            text = f"\\textbf{{{text}}}" if row["kind"] == "baseline" and text else text
+            line.append(text + (f"$^{{{marks}}}$" if marks and name == "level" else ""))
         # what stands above a row, such as \\, is not to take it for its own argument
-        lines.append(("{}" if line.startswith(("[", "*")) else "") + line + " \\\\")
+        guard = "{}" if line[0].startswith(("[", "*")) else ""
+        lines.append(f"{guard}{' & '.join(line)} \\\\")
     lines += ["\\bottomrule", "\\end{tabular}"]
     if notes:
         each = "; ".join(f"$^{{{_mark(i)}}}$ {escape(note)}" for i, note in enumerate(notes))
@@ -118,32 +122,14 @@ def _tabular(section: Section) -> list[str]:
 
 
 def _width(columns: Sequence[str], cells: Sequence[Mapping[str, str]]) -> float:
-    """Estimate a table's width in points, in LaTeX's usual font of 8 points, with the bold's
-    share."""
+    """Estimate a table's width in points, in LaTeX's usual font of 8 points."""
+
+    def width(text: str) -> float:
+        narrow, wide = (sum(map(text.count, signs)) for signs in (NARROW_SIGNS, WIDE_SIGNS))
+        return 2.8 * narrow + 6.8 * wide + 4.4 * (len(text) - narrow - wide)
+
     texts = [[HEADS.get(name, name), *(line[name] for line in cells)] for name in columns]
-    widths = [
-        max(
-            sum(
-                2.8 if sign in NARROW_SIGNS else 6.8 if sign in WIDE_SIGNS else 4.4 for sign in text
-            )
-            for text in column
-        )
-        for column in texts
-    ]
-    return sum(width + GAP for width in widths) - GAP
-
-
-def _row_texts(
-    columns: Sequence[str], row: Mapping, cells: Mapping[str, str], notes: Sequence[str]
-) -> list[str]:
-    """Write a row's texts; the baseline's are bold, notes are marks at the level."""
-    marks = ",".join(_mark(notes.index(note)) for note in _notes(row))
-    out = []
-    for name in columns:
-        text = MINUS.sub("$-$", escape(cells[name]))  # minus signs rather than hyphens
-        text = f"\\textbf{{{text}}}" if row["kind"] == "baseline" and text else text
-        out.append(text + (f"$^{{{marks}}}$" if marks and name == "level" else ""))
-    return out
+    return sum(max(map(width, column)) + GAP for column in texts) - GAP
 
 
 def _joined_cell(name: str, text: str, row: Mapping) -> str:
@@ -182,29 +168,17 @@ def _mark(i: int) -> str:
     return (_mark(i // len(MARKS) - 1) if i >= len(MARKS) else "") + MARKS[i % len(MARKS)]
 
 
-def _explain(table: pd.DataFrame, *, with_p: bool) -> str:
-    """Explain the columns in short: a paper has its own text."""
-    said = ["Bold: baseline", "mean $\\pm$ sd over seeds"]
-    compared = table[table["metric"] != HOURS]
-    if compared["difference"].notna().any():
-        interval = ", with 95 \\% t interval" if compared["low"].notna().any() else ""
-        said.append(f"$\\Delta$: to the baseline, paired by seed{interval}")
-    if with_p:
-        said.append("p: paired t test, corrected by Holm")
-    if table["paper"].notna().any():
-        said.append("paper: ViT-L/16 on ImageNet-1K")
-    return "; ".join(said) + "."
-
-
 def escape(text: str) -> str:
     """Escape any text for LaTeX; signs that its fonts do not have become question marks."""
-    return "".join(SPECIAL.get(sign) or _printable(sign) for sign in text)
-
-
-def _printable(sign: str) -> str:
-    if sign < " " or sign == "\x7f":
-        return " "
-    if sign <= "~" or ("\u00c0" <= sign <= LAST_LETTER and sign not in "×÷"):
-        return sign
-    plain = unicodedata.normalize("NFKD", sign).encode("ascii", "ignore").decode()
-    return "".join(SPECIAL.get(s, s) for s in plain) or "?"
+    out = []
+    for sign in text:
+        if sign in SPECIAL:
+            out.append(SPECIAL[sign])
+        elif sign < " " or sign == "\x7f":
+            out.append(" ")
+        elif sign <= "~" or ("\u00c0" <= sign <= LAST_LETTER and sign not in "×÷"):
+            out.append(sign)
+        else:
+            plain = unicodedata.normalize("NFKD", sign).encode("ascii", "ignore").decode()
+            out.append("".join(SPECIAL.get(each, each) for each in plain) or "?")
+    return "".join(out)

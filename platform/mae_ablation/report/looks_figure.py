@@ -1,7 +1,7 @@
 """Looks: how the interval of each row shrank from look to look until the row was decided."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -15,44 +15,33 @@ from mae_ablation.report.standing import Standing
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.seeds import Sequential
 
-ACROSS = 4
-"""Rows of the table side by side."""
-
-LOOKS_PANEL = (2.4, 2.0)
-"""Inches of a row's panel."""
-
+ACROSS = 4  # rows of the table side by side
+LOOKS_PANEL = (2.4, 2.0)  # inches of a row's panel
 PANEL_TITLE_WIDTH = 34  # characters over a panel
-
+# places in the palette by state; a row that the test images hide is drawn as undecided
 PALETTE = {"different": 0, "no_difference": 2, "undecided": 7}
-"""Places in the palette by state; a row that the test images hide is drawn as undecided."""
 
 
 def draw_every_look(plan: Plan, stands: Standing, folder: Path) -> dict[str, list[Path]]:
-    """Draw the looks of a study at each evaluation that has a complete one.
-
-    Returns the files by metric ("linear_probe_acc1"); none of a study of fixed seeds.
-    """
+    """Draw a growing study's looks; returns the files by metric ("linear_probe_acc1")."""
+    # a factor's name is said where there are several
     rows, drawn = [*plan.rows, *plan.references], {}
     several = len(plan.study.factors) > 1
-    for column in plan.study.columns if plan.study.grows else ():
+    names = {
+        n: f"{row.factor.name} {row.label}" if several and row.factor else row.label
+        for n, row in enumerate(rows)
+    }
+    for column in plan.study.columns:
         mine = {n: row for n, row in stands.rows.items() if column in row.decisions}
-        if not any(row.decisions[column].seeds for row in mine.values()):
-            continue
-        names = {
-            n: f"{rows[n].factor.name} {rows[n].label}"
-            if several and rows[n].factor
-            else rows[n].label
-            for n in mine
-        }
-        differences = {names[n]: row.differences[column] for n, row in mine.items()}
-        drawn[next(iter(metrics_of(column)))] = draw_looks(
-            differences,
-            plan.study.declared,
-            plan.study.seeds,
-            folder,
-            f"looks_{column}",
-            hidden={names[n] for n in mine if stands.is_hidden(n, column)},
-        )
+        if any(row.decisions[column].seeds for row in mine.values()):  # of no look no picture
+            drawn[next(iter(metrics_of(column)))] = draw_looks(
+                {names[n]: row.differences[column] for n, row in mine.items()},
+                plan.study.declared,
+                plan.study.seeds,
+                folder,
+                f"looks_{column}",
+                hidden={names[n] for n in mine if stands.is_hidden(n, column)},
+            )
     return drawn
 
 
@@ -63,9 +52,9 @@ def draw_looks(
     folder: Path,
     stem: str,
     *,
-    hidden: frozenset[str] | set[str] = frozenset(),
+    hidden: Collection[str] = (),
 ) -> list[Path]:
-    """Draw one column's rows, an axis each: intervals over seeds, zero, the margin.
+    """Draw one evaluation's rows, an axis each: intervals over seeds, zero, the margin.
 
     The first arguments are those of `decide`. A decided row ends with the look that decided it.
     Writes `STEM.png`, `.svg` and `.pdf` into the folder and returns their paths.
@@ -73,6 +62,7 @@ def draw_looks(
     Args:
         hidden: rows that the test images do not let be called no different.
     """
+    # a grid of panels, the last ones of which may stay empty
     sns.set_theme(style="ticks", context="paper")
     decisions = decide(differences, declared, seeds)
     across = min(ACROSS, len(decisions))
@@ -93,8 +83,7 @@ def draw_row(
     axis, name: str, row: np.ndarray, found: Decision, declared: Sequential, *, hidden: bool = False
 ) -> None:
     """Draw one row: at each look up to its decision the interval that all looks allow."""
-    place = PALETTE["undecided" if hidden else found.state]
-    color = sns.color_palette("colorblind")[place]
+    color = sns.color_palette("colorblind")[PALETTE["undecided" if hidden else found.state]]
     axis.axhline(0, color="0.3", linewidth=0.8)
     if declared.margin is not None:
         axis.axhspan(-declared.margin, declared.margin, color="0.92", zorder=0)
@@ -102,11 +91,10 @@ def draw_row(
     # Each look has the level that decides it: of one-sided tests where there is no difference.
     sides = 1 if found.state == "no_difference" else 2
     for look, n in enumerate(declared.looks):
-        if n > found.seeds:
-            break
-        low, high = repeated_interval(row, look, declared, found.alpha, sides)
-        axis.plot([n, n], [low, high], color=color, solid_capstyle="butt", linewidth=2)
-        axis.plot(n, row[:n].mean(), "o", color=color, markersize=4)
+        if n <= found.seeds:
+            low, high = repeated_interval(row, look, declared, found.alpha, sides)
+            axis.plot([n, n], [low, high], color=color, solid_capstyle="butt", linewidth=2)
+            axis.plot(n, row[:n].mean(), "o", color=color, markersize=4)
     said = format_decision(found, declared, hidden=hidden)
     axis.set_title(f"{name}\n{textwrap.fill(said, PANEL_TITLE_WIDTH)}", size="small")
     axis.set_xticks(declared.looks)

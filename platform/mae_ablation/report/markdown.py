@@ -1,55 +1,35 @@
-"""The report's page in Markdown: caption, tables, how it was measured, how to make it again.
+"""The report's page in Markdown, and what MLflow's note shows of it.
 
 What the columns mean stands on one page for all studies, "How to read this table".
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pandas as pd
 
 from mae_ablation.report.cells import escape_markdown_cell, table_cells
 from mae_ablation.report.document import ReportDocument
 from mae_ablation.report.findings import COULD_SEE
-from mae_ablation.report.how_to_read import LINKS
-from mae_ablation.report.method import LOOKS_TITLE
+from mae_ablation.report.how_to_read import LINKS, load_template
+from mae_ablation.report.saved import report_in
+
+PAD = "&emsp;"  # pads a cell: MLflow draws a note's tables without borders and padding
 
 
 def markdown_page(document: ReportDocument, looks: Mapping[str, str] | None = None) -> str:
-    """Write the page of a study.
+    """Write the page of a study: caption, tables, how it was measured, how to make it again.
 
     Args:
         looks: by metric the name of the picture of its looks, of a study that declares some.
     """
-    # what a reader has to know first, then what the numbers are of
-    lines = [f"# {document.title}", ""]
-    lines += [f"**{document.preamble}**", ""] if document.preamble else []
-    lines += [document.caption, ""]
-
-    # a table for each quantity, with what it bears at hand and what it could bear folded away
-    for section in document.sections:
-        lines += [f"**{section.title}.** {section.headline}".rstrip(), ""]
-        lines += [*markdown_table(section.rows), ""]
-        lines += [section.news, ""] if section.news else []
-        if section.findings:
-            lines += [*(f"- {sentence}" for sentence in section.findings), ""]
-        if section.detectable:
-            lines += [f"<details><summary>{COULD_SEE}</summary>", ""]
-            lines += [*(f"- {sentence}" for sentence in section.detectable), "", "</details>", ""]
-        if looks and section.metric in looks:
-            lines += [f"![{LOOKS_TITLE}: {section.title}]({looks[section.metric]})", ""]
-        lines += [section.protocol, ""]
-        lines += [section.conditions, ""] if section.conditions else []
-
-    # what is the same for all of them, and how to make them again
-    lines += [f"{document.columns} {LINKS}", ""]
-    lines += [line for remark in document.remarks for line in (remark, "")]
-    for other in document.published:
-        link = f"[recipe {other['recipe']}]({other['folder']}/table.md)"
-        said = f"Published results of this study, {link}: {other['headline']}"
-        lines += [said.rstrip(" :"), ""]
-    lines += [f"![{document.title}](figure.png)", ""]
-    lines += [f"Made by `{document.command}`; {document.cost}."]
-    return "\n".join(lines) + "\n"
+    return load_template("table.md").render(
+        document=document,
+        table_of=markdown_table,
+        could_see_title=COULD_SEE,
+        looks=looks or {},
+        links=LINKS,
+    )
 
 
 def markdown_table(rows: pd.DataFrame) -> list[str]:
@@ -62,3 +42,19 @@ def markdown_table(rows: pd.DataFrame) -> list[str]:
         texts = {**line, "level": f"{bold}{line['level']}{bold}"}
         lines.append("| " + " | ".join(escape_markdown_cell(texts[name]) for name in head) + " |")
     return lines
+
+
+def write_note(folder: Path) -> str:
+    """Write the note of an MLflow experiment from a report's own files, so that both say the same.
+
+    The first line is all that is seen until a note is unfolded.
+    """
+    about = report_in(folder)
+    done = f"{about['finished']}/{about['asked']} results"
+    first = " – ".join(filter(None, [about["headline"], done]))
+
+    # the page as far as a note can show it: it reaches no picture and no other file
+    page = (folder / "table.md").read_text(encoding="utf-8").splitlines()[1:]  # without the title
+    lines = [line.replace(f" {LINKS}", "") for line in page if not line.startswith("![")]
+    lines = [line.replace(" |", f"{PAD} |") if line.startswith("| ") else line for line in lines]
+    return "\n".join([f"**{first}**", *lines]) + "\n"

@@ -1,27 +1,24 @@
-"""How a report's numbers came about, in words: data, protocols, settings, captions, the command."""
+"""Says how a report's numbers came about: data, protocols, settings, captions, the command."""
 
 import shlex
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from mae_ablation.recipe.recipe import Recipe
-from mae_ablation.registry import column_of as row_of
-from mae_ablation.report.findings import count_tests
+from mae_ablation.registry import column_of
 from mae_ablation.report.metrics import HOURS, LOSS, quantity_of
+from mae_ablation.report.results import count_tests
 from mae_ablation.report.wording import count_noun, list_names
 from mae_ablation.study.identity import evaluation_section
 from mae_ablation.study.plan import Plan
 from mae_ablation.study.provenance import mixed, plugins_in, plugins_of
 from mae_ablation.study.trial import Phase
 
-LOOKS_TITLE = "Looks"
-
 
 def describe_data(plan: Plan, results: pd.DataFrame) -> str:
-    """Name data, recipe, epochs, seeds and commit of a table, and what of the data was not
-    taken."""
-    study, recipes = plan.study, _recipes(plan)
+    """Name data, recipe, epochs, seeds and commit of a table, and what was not taken."""
+    # what is said of all rows is to hold for each
+    study, recipes = plan.study, [row.recipe for row in plan.rows]
     data = ", ".join(dict.fromkeys(recipe.data.name for recipe in recipes))
     commits = ", ".join(sorted(set(results["commit"].dropna()))) or "none"
     changed = f" with {', '.join(study.changed)}" if study.changed else ""
@@ -37,11 +34,6 @@ def describe_data(plan: Plan, results: pd.DataFrame) -> str:
     )
 
 
-def _recipes(plan: Plan) -> list[Recipe]:
-    """Return the recipes of a table's rows: what is said of all of them is to hold for each."""
-    return [row.recipe for row in plan.rows]
-
-
 def _format_range(numbers: Iterable[int]) -> str:
     """Format "7", or "1 to 14" where they differ."""
     found = sorted(set(numbers))
@@ -49,8 +41,7 @@ def _format_range(numbers: Iterable[int]) -> str:
 
 
 def list_left_out_images(plan: Plan) -> list[str]:
-    """List what lies in the folders of a study's images and no training takes, a text per
-    folder."""
+    """List what lies in the folders of images and no training takes, a text per folder."""
     return list(dict.fromkeys(trial.data.left_out for trial in plan.trials if trial.data.left_out))
 
 
@@ -103,6 +94,7 @@ def list_remarks(plan: Plan, finished: Sequence[dict]) -> list[str]:
 def explain_columns(plan: Plan, table: pd.DataFrame, results: pd.DataFrame) -> str:
     """Explain the numbers of this study's tables in two lines; the rest is the same for all."""
     # the columns that are there
+    recipes = [row.recipe for row in plan.rows]
     tested = table[(table["metric"] != HOURS) & table["p"].notna()]["metric"].unique()
     words = ["*vs baseline*: paired by seed"] if table["difference"].notna().any() else []
     if len(tested):
@@ -111,7 +103,7 @@ def explain_columns(plan: Plan, table: pd.DataFrame, results: pd.DataFrame) -> s
     if "both_low" in table and table["both_low"].notna().any():
         words.append("*95 % with images*: counts the choice of test images, too")
     if table["kept_patches"].dropna().nunique() > 1:
-        patches = _format_range(r.patches for r in _recipes(plan))
+        patches = _format_range(recipe.patches for recipe in recipes)
         words.append(f"*kept*: visible patches, of {patches}")
     if table["paper"].notna().any() and plan.study.paper != "table_2":
         words.append("*paper*: ViT-L/16 on ImageNet-1K; compare shapes, not heights")
@@ -119,7 +111,7 @@ def explain_columns(plan: Plan, table: pd.DataFrame, results: pd.DataFrame) -> s
     # and what holds for all of them
     if any(level.here for factor in plan.study.factors for level in factor.levels):
         words.append("*(here ...)*: the paper's level, and what it is at this recipe's scale")
-    held_out = [r.data.validation_images for r in _recipes(plan)]
+    held_out = [recipe.data.validation_images for recipe in recipes]
     if any(held_out):
         words.append(f"{_format_range(held_out)} training images are held out for choices")
     said = f"{'; '.join(words)}." if words else ""
@@ -135,8 +127,7 @@ def explain_columns(plan: Plan, table: pd.DataFrame, results: pd.DataFrame) -> s
 
 
 def describe_protocol(plan: Plan, metric: str) -> str:
-    """Say what a table's mean is."""
-    recipe, quantity = plan.study.baseline, quantity_of(metric)
+    """Say how a table's mean was measured."""
     if metric == HOURS:
         return (
             "*hours*: pre-training alone, without start-up, on the machine and lanes named below; "
@@ -144,27 +135,24 @@ def describe_protocol(plan: Plan, metric: str) -> str:
         )
     if metric == LOSS:
         return "*mean*: pre-training loss of the last epoch."
-    what = "top-1 accuracy" if quantity.number == "acc1" else quantity.title
+    recipe, quantity = plan.study.baseline, quantity_of(metric)
     unit = " in per cent" if quantity.number == "acc1" else ""
+    what = "top-1 accuracy" if unit else quantity.title
     first = f"*mean*: {what} on the test split{unit}"
-    if _settings_differ(plan, quantity.column):
-        first += " (settings of the baseline, but for what is varied or tuned)"
-    how = recipe.chosen("evaluation", quantity.column).method(recipe)
-    rows = [n for n in plan.study.phases[1:] if row_of(n) == quantity.column != n]
-    below = [f" {recipe.chosen('evaluation', name).method(recipe)}." for name in rows]
-    return f"{first}, {how}.{''.join(below)}"
 
-
-def _settings_differ(plan: Plan, column: str) -> bool:
-    """Say whether some row, or some try of one, is evaluated with other settings than the rest."""
-    found = [
+    # settings of some row, or some try of one, may be others than the rest's
+    column = quantity.column
+    trials = [t.some for row in (*plan.rows, *plan.references) for t in row.tries]
+    settings = [
         evaluation_section(trial.recipe.chosen("evaluation", column), trial.recipe, "pretrain")
-        for row in (*plan.rows, *plan.references)
-        for each in row.tries
-        for trial in [each.some]
+        for trial in trials
         if any(phase.column == column for phase in trial.phases)
     ]
-    return any(settings != found[0] for settings in found)
+    if any(each != settings[0] for each in settings):
+        first += " (settings of the baseline, but for what is varied or tuned)"
+    names = [name for name in plan.study.phases[1:] if column_of(name) == column != name]
+    how, *below = [recipe.chosen("evaluation", name).method(recipe) for name in (column, *names)]
+    return f"{first}, {how}.{''.join(f' {each}.' for each in below)}"
 
 
 def describe_conditions(rows: pd.DataFrame) -> str:
@@ -176,19 +164,6 @@ def describe_conditions(rows: pd.DataFrame) -> str:
         return f"Measured on {next(iter(levels))}."
     parts = "; ".join(f"{list_names(names)}: {what}" for what, names in levels.items())
     return f"Measured under different conditions, so speed-ups are left out: {parts}."
-
-
-# captions -----------------------------------------------------------------------------------------
-
-
-def caption_looks(plan: Plan) -> str:
-    """Say what is drawn of the looks of a study."""
-    margin = plan.study.declared.margin
-    band = "" if margin is None else f" Band: the declared margin of ±{margin:g} points."
-    return (
-        f"Difference of each row to the baseline at each look until the row is decided, with the "
-        f"interval that holds over all looks and rows together.{band}"
-    )
 
 
 def caption_figure(table: pd.DataFrame) -> str:
@@ -203,13 +178,3 @@ def caption_figure(table: pd.DataFrame) -> str:
     if table.loc[table["kind"] == "reference", "mean"].notna().any():
         said.append("dash-dotted: rows without pre-training")
     return "; ".join(said) + "."
-
-
-def caption_curves(plan: Plan) -> str:
-    """Say what the training curves are, and what may be compared in them."""
-    several = len(plan.study.seeds) > 1
-    lines = "Thick: mean over seeds; thin: every seed." if several else "One seed."
-    return (
-        f"{lines} Losses of different targets or masking ratios are not of the same thing: their "
-        f"shapes may be compared, not their heights."
-    )

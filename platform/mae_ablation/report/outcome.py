@@ -2,21 +2,17 @@
 
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mae_ablation.errors import Emptier, UserError
 from mae_ablation.report.choice import edge_lines
 from mae_ablation.report.readings import Readings
-from mae_ablation.report.summary import ending
+from mae_ablation.report.summary import describe_end
 from mae_ablation.run.session import Session
 from mae_ablation.study.plan import Plan, missing, trials_of
 from mae_ablation.study.trial import Trial
 from mae_ablation.study.work import Asked, asked_of, by_round
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def conclude(session: Session, tracker, began: float, say: Callable[[str], None] = print) -> int:
@@ -29,15 +25,28 @@ def conclude(session: Session, tracker, began: float, say: Callable[[str], None]
 
     Returns the number of trials that have no result, or of reports that could not be written.
     """
+    from mae_ablation.report.markdown import write_note
     from mae_ablation.report.overviews import write_overviews
+    from mae_ablation.report.report import write_report
 
     # an object store's listing may be from before the last results; read each of them once
     plans, reports = session.plans, session.request.reports
     session.store.files.refresh()
     readings = dict.fromkeys((p.study.experiment for p in plans), Readings(session.store))
 
-    # the reports, and MLflow, whose runs they link to
-    files = write_reports(session, tracker, readings, say)
+    # the reports, which link to MLflow's runs, and go there as notes; where one cannot be written,
+    # the others' part can still be done
+    tracker.finish()
+    files, notes = {}, {}
+    for plan in plans:
+        name = plan.study.experiment
+        runs = tracker.links(name)
+        try:
+            files[name] = write_report(plan, reports / name, readings=readings[name], runs=runs)
+            notes[name] = write_note(reports / name)
+        except UserError as error:
+            say(str(error))
+    tracker.close(files, notes)
     try:
         pages = write_overviews(session.suites, plans, reports, readings=readings)
         say("pages: " + ", ".join(map(str, pages)))
@@ -45,17 +54,15 @@ def conclude(session: Session, tracker, began: float, say: Callable[[str], None]
         say(str(error))
 
     # what is decided, and what is left
-    for line in looks_lines(plans):
-        say(line)
     asked, unfinished = count_asked(plans)
-    for plan in plans:
-        for line in edge_lines(plan, readings[plan.study.experiment]):
-            say(line)
-    say(ending(asked, tracker, files, unfinished, time.monotonic() - began))
+    edges = [edge_lines(plan, readings[plan.study.experiment]) for plan in plans]
+    for line in (*looks_lines(plans), *sum(edges, [])):
+        say(line)
+    say(describe_end(asked, tracker, files, unfinished, time.monotonic() - began))
     return unfinished or len(plans) - len(files)
 
 
-def open_trials(
+def list_open_trials(
     plans: Sequence[Plan],
 ) -> tuple[list[Trial], Callable[[frozenset[str]], Asked] | None]:
     """Return the missing trials in the order they are to be run.
@@ -74,15 +81,6 @@ def open_trials(
     return by_round(missing(wanted, store), plans), ask
 
 
-def finished_trials(plans: Sequence[Plan], todo: Sequence[Trial]) -> int:
-    """Count the finished trials of some plans, `todo` being those that are open; of studies that
-    grow, those at the looks so far."""
-    if not any(plan.study.grows for plan in plans):
-        return len(trials_of(plans)) - sum(trial.source != "prepare" for trial in todo)
-    asked, left = count_asked(plans)
-    return asked - left
-
-
 def count_asked(plans: Sequence[Plan]) -> tuple[int, int]:
     """Count the trials that are asked for by now, and those of them that have no result."""
     trials = trials_of(plans)
@@ -96,37 +94,13 @@ def count_asked(plans: Sequence[Plan]) -> tuple[int, int]:
 
 
 def looks_lines(plans: Sequence[Plan]) -> list[str]:
-    """Return lines on what the looks of growing studies have decided; none where none grows."""
+    """Say what the looks of growing studies have decided; none where none grows."""
     growing = [plan for plan in plans if plan.study.grows]
     if not growing:
         return []
-    from mae_ablation.report.standing import standing
+    from mae_ablation.report.standing import find_standing
 
-    return [line for plan in growing for line in standing(plan).summary()]
-
-
-def write_reports(
-    session: Session, tracker, readings: Mapping[str, Readings], say: Callable[[str], None]
-) -> dict[str, list[Path]]:
-    """Finish the tracker, write the reports, which link to its runs, and log them in MLflow.
-
-    Returns each experiment's files; `say` hears of those that could not be written.
-    """
-    from mae_ablation.report.note import write_note
-    from mae_ablation.report.report import write_report
-
-    tracker.finish()
-    files, notes = {}, {}
-    for plan in session.plans:
-        name = plan.study.experiment
-        folder, runs = session.request.reports / name, tracker.links(name)
-        try:
-            files[name] = write_report(plan, folder, readings=readings[name], runs=runs)
-            notes[name] = write_note(folder)
-        except UserError as error:  # the others' and MLflow's part can still be done
-            say(str(error))
-    tracker.close(files, notes)
-    return files
+    return [line for plan in growing for line in find_standing(plan).summary()]
 
 
 def report_studies(session: Session, source: str = "store") -> tuple[list[Path], list[str]]:
@@ -150,18 +124,26 @@ def report_studies(session: Session, source: str = "store") -> tuple[list[Path],
     plans, reports = session.plans, session.request.reports
     files, lacking, readings = [], [], {}
     for plan in plans:
-        name, where = plan.study.experiment, _origin(source, plan)
-        readings[name] = where.get("readings") or Readings(session.store)
+        name, runs = plan.study.experiment, None
+        if source == "mlflow":
+            from mae_ablation.tracking.reading import MlflowReadings
+
+            readings[name] = MlflowReadings(plan, Path.cwd())
+            runs = readings[name].links()
+        else:
+            readings[name] = Readings(session.store)
         asked = results_frame(plan, readings[name])
         finished = int((asked["status"] == "finished").sum())
         if finished < len(asked):
+            damaged = any("is damaged" in reason for reason in asked["reason"].dropna())
+            mend = f"mae-ablation store verify --mend{_in_store(plan)}, then: " if damaged else ""
             lacking.append(
                 f"{name}: {finished} of {len(asked)} results are there; the rest comes "
-                f"with: {remedy(plan, asked)}"
+                f"with: {mend}{command_again(plan)}"
             )
         try:
             if finished:
-                files += write_report(plan, reports / name, **{**where, "readings": readings[name]})
+                files += write_report(plan, reports / name, readings=readings[name], runs=runs)
         except Emptier as error:
             lacking.append(str(error))
 
@@ -172,13 +154,6 @@ def report_studies(session: Session, source: str = "store") -> tuple[list[Path],
     except Emptier as error:
         lacking.append(str(error))
     return files, lacking
-
-
-def remedy(plan: Plan, results: "pd.DataFrame") -> str:
-    """Return the commands that give a study the results it lacks; damaged ones are mended first."""
-    damaged = any("is damaged" in reason for reason in results["reason"].dropna())
-    mend = f"mae-ablation store verify --mend{_in_store(plan)}, then: " if damaged else ""
-    return mend + command_again(plan)
 
 
 def command_again(plan: Plan) -> str:
@@ -192,18 +167,3 @@ def command_again(plan: Plan) -> str:
 def _in_store(plan: Plan) -> str:
     """Return the flag that names a plan's store, if it is not the usual one."""
     return "" if plan.store.root == "store" else f" --store {shlex.quote(plan.store.root)}"
-
-
-def _origin(source: str, plan: Plan) -> dict[str, object]:
-    """Return where a report's numbers come from, "store" or "mlflow", as arguments of
-    `write_report`.
-
-    Raises:
-        UserError: MLflow does not answer, or does not know the study.
-    """
-    if source == "store":
-        return {}
-    from mae_ablation.tracking.reading import MlflowReadings
-
-    readings = MlflowReadings(plan, Path.cwd())
-    return {"readings": readings, "runs": readings.links()}

@@ -5,29 +5,24 @@ stands before those is carried along.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
-ALPHA = 0.05
-"""Error of a whole table: intervals are of 1 - ALPHA."""
-
+ALPHA = 0.05  # error of a whole table: intervals are of 1 - ALPHA
 POWER = 0.8
-MOST_COUNTED = 100
-"""Seeds at which counting stops: `count_seeds_needed` then returns one more."""
-
+MOST_COUNTED = 100  # seeds at which counting stops; one more stands for more
+# pairs from which there is a bootstrap interval; fewer have too few distinct resamples
 BOOTSTRAP_FROM = 5
-"""Pairs from which there is a bootstrap interval; fewer have too few distinct resamples."""
 
 RESAMPLES = 9999
+# digits to which points are rounded: equal differences differ in the last bits of floats
 POINT_DIGITS = 9
-"""Digits to which points are rounded: equal differences differ in the last bits of floats."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PairedTests:
+class PairedTests(NamedTuple):
     """Tests of a table's paired differences; arrays (..., rows), NaN where there is nothing.
 
     Equal differences, as accuracies of a few hundred images have them, are no evidence of no noise:
@@ -36,13 +31,10 @@ class PairedTests:
 
     pairs: NDArray
     mean: NDArray
-    sd: NDArray
-    """With n - 1; 0 for equal differences."""
-    low: NDArray
-    """`low` and `high`: interval of 1 - ALPHA."""
+    sd: NDArray  # standard deviation with n - 1; 0 for equal differences
+    low: NDArray  # `low` and `high`: interval of 1 - ALPHA
     high: NDArray
-    p: NDArray
-    """Two-sided."""
+    p: NDArray  # two-sided
     p_holm: NDArray
 
 
@@ -67,6 +59,8 @@ def summarise(values: NDArray) -> tuple[NDArray, NDArray, NDArray]:
         mean = np.where(there, values, 0).sum(-1) / n
         square = np.where(there, (values - mean[..., None]) ** 2, 0).sum(-1)
         sd = np.sqrt(square / np.where(n > 1, n - 1, np.nan))
+
+    # equal values have no spread, whatever the last bits of their mean are
     highest = np.where(there, values, -np.inf).max(-1, initial=-np.inf)
     lowest = np.where(there, values, np.inf).min(-1, initial=np.inf)
     same = (n > 1) & (highest == lowest)
@@ -84,8 +78,8 @@ def half_width(sd: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> NDArray:
 
 
 def p_value(mean: ArrayLike, sd: ArrayLike, n: ArrayLike) -> NDArray:
-    """Return the two-sided p value of a mean of zero: Student's t test, the sign test without
-    spread; NaN below two values."""
+    """Return the two-sided p value of a mean of zero: Student's t test, without spread the sign
+    test; NaN below two values."""
     mean, sd, n = np.asarray(mean, float), np.asarray(sd, float), np.asarray(n, float)
     p = 2 * stats.t.sf(np.abs(mean) * np.sqrt(n) / _spread(sd, n), np.maximum(n - 1, 1))
     return np.where(sd == 0, np.where(mean == 0, 1.0, 2 * sign_chance(n)), p)
@@ -119,10 +113,9 @@ def holm(p: ArrayLike) -> NDArray:
 
 
 def bootstrap(values: ArrayLike) -> tuple[float, float] | None:
-    """Return the BCa interval of 1 - ALPHA of a mean; None below BOOTSTRAP_FROM values or without
-    spread.
+    """Return the BCa interval of 1 - ALPHA of a mean, which with few values is too narrow.
 
-    The same values give the same interval. With few values it is too narrow: it decides nothing.
+    None below BOOTSTRAP_FROM values or without spread. The same values give the same interval.
     """
     values = np.round(np.asarray(values, float), POINT_DIGITS)
     if len(values) < BOOTSTRAP_FROM or np.ptp(values) == 0:
@@ -131,8 +124,9 @@ def bootstrap(values: ArrayLike) -> tuple[float, float] | None:
     def mean(sample: NDArray, axis: int = -1) -> NDArray:
         return np.round(sample.mean(axis), POINT_DIGITS)  # BCa counts ties with the mean by half
 
+    # the seeds' order says nothing, and the generator is always the same
     found = stats.bootstrap(
-        (np.sort(values),),  # the seeds' order says nothing
+        (np.sort(values),),
         mean,
         vectorized=True,
         confidence_level=1 - ALPHA,
@@ -144,34 +138,25 @@ def bootstrap(values: ArrayLike) -> tuple[float, float] | None:
 
 
 def power(shift: ArrayLike, sd: float, n: ArrayLike, alpha: float) -> NDArray:
-    """Return the chance that a two-sided paired t test finds a true difference, on its side of
-    zero.
-
-    From the noncentral t distribution, as R's power.t.test(type = "paired").
-    """
+    """Return the chance that a two-sided paired t test finds a true difference on its side."""
+    # from the noncentral t distribution, as R's power.t.test(type = "paired")
     n = np.asarray(n, float)
     needed = stats.t.ppf(1 - alpha / 2, n - 1)
     return stats.nct.sf(needed, n - 1, np.abs(shift) * np.sqrt(n) / sd)
 
 
 def count_seeds_needed(mean: float, sd: float, alpha: float) -> int:
-    """Count the seeds that find a difference with 80 % power, were `mean` and `sd` the truth.
-
-    MOST_COUNTED + 1 stands for more than MOST_COUNTED.
-    """
+    """Count the seeds that find a difference with 80 % power, were `mean` and `sd` the truth."""
     return _first_enough(lambda n: power(mean, sd, n, alpha))
 
 
 def count_seeds_within(mean: float, sd: float, alpha: float, margin: float) -> int:
-    """Count the seeds that show with an interval of 1 - alpha on which side of a margin a
-    difference is, likewise.
-
-    A mean within the margin: the interval is to lie within ±margin, by the usual approximation of
-    two one-sided tests. A mean beyond: the interval is to lie wholly outside.
-    """
+    """Count the seeds that show by an interval on which side of a margin a difference is."""
+    # of a mean beyond the margin the interval is to lie wholly outside
     if abs(mean) > margin:
         return count_seeds_needed(abs(mean) - margin, sd, alpha)
 
+    # else within it, by the usual approximation of two one-sided tests
     def within(n: NDArray) -> NDArray:
         needed = stats.t.ppf(1 - alpha / 2, n - 1)
         below, above = ((margin + side * mean) * np.sqrt(n) / sd for side in (1, -1))

@@ -22,7 +22,7 @@ class Readings:
         self._damaged: dict[str, dict] = {}
         self._answers: dict[str, Predictions | None] = {}
 
-    def of(self, phase: Phase) -> dict | None:
+    def read_result(self, phase: Phase) -> dict | None:
         """Return a phase's result; None while there is none, or where it is damaged."""
         if phase.identity not in self._results:
             try:
@@ -32,26 +32,25 @@ class Readings:
                 self._damaged[phase.identity] = {"reason": str(error)}
         return self._results[phase.identity]
 
-    def answers(self, phase: Phase) -> Predictions | None:
-        """Return an evaluation's answer to each test image; None where that was not kept, or is
-        damaged."""
+    def read_predictions(self, phase: Phase) -> Predictions | None:
+        """Return an evaluation's answers to the test images; None where none are kept."""
         if phase.identity not in self._answers:
             try:
-                found = predictions_of(phase.folder(self._store), self.of(phase) or {})
+                found = predictions_of(phase.folder(self._store), self.read_result(phase) or {})
             except (Damaged, ValueError):
                 found = None
             self._answers[phase.identity] = found
         return self._answers[phase.identity]
 
-    def failure(self, phases: list[Phase]) -> dict | None:
+    def find_failure(self, phases: list[Phase]) -> dict | None:
         """Return why the first of the phases that failed did so; None if none did."""
-        reasons = (
-            self._damaged.get(phase.identity) or phase.folder(self._store).failure()
-            for phase in phases
-        )
-        return next(filter(None, reasons), None)
+        for phase in phases:
+            folder = phase.folder(self._store)
+            if reason := self._damaged.get(phase.identity) or folder.failure():
+                return reason
+        return None
 
-    def stopped(self, phase: Phase) -> bool:
+    def is_stopped(self, phase: Phase) -> bool:
         """Say whether the search that a phase belongs to has stopped it early."""
         return stopped(phase, self._store)
 
@@ -59,16 +58,16 @@ class Readings:
 class FreshReadings(Readings):
     """Readings that look again for what was missing."""
 
-    def of(self, phase: Phase) -> dict | None:
+    def read_result(self, phase: Phase) -> dict | None:
         if self._results.get(phase.identity) is None:
             self._results.pop(phase.identity, None)
-        return super().of(phase)
+        return super().read_result(phase)
 
 
 def finished_results(plan: Plan, readings: Any) -> list[dict]:
     """Return the result of every finished training of a plan, each once."""
     phases = {phase.identity: phase for trial in plan.trials for phase in trial.phases}
-    return [result for phase in phases.values() if (result := readings.of(phase))]
+    return [result for phase in phases.values() if (result := readings.read_result(phase))]
 
 
 def phases_behind(trial: Trial, column: str) -> list[Phase]:
@@ -80,7 +79,7 @@ def shown_result(trial: Trial, column: str, readings: Any) -> tuple[Phase, dict]
     """Return the evaluation that a table shows and its result, chosen on validation where several
     were tried; None while one of the phases behind it has no result."""
     phases = phases_behind(trial, column)
-    results = [readings.of(phase) for phase in phases]
+    results = [readings.read_result(phase) for phase in phases]
     if not all(results):
         return None
     return best([pair for pair in zip(phases, results, strict=True) if pair[0].column == column])
@@ -105,9 +104,7 @@ def is_tested(row: Row, baseline: Row, column: str) -> bool:
 def trials_behind(
     plan: Plan, results: "pd.DataFrame", metric: str, number: int
 ) -> dict[int, Trial]:
-    """Return by seed the trial whose value a row shows.
-
-    Until a try is chosen it is the first one's; empty where the row has no such quantity.
+    """Return by seed the trial whose value a row shows; until a try is chosen the first one's.
 
     Args:
         number: of the row in the plan, references after levels.

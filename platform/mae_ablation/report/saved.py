@@ -7,29 +7,27 @@ reports/published/mask_ratio-overnight/    shipped with the project, which one's
 import csv
 import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 
 from mae_ablation.errors import Emptier, UserError, unknown
 from mae_ablation.store.paths import expanded
 
+# columns of trials.csv that a comparison needs
 COMPARED_COLUMNS = ("factor", "level", "kind", "metric", "seed", "value", "trial_id")
-"""Columns of trials.csv that a comparison needs."""
 
-PUBLISHED = "published"
-"""Name of the folder of reports that ship with the project."""
+PUBLISHED = "published"  # name of the folder of reports that ship with the project
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SavedReport:
-    """What a study's report says of itself, and every trial's result."""
+    """A study's report as it was written: its facts, and every trial's result."""
 
     folder: Path
-    about: dict
-    """Content of report.json."""
-    trials: list[dict[str, str]]
-    """Lines of trials.csv."""
+    about: dict  # content of report.json
+    trials: list[dict[str, str]]  # lines of trials.csv
 
 
 def open_report(name: str, reports: Path) -> SavedReport:
@@ -45,47 +43,46 @@ def open_report(name: str, reports: Path) -> SavedReport:
         raise UserError(unknown("report", name, there) if there else "no report there", name)
     try:
         about = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        if not isinstance(about, dict) or about.get("kind", "study") != "study":
+            raise UserError("not the report of a study; compare two of those", str(folder))
         with (folder / "trials.csv").open(encoding="utf-8", newline="") as file:
             trials = list(csv.DictReader(file))
     except FileNotFoundError as error:
         file = Path(error.filename).name
-        if file == "trials.csv" and _is_suite(about):
-            message = "a report of a suite; compare those of its studies"
-            raise UserError(message, str(folder)) from None
         message = f"no {file} in there; `mae-ablation report STUDY` writes it"
         raise UserError(message, str(folder)) from None
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"cannot read the report: {error}", str(folder)) from None
 
     # what they say
-    if not isinstance(about, dict) or _is_suite(about):
-        raise UserError("not the report of a study; compare two of those", str(folder))
     if lacking := [name for name in COMPARED_COLUMNS if trials and name not in trials[0]]:
         raise UserError(f"no column {', '.join(lacking)}", str(folder / "trials.csv"))
     for line, trial in enumerate(trials, 2):
-        if not (trial["seed"].isdigit() and _is_number(trial["value"] or "0")):
+        try:
+            int(trial["seed"]), float(trial["value"] or 0)
+        except ValueError:
             message = f"seed {trial['seed']!r} or value {trial['value']!r} is not a number"
-            raise UserError(message, f"{folder / 'trials.csv'}:{line}")
+            raise UserError(message, f"{folder / 'trials.csv'}:{line}") from None
     return SavedReport(folder=folder, about=about, trials=trials)
 
 
-def _is_suite(about: object) -> bool:
-    return isinstance(about, dict) and about.get("kind", "study") != "study"
-
-
-def _is_number(text: str) -> bool:
+def report_in(folder: Path) -> dict | None:
+    """Return the content of the folder's report.json; None where there is none that can be read."""
     try:
-        return isfinite(float(text))
-    except ValueError:
-        return False
-
-
-def report_in(folder: Path) -> object:
-    """Return the folder's report.json as it is; None where there is none that can be read."""
-    try:
-        return json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        about = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    return about if isinstance(about, dict) else None
+
+
+@contextmanager
+def writing(what: str, folder: Path) -> Iterator[None]:
+    """Make what the system refuses, as on a full disk, an error of one line with its place."""
+    try:
+        yield
+    except OSError as error:
+        line = f"{what} not written: {error}".splitlines()[0]
+        raise UserError(line, str(folder)) from None
 
 
 def require_no_emptier(folder: Path, finished: int, asked: int) -> None:
@@ -100,8 +97,7 @@ def require_no_emptier(folder: Path, finished: int, asked: int) -> None:
     Raises:
         Emptier: the folder's report has more results than this incomplete one.
     """
-    about = report_in(folder)
-    there = about.get("finished") if isinstance(about, dict) else None
+    there = (report_in(folder) or {}).get("finished")
     if isinstance(there, int) and finished < min(asked, there):
         raise Emptier(
             f"kept: it shows {there} results, and of this study only {finished} of {asked} are "
@@ -111,17 +107,16 @@ def require_no_emptier(folder: Path, finished: int, asked: int) -> None:
 
 
 def find_published(study: str, folder: Path) -> list[dict[str, str]]:
-    """Find the published reports of a study, for a report of it in this folder; none for one of
-    them.
+    """Find the published reports of a study, for its report in this folder.
 
     Each has a folder as a report beside it sees it, a recipe and a headline.
     """
-    if folder.parent.name == PUBLISHED:
+    if folder.parent.name == PUBLISHED:  # it is one of them
         return []
     found = []
     for path in sorted((folder.parent / PUBLISHED).glob("*/report.json")):
-        about = report_in(path.parent)
-        if isinstance(about, dict) and about.get("study") == study:
+        about = report_in(path.parent) or {}
+        if about.get("study") == study:
             known = {name: str(about.get(name, "")) for name in ("recipe", "headline")}
             found.append({"folder": f"../{PUBLISHED}/{path.parent.name}", **known})
     return found
@@ -142,24 +137,20 @@ def describe_news(trials: str, folder: Path) -> dict[str, str]:
         return {}
     now = _finished_cells(trials)
     if now.keys() == before.keys():
-        about = report_in(folder)
-        return about.get("news", {}) if isinstance(about, dict) else {}
+        return (report_in(folder) or {}).get("news", {})
 
-    # new levels by name, and new seeds of the others
+    # new levels by name, and rows that have the same new seeds together
     news = {}
     for metric in dict.fromkeys(cell[0] for cell in before):
         known = {cell[1:3] for cell in before if cell[0] == metric}
-        levels, seeds = {}, {}
-        for cell in now:
-            if cell[0] == metric and cell not in before:
-                row = cell[1:3]
-                (seeds.setdefault(row, []) if row in known else levels.setdefault(row, [])).append(
-                    cell[3]
-                )
+        new = [cell for cell in now if cell[0] == metric and cell not in before]
+        seeds: dict[tuple[str, ...], list[str]] = {}
+        for _, factor, level, seed, _ in new:
+            seeds.setdefault((factor, level), []).append(seed)
+        parts = [f"level {row[1]}" for row in seeds if row not in known]
         groups: dict[tuple[str, ...], list[str]] = {}
-        for (_, level), each in seeds.items():
-            groups.setdefault(tuple(each), []).append(level)
-        parts = [f"level {level}" for _, level in levels]
+        for row in filter(known.__contains__, seeds):
+            groups.setdefault(tuple(seeds[row]), []).append(row[1])
         for each, rows in groups.items():
             noun = "seed" if len(each) == 1 else "seeds"
             of = "every row" if len(rows) == len(known) else ", ".join(rows)

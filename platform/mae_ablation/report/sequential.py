@@ -20,7 +20,7 @@ their length, so that from look to look the cosines are a Markov chain.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,48 +32,36 @@ from mae_ablation.study.seeds import Sequential
 
 RowState = Literal["undecided", "different", "no_difference"]
 STATES: tuple[RowState, ...] = ("undecided", "different", "no_difference")
-UNDECIDED, DIFFERENT, NO_DIFFERENCE = range(3)
-"""Places in STATES."""
-
+UNDECIDED, DIFFERENT, NO_DIFFERENCE = range(3)  # places in STATES
+# said of a row that the seeds find no different, where the test images do not allow the claim
 HIDDEN_BY_IMAGES = "within the error of the test images"
-"""Said of a row that the seeds find no different, where the test images do not allow the claim."""
 
-FORGIVEN = 1e-9
-"""Relative rounding error of a p value that is exactly at its level."""
-
-FARTHEST = 6.4
-"""Normal score of the rarest t that is told apart: p of 1.6e-10."""
-
-CELLS = 160
-"""Cells between -FARTHEST and FARTHEST, fine enough for levels to 0.5 % of themselves."""
-
-NODES = 32
-"""Nodes of the quadrature within a cell."""
+FORGIVEN = 1e-9  # relative rounding error of a p value that is exactly at its level
+FARTHEST = 6.4  # normal score of the rarest t that is told apart: p of 1.6e-10
+CELLS = 160  # cells between -FARTHEST and FARTHEST, fine enough for levels to 0.5 % of themselves
+NODES = 32  # nodes of the quadrature within a cell
+SMALLEST = np.finfo(float).tiny
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
-    """A row's state, with the numbers of the look that its evidence stands at, in points."""
+    """A row's state, with the numbers of the look that its evidence stands at, in points.
+
+    NaN stands where there is no complete look, or too few seeds without any spread.
+    """
 
     state: RowState
-    look: int | None
-    """Index of the look that decided it."""
-    seeds: int
-    """Seeds used for it; of an undecided row those of its last complete look, 0 before the
-    first."""
+    look: int | None  # index of the look that decided it
+    seeds: int  # seeds used for it; of an undecided row those of its last complete look, or 0
     difference: float
     low: float
-    """`low` and `high`: repeated confidence interval. Without zero where the row is different,
-    within the margin (at the level of a one-sided test) where it is no different; NaN where there
-    is no complete look or too few seeds without any spread."""
+    """`low` and `high`: repeated confidence interval, without zero where the row is different,
+    within the margin (at the level of a one-sided test) where it is no different."""
     high: float
-    p: float
-    """p value of the test for a difference over all its looks, NaN before the first complete
-    one."""
+    p: float  # p value of the test for a difference over all its looks
     p_holm: float
     """`p` corrected for the rows; at most alpha where the row is different, and only there."""
-    alpha: float
-    """Error of the row over all looks, after Holm's procedure."""
+    alpha: float  # error of the row over all looks, after Holm's procedure
     strict_low: float
     """`strict_low` and `strict_high`: repeated interval at alpha over the number of rows."""
     strict_high: float
@@ -88,34 +76,30 @@ class Decision:
 
 
 def format_decision(found: Decision, declared: Sequential, *, hidden: bool = False) -> str:
-    """Format "different after 3 seeds", "undecided so far, 5 of 20 seeds", "undecided after 20
-    seeds"; `hidden`: the test images do not allow that the row is called no different."""
+    """Format "different after 3 seeds", "undecided so far, 5 of 20 seeds".
+
+    `hidden`: the test images do not allow that the row is called no different.
+    """
     if found.is_open and found.goes_on(declared):
         return f"undecided so far, {found.seeds} of {declared.most} seeds"
-    return (
-        f"{HIDDEN_BY_IMAGES if hidden else found.state.replace('_', ' ')} after {found.seeds} seeds"
-    )
+    state = HIDDEN_BY_IMAGES if hidden else found.state.replace("_", " ")
+    return f"{state} after {found.seeds} seeds"
 
 
 def is_hidden(found: Decision, margin: float | None, image_se: float | None) -> bool:
-    """Say whether the seeds find a row no different, and the test images do not let that be said.
-
-    `image_se`: standard error that the test images add to all seeds; None where it is not known.
-    """
+    """Say whether the seeds find a row no different, and the test images do not let that be
+    said, by the standard error that they add to all seeds; None where it is not known."""
     return found.state == "no_difference" and not margin_allows(margin, image_se)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TableTests:
+class TableTests(NamedTuple):
     """Decisions on many tables at once; arrays (..., rows)."""
 
-    state: NDArray
-    """UNDECIDED, DIFFERENT or NO_DIFFERENCE."""
+    state: NDArray  # UNDECIDED, DIFFERENT or NO_DIFFERENCE
     look: NDArray
     """Look whose evidence decided the row; the last complete one of an undecided row, -1: none."""
     stopped: NDArray
-    """Look at which the row could stop: later than `look` where other rows had to be decided first;
-    the last one of an undecided row."""
+    """Look at which the row could stop: later where other rows had to be decided first."""
     p: NDArray
     p_holm: NDArray
     alpha: NDArray
@@ -131,33 +115,30 @@ def decide(
             without a result too. Seeds beyond a row's last complete look do not count yet.
         seeds: in the declared order.
     """
-    values = np.array(
-        [[row.get(seed, np.nan) for seed in seeds] for row in differences.values()], float
-    ).reshape(len(differences), len(seeds))
-    found = run_sequential_tests(values, declared)
-    return {name: _decision(values[i], found, i, declared) for i, name in enumerate(differences)}
-
-
-def _decision(row: NDArray, found: TableTests, i: int, declared: Sequential) -> Decision:
-    """Make the decision on one row, with its intervals."""
-    state, look = STATES[found.state[i]], int(found.look[i])
-    n = declared.looks[look] if look >= 0 else 0
-    sides = 1 if state == "no_difference" else 2
-    low, high = repeated_interval(row, look, declared, found.alpha[i], sides)
-    strict = repeated_interval(row, look, declared, declared.alpha / len(found.state))
-    return Decision(
-        state=state,
-        look=None if state == "undecided" else look,
-        seeds=n,
-        difference=float(summarise(row[:n])[1]) if n else np.nan,
-        low=low,
-        high=high,
-        p=float(found.p[i]),
-        p_holm=float(found.p_holm[i]),
-        alpha=float(found.alpha[i]),
-        strict_low=strict[0],
-        strict_high=strict[1],
-    )
+    rows = [[row.get(seed, np.nan) for seed in seeds] for row in differences.values()]
+    values = np.array(rows, float).reshape(len(rows), len(seeds))
+    found, decisions = run_sequential_tests(values, declared), {}
+    for i, name in enumerate(differences):
+        # its intervals are of the look that its evidence stands at
+        state, look, alpha = STATES[found.state[i]], int(found.look[i]), float(found.alpha[i])
+        n = declared.looks[look] if look >= 0 else 0
+        sides = 1 if state == "no_difference" else 2
+        low, high = repeated_interval(values[i], look, declared, alpha, sides)
+        strict = repeated_interval(values[i], look, declared, declared.alpha / len(rows))
+        decisions[name] = Decision(
+            state=state,
+            look=None if state == "undecided" else look,
+            seeds=n,
+            difference=float(summarise(values[i, :n])[1]) if n else np.nan,
+            low=low,
+            high=high,
+            p=float(found.p[i]),
+            p_holm=float(found.p_holm[i]),
+            alpha=alpha,
+            strict_low=strict[0],
+            strict_high=strict[1],
+        )
+    return decisions
 
 
 def repeated_interval(
@@ -165,8 +146,7 @@ def repeated_interval(
 ) -> tuple[float, float]:
     """Return the interval of a row's mean difference at one look, valid at all looks together.
 
-    NaN for a look of -1. `sides`: 1 for the interval that lies within the margin exactly where two
-    one-sided tests at `alpha` find it to.
+    `sides`: 1 for the interval that lies within the margin exactly where two one-sided tests do.
     """
     if look < 0:
         return np.nan, np.nan
@@ -213,8 +193,7 @@ def run_sequential_tests(differences: ArrayLike, declared: Sequential) -> TableT
 
 
 def _step_down(p: NDArray, left: NDArray, alpha: float) -> tuple[NDArray, NDArray]:
-    """Apply Holm's procedure where `left` rows are undecided; returns what it rejects, and at what
-    level."""
+    """Apply Holm's procedure to the rows left; returns what it rejects, and at what level."""
     order = np.argsort(p, axis=-1, kind="stable")  # NaN last
     ranked = np.take_along_axis(p, order, -1)
     level = alpha / np.maximum(left - np.arange(p.shape[-1]), 1)
@@ -224,12 +203,12 @@ def _step_down(p: NDArray, left: NDArray, alpha: float) -> tuple[NDArray, NDArra
 
 
 def _p_of_looks(values: NDArray, declared: Sequential) -> tuple[NDArray, NDArray | None]:
-    """Return each look's p value as alpha over all looks at which it would just reject, (...,
-    looks).
+    """Return each look's p value as the alpha over all looks at which it would just reject.
 
-    First those of the tests for a difference, then, with a margin, of the two one-sided tests; NaN
-    where a look is not complete or of one seed.
+    First those of the tests for a difference (..., looks), then, with a margin, of the two
+    one-sided tests.
     """
+    # NaN where a look is not complete or of one seed
     different, equivalent = [], []
     for n in declared.looks:
         there = values[..., :n]
@@ -246,23 +225,17 @@ def _p_of_looks(values: NDArray, declared: Sequential) -> tuple[NDArray, NDArray
 
 
 def _as_alphas(p: NDArray, declared: Sequential, rows: int, sides: int) -> NDArray:
-    """Turn p values (..., looks) into the alphas whose level at that look they just reach.
-
-    Between the nodes it is interpolated; the levels that Holm's procedure asks for are nodes, so
-    decisions are exact.
-    """
+    """Turn p values (..., looks) into the alphas whose level at that look they just reach."""
     if len(declared.looks) == 1:
         return p
+    # between nodes it is interpolated; those that Holm's procedure asks for make decisions exact
     asked = declared.alpha / np.arange(1, rows + 1)
     nodes = np.unique([*np.geomspace(1e-8, 0.95, 40), *asked])
-    levels = nominal_levels(
-        declared.looks, declared.spending, declared.alpha, tuple(map(float, nodes)), sides
-    )
-    smallest = np.finfo(float).tiny
-    known, found = np.log(np.maximum(levels, smallest)), np.log(np.maximum(p, smallest))
-    each = [
-        np.interp(found[..., k], known[:, k], np.log(nodes), right=0) for k in range(p.shape[-1])
-    ]
+    alphas = tuple(map(float, nodes))
+    levels = nominal_levels(declared.looks, declared.spending, declared.alpha, alphas, sides)
+    known, found = np.log(np.maximum(levels, SMALLEST)), np.log(np.maximum(p, SMALLEST))
+    looks, nodes = range(p.shape[-1]), np.log(nodes)
+    each = [np.interp(found[..., k], known[:, k], nodes, right=0) for k in looks]
     return np.exp(np.stack(each, -1))
 
 
@@ -298,10 +271,8 @@ def nominal_levels(
 
 
 def _spent_part(share: float, spending: str, alpha: float) -> float:
-    """Return the part of alpha that is spent once a share of the most seeds is there.
-
-    A row that has only a part of the study's alpha spends it by the same curve.
-    """
+    """Return the part of alpha that is spent once a share of the most seeds is there."""
+    # a row that has only a part of the study's alpha spends it by the same curve
     if spending == "pocock":
         return float(np.log1p((np.e - 1) * share))
     return float(2 * ndtr(ndtri(alpha / 2) / np.sqrt(share)) / alpha)
@@ -309,9 +280,8 @@ def _spent_part(share: float, spending: str, alpha: float) -> float:
 
 def _crossing(tail: float, beyond: NDArray, edges: NDArray) -> float:
     """Return the normal score beyond which a tail lies."""
-    smallest = np.finfo(float).tiny
-    known = np.log(np.maximum(beyond[::-1], smallest))
-    return float(np.interp(np.log(max(tail, smallest)), known, edges[::-1]))
+    known = np.log(np.maximum(beyond[::-1], SMALLEST))
+    return float(np.interp(np.log(max(tail, SMALLEST)), known, edges[::-1]))
 
 
 @lru_cache(maxsize=64)

@@ -13,7 +13,7 @@ from math import isfinite
 from statistics import fmean, variance
 from typing import TYPE_CHECKING, Any
 
-from mae_ablation.report.metrics import column_of, is_accuracy
+from mae_ablation.report.metrics import evaluation_of, is_accuracy
 from mae_ablation.report.readings import is_tested, read_accuracies, shown_result, trials_behind
 from mae_ablation.store.predictions import Predictions
 from mae_ablation.study.plan import Plan, Row
@@ -24,21 +24,16 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
-POINT = 1.0
-"""Difference to the baseline, in points, that a plan counts seeds for."""
-
+POINT = 1.0  # difference to the baseline, in points, that a plan counts seeds for
+# levels and seeds whose results a plan reads, and levels whose answers to single images: more would
+# cost a large study's plan more than they tell.
 ROWS_READ, SEEDS_READ, ANSWERED = 8, 8, 3
-"""Levels and seeds whose results a plan reads, and levels whose answers to single images: more
-would cost a large study's plan more than they tell."""
 
+# factor by which one part of the error is the larger where it alone is called the limit
 CLEARLY = 2.0
-"""Factor by which one part of the error is the larger where it alone is called the limit."""
 
-ONE_SIDED = 1.645
-"""Standard errors below which 95 % of a normal distribution lie."""
-
-Answers = Mapping[int, Predictions]
-"""Answers to the test images by seed."""
+ONE_SIDED = 1.645  # standard errors below which 95 % of a normal distribution lie
+Answers = Mapping[int, Predictions]  # answers to the test images by seed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,8 +43,7 @@ class DifferenceError:
     difference: float
     seeds: int
     images: int
-    seed_sd: float
-    """Standard deviation of the seeds' differences, n - 1; NaN for one seed."""
+    seed_sd: float  # standard deviation of the seeds' differences, n - 1; NaN for one seed
     image_se: float
     """Standard error that the choice of test images adds to all seeds alike, 0 or more."""
 
@@ -59,8 +53,7 @@ class DifferenceError:
         return self.seed_sd / self.seeds**0.5
 
     def interval(self, alpha: float = 0.05) -> tuple[float, float]:
-        """Return the interval of 1 - alpha over seeds and images, were both drawn again; NaN for
-        one seed."""
+        """Return the interval of 1 - alpha, were seeds and images drawn again; NaN for one seed."""
         from scipy import stats
 
         # Both parts add; their degrees of freedom are Satterthwaite's.
@@ -91,10 +84,10 @@ def split_error(correct: "ArrayLike") -> DifferenceError:
     by_seed, by_image = points.mean(1), points.mean(0)
     seed_sd = float("nan")
     if seeds < 2:
-        # What an image adds in every seed cannot be told from what it adds in this one.
+        # what an image adds in every seed cannot be told from what it adds in this one.
         image_se = float(by_image.std(ddof=1) / images**0.5)
     else:
-        # Mean squares: of images, and of what neither seeds nor images explain.
+        # mean squares: of images, and of what neither seeds nor images explain.
         rest = points - by_seed[:, None] - by_image + points.mean()
         noise = (rest**2).sum() / ((seeds - 1) * (images - 1))
         seed_sd = float(by_seed.std(ddof=1))
@@ -107,15 +100,13 @@ def split_error(correct: "ArrayLike") -> DifferenceError:
 def margin_allows(margin: float, image_se: float | None) -> bool:
     """Say whether the test images let an equivalence within `margin` be claimed.
 
-    Not where the error of the images alone may be as large as the margin. `image_se` is None where
-    the answers to single images are not known: then nothing is held against a claim.
+    Not where their error alone may be as large as the margin; None: it is not known.
     """
     return image_se is None or margin > ONE_SIDED * image_se
 
 
 def format_limit(seed_se: float, image_se: float) -> str:
-    """Say which part of the error limits: "test images: ± 0.3; seeds: ± 0.8: more seeds help, more
-    images do not". Standard errors in points; `seed_se`: NaN for one seed."""
+    """Say which standard error, in points, is the limit; `seed_se`: NaN for one seed."""
     if not seed_se >= 0:
         return f"test images: ± {image_se:.1f}; seeds: unknown from one: more seeds help"
     if seed_se == image_se == 0:
@@ -136,8 +127,8 @@ def root_mean_square(errors: Sequence[float]) -> float:
 
 
 def compare_answers(mine: Answers, base: Answers) -> DifferenceError | None:
-    """Split the error of a row's difference to the baseline; None where they have no seed in
-    common, or were asked about other images."""
+    """Split the error of a row's difference to the baseline; None where they have no common seed,
+    or were asked about other images."""
     import numpy as np
 
     seeds = [seed for seed in mine if seed in base]
@@ -154,95 +145,73 @@ def compare_answers(mine: Answers, base: Answers) -> DifferenceError | None:
 def read_answers(
     plan: Plan, metric: str, results: "pd.DataFrame", readings: Any
 ) -> dict[int, Answers]:
-    """Read the answers behind the finished results of one quantity, by row of the plan.
-
-    `readings`: None: nothing is read.
-    """
+    """Read the answers behind the finished results of one quantity, by row of the plan."""
     if readings is None or not is_accuracy(metric):
         return {}
-    column, numbers = column_of(metric), results.loc[results["metric"] == metric, "row"].unique()
+    column = evaluation_of(metric)
     found = {
         number: answers_of(trials_behind(plan, results, metric, number), column, readings)
-        for number in numbers
+        for number in results.loc[results["metric"] == metric, "row"].unique()
     }
     return {number: answers for number, answers in found.items() if answers}
 
 
 def class_accuracies(answers: Answers, classes: int) -> "NDArray":
-    """Return the accuracy of each class in per cent over the seeds, (classes,); NaN for a class
-    without images."""
+    """Return the accuracy of each class in per cent, (classes,); NaN for one without images."""
     import numpy as np
 
     found = []
     for each in answers.values():
-        right = (each.predicted == each.label).astype(float)
+        right = np.bincount(each.label, each.predicted == each.label, classes)
         count = np.bincount(each.label, minlength=classes)
-        found.append(
-            100 * np.bincount(each.label, right, classes) / np.where(count > 0, count, np.nan)
-        )
+        found.append(100 * right / np.where(count > 0, count, np.nan))
     return np.mean(found, axis=0)
 
 
 def point_line(plan: Plan, readings: Any) -> list[str]:
-    """Say how many seeds a difference of one point takes, by the results there are; nothing without
-    any.
-
-    At alpha over the number of a table's tests, as the last row of Holm's procedure needs at most.
-    """
-    rows = [*plan.rows, *plan.references]
+    """Say how many seeds a difference of one point takes, by the results there are."""
+    rows, seeds = [*plan.rows, *plan.references], plan.study.seeds[:SEEDS_READ]
     base = next(row for row in rows if row.is_baseline)
     said = []
     for column in plan.study.columns:
-        # both parts of the error, of the first levels
-        levels = [r for r in plan.rows if is_tested(r, base, column)][:ROWS_READ]
-        seed_sd = _pooled_sd(plan, levels, base, column, readings)
-        if seed_sd is None:
+        # the seeds' part of the error, over the differences of all levels to the baseline
+        levels = [row for row in plan.rows if is_tested(row, base, column)][:ROWS_READ]
+        theirs = read_accuracies(base, column, seeds, readings)
+        sums, degrees = 0.0, 0
+        for row in levels if len(theirs) > 1 else ():
+            mine = read_accuracies(row, column, seeds, readings)
+            differences = [mine[seed] - theirs[seed] for seed in mine if seed in theirs]
+            if len(differences) > 1:
+                sums += variance(differences) * (len(differences) - 1)
+                degrees += len(differences) - 1
+        if not degrees:
             continue
-        image_se = _pooled_image_error(plan, levels[:ANSWERED], base, column, readings)
+        seed_sd = (sums / degrees) ** 0.5
 
-        # the seeds they take
-        tests = sum(is_tested(row, base, column) for row in rows)
-        alpha = plan.study.declared.alpha / tests
-        seeds = seeds_to_see(POINT, seed_sd=seed_sd, image_se=image_se, alpha=alpha)
-        few = "more test images than there are" if seeds is None else f"about {seeds} seeds"
+        # that of the test images, where answers are kept
+        found = [compare_rows(row, base, seeds, column, readings) for row in levels[:ANSWERED]]
+        errors = [each.image_se for each in found if each and each.seeds > 1]
+        image_se = root_mean_square(errors) if errors else 0.0
+
+        # the seeds they take, at the level that the last row of Holm's procedure needs at most
+        alpha = plan.study.declared.alpha / sum(is_tested(row, base, column) for row in rows)
+        number = seeds_to_see(POINT, seed_sd=seed_sd, image_se=image_se, alpha=alpha)
+        few = "more test images than there are" if number is None else f"about {number} seeds"
         images = f", test images ± {image_se:.1f}" if image_se else ""
         said.append(f"{column} {few} (± {seed_sd:.1f} per seed{images})")
     return [f"a difference of 1 point takes, by the results so far: {'; '.join(said)}"] * bool(said)
 
 
-def _pooled_sd(
-    plan: Plan, rows: Sequence[Row], base: Row, column: str, readings: Any
-) -> float | None:
-    """Return the standard deviation over seeds of all rows' differences to the baseline; None while
-    no row has two seeds."""
-    seeds = plan.study.seeds[:SEEDS_READ]
-    theirs = read_accuracies(base, column, seeds, readings)
-    sums, degrees = 0.0, 0
-    for row in rows if len(theirs) > 1 else ():
-        mine = read_accuracies(row, column, seeds, readings)
-        differences = [mine[seed] - theirs[seed] for seed in mine if seed in theirs]
-        if len(differences) > 1:
-            sums += variance(differences) * (len(differences) - 1)
-            degrees += len(differences) - 1
-    return (sums / degrees) ** 0.5 if degrees else None
-
-
-def _pooled_image_error(
-    plan: Plan, rows: Sequence[Row], base: Row, column: str, readings: Any
-) -> float:
-    """Return the standard error from the test images, of all rows; 0 where no answers are kept."""
-    seeds = plan.study.seeds[:SEEDS_READ]
-    theirs = answers_of({s: base.trials[s] for s in seeds}, column, readings)
-    found = [
-        compare_answers(answers_of({s: row.trials[s] for s in seeds}, column, readings), theirs)
-        for row in (rows if len(theirs) > 1 else ())
-    ]
-    errors = [each.image_se for each in found if each and each.seeds > 1]
-    return root_mean_square(errors) if errors else 0.0
+def compare_rows(
+    row: Row, base: Row, seeds: Sequence[int], column: str, readings: Any
+) -> DifferenceError | None:
+    """Split the error of a row's difference to the baseline over some seeds, likewise."""
+    trials = ({seed: each.trials[seed] for seed in seeds} for each in (row, base))
+    return compare_answers(*(answers_of(each, column, readings) for each in trials))
 
 
 def answers_of(trials: Mapping[int, Trial], column: str, readings: Any) -> Answers:
     """Read the answers of trials to each test image by seed, where they were kept."""
     pairs = {seed: shown_result(trial, column, readings) for seed, trial in trials.items()}
-    found = {seed: readings.answers(pair[0]) for seed, pair in pairs.items() if pair}
+    found = {seed: readings.read_predictions(pair[0]) for seed, pair in pairs.items() if pair}
     return {seed: each for seed, each in found.items() if each is not None}

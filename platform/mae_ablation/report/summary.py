@@ -25,7 +25,7 @@ from mae_ablation.study.trial import steps_per_epoch, training_images
 from mae_ablation.study.tune import tune_line
 
 
-def introduction(
+def describe_plans(
     suites: Sequence[Suite],
     plans: Sequence[Plan],
     lanes: int = 1,
@@ -41,27 +41,36 @@ def introduction(
         cost: what they need, all together.
         price: of a GPU-hour.
     """
-    costs = costs_from_to(plans, cost or estimate(plans, lanes), price)
-    costs = [*plugin_lines(plans), *costs]
+    # where studies grow, the first look costs least, and the most seeds most
+    cost, growing = cost or estimate(plans, lanes), any(plan.study.grows for plan in plans)
+    costs, few = cost_lines(cost, price), []
+    if growing:
+        first = [plan.up_to(plan.study.declared.looks[0]) for plan in plans]
+        few = [f"first look, {e}" for e in cost_lines(estimate(first, machine=cost.machine), price)]
+        costs = [f"at most, {line}" for line in costs]
+    costs = [*plugin_lines(plans), *few, *costs]
+
+    # several are described together, too
     if len(plans) == 1:
-        return "\n".join([describe(plans[0]), *costs])
-    last = "\n".join([together(plans), *costs])
-    return "\n\n".join([*map(str, suites), *map(describe, plans), last])
+        return "\n".join([describe_study(plans[0]), *costs])
+    last = "\n".join([describe_together(plans), *costs])
+    return "\n\n".join([*map(str, suites), *map(describe_study, plans), last])
 
 
 def plan_lines(session: Session, cost: Estimate, *, elsewhere: bool) -> list[str]:
     """Return the lines of `plan`: what studies would do and cost, their settings and trials.
 
-    Args:
-        elsewhere: they would run on another machine.
+    `elsewhere`: they would run on another machine.
     """
     request, plans = session.request, session.plans
-    lines = [introduction(session.suites, plans, cost=cost, price=request.price)]
+    lines = [describe_plans(session.suites, plans, cost=cost, price=request.price)]
     lines += budget_lines(request.hours, request.gpu_hours)
     if elsewhere and not request.lanes:
         lines.append(
             "note: the cluster decides how many lanes there are; --lanes N is priced as such"
         )
+
+    # the settings and trials of each study; of one that grows those of its first look
     for plan in plans:
         lines += [f"\n{plan.study.name}"] if len(plans) > 1 else []
         lines.append(settings_lines(plan.study.baseline, plan.study.phases))
@@ -75,19 +84,6 @@ def plan_lines(session: Session, cost: Estimate, *, elsewhere: bool) -> list[str
     return lines
 
 
-def costs_from_to(plans: Sequence[Plan], cost: Estimate, price: float | None) -> list[str]:
-    """Say what the missing trials cost; where studies grow, from their first looks to the most
-    seeds."""
-    if not any(plan.study.grows for plan in plans):
-        return cost_lines(cost, price)
-    first = [plan.up_to(plan.study.declared.looks[0]) for plan in plans]
-    few = cost_lines(estimate(first, machine=cost.machine), price)
-    return [
-        *(f"first look, {line}" for line in few),
-        *(f"at most, {line}" for line in cost_lines(cost, price)),
-    ]
-
-
 def budget_lines(hours: float | None, gpu_hours: float | None) -> list[str]:
     """Say when a run leaves, whatever is decided by then."""
     given = ((hours, "hours"), (gpu_hours, "GPU-hours"))
@@ -95,20 +91,20 @@ def budget_lines(hours: float | None, gpu_hours: float | None) -> list[str]:
     return [f"budget: leaves after {' or '.join(said)}; the same command goes on"] if said else []
 
 
-def together(plans: Sequence[Plan]) -> str:
+def describe_together(plans: Sequence[Plan]) -> str:
     """Say what several studies need together, beneath their own lines."""
     trials = trials_of(plans)
     alone = sum(len(plan.trials) for plan in plans)
     todo = missing(trials, plans[0].store)
     pretrainings = sum(trial.source == "pretrain" for trial in trials)
     return (
-        f"together: {count_noun(len(plans), 'study').replace('studys', 'studies')}, "
+        f"together: {len(plans)} studies, "
         f"{alone} trials - {alone - len(trials)} shared between studies = {len(trials)} "
         f"({count_noun(pretrainings, 'distinct pre-training')}), {len(todo)} to run"
     )
 
 
-def describe(plan: Plan) -> str:
+def describe_study(plan: Plan) -> str:
     """Describe a study: its question, its data, its levels and its trials."""
     # the question and the data
     study, recipe = plan.study, plan.study.baseline
@@ -127,7 +123,12 @@ def describe(plan: Plan) -> str:
     ]
     if plan.data.missing:
         lines.append(f"note: {plan.data.missing}")
-    lines += left_out_lines(plan)
+    found = [(t.recipe.data.folder, t.data.left_out) for t in plan.trials if t.data.left_out]
+    lines += [
+        f"note: not taken of {folder}: {images}; `mae-ablation data {shlex.quote(folder)}` "
+        "checks the rest"
+        for folder, images in dict.fromkeys(found)
+    ]
 
     # what is varied, and what is chosen or left out
     for factor in study.factors:
@@ -141,7 +142,7 @@ def describe(plan: Plan) -> str:
         lines.append(tune_line(study.tune))
         lines += edge_lines(plan, Readings(plan.store))
     if study.budget == "flops":
-        lines += flops_lines(plan)
+        lines += _flops_lines(plan)
     if study.skipped:
         every = ",".join(p for p in all_phases() if p in (*study.phases, *study.skipped))
         lines.append(
@@ -175,20 +176,10 @@ def describe(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def left_out_lines(plan: Plan) -> list[str]:
-    """Say what lies in the folders of images and is not trained on, a line per folder."""
-    found = {(t.recipe.data.folder, t.data.left_out): None for t in plan.trials if t.data.left_out}
-    return [
-        f"note: not taken of {folder}: {left_out}; `mae-ablation data {shlex.quote(folder)}` "
-        "checks the rest"
-        for folder, left_out in found
-    ]
-
-
-def flops_lines(plan: Plan) -> list[str]:
+def _flops_lines(plan: Plan) -> list[str]:
     """List the steps of every level at equal FLOPs, and what the whole training comes to."""
     base, images = plan.study.baseline, training_images(plan.study.baseline, plan.data)
-    cost = pretrain_flops(base, plan.data.channels)
+    cost = pretrain_flops(base, plan.data.channels)  # of an image
     steps = f"{base.pretrain.epochs} epochs of {steps_per_epoch(base, images)} steps"
     lines = [f"budget: the FLOPs of the baseline's {steps}"]
     for row in plan.rows:
@@ -218,7 +209,7 @@ def trial_lines(plan: Plan) -> str:
 
 
 def settings_lines(recipe: Recipe, phases: Sequence[str]) -> str:
-    """The baseline's settings, phase by phase."""
+    """Describe the baseline's settings, phase by phase."""
     m, p = recipe.model, recipe.pretrain
     lines = [
         f"model: encoder {m.encoder_width} x {m.encoder_depth} blocks ({m.encoder_heads} heads), "
@@ -234,11 +225,13 @@ def settings_lines(recipe: Recipe, phases: Sequence[str]) -> str:
     return "\n".join([*lines, *(note for each in asked for note in each.preset_notes(recipe))])
 
 
-def ending(trials: int, tracker, files: dict[str, list[Path]], left: int, seconds: float) -> str:
+def describe_end(
+    trials: int, tracker, files: dict[str, list[Path]], left: int, seconds: float
+) -> str:
     """Say where the results lie, and what to do next.
 
     Args:
-        trials: that were asked for, `left` of them without a result.
+        trials: number that was asked for, `left` of them without a result.
         files: each experiment's report.
     """
     from mae_ablation.tracking.address import hide_password, runs_url, server_uri

@@ -1,6 +1,10 @@
-"""Table: levels with mean, spread over seeds, difference to the baseline and the paper's value."""
+"""Table: levels with mean, spread over seeds, difference to the baseline and the paper's value.
 
-from collections.abc import Callable, Iterable, Sequence
+Seeds that lie apart, as diverged or broken trainings do and a mean would hide, are named in it.
+"""
+
+from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -10,39 +14,39 @@ from mae_ablation.recipe.cost import nominal_flops, pretrain_flops
 from mae_ablation.recipe.presets import model_size
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.report.choice import SEARCH_UNFINISHED
-from mae_ablation.report.metrics import HOURS, LOSS, column_of, is_accuracy, list_metrics
-from mae_ablation.report.outliers import describe_outliers
+from mae_ablation.report.metrics import HOURS, LOSS, evaluation_of, is_accuracy, list_metrics
 from mae_ablation.report.readings import trials_behind
 from mae_ablation.report.spread import compare_answers, read_answers
 from mae_ablation.report.verdict import COMPARISON, judge_rows
 from mae_ablation.study.budget import EQUAL, training_ratio
 from mae_ablation.study.paper import paper_row, paper_value
 from mae_ablation.study.plan import Plan, Row
+from mae_ablation.study.trial import DataFacts
 
+# facts that `judge_rows` needs and the table does not show
 FOR_JUDGING = ("complete", "comparable", "alike", "tested")
-"""Facts that `judge_rows` needs and the table does not show."""
+
+FAR = 6  # median absolute deviations from the row's median, beyond which a seed lies apart
+# points that it has to lie off besides: three seeds agree closely by chance now and then
+POINTS_OFF = 5
+
+AT_LEAST = 3  # seeds that have a median to lie apart from
+ERRORS = 3  # binomial standard errors above chance that still count as chance
 
 
 def table_frame(plan: Plan, results: pd.DataFrame, readings: Any = None) -> pd.DataFrame:
     """Make the table: one line per measured quantity and row of the plan.
 
-    Columns: metric, factor, level, kind, kept_patches, epochs (of pre-training), flops (of a
-    pre-training image, over the baseline's), training (FLOPs of the whole pre-training, likewise;
-    all four of the chosen try, and empty where tries differ and none is chosen), features (values
-    of an image that a reference's classifier sees),
-    mean, sd (n - 1; empty for one seed), test_error (binomial standard error of the mean from the
-    number of test images, in points), seeds (finished), seeds_asked, failed, apart (seeds that lie
-    far from the row's others, or at chance, in words), difference and
-    difference_sd (paired by seed, to the baseline, over the seeds both have; hours: where both were
-    measured alike), low and high (95 % t interval of the difference), p (two-sided), p_holm,
-    corrected_low and corrected_high (interval at the row's Holm level), boot_low and boot_high (95
-    % BCa bootstrap, from five seeds), conditions (of measured hours), speedup and paper_speedup
-    (hours only), paper, paper_difference, verdict, seeds_needed (that would decide an inconclusive
-    row; 101: more than 100), note, tuned (only where the study tunes), margin (points) and decided
-    (in words; only where the study declares looks or a margin). Where answers to single test images
-    are kept: seed_se and image_se (standard errors of the difference from seeds and from the choice
-    of images), both_low and both_high (95 % interval that counts both). Without spread over the
-    seeds there is no interval and no p.
+    Columns whose name does not say it: flops (of a pre-training image) and training (FLOPs of the
+    whole pre-training) over the baseline's, of the chosen try; features (values of an image that a
+    reference's classifier sees); sd (n - 1); test_error (binomial standard error of the mean, in
+    points); difference (paired by seed, to the baseline; hours: where both were measured alike),
+    low and high (95 % t interval of it), corrected_low and corrected_high (at the row's Holm
+    level), boot_low and boot_high (95 % BCa bootstrap); seeds_needed (would decide an inconclusive
+    row; 101: more than 100). Only where the study has them: tuned, margin (points), decided. Where
+    answers to single test images are kept: seed_se and image_se (standard errors of the difference
+    from seeds and from images), both_low and both_high (95 % interval that counts both). Without
+    spread over the seeds there is no interval and no p.
 
     Args:
         readings: where answers to single test images are read; None: they are not.
@@ -53,18 +57,15 @@ def table_frame(plan: Plan, results: pd.DataFrame, readings: Any = None) -> pd.D
         # each row by itself
         mine = results[results["metric"] == metric]
         by_row = {i: group.set_index("seed") for i, group in mine.groupby("row")}
-        recipes = {i: _recipes_shown(plan, metric, i, results) for i in {*by_row, baseline}}
-        found = [
-            _line(
-                plan,
-                metric,
-                (rows[i], by_row[i], recipes[i]),
-                (rows[baseline], by_row[baseline], recipes[baseline]),
-            )
-            for i in sorted(by_row)
-        ]
+        shown = {i: (rows[i], by_row[i], _recipes_shown(plan, metric, i, mine)) for i in by_row}
+        found = [_line(plan, metric, shown[i], shown[baseline]) for i in sorted(by_row)]
 
-        # and beside the baseline
+        # and beside the baseline, by seed; rows measured otherwise are not compared
+        values = pd.DataFrame({i: by_row[i]["value"].astype(float) for i in sorted(by_row)})
+        values = values.reindex(by_row[baseline].index)
+        paired = values.sub(values[baseline], axis="index").to_numpy().T
+        compared = [line["kind"] != "baseline" and line["alike"] for line in found]
+        paired = np.where(np.array(compared)[:, None], paired, np.nan)
         answers = read_answers(plan, metric, results, readings)
         errors = {
             place: error
@@ -72,41 +73,29 @@ def table_frame(plan: Plan, results: pd.DataFrame, readings: Any = None) -> pd.D
             if i != baseline and i in answers
             if (error := compare_answers(answers[i], answers.get(baseline, {})))
         }
-        judge_rows(found, _differences(by_row, baseline, found), plan.study.declared, errors)
+        judge_rows(found, paired, plan.study.declared, errors)
         lines += [{k: v for k, v in line.items() if k not in FOR_JUDGING} for line in found]
     numbers = dict.fromkeys((*COMPARISON, "paper", "paper_difference", "test_error"), float)
     frame = pd.DataFrame(lines).astype({**numbers, "seeds_needed": "Int64", "features": "Int64"})
     return frame.fillna({"decided": ""}) if "decided" in frame else frame
 
 
-def _differences(by_row: dict[int, pd.DataFrame], baseline: int, lines: list[dict]) -> np.ndarray:
-    """Return differences to the baseline, (rows, seeds); NaN where a seed is missing, and in rows
-    that are not compared."""
-    seeds = by_row[baseline].index
-    values = np.array([by_row[i]["value"].reindex(seeds).astype(float) for i in sorted(by_row)])
-    paired = values - by_row[baseline]["value"].astype(float).to_numpy()
-    compared = [line["kind"] != "baseline" and line["alike"] for line in lines]
-    return np.where(np.array(compared)[:, None], paired, np.nan)
-
-
 def _recipes_shown(plan: Plan, metric: str, number: int, results: pd.DataFrame) -> list[Recipe]:
     """Return the recipe behind a row's value; of every try while the search is not finished."""
-    row = (*plan.rows, *plan.references)[number]
-    mine = results[(results["metric"] == metric) & (results["row"] == number)]
-    if any(reason.startswith(SEARCH_UNFINISHED) for reason in mine["reason"].dropna()):
-        return [each.some.recipe for each in row.tries]
+    reasons = results.loc[results["row"] == number, "reason"].dropna()
+    if any(reason.startswith(SEARCH_UNFINISHED) for reason in reasons):
+        return [each.some.recipe for each in (*plan.rows, *plan.references)[number].tries]
     trials = trials_behind(plan, results, metric, number)
     return [next(iter(trials.values())).recipe]
 
 
-def _agreed(values: Iterable[Any]) -> Any:
-    """Return what all values are; None where they differ."""
-    first, *others = values
-    return first if all(other == first for other in others) else None
+def _agreed(values: Sequence[Any]) -> Any:
+    """Return what all values are; None where they differ, and of none."""
+    return values[0] if values and all(each == values[0] for each in values) else None
 
 
+# a row, its results by seed, and the recipes behind its value
 Shown = tuple[Row, pd.DataFrame, list[Recipe]]
-"""A row, its results by seed, and the recipes behind its value."""
 
 
 def _line(plan: Plan, metric: str, shown: Shown, base: Shown) -> dict:
@@ -123,28 +112,33 @@ def _line(plan: Plan, metric: str, shown: Shown, base: Shown) -> dict:
         describe_outliers(side, plan.data) if accuracy else "" for side in (values, baseline)
     )
 
+    # the binomial standard error of an accuracy, in points
+    images, share = plan.data.test_images, values.mean() / 100
+    binomial = 100 * (max(share * (1 - share), 0) / images) ** 0.5 if images else None
+
     # hours are compared where they were measured alike; the baseline's own training is no test
     alike = metric != HOURS or _conditions(mine) == _conditions(theirs)
     timed = metric == HOURS and alike
     both_have = values.notna() & baseline.notna()  # by seed
     own = mine["trial_id"].isin(theirs["trial_id"]).all()
     notes = [_note(plan, row, mine, [] if reference else recipes), apart]
-    varied = {
-        "kept_patches": lambda: [r.kept_patches for r in recipes],
-        "epochs": lambda: [r.pretrain.epochs for r in recipes],
-        "flops": lambda: _ratios(plan, pretrain_flops, recipes, base_recipes),
-        "training": lambda: _training_ratios(plan, recipes, base_recipes),
-    }
+
+    # several pairs while a search is not finished; a reference has no pre-training
+    pairs, channels = [] if reference else [*product(recipes, base_recipes)], plan.data.channels
+    flops = [pretrain_flops(a, channels) / pretrain_flops(b, channels) for a, b in pairs]
     return {
         "metric": metric,
         "factor": mine["factor"].iloc[0],
         "level": row.label,
         "kind": mine["kind"].iloc[0],
-        **{name: None if reference else _agreed(found()) for name, found in varied.items()},
+        "kept_patches": _agreed([recipe.kept_patches for recipe, _ in pairs]),
+        "epochs": _agreed([recipe.pretrain.epochs for recipe, _ in pairs]),
+        "flops": _agreed(flops),
+        "training": _agreed([training_ratio(a, b, plan.data) for a, b in pairs]),
         "features": _count_features(plan, row) if reference else None,
         "mean": values.mean(),
         "sd": values.std(),
-        "test_error": _test_error(plan, values.mean()) if accuracy else None,
+        "test_error": binomial if accuracy else None,
         "seeds": int(values.notna().sum()),
         "seeds_asked": len(mine),
         "failed": int((mine["status"] == "failed").sum()),
@@ -167,81 +161,43 @@ def _line(plan: Plan, metric: str, shown: Shown, base: Shown) -> dict:
 
 
 def _count_features(plan: Plan, row: Row) -> int | None:
-    """Count the values of an image that a reference's classifier is given; None where the whole
-    network is trained."""
+    """Count the values a reference's classifier is given; None where all layers are trained."""
     source, recipe = next(iter(row.trials.values())).source, row.recipe
     if source == "pixels":
         return recipe.patches * recipe.model.patch_size**2 * plan.data.channels
     return recipe.model.encoder_width if source == "random" else None
 
 
-def _test_error(plan: Plan, mean: float) -> float | None:
-    """Return the binomial standard error of an accuracy from the number of test images, in
-    points."""
-    images, share = plan.data.test_images, mean / 100
-    return 100 * (max(share * (1 - share), 0) / images) ** 0.5 if images else None
-
-
 def paper_number(plan: Plan, metric: str, row: Row) -> float | None:
-    """Return the paper's number for a row, of ViT-H where that is the model and the paper has
-    it."""
+    """Return the paper's number for a row, of ViT-H where that is the model and it has one."""
     if row.level is None or metric == LOSS:
         return None
-    size = model_size(row.recipe.model.encoder_width, row.recipe.model.encoder_depth)
-    return paper_value(plan.study.paper, row.factor.field, row.level.value, column_of(metric), size)
-
-
-def _ratios(
-    plan: Plan,
-    flops: Callable[[Recipe, int], float],
-    recipes: Sequence[Recipe],
-    base_recipes: Sequence[Recipe],
-) -> list[float]:
-    """Return a row's FLOPs of an image over the baseline's; several while a search is not
-    finished."""
-    channels = plan.data.channels
-    return [flops(a, channels) / flops(b, channels) for a in recipes for b in base_recipes]
-
-
-def _training_ratios(
-    plan: Plan, recipes: Sequence[Recipe], base_recipes: Sequence[Recipe]
-) -> list[float]:
-    """Return a row's FLOPs of the whole pre-training over the baseline's, likewise."""
-    return [training_ratio(a, b, plan.data) for a in recipes for b in base_recipes]
+    column, model = evaluation_of(metric), row.recipe.model
+    size = model_size(model.encoder_width, model.encoder_depth)
+    return paper_value(plan.study.paper, row.factor.field, row.level.value, column, size)
 
 
 def _conditions(mine: pd.DataFrame) -> str:
     """Format under what times were measured: device, lanes side by side, workers and threads."""
-    done = mine[mine["status"] == "finished"]
-    found = set()
-    for device, lanes, workers, threads in zip(
-        done["device"], done["lanes"], done["workers"], done["threads"], strict=True
-    ):
-        names, counts = "lanes x threads", f"{lanes:.0f} x {threads:.0f}"
-        if workers != 1:
-            names, counts = (
-                "lanes x workers x threads",
-                f"{lanes:.0f} x {workers:.0f} x {threads:.0f}",
-            )
-        found.add(f"{device}; {names}: {counts}")
+    found, columns = set(), ["device", "lanes", "workers", "threads"]
+    done = mine.loc[mine["status"] == "finished", columns]
+    for device, lanes, workers, threads in done.itertuples(index=False):
+        several = workers != 1  # a lane of one worker does not say so
+        names = "lanes x workers x threads" if several else "lanes x threads"
+        each = [lanes, workers, threads] if several else [lanes, threads]
+        found.add(f"{device}; {names}: {' x '.join(f'{count:.0f}' for count in each)}")
     return "; ".join(sorted(found))
 
 
-def _notes_of_training(plan: Plan, recipe: Recipe) -> list[str]:
-    """List what a reader has to know of a pre-training."""
-    parts = (recipe.target, recipe.augmentation)
-    return [note for part in parts if (note := part.note(recipe, plan.data.channels))]
-
-
 def _note(plan: Plan, row: Row, mine: pd.DataFrame, recipes: Sequence[Recipe]) -> str:
-    """Say what a reader has to know of a row. `recipes`: of its pre-training, if it has one; what
-    only some of them have is not said."""
-    # what it is
+    """Say what a reader has to know of a row; `recipes`: of its pre-training, if it has one."""
+    # what it is; what only some of the recipes have is not said
     notes = ["baseline"] if row.is_baseline else [] if recipes else ["no pre-training"]
-    said = [_notes_of_training(plan, recipe) for recipe in recipes]
-    notes += [text for text in (said[0] if said else []) if all(text in each for each in said)]
+    base, channels = plan.study.baseline, plan.data.channels
+    parts = [[part.note(r, channels) for part in (r.target, r.augmentation)] for r in recipes]
+    notes += [text for text in (parts or [[]])[0] if text and all(text in each for each in parts)]
     if recipes and plan.study.budget == "flops":
-        ratio = _agreed(_training_ratios(plan, recipes, [plan.study.baseline]))
+        ratio = _agreed([training_ratio(recipe, base, plan.data) for recipe in recipes])
         if ratio is not None and abs(ratio - 1) > EQUAL:
             notes.append(f"{ratio:.2f} times the baseline's FLOPs")
     if row.same_as:
@@ -250,7 +206,8 @@ def _note(plan: Plan, row: Row, mine: pd.DataFrame, recipes: Sequence[Recipe]) -
     # what the paper prints of it
     printed = paper_row(plan.study.paper, row.factor.field, row.level.value) if row.level else {}
     if "flops_ratio" in printed:
-        ours = _agreed(_ratios(plan, nominal_flops, recipes, [plan.study.baseline]))
+        whole = nominal_flops(base, channels)
+        ours = _agreed([nominal_flops(recipe, channels) / whole for recipe in recipes])
         counted = f", {ours:.2f}x here if counted its way" if ours else ""
         notes.append(f"paper: {printed['flops_ratio']:g}x the FLOPs{counted}")
 
@@ -263,3 +220,38 @@ def _note(plan: Plan, row: Row, mine: pd.DataFrame, recipes: Sequence[Recipe]) -
         notes.append(f"{finished} of {len(mine)} seeds" + (f", {failed} failed" if failed else ""))
         notes += sorted({r for r in mine["reason"].dropna() if r.startswith(SEARCH_UNFINISHED)})
     return "; ".join(notes)
+
+
+# seeds that lie apart ----------------------------------------------------------------------------
+
+
+def describe_outliers(values: pd.Series, data: DataFacts | None) -> str:
+    """Describe the seeds of a row that lie far from its others or at chance; "" where none do.
+
+    Args:
+        values: accuracies in per cent by seed; NaN where one is missing.
+        data: whose classes say what chance is; None: unknown.
+    """
+    # at chance: what guessing reaches on this test split, with its error
+    found, chance = values.dropna(), values.iloc[:0]
+    if data and data.classes > 1:
+        share = 1 / data.classes
+        error = (share * (1 - share) / data.test_images) ** 0.5 if data.test_images else 0.0
+        chance = found[found <= 100 * (share + ERRORS * error)]
+
+    # far from the others, of which there have to be enough
+    off = (found - found.median()).abs()
+    far = found[(off > FAR * off.median()) & (off > POINTS_OFF) & (len(found) >= AT_LEAST)]
+    far = far.drop(chance.index, errors="ignore")
+    said = []
+    if len(far):
+        said.append(f"{_format_seeds(far)} far off (the row's median is {found.median():.2f})")
+    if len(chance):
+        said.append(f"{_format_seeds(chance)} at chance")
+    return "; ".join(said)
+
+
+def _format_seeds(values: pd.Series) -> str:
+    """Format "seed 1 (10.00)", "seeds 1 (10.00), 2 (11.50)"."""
+    each = ", ".join(f"{seed} ({value:.2f})" for seed, value in values.items())
+    return f"{'seed' if len(values) == 1 else 'seeds'} {each}"

@@ -8,18 +8,14 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from mae_ablation.report import paired
 from mae_ablation.report.metrics import NOISE, is_accuracy, quantity_of
-from mae_ablation.report.paired import (
-    MOST_COUNTED,
-    bootstrap,
-    compare_pairs,
-    count_seeds_needed,
-    count_seeds_within,
-)
+from mae_ablation.report.paired import MOST_COUNTED
 from mae_ablation.report.sequential import Decision, decide, format_decision, is_hidden
 from mae_ablation.report.spread import DifferenceError
 from mae_ablation.study.seeds import FEWEST, Sequential
 
+# every verdict with its sign on the page of a suite; signs differ in shape, not in colour
 SIGNS = {
     "reproduced": "✓",
     "contradicted": "✗",
@@ -29,15 +25,14 @@ SIGNS = {
     "incomplete": "…",
     "not comparable": "–",
 }
-"""Every verdict with its sign on the page of a suite; signs differ in shape, not in colour."""
 
 NO_SPREAD = "the same difference for every seed: exact sign test"
 IMAGES_ERR = "within the margin by its seeds, but test images alone err by {:.2f} points"
+# columns of the table, and the attributes of `PairedTests` they show
 OVER_ALL_SEEDS = {"difference": "mean", "difference_sd": "sd", "low": "low", "high": "high"}
-"""Columns of the table, and the attributes of `PairedTests` they show."""
 
+# columns of the table, and the attributes of `Decision` they show
 AT_THE_LOOK = {"p": "p", "p_holm": "p_holm", "corrected_low": "low", "corrected_high": "high"}
-"""Columns of the table, and the attributes of `Decision` they show."""
 
 COMPARISON = (*OVER_ALL_SEEDS, *AT_THE_LOOK, "boot_low", "boot_high")
 
@@ -96,7 +91,7 @@ def count_seeds_to_decide(
     paper: float, mean: float, sd: float, *, alpha: float, strict: float, margin: float = NOISE
 ) -> int | None:
     """Count the seeds that would decide an inconclusive row with 80 % power, were `mean` and `sd`
-    the truth; None where there is no spread to go by, MOST_COUNTED + 1 for more than MOST_COUNTED.
+    the truth; None where there is no spread to go by.
 
     Args:
         alpha: the row's Holm level.
@@ -106,13 +101,13 @@ def count_seeds_to_decide(
     if not sd > 0:
         return None
     if abs(paper) <= margin:
-        return max(FEWEST, count_seeds_within(mean, sd, strict, margin))
-    return max(FEWEST, count_seeds_needed(mean, sd, alpha))
+        return max(FEWEST, paired.count_seeds_within(mean, sd, strict, margin))
+    return max(FEWEST, paired.count_seeds_needed(mean, sd, alpha))
 
 
 def judge_rows(
     lines: list[dict],
-    paired: np.ndarray,
+    differences: np.ndarray,
     declared: Sequential,
     errors: Mapping[int, DifferenceError],
 ) -> None:
@@ -121,33 +116,33 @@ def judge_rows(
     Accuracies are compared with the paper, losses and hours are not.
 
     Args:
-        paired: differences (rows, seeds), seeds in the declared order.
+        differences: to the baseline (rows, seeds), seeds in the declared order.
         declared: looks that were declared before the first result.
         errors: by a line's place, what seeds and test images add to its error, where it is known.
     """
-    seeds, judged = range(paired.shape[1]), is_accuracy(lines[0]["metric"])
-    family = {i: dict(enumerate(paired[i])) for i, line in enumerate(lines) if line["tested"]}
-    decisions, found = decide(family, declared, seeds), compare_pairs(paired)
+    seeds, judged = range(differences.shape[1]), is_accuracy(lines[0]["metric"])
+    family = {i: dict(enumerate(differences[i])) for i, line in enumerate(lines) if line["tested"]}
+    decisions, found = decide(family, declared, seeds), paired.compare_pairs(differences)
+    margin = {"margin": quantity_of(lines[0]["metric"]).margin} if judged else {}
     for i, line in enumerate(lines):
         # What is seen: over all seeds, corrected for nothing.
-        boot = bootstrap(paired[i][np.isfinite(paired[i])]) or (None, None)
+        notes, error = [line["note"]], errors.get(i)
+        boot = paired.bootstrap(differences[i][np.isfinite(differences[i])]) or (None, None)
         line |= {column: getattr(found, name)[i] for column, name in OVER_ALL_SEEDS.items()}
         line |= {"boot_low": boot[0], "boot_high": boot[1]}
-        error = errors.get(i)
         if errors:
             both = error.interval() if error else (np.nan, np.nan)
             line |= {name: getattr(error, name, np.nan) for name in ("seed_se", "image_se")}
             line |= {"both_low": both[0], "both_high": both[1]}
-        if found.sd[i] == 0:
-            _add_note(line, NO_SPREAD)
+        notes += [NO_SPREAD] if found.sd[i] == 0 else []
 
         # What is decided.
         decided, image_se = decisions.get(i), error and error.image_se
         is_decided = decided is not None and not decided.is_open
         line |= {column: getattr(decided, name, np.nan) for column, name in AT_THE_LOOK.items()}
         hidden = decided is not None and is_hidden(decided, declared.margin, image_se)
-        if hidden:
-            _add_note(line, IMAGES_ERR.format(image_se))
+        notes += [IMAGES_ERR.format(image_se)] if hidden else []
+        line["note"] = "; ".join(filter(None, notes))
         if declared.margin is not None:
             line["margin"] = declared.margin
         if judged and (declared.margin is not None or len(declared.looks) > 1):
@@ -155,7 +150,6 @@ def judge_rows(
 
         # What the paper says to it.
         paper = line["paper_difference"] if judged else None
-        margin = {"margin": quantity_of(line["metric"]).margin} if judged else {}
         line["verdict"] = reach_verdict(
             decided,
             paper,
@@ -172,16 +166,8 @@ def judge_rows(
             )
 
 
-def _add_note(line: dict, text: str) -> None:
-    line["note"] = "; ".join(filter(None, [line["note"], text]))
-
-
 def format_verdict(row: Mapping) -> str:
-    """Format a row's verdict with its reason: "reproduced: -0.07 against the paper's -10.0".
-
-    An inconclusive one names the seeds that would decide it, or the test images that will not let
-    any number of seeds do so.
-    """
+    """Format a row's verdict with its reason: "reproduced: -0.07 against the paper's -10.0"."""
     said, needed, limit = row["verdict"], row.get("seeds_needed"), row.get("image_se")
     if said in ("reproduced", "contradicted", "no difference"):
         ours, paper = row["difference"], row["paper_difference"]
@@ -196,7 +182,7 @@ def format_verdict(row: Mapping) -> str:
     if needed is None or pd.isna(needed):
         return said
 
-    # whether seeds help at all
+    # the seeds that would decide it, or the test images that will not let any number do so
     if limit is None or pd.isna(limit):
         limit = row.get("test_error")
     if limit is not None and abs(row["difference"]) < limit:

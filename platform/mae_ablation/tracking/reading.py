@@ -43,19 +43,19 @@ class MlflowReadings:
             line = hide_password(line)[:MOST_OF_FAILURE]
             raise UserError(f"cannot read MLflow: {line}", place) from None
 
-    def of(self, phase: Phase) -> dict | None:
+    def read_result(self, phase: Phase) -> dict | None:
         """Return a phase's result; None while there is none."""
         return self._results.get(phase.identity)
 
-    def answers(self, phase: Phase) -> None:
+    def read_predictions(self, phase: Phase) -> None:
         """Return None: answers to single test images are in the store alone."""
 
-    def failure(self, phases: list[Phase]) -> dict | None:
+    def find_failure(self, phases: list[Phase]) -> dict | None:
         """Return why the first of the phases that failed did so; None if none did."""
         reasons = (self._failures.get(phase.identity) for phase in phases)
         return next(filter(None, reasons), None)
 
-    def stopped(self, phase: Phase) -> bool:
+    def is_stopped(self, phase: Phase) -> bool:
         """Say whether the search that a phase belongs to has stopped it early."""
         return stopped_by(phase, self._stops.get(phase.identity))
 
