@@ -121,6 +121,31 @@ def planned(request, write_study, tmp_path):
     return plan
 
 
+@pytest.fixture(scope="module")
+def s3():
+    """URI of a place in a bucket; a server on loopback stands in for S3."""
+    server = pytest.importorskip("moto.server", reason="needs moto[server]")
+    import boto3
+
+    thread = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    thread.start()
+    host, port = thread.get_host_and_port()
+    values = {
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+    }
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    boto3.client("s3").create_bucket(Bucket="mae")
+    yield "s3://mae/results"
+    thread.stop()
+    for name, value in before.items():
+        os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
 TOY_RECIPE = """\
 # trains in well under a second: 6 x 6 patches, 200 images
 data: {image_size: 30, train_images: 200, validation_images: 100}

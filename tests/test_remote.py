@@ -1,6 +1,5 @@
 """A store on S3 (a server on loopback stands in for it) and on what fsspec knows."""
 
-import os
 import threading
 import time
 
@@ -16,31 +15,6 @@ from mae_ablation.train.trial import run_trial
 
 STUDY = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
 ID = "0123456789ab"
-
-
-@pytest.fixture(scope="module")
-def s3():
-    """URI of a bucket."""
-    server = pytest.importorskip("moto.server", reason="needs moto[server]")
-    import boto3
-
-    thread = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    thread.start()
-    host, port = thread.get_host_and_port()
-    values = {
-        "AWS_ACCESS_KEY_ID": "x",
-        "AWS_SECRET_ACCESS_KEY": "x",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-    }
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    boto3.client("s3").create_bucket(Bucket="mae")
-    yield "s3://mae/results"
-    thread.stop()
-    for name, value in before.items():
-        os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 class Slow:

@@ -21,6 +21,7 @@ from mae_ablation.errors import USER_ERROR, UserError
 from mae_ablation.study.flags import (
     Checkpoint,
     Count,
+    DataPlace,
     File,
     Flat,
     Folder,
@@ -289,17 +290,17 @@ def components(*, plugins: Plugins = ()) -> list[str]:
     return list(describe_components())
 
 
-def data(folder: File, *, classes: Count | None = None, workers: Count = 2) -> int:
+def data(folder: DataPlace, *, classes: Count | None = None, workers: Count = 2) -> int:
     """Check a folder of images: its layout, and that every image can be read.
 
     Args:
-        folder: holds train/CLASS/ and val/CLASS/
+        folder: holds train/CLASS/ and val/CLASS/, or what `data prepare` made (then also s3://...)
         classes: how many classes there should be
         workers: processes that read images (default: 2)
     """
-    from mae_ablation.data.folder import check_layout, listing
+    from mae_ablation.data.shards import list_images
 
-    check_layout(folder, classes)
+    found = list_images(folder, classes)
 
     from mae_ablation.data.examine import describe_folder, examine_images
 
@@ -307,8 +308,8 @@ def data(folder: File, *, classes: Count | None = None, workers: Count = 2) -> i
     seen = list(examine_images(folder, workers))
     broken = [each for each in seen if each.reason]
     for each in broken:
-        print(f"{folder / each.name}: cannot be read as an image: {each.reason}")
-    for line in describe_folder(listing(folder), seen):
+        print(f"{folder}/{each.name}: cannot be read as an image: {each.reason}")
+    for line in describe_folder(found, seen):
         print(line)
     return USER_ERROR if broken else 0
 

@@ -31,7 +31,7 @@ COMMANDS = {
     "reconstruct": api.reconstruct,
     "export": api.export,
     "masks": api.masks,
-    "data": api.data,
+    "data": {"": api.data, "prepare": "mae_ablation.data.prepare:prepare"},
     "store": {
         "ls": "mae_ablation.study.upkeep:list_phases",
         "show": "mae_ablation.study.upkeep:describe_phase",
@@ -119,6 +119,9 @@ Each command has its own: %(prog)s run --help
 """,
     "data": """
   %(prog)s data/imagenet --classes 1000
+  once, for every study after it:
+  %(prog)s prepare data/imagenet \\
+      s3://bucket/imagenet-256 --side 256
 """,
     "store": """
   %(prog)s show 3f2a9c
@@ -168,9 +171,12 @@ def make_top(program: str, words: Sequence[str] = ()) -> App:
     # a group's functions by name: --help and the other commands do without their imports
     for name, command in COMMANDS.items():
         if isinstance(command, dict):
-            group = make_app(name, f"{program} {name}", help=GROUPS[name])
+            own = {"default_command": command[""]} if "" in command else {"help": GROUPS[name]}
+            group = make_app(name, f"{program} {name}", **own)
             for action, function in command.items():
-                group.command(resolve_name(function) if name in words else function, name=action)
+                if action:
+                    found = resolve_name(function) if name in words else function
+                    group.command(found, name=action)
             top.command(group)
         else:
             top.command(make_app(name, f"{program} {name}", default_command=command))

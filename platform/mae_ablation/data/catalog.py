@@ -2,7 +2,7 @@
 
 from mae_ablation.data import folder
 from mae_ablation.data.arrays import measure_facts
-from mae_ablation.data.folder import check_layout, listing
+from mae_ablation.data.shards import list_images
 from mae_ablation.errors import UserError
 from mae_ablation.recipe.checks import Invalid
 from mae_ablation.recipe.recipe import Data, Recipe
@@ -32,14 +32,13 @@ def facts(data: Data, place: str = "") -> DataFacts:
 
 
 def _folder_facts(data: Data, place: str) -> DataFacts:
-    known, folder = data.set, data.set.location(data)
-    check_layout(folder, known.classes, place)
-    found = listing(folder)
+    known = data.set
+    found = list_images(known.location(data), known.classes, place)
     return DataFacts(
         fingerprint=found.fingerprint,
         channels=len(known.mean),
-        train_images=len(found.train.names),
-        test_images=len(found.val.names),
+        train_images=sum(found.train.counts),
+        test_images=sum(found.val.counts),
         classes=len(found.classes),
         left_out=", ".join(map(str, found.left_out)),
     )
@@ -135,7 +134,7 @@ def _check_labels(recipe: Recipe, images: int, place: str) -> None:
 
 def _check_classes(data: Data, place: str) -> None:
     """Both choices are class-balanced: the smallest class of a folder may be too small."""
-    found = listing(data.set.location(data))
+    found = list_images(data.set.location(data))
     classes = len(found.classes)
     held = even_shares(data.validation_images, classes)
     wanted = even_shares(data.train_images or classes, classes)  # at least one of each

@@ -12,7 +12,8 @@ from mae_ablation.data.arrays import arrays_of, statistics
 from mae_ablation.data.augment import resized
 from mae_ablation.data.catalog import facts, fetch_images
 from mae_ablation.data.draws import hold_out
-from mae_ablation.data.folder import FolderImages, Images, check_layout, listing
+from mae_ablation.data.folder import FolderImages, Images
+from mae_ablation.data.shards import Counts, ShardImages, images_of, list_images
 from mae_ablation.recipe.recipe import Data
 
 
@@ -35,7 +36,7 @@ class Split:
 class FileSplit:
     """A split that is decoded whenever it is looked at; labels (n,) int64."""
 
-    images: FolderImages
+    images: FolderImages | ShardImages
     labels: torch.Tensor
     image_size: int
     """side of the crops, unless something else is asked for"""
@@ -107,7 +108,7 @@ def keep_dataset(data: Data, dataset: Dataset) -> None:
 def key_of(data: Data) -> Data:
     """What tells data sets apart: not how one is read, but a folder of images, where it lies."""
     folder = str(data.set.location(data)) if data.set.in_files else None
-    return replace(data, download=False, workers=0, folder=folder)
+    return replace(data, download=False, workers=0, folder=folder, cache_dir=None)
 
 
 def fits_in_memory(data: Data) -> bool:
@@ -146,17 +147,15 @@ def _from_folder(data: Data) -> Dataset:
     """Sorted class names are the labels; the folder's val/ is `test`."""
     known = data.set
     fetch_images(data)
-    root = known.location(data)
-    check_layout(root, known.classes, "data.folder")
-    found = listing(root)
+    found = list_images(known.location(data), known.classes, "data.folder")
     train, validation = hold_out(
         labels_of(found.train), data.validation_images, data.train_images, len(found.classes)
     )
 
-    def split(part: Images, index: np.ndarray | slice) -> Split | FileSplit:
-        labels = labels_of(part)
+    def split(part: str, index: np.ndarray | slice) -> Split | FileSplit:
+        labels = labels_of(getattr(found, part))
         index = np.arange(len(labels))[index]
-        images = FolderImages(str(root), part.names).part(index)
+        images = images_of(found, part, data).part(index)
         return _read(data, images, torch.from_numpy(labels[index]))
 
     return Dataset(
@@ -165,13 +164,15 @@ def _from_folder(data: Data) -> Dataset:
         classes=len(found.classes),
         mean=known.mean,
         std=known.std,
-        train=split(found.train, train),
-        validation=split(found.train, validation),
-        test=split(found.val, slice(None)),
+        train=split("train", train),
+        validation=split("train", validation),
+        test=split("val", slice(None)),
     )
 
 
-def _read(data: Data, images: FolderImages, labels: torch.Tensor) -> Split | FileSplit:
+def _read(
+    data: Data, images: FolderImages | ShardImages, labels: torch.Tensor
+) -> Split | FileSplit:
     if data.reading == "stream":
         return FileSplit(images=images, labels=labels, image_size=data.image_size)
     from mae_ablation.data.decode import read_all
@@ -179,7 +180,7 @@ def _read(data: Data, images: FolderImages, labels: torch.Tensor) -> Split | Fil
     return Split(images=read_all(images, data.image_size, data.workers), labels=labels)
 
 
-def labels_of(part: Images) -> np.ndarray:
+def labels_of(part: Images | Counts) -> np.ndarray:
     """(n,) int64, in the order of the names."""
     return np.repeat(np.arange(len(part.counts)), part.counts)
 

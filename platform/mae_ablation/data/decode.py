@@ -29,6 +29,7 @@ from torchvision.transforms.v2 import functional as F
 
 from mae_ablation.data.augment import View, boxes_for
 from mae_ablation.data.folder import FolderImages
+from mae_ablation.data.shards import ShardImages
 from mae_ablation.errors import UserError, one_line
 
 Show = Callable[[torch.Tensor, int], torch.Tensor]
@@ -181,10 +182,10 @@ TURNS = {
 """EXIF orientation: quarter turns to the left, then mirrored left and right or not"""
 
 
-def orientation(path: Path) -> int:
+def orientation(file: Path | io.BytesIO) -> int:
     """Reads how a picture, as `decode` gives it, is to be turned: EXIF's 1 (not at all) to 8."""
     try:
-        with Image.open(path) as picture:
+        with Image.open(file) as picture:
             if picture.format == "TIFF":  # PIL turns these itself, ImageFolder's too
                 return 1
             found = picture.getexif().get(ExifTags.Base.Orientation, 1)
@@ -211,7 +212,7 @@ class Broken(NamedTuple):
 class Pictures:
     """What workers hold: files by number. Items are asked for with a seed."""
 
-    images: FolderImages
+    images: FolderImages | ShardImages
     show: Show
 
     def __getitem__(self, item: tuple[int, int]) -> torch.Tensor | Broken:
@@ -261,7 +262,7 @@ class Reader:
     """
 
     def __init__(
-        self, images: FolderImages, show: Show, workers: int = 0, pin: bool = False
+        self, images: FolderImages | ShardImages, show: Show, workers: int = 0, pin: bool = False
     ) -> None:
         self.images, self.agenda = images, Agenda()
         self.loader = DataLoader(
@@ -310,7 +311,7 @@ def fork_server() -> multiprocessing.context.BaseContext:
     return context
 
 
-def read_all(images: FolderImages, side: int, workers: int) -> torch.Tensor:
+def read_all(images: FolderImages | ShardImages, side: int, workers: int) -> torch.Tensor:
     """Every file as `cached` shows it: one tensor (n, 3, s, s) uint8; errors as `batches`."""
     out = torch.empty(len(images), 3, side, side, dtype=torch.uint8)
     done = 0

@@ -4,6 +4,7 @@ Some 100 images per second and core at ImageNet's sizes. Importing torchvision c
 this module where it is needed.
 """
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import NamedTuple
 
 from torch.utils.data import DataLoader
 
-from mae_ablation.data.decode import CannotDecode, decode, fork_server, orientation
-from mae_ablation.data.folder import Listing, check_layout, listing
+from mae_ablation.data.decode import CannotDecode, decode_read, fork_server, orientation
+from mae_ablation.data.folder import FolderImages, Listing
+from mae_ablation.data.shards import Prepared, ShardImages, list_images
 
 _AT_A_TIME = 64  # files a worker looks at before it answers
 
@@ -32,49 +34,54 @@ class Examined(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """What workers hold: files by number."""
+    """What workers hold: images by number."""
 
-    root: str
-    names: tuple[str, ...]
+    images: FolderImages | ShardImages
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> Examined:
-        name = self.names[index]
-        path = Path(self.root) / name
+        name, data = self.images.names[index], b""
+
+        def read() -> bytes:
+            nonlocal data
+            data = self.images.read(index)
+            return data
+
         try:
-            image = decode(path)
+            image = decode_read(read)
         except CannotDecode as error:
             return Examined(name, str(error))
-        return Examined(name, "", min(image.shape[1:]), orientation(path) != 1)
+        return Examined(name, "", min(image.shape[1:]), orientation(io.BytesIO(data)) != 1)
 
 
-def examine_images(folder: Path, workers: int = 2) -> Iterator[Examined]:
+def examine_images(folder: Path | str, workers: int = 2) -> Iterator[Examined]:
     """Opens every image that a training would take, of both splits, in the listing's order.
 
     Args:
+        folder: of images, or of what `data prepare` made, then also an address.
         workers: processes that open files; 0: in this process.
 
     Raises:
-        UserError: as `check_layout`.
+        UserError: as `list_images`.
     """
-    check_layout(folder)
-    found = listing(folder)
-    loader = DataLoader(
-        Looks(str(folder), found.train.names + found.val.names),
-        batch_size=_AT_A_TIME,
-        num_workers=workers,
-        collate_fn=list,
-        multiprocessing_context=fork_server() if workers else None,
-    )
-    for batch in loader:
-        yield from batch
+    found = list_images(folder)
+    for split in ("train", "val"):
+        loader = DataLoader(
+            Looks(found.images(split)),
+            batch_size=_AT_A_TIME,
+            num_workers=workers,
+            collate_fn=list,
+            multiprocessing_context=fork_server() if workers else None,
+        )
+        for batch in loader:
+            yield from batch
 
 
-def describe_folder(found: Listing, seen: list[Examined]) -> list[str]:
+def describe_folder(found: Listing | Prepared, seen: list[Examined]) -> list[str]:
     """The lines that say what a folder holds, what is not taken of it, and what is odd."""
-    train, val = len(found.train.names), len(found.val.names)
+    train, val = sum(found.train.counts), sum(found.val.counts)
     classes = f"{len(found.classes)} class{'es' * (len(found.classes) != 1)}"
     lines = [f"{train} training and {val} validation images of {classes}"]
     lines += [f"not taken: {part}" for part in found.left_out]

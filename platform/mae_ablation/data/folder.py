@@ -57,6 +57,7 @@ class FolderImages:
 class Listing:
     """What lies in a folder whose layout is right."""
 
+    root: str
     classes: tuple[str, ...]
     train: Images
     val: Images
@@ -64,6 +65,10 @@ class Listing:
     """sha256 over sorted relative names and sizes: cheap, and enough to tell sets apart"""
     left_out: tuple["LeftOut", ...]
     """what else lies there, by kind"""
+
+    def images(self, split: str) -> FolderImages:
+        """The files of "train" or "val" by number."""
+        return FolderImages(self.root, getattr(self, split).names)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -207,6 +212,7 @@ def listing(folder: Path) -> Listing:
         *_by_kind(_beside(folder)),
     ]
     return Listing(
+        root=str(folder),
         classes=names,
         train=train,
         val=val,

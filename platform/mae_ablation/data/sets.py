@@ -12,7 +12,7 @@ from pathlib import Path
 from mae_ablation.errors import UserError, one_line
 from mae_ablation.recipe.recipe import Data
 from mae_ablation.registry import register
-from mae_ablation.store.paths import expanded
+from mae_ablation.store.paths import expanded, is_remote
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 FASHION_MNIST = Path(__file__).parent / "fashion_mnist.npz"
@@ -41,13 +41,18 @@ class Known:
             "classes": self.classes,
         }
 
-    def location(self, data: Data) -> Path:
-        """Return the folder of its files: `data.folder`, or data/NAME in the working directory."""
+    def location(self, data: Data) -> Path | str:
+        """Return the folder of its files: `data.folder`, or data/NAME in the working directory; an
+        address, where prepared images lie, is a text."""
+        if self.in_files and data.folder and is_remote(data.folder):
+            return data.folder
         folder = expanded(data.folder) if data.folder else Path("data") / self.component.name
         return folder.absolute()  # what is remembered of it must not depend on where one stands
 
     def missing(self, data: Data) -> str:
         folder = self.location(data)
+        if isinstance(folder, str):  # asked for when its index is read
+            return ""
         if self.in_files:
             absent, layout = not folder.exists(), "train/CLASS/*.jpg and val/CLASS/*.jpg"
         else:
@@ -213,7 +218,7 @@ class Imagenette(TorchvisionSet):
     def location(self, data):
         # torchvision unpacks it into a folder of its own inside, which then is the one
         folder = super().location(data)
-        inside = folder / "imagenette2"
+        inside = Path(folder, "imagenette2")
         return inside if inside.is_dir() else folder
 
 

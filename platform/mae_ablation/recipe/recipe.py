@@ -52,7 +52,12 @@ class Data:
     """cache: decoded once to image_size and kept in memory, crops are taken from that; stream:
     decoded from the files in every epoch, crops are taken from the full image"""
     folder: str | None = field(default=None, metadata=RUNTIME)
-    """where the files lie; null: data/NAME"""
+    """where the files lie: a folder, or what `data prepare` made, also at an address such as s3://;
+    null: data/NAME"""
+    cache_dir: str | None = field(default=None, metadata=RUNTIME)
+    """folder of a node's own disk, to which prepared images come once for all of its lanes"""
+    cache_gb: float = field(default=100.0, metadata=RUNTIME)
+    """what may lie there at most, in GB of 10^9 bytes; shards of other sets go first"""
     download: bool = field(default=False, metadata=RUNTIME)
     """fetch the set if it is not there"""
     workers: int = field(default=4, metadata=RUNTIME)
@@ -68,6 +73,7 @@ class Data:
     def __post_init__(self) -> None:
         at_least(self, 1, "image_size", "train_images", "validation_images")
         at_least(self, 0, "workers")
+        above(self, 0, "cache_gb")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter, Token
 
 from mae_ablation.errors import unknown
-from mae_ablation.store.paths import expanded
+from mae_ablation.store.paths import expanded, expanded_place, is_remote
 
 WHOLE = "a whole number from 1"
 
@@ -83,6 +83,11 @@ def read_folder(text: str) -> str:
     return text
 
 
+def read_place(text: str) -> str:
+    """Read a folder, without a slash at its end, or an address as it is."""
+    return text if is_remote(text) else str(Path(expanded_place(read_folder(text))))
+
+
 def is_gpu_share(value: float) -> bool:
     """Return whether a worker can hold so many GPUs: a part of one, or whole ones."""
     return 0 <= value <= 1 or value > 1 and value == int(value)
@@ -144,6 +149,7 @@ Heads = Annotated[
 ]
 File = Annotated[Path, flag(expanded, "FILE")]
 Folder = Annotated[Path, flag(lambda text: expanded(read_folder(text)), "FOLDER")]
+DataPlace = Annotated[str, flag(read_place, "FOLDER|URI")]
 StorePlace = Annotated[
     str,
     flag(read_folder, "FOLDER|URI"),

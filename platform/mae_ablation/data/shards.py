@@ -1,0 +1,286 @@
+"""Prepared images: tar shards beside one index, read by offset, in a folder or at an address.
+
+`mae-ablation data prepare` makes them (prepare.py). A shard is an ordinary tar file of images under
+the names that they have in a folder (train/CLASS/FILE): `tar -xf` gives the folder back. The index
+is five lines of JSON:
+
+    {"format": 1, "classes": [...], "train": [...], "val": [...]}  images of each class, by split
+    {"names": [...], "sizes": [...], "sha256": [...]}              train, then val, sorted by class
+    {"side": ..., "source": ..., "shards": [[name, bytes, sha256], ...]}
+    {"shard": [...], "offset": [...]}                              where each image's bytes begin
+    {"sha256": ...}                                                of the four lines before
+
+Labels are the places of the classes, which lie one after the other, as in a folder's listing. The
+sha256 of the first two lines is the fingerprint: it says which images these are, and nothing of how
+they are packed. A plan reads this one file and parses the short lines of it.
+"""
+
+import errno
+import hashlib
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mae_ablation.data.folder import FolderImages, Listing, check_layout, listing
+from mae_ablation.data.ranges import opened, read_range, remote_system, sizes_of
+from mae_ablation.data.shard_cache import ShardCache
+from mae_ablation.errors import UserError
+from mae_ablation.store.files import files_at
+from mae_ablation.store.paths import expanded, is_remote
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mae_ablation.recipe.recipe import Data
+
+INDEX = "index.jsonl"
+UNFINISHED = "unfinished"
+"""folder of what `prepare` has to remember until the index is written"""
+FORMAT = 1
+AGAIN = "copy it again, or prepare the set again with `mae-ablation data prepare`"
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A tar file of images."""
+
+    name: str
+    size: int
+    """bytes"""
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """One split of a prepared set: how many images each class has."""
+
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """What an index says of its images as a whole; stands where a folder's Listing does."""
+
+    root: str
+    classes: tuple[str, ...]
+    train: Counts
+    val: Counts
+    fingerprint: str
+    shards: tuple[Shard, ...]
+    source: str
+    """fingerprint of what it was prepared from, and of the settings"""
+    left_out = ()
+    """`prepare` has said what it did not take"""
+
+    def images(self, split: str, cache: ShardCache | None = None) -> "ShardImages":
+        """The images of "train" or "val" by number, in the index's order.
+
+        Raises:
+            UserError: the index cannot be read, or is another one by now.
+        """
+        import numpy as np
+
+        lines = read_index(self.root)
+        if hash_lines(lines[:2]) != self.fingerprint:
+            raise UserError(f"{INDEX} has been changed while it was in use", self.root)
+        known, where = json.loads(lines[1]), json.loads(lines[3])
+        training = sum(self.train.counts)
+        rows = slice(training) if split == "train" else slice(training, None)
+        columns = (where["shard"][rows], where["offset"][rows], known["sizes"][rows])
+        digests = bytes.fromhex("".join(known["sha256"][rows]))
+        return ShardImages(
+            root=self.root,
+            names=tuple(known["names"][rows]),
+            shards=self.shards,
+            where=np.array(columns, np.int64).T.reshape(-1, 3),
+            sha256=np.frombuffer(digests, np.uint8).reshape(-1, 32),
+            cache=cache,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ShardImages:
+    """Images in shards by number, as a training reads them; 150 bytes each, in every worker."""
+
+    root: str
+    names: tuple[str, ...]
+    shards: tuple[Shard, ...]
+    where: "np.ndarray"
+    """(n, 3) int64: number of the shard, offset in it and size, in bytes"""
+    sha256: "np.ndarray"
+    """(n, 32) uint8"""
+    cache: ShardCache | None = None
+    """where the shards come to on this node; None: they are read where they lie"""
+    remedy = AGAIN.replace("it", "that shard", 1)
+    """what to do about an image that cannot be decoded"""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def part(self, index: Sequence[int]) -> "ShardImages":
+        """The images at these positions."""
+        import numpy as np
+
+        rows = np.asarray(index, np.int64)
+        names = tuple(self.names[i] for i in index)
+        return replace(self, names=names, where=self.where[rows], sha256=self.sha256[rows])
+
+    def read(self, number: int) -> bytes:
+        """Bytes of an image, compared with the index.
+
+        Raises:
+            OSError: the shard cannot be read, or has other bytes there.
+        """
+        shard_number, offset, size = self.where[number].tolist()
+        shard, sha256 = self.shards[shard_number], self.sha256[number].tobytes()
+        try:
+            kept = self.cache.fetch(self.root, shard) if self.cache else None
+            if kept:
+                with suppress(OSError):  # it may have gone since, or be damaged: then as without it
+                    data = read_range(kept, shard.name, offset, size)
+                    if hashlib.sha256(data).digest() == sha256:
+                        return data
+            data = read_range(self.root, shard.name, offset, size)
+            if hashlib.sha256(data).digest() == sha256:
+                return data
+        except OSError as error:
+            raise OSError(errno.EIO, f"{shard.name}: {error.strerror or error}") from error
+        raise OSError(errno.EIO, f"{shard.name} has other bytes there than {INDEX} says")
+
+
+def list_images(
+    place: Path | str, classes: int | None = None, blamed: str = ""
+) -> Listing | Prepared:
+    """What lies in a folder of images or in a prepared one, read once per process.
+
+    Args:
+        classes: how many there have to be; None: any number.
+        blamed: begins the text of an error.
+
+    Raises:
+        UserError: a layout that is wrong, an index or a shard that is missing or damaged.
+    """
+    if not is_prepared(place):
+        check_layout(Path(place), classes, blamed)
+        return listing(Path(place))
+    try:
+        found = open_prepared(str(place))
+    except UserError as error:
+        raise UserError(str(error), blamed) from None
+    if classes is not None and len(found.classes) != classes:
+        raise UserError(f"{place} has {len(found.classes)} classes, expected {classes}", blamed)
+    return found
+
+
+def images_of(
+    found: Listing | Prepared, split: str, data: "Data | None" = None
+) -> FolderImages | ShardImages:
+    """The images of "train" or "val" by number, shards on this node as the recipe's data ask."""
+    if isinstance(found, Listing) or data is None or data.cache_dir is None:
+        return found.images(split)
+    folder = str(expanded(data.cache_dir))
+    return found.images(split, ShardCache(folder, found.fingerprint, int(data.cache_gb * 1e9)))
+
+
+def is_prepared(place: Path | str) -> bool:
+    """Tell whether images are read from shards there: always at an address.
+
+    Raises:
+        UserError: it was being prepared, and is not finished.
+    """
+    if is_remote(place):
+        return True
+    if (Path(place) / INDEX).exists():
+        return True
+    if (Path(place) / UNFINISHED).is_dir():
+        raise UserError(
+            "is not prepared to its end: run the same `mae-ablation data prepare` again", str(place)
+        )
+    return False
+
+
+@lru_cache(maxsize=8)
+def open_prepared(root: str) -> Prepared:
+    """Read an index and look for its shards, whose sizes have to be right.
+
+    Raises:
+        UserError: one cannot be read, is missing, or has another size.
+    """
+    lines = read_index(root)
+    head, packing = json.loads(lines[0]), json.loads(lines[2])
+    found = Prepared(
+        root=root,
+        classes=tuple(head["classes"]),
+        train=Counts(tuple(head["train"])),
+        val=Counts(tuple(head["val"])),
+        fingerprint=hash_lines(lines[:2]),
+        shards=tuple(Shard(*each) for each in packing["shards"]),
+        source=packing["source"],
+    )
+    try:
+        sizes = sizes_of(root, [shard.name for shard in found.shards])
+    except OSError as error:
+        raise UserError(f"cannot look for the shards: {error}", root) from None
+    for shard, size in zip(found.shards, sizes, strict=True):
+        if size is None:
+            raise UserError(f"{shard.name} is missing: {AGAIN}", root)
+        if size != shard.size:
+            raise UserError(
+                f"{shard.name} has {size:,} bytes, {INDEX} says {shard.size:,}: {AGAIN}", root
+            )
+    return found
+
+
+def forget() -> None:
+    """What was read of prepared sets is read again."""
+    open_prepared.cache_clear()
+    opened.cache_clear()
+    remote_system.cache_clear()
+
+
+# the index as a file ------------------------------------------------------------------------------
+
+
+def read_index(root: str) -> list[bytes]:
+    """The lines of an index, without the last, which says that they are whole.
+
+    Raises:
+        UserError: it cannot be read, or is damaged.
+    """
+    try:
+        files = files_at(root)
+        files.require_answer()
+        data = files.read_now(INDEX)
+    except (OSError, ValueError) as error:  # ValueError: an unknown scheme
+        raise UserError(f"cannot read {INDEX}: {error}", root) from None
+    if data is None:
+        line = f"there is no {INDEX}: make it with `mae-ablation data prepare SOURCE {root}`"
+        raise UserError(line, root)
+    lines = data.splitlines(keepends=True)
+    if len(lines) != 5 or lines[4] != to_line({"sha256": hash_lines(lines[:4])}):
+        raise UserError(f"{INDEX} is cut short or damaged: {AGAIN}", root)
+    if (found := json.loads(lines[0])["format"]) != FORMAT:
+        raise UserError(f"{INDEX} is of format {found}, this version reads {FORMAT}", root)
+    return lines[:4]
+
+
+def make_index(head: dict, known: dict, packing: dict, where: dict) -> bytes:
+    """The index of these four lines."""
+    lines = [to_line(each) for each in ({"format": FORMAT, **head}, known, packing, where)]
+    return b"".join([*lines, to_line({"sha256": hash_lines(lines)})])
+
+
+def to_line(value: Any) -> bytes:
+    """One line of JSON, the same for the same value; names that are no UTF-8 survive it."""
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
+def hash_lines(lines: Sequence[bytes]) -> str:
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line)
+    return digest.hexdigest()
