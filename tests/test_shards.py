@@ -21,13 +21,13 @@ from mae_ablation.cli import main
 from mae_ablation.data import dataset, folder, prepare, shard_cache, shards
 from mae_ablation.data.augment import View
 from mae_ablation.data.catalog import facts
-from mae_ablation.data.dataset import load
+from mae_ablation.data.dataset import load_dataset
 from mae_ablation.data.feed import Feed, plain
 from mae_ablation.data.folder import listing
 from mae_ablation.data.shards import INDEX, UNFINISHED, list_images
 from mae_ablation.errors import UserError
 from mae_ablation.recipe.recipe import Data
-from mae_ablation.registry import find
+from mae_ablation.registry import find_component
 from mae_ablation.store.folder import Store
 from mae_ablation.train.checkpoints import load_checkpoint
 from mae_ablation.train.optim import generator
@@ -74,7 +74,7 @@ def damage(path):
 
 
 def test_a_set_in_memory_is_the_folder_s(images, prepared):
-    ours, theirs = load(data_in(prepared)), load(data_in(images))
+    ours, theirs = load_dataset(data_in(prepared)), load_dataset(data_in(images))
     for part in dataset.PARTS:
         a, b = getattr(ours, part), getattr(theirs, part)
         assert torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels)
@@ -83,10 +83,12 @@ def test_a_set_in_memory_is_the_folder_s(images, prepared):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_stream_is_the_folder_s_in_order_and_seeds(images, prepared, workers):
-    view = View(augmentation=find("augmentation", "crop_random").cls(), randaugment_magnitude=9)
+    view = View(
+        augmentation=find_component("augmentation", "crop_random").cls(), randaugment_magnitude=9
+    )
     seen = []
     for place in (images, prepared):
-        split, rng = load(data_in(place, reading="stream")).train, generator(3, "augment")
+        split, rng = load_dataset(data_in(place, reading="stream")).train, generator(3, "augment")
         order = torch.randperm(len(split), generator=generator(0, "order")).split(4)
         pixels, labels = zip(*Feed(split, view, workers=workers).batches(order, rng), strict=True)
         seen.append((torch.cat(pixels), torch.cat(labels), rng.get_state()))
@@ -282,7 +284,7 @@ def shutil_usage(free):
     [
         (["--shard", "12X"], "--shard: '12X' is no size: write 512M, say, or 1G"),
         (["--side", "0"], "--side: '0' is not a whole number from 1"),
-        (["--sied", "256"], 'unknown flag "--sied" (did you mean "--side"?)'),
+        (["--sied", "256"], "Unknown option: --sied. Did you mean --side?"),
     ],
 )
 def test_a_wrong_flag_is_one_line(images, capsys, words, line):
@@ -349,7 +351,7 @@ def test_an_index_that_is_damaged_is_one_line(prepared, write_study, capsys):
 def test_a_changed_shard_is_found_when_it_is_read(prepared, capsys):
     for path in prepared.glob("*.tar"):
         damage(path)
-    split = load(data_in(prepared, reading="stream")).train
+    split = load_dataset(data_in(prepared, reading="stream")).train
     text = message(list, plain(split))
     assert text.startswith(f"{prepared}: cannot decode train/cat/")
     assert re.search(r": shard-0000\d.tar has other bytes there than index.jsonl says; copy", text)
@@ -387,12 +389,12 @@ def remote(images, s3, request):
 @pytest.mark.parametrize("cached", [False, True])
 def test_images_on_s3_are_those_of_the_folder(images, remote, tmp_path, cached):
     more = a_cache(tmp_path) if cached else {}
-    theirs = load(data_in(images))
-    ours = load(data_in(remote, **more))
+    theirs = load_dataset(data_in(images))
+    ours = load_dataset(data_in(remote, **more))
     assert torch.equal(ours.train.images, theirs.train.images)
-    split = load(data_in(remote, reading="stream", **more)).test
+    split = load_dataset(data_in(remote, reading="stream", **more)).test
     pixels = torch.cat([pixels for pixels, _ in plain(split)])
-    expected = load(data_in(images, reading="stream")).test
+    expected = load_dataset(data_in(images, reading="stream")).test
     assert torch.equal(pixels, torch.cat([pixels for pixels, _ in plain(expected)]))
     total = sum(shard.size for shard in list_images(remote).shards)
     if cached:
@@ -450,7 +452,7 @@ def test_a_shard_comes_to_a_node_once(remote, tmp_path, monkeypatch):
     )
     data = data_in(remote, reading="stream", **a_cache(tmp_path))
     for _ in range(2):  # two lanes
-        list(plain(load(data).train))
+        list(plain(load_dataset(data).train))
         dataset._loaded.clear()
     assert len(fetched) == len(set(fetched)) > 2
 
@@ -464,13 +466,13 @@ def test_the_oldest_of_other_sets_go_first(images, s3, tmp_path):
     first, second = (list_images(f"{s3}/{name}") for name in ("a", "b"))
     size = sum(shard.size for shard in second.shards)
     more = a_cache(tmp_path, cache_gb=1.5 * size / 1e9, reading="stream")
-    list(plain(load(data_in(f"{s3}/a", **more)).train))
-    list(plain(load(data_in(f"{s3}/a", **more)).test))
+    list(plain(load_dataset(data_in(f"{s3}/a", **more)).train))
+    list(plain(load_dataset(data_in(f"{s3}/a", **more)).test))
     inside = tmp_path / "nvme" / first.fingerprint[:12]
     for age, shard in enumerate(reversed(first.shards)):
         os.utime(inside / shard.name, (1000 + age, 1000 + age))
-    list(plain(load(data_in(f"{s3}/b", **more)).train))
-    list(plain(load(data_in(f"{s3}/b", **more)).test))
+    list(plain(load_dataset(data_in(f"{s3}/b", **more)).train))
+    list(plain(load_dataset(data_in(f"{s3}/b", **more)).test))
     assert kept(tmp_path)[0] <= 1.5 * size
     left = sorted(p.name for p in inside.glob("*.tar"))
     assert left and left == [shard.name for shard in first.shards][: len(left)]
@@ -483,8 +485,8 @@ def test_a_set_above_the_bound_is_kept_in_part_and_the_rest_is_streamed(
 ):
     total = sum(shard.size for shard in list_images(remote).shards)
     more = a_cache(tmp_path, cache_gb=total / 2 / 1e9)
-    ours = load(data_in(remote, **more))
-    assert torch.equal(ours.train.images, load(data_in(images)).train.images)
+    ours = load_dataset(data_in(remote, **more))
+    assert torch.equal(ours.train.images, load_dataset(data_in(images)).train.images)
     assert 0 < kept(tmp_path)[0] <= total / 2
     assert capsys.readouterr().err.count("do not hold the set; shards are read where they lie") == 1
 
@@ -496,8 +498,8 @@ def test_a_node_s_full_disk_is_one_line_and_the_training_goes_on(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(shard_cache.os, "posix_fallocate", full)
-    ours = load(data_in(remote, **a_cache(tmp_path)))
-    assert torch.equal(ours.train.images, load(data_in(images)).train.images)
+    ours = load_dataset(data_in(remote, **a_cache(tmp_path)))
+    assert torch.equal(ours.train.images, load_dataset(data_in(images)).train.images)
     assert capsys.readouterr().err == (
         f"data.cache_dir {tmp_path}/nvme: No space left on device; shards are read where they lie\n"
     )
@@ -506,12 +508,12 @@ def test_a_node_s_full_disk_is_one_line_and_the_training_goes_on(
 
 def test_a_damaged_copy_on_a_node_is_passed_over(images, prepared, tmp_path):
     data = data_in(prepared, reading="stream", **a_cache(tmp_path))
-    list(plain(load(data).train))
+    list(plain(load_dataset(data).train))
     for path in (tmp_path / "nvme").glob("*/*.tar"):
         damage(path)
     shards.forget()
-    ours = torch.cat([pixels for pixels, _ in plain(load(data).train)])
-    theirs = plain(load(data_in(images, reading="stream")).train)
+    ours = torch.cat([pixels for pixels, _ in plain(load_dataset(data).train)])
+    theirs = plain(load_dataset(data_in(images, reading="stream")).train)
     assert torch.equal(ours, torch.cat([pixels for pixels, _ in theirs]))
 
 
