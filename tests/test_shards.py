@@ -215,7 +215,8 @@ def test_a_killed_preparation_goes_on_and_gives_the_same_bytes(images, prepared,
     done = subprocess.run([sys.executable, "-c", KILLED, str(images), str(again)])
     assert done.returncode == -signal.SIGKILL and not (again / INDEX).exists()
     assert message(list_images, again) == (
-        f"{again}: is not prepared to its end: run the same `mae-ablation data prepare` again"
+        f"{again}: is not prepared to its end: `mae-ablation data prepare SOURCE {again}` goes on "
+        "with it"
     )
     capsys.readouterr()
     first = (again / "shard-00000.tar").stat().st_mtime_ns

@@ -1,6 +1,6 @@
 """Prepared images: tar shards beside one index, read by offset, in a folder or at an address.
 
-`mae-ablation data prepare` makes them (prepare.py). A shard is an ordinary tar file of images under
+`data prepare` makes them (prepare.py). A shard is an ordinary tar file of images under
 the names that they have in a folder (train/CLASS/FILE): `tar -xf` gives the folder back. The index
 is five lines of JSON:
 
@@ -41,7 +41,7 @@ INDEX = "index.jsonl"
 UNFINISHED = "unfinished"
 """folder of what `prepare` has to remember until the index is written"""
 FORMAT = 1
-AGAIN = "copy it again, or prepare the set again with `mae-ablation data prepare`"
+AGAIN = "copy it again, or prepare the set again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class ShardImages:
     """(n, 32) uint8"""
     cache: ShardCache | None = None
     """where the shards come to on this node; None: they are read where they lie"""
-    remedy = AGAIN.replace("it", "that shard", 1)
+    remedy = "copy that shard again, or remove it and prepare the set again"
     """what to do about an image that cannot be decoded"""
 
     def __len__(self) -> int:
@@ -197,9 +197,8 @@ def is_prepared(place: Path | str) -> bool:
     if (Path(place) / INDEX).exists():
         return True
     if (Path(place) / UNFINISHED).is_dir():
-        raise UserError(
-            "is not prepared to its end: run the same `mae-ablation data prepare` again", str(place)
-        )
+        command = f"`mae-ablation data prepare SOURCE {place}`"
+        raise UserError(f"is not prepared to its end: {command} goes on with it", str(place))
     return False
 
 
