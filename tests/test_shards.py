@@ -304,6 +304,144 @@ def test_places_that_cannot_be(images, prepared, tmp_path):
     )
 
 
+# other sources
+
+
+CLASSES = ["cat", "dog"]
+
+
+def rows_of(images, split):
+    """Bytes and label of each image, mixed, as such data sets are."""
+    paths = sorted(images.glob(f"{split}/*/*"), key=lambda path: path.name)
+    return [(path.read_bytes(), CLASSES.index(path.parent.name), path.name) for path in paths]
+
+
+def as_table(rows, about=True):
+    import pyarrow
+
+    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": CLASSES}}
+    metadata = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+    image = pyarrow.array([{"bytes": data, "path": name} for data, _, name in rows])
+    table = pyarrow.table({"image": image, "label": [label for _, label, _ in rows]})
+    return table.replace_schema_metadata(metadata) if about else table
+
+
+def as_parquet(images, place, about=True):
+    from pyarrow import parquet
+
+    (place / "data").mkdir(parents=True)
+    rows = rows_of(images, "train")
+    tables = {"train-00000-of-00002": rows[:7], "train-00001-of-00002": rows[7:]}
+    tables |= {"validation-00000-of-00001": rows_of(images, "val")}
+    for name, part in tables.items():
+        file = place / "data" / f"{name}.parquet"
+        parquet.write_table(as_table(part, about), file, row_group_size=3)
+
+
+def as_arrow(images, place):
+    """As `save_to_disk` of Hugging Face's library lays it out."""
+    import pyarrow
+
+    for split, name in (("train", "train"), ("val", "test")):
+        (place / name).mkdir(parents=True)
+        (place / name / "state.json").write_text("{}")
+        table = as_table(rows_of(images, split))
+        file = pyarrow.OSFile(str(place / name / "data-00000-of-00001.arrow"), "wb")
+        with file, pyarrow.ipc.new_stream(file, table.schema) as out:
+            out.write_table(table)
+
+
+def as_tar(images, place, kind="cls"):
+    place.mkdir()
+    for split in ("train", "val"):
+        with tarfile.open(place / f"toys-{split}-0000.tar", "w") as file:
+            for number, (data, label, name) in enumerate(rows_of(images, split)):
+                parts = {"cls": str(label), "json": json.dumps({"label": CLASSES[label]})}
+                key = f"{number:04d}" if kind else f"{CLASSES[label]}/{number:04d}"
+                members = {f"{key}{Path(name).suffix.lower()}": data}
+                members |= {f"{key}.{kind}": parts[kind].encode()} if kind else {}
+                for member, content in members.items():
+                    info = tarfile.TarInfo(member)
+                    info.size = len(content)
+                    file.addfile(info, io.BytesIO(content))
+
+
+SOURCES = {
+    "parquet": (as_parquet, CLASSES),
+    "parquet of somebody else": (lambda i, p: as_parquet(i, p, about=False), ["0", "1"]),
+    "arrow": (as_arrow, CLASSES),
+    "tar with numbers": (as_tar, ["0", "1"]),
+    "tar with JSON": (lambda i, p: as_tar(i, p, "json"), CLASSES),
+    "tar with folders": (lambda i, p: as_tar(i, p, ""), CLASSES),
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_every_source_gives_the_images_of_its_classes(images, tmp_path, kind, capsys):
+    make, classes = SOURCES[kind]
+    make(images, tmp_path / "source")
+    assert main(["data", "prepare", str(tmp_path / "source"), str(tmp_path / "out")]) == 0
+    assert "12 training and 4 validation images of 2 classes" in capsys.readouterr().out
+    found = list_images(tmp_path / "out")
+    assert found.classes == tuple(classes)
+    assert (found.train.counts, found.val.counts) == ((6, 6), (2, 2))
+    for split in ("train", "val"):
+        ours = found.images(split)
+        theirs = [data for label in (0, 1) for data, i, _ in rows_of(images, split) if i == label]
+        assert [ours.read(i) for i in range(len(ours))] == theirs
+        places = [CLASSES[i] if classes == CLASSES else str(i) for i in (0, 1)]
+        half = len(ours) // 2
+        assert [name.split("/")[1] for name in ours.names] == [
+            *([places[0]] * half),
+            *([places[1]] * half),
+        ]
+    load_dataset(data_in(tmp_path / "out"))
+
+
+def test_sources_that_cannot_be_are_one_line(images, tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    out = str(tmp_path / "out")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "nothing to prepare: expected train/CLASS/*.jpg and" in message(
+        prepare.prepare, str(empty), out
+    )
+    parquet.write_table(pyarrow.table({"text": ["a"]}), empty / "train.parquet")
+    text = message(prepare.prepare, str(empty), out)
+    assert text.startswith(f"{empty}: no files of validation or valid or val or dev or test: ")
+    parquet.write_table(pyarrow.table({"text": ["a"]}), empty / "test.parquet")
+    assert message(prepare.prepare, str(empty), out) == (
+        f"{empty}: cannot read train.parquet: no column of images among text"
+    )
+    (empty / "train.parquet").write_bytes(b"no table")
+    assert f"{empty}: cannot read train.parquet: " in message(prepare.prepare, str(empty), out)
+    for name in ("train", "test"):
+        table = as_table([*rows_of(images, "train"), (b"x", -1, "y.jpg")])
+        parquet.write_table(table, empty / f"{name}.parquet")
+    assert message(prepare.prepare, str(empty), out) == (
+        f"{empty}: train has images without a label: 00000012.jpg, say"
+    )
+    (tmp_path / "tars").mkdir()
+    for name in ("train", "val"):
+        (tmp_path / "tars" / f"{name}.tar").write_bytes(b"no tar" * 200)
+    assert "cannot read train.tar: " in message(prepare.prepare, str(tmp_path / "tars"), out)
+    assert "is an address: images are prepared from a folder" in message(
+        prepare.prepare, "s3://bucket/images", out
+    )
+
+
+def test_other_splits_of_a_source_are_named(images, tmp_path, capsys):
+    as_parquet(images, tmp_path / "source")
+    one = next((tmp_path / "source" / "data").glob("validation-*"))
+    one.with_name("test-00000-of-00001.parquet").write_bytes(one.read_bytes())
+    prepare.prepare(str(tmp_path / "source"), str(tmp_path / "out"))
+    assert "not taken: 1 file of other splits (data/test-00000-of-00001.parquet)" in (
+        capsys.readouterr().out
+    )
+
+
 # a study on a prepared set that is not as it was
 
 

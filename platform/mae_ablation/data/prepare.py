@@ -69,12 +69,13 @@ def prepare(
     shard: ShardBytes = SHARD_BYTES,
     workers: Count = 2,
 ) -> None:
-    """Pack a folder of images into shards and an index, which a plan and a training read.
+    """Pack images into shards and an index, which a plan and a training read.
 
     The same command goes on after whatever has stopped it.
 
     Args:
-        source: folder with train/CLASS/ and val/CLASS/
+        source: folder with train/CLASS/ and val/CLASS/, with a Hugging Face data set (parquet, or
+            arrow as save_to_disk writes it), or with a WebDataset (tar)
         dest: where shards and index go: a folder, or s3://...
         side: make the short side of larger images so many pixels (default: keep files as they are)
         shard: bytes of a shard, about: 512M, 1G (default: 512M)
