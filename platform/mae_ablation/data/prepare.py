@@ -148,7 +148,7 @@ def find_finished(dest: str, stamp: str) -> Prepared | None:
         UserError: another one lies there.
     """
     try:
-        packing = json.loads(read_index(dest)[2])
+        packing = json.loads(read_index(dest)[0][2])
     except UserError:  # no index, or one that is damaged
         return None
     if packing["source"] != stamp:

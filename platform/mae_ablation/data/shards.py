@@ -84,8 +84,8 @@ class Prepared:
         """
         import numpy as np
 
-        lines = read_index(self.root)
-        if hash_lines(lines[:2]) != self.fingerprint:
+        lines, fingerprint = read_index(self.root)
+        if fingerprint != self.fingerprint:
             raise UserError(f"{INDEX} has been changed while it was in use", self.root)
         known, where = json.loads(lines[1]), json.loads(lines[3])
         training = sum(self.train.counts)
@@ -209,14 +209,14 @@ def open_prepared(root: str) -> Prepared:
     Raises:
         UserError: one cannot be read, is missing, or has another size.
     """
-    lines = read_index(root)
+    lines, fingerprint = read_index(root)
     head, packing = json.loads(lines[0]), json.loads(lines[2])
     found = Prepared(
         root=root,
         classes=tuple(head["classes"]),
         train=Counts(tuple(head["train"])),
         val=Counts(tuple(head["val"])),
-        fingerprint=hash_lines(lines[:2]),
+        fingerprint=fingerprint,
         shards=tuple(Shard(*each) for each in packing["shards"]),
         source=packing["source"],
     )
@@ -244,8 +244,10 @@ def forget() -> None:
 # the index as a file ------------------------------------------------------------------------------
 
 
-def read_index(root: str) -> list[bytes]:
-    """The lines of an index, without the last, which says that they are whole.
+def read_index(root: str) -> tuple[list[bytes], str]:
+    """The lines of an index, and the fingerprint of its images.
+
+    About a second and 170 MB for ImageNet.
 
     Raises:
         UserError: it cannot be read, or is damaged.
@@ -259,27 +261,23 @@ def read_index(root: str) -> list[bytes]:
     if data is None:
         line = f"there is no {INDEX}: make it with `mae-ablation data prepare SOURCE {root}`"
         raise UserError(line, root)
-    lines = data.splitlines(keepends=True)
-    if len(lines) != 5 or lines[4] != to_line({"sha256": hash_lines(lines[:4])}):
+    lines, digest, digests = data.splitlines(keepends=True), hashlib.sha256(), [""]
+    for line in lines[:-1]:
+        digest.update(line)
+        digests.append(digest.hexdigest())
+    if len(lines) != 5 or lines[4] != to_line({"sha256": digests[4]}):
         raise UserError(f"{INDEX} is cut short or damaged: {AGAIN}", root)
     if (found := json.loads(lines[0])["format"]) != FORMAT:
         raise UserError(f"{INDEX} is of format {found}, this version reads {FORMAT}", root)
-    return lines[:4]
+    return lines, digests[2]
 
 
 def make_index(head: dict, known: dict, packing: dict, where: dict) -> bytes:
     """The index of these four lines."""
-    lines = [to_line(each) for each in ({"format": FORMAT, **head}, known, packing, where)]
-    return b"".join([*lines, to_line({"sha256": hash_lines(lines)})])
+    lines = b"".join(to_line(each) for each in ({"format": FORMAT, **head}, known, packing, where))
+    return lines + to_line({"sha256": hashlib.sha256(lines).hexdigest()})
 
 
 def to_line(value: Any) -> bytes:
     """One line of JSON, the same for the same value; names that are no UTF-8 survive it."""
     return json.dumps(value, separators=(",", ":")).encode() + b"\n"
-
-
-def hash_lines(lines: Sequence[bytes]) -> str:
-    digest = hashlib.sha256()
-    for line in lines:
-        digest.update(line)
-    return digest.hexdigest()
