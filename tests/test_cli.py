@@ -147,7 +147,18 @@ STUDY_FILE = "studies/mask_ratio.yaml"
         (["plan", STUDY_FILE, "--phases", "finetun"], '(did you mean "finetune"?)'),
         (["plan", STUDY_FILE, "--recipe", "laptp"], '(did you mean "laptop"?)'),
         (["plan", STUDY_FILE, "--price-per-gpu-hour", "x"], "'x' is not a price"),
-        (["plan", STUDY_FILE, "--price-per-gpu-hour", "2"], "no GPU is asked for: add --gpus 1"),
+        (
+            ["plan", STUDY_FILE, "--gpus", "0", "--price-per-gpu-hour", "2"],
+            "--price-per-gpu-hour: --gpus 0 asks for no GPU: leave it out",
+        ),
+        (
+            ["run", STUDY_FILE, "--gpus", "0", "--gpu-hours", "2"],
+            "--gpu-hours: --gpus 0 asks for no GPU: leave it out",
+        ),
+        (
+            ["run", STUDY_FILE, "--local", "--autoscale", "4"],
+            "--autoscale: it is for a cluster at an --address: leave it out",
+        ),
         (["run", STUDY_FILE, "--hours", "0"], "--hours: '0' is not a number above 0"),
         (
             ["run", STUDY_FILE, "--local", "--address", "a"],

@@ -11,11 +11,11 @@ from conftest import ROOT
 from mae_ablation.errors import UserError
 from mae_ablation.launch.cluster_file import (
     TEMPLATES,
+    find_refusal,
+    list_unfinished,
+    list_unsafe,
     read_cluster_file,
-    refusal,
     template,
-    unfinished,
-    unsafe,
 )
 
 AWS = {
@@ -37,7 +37,7 @@ FILLED = {"aws": AWS, "local": LOCAL}
 
 
 def remarks(path):
-    return unfinished(path) + unsafe(path)
+    return list_unfinished(path) + list_unsafe(path)
 
 
 def fill_in(text, values):
@@ -71,7 +71,7 @@ def without_place(lines):
 def test_a_shipped_file_that_is_filled_in_is_accepted_and_has_no_problem(write, name):
     path = write(fill_in(template(name), FILLED[name]))
     assert remarks(path) == []
-    assert refusal(path) is None
+    assert find_refusal(path) is None
 
 
 @pytest.mark.parametrize("name", FILLED)
@@ -127,7 +127,7 @@ def test_a_forgotten_placeholder_is_said_with_its_line(write, name):
         others = {key: value for key, value in FILLED[name].items() if key != blank}
         path = write(fill_in(text, others))
         line = text[: text.index(blank)].count("\n") + 1
-        (said,) = unfinished(path)
+        (said,) = list_unfinished(path)
         assert said.startswith(f"{path}:{line}: fill in ")
         assert read_cluster_file(path).placeholders == [said]
 
@@ -149,8 +149,8 @@ def test_ray_up_stops_at_the_unfilled_file_before_it_asks_aws(write, monkeypatch
 def test_ray_up_refuses_the_unfilled_on_premises_file(write):
     for blank in list(LOCAL)[:3]:  # the fourth, the store, is nothing that Ray looks at
         path = write(fill_in(template("local"), {k: v for k, v in LOCAL.items() if k != blank}))
-        place = unfinished(path)[0].partition(": fill in")[0]
-        assert refusal(path).startswith(f"{place}: Ray refuses it: {{'FILL IN': ")
+        place = list_unfinished(path)[0].partition(": fill in")[0]
+        assert find_refusal(path).startswith(f"{place}: Ray refuses it: {{'FILL IN': ")
 
 
 UNSAFE = [  # of the filled file: what is changed, into what, what is said then
@@ -171,8 +171,8 @@ def test_what_is_unsafe_is_said(write, part, other, said):
     text = fill_in(template("aws"), AWS)
     assert text.count(part) == 1
     path = write(text.replace(part, other))
-    (line,) = unsafe(path)
-    assert said in line and unfinished(path) == []
+    (line,) = list_unsafe(path)
+    assert said in line and list_unfinished(path) == []
 
 
 START = "provider: {type: local, worker_ips: []}\nhead_start_ray_commands:\n  - ray stop\n  - "
@@ -213,12 +213,12 @@ def test_a_worker_s_start_is_looked_at_like_the_head_s(write):
 def test_a_file_to_be_copied_that_is_missing_stops(write, tmp_path, monkeypatch):
     path = write(fill_in(template("aws"), AWS))
     (tmp_path / "home" / ".ray" / "auth_token").unlink()
-    assert without_place(unfinished(path)) == [
+    assert without_place(list_unfinished(path)) == [
         "~/.ray/auth_token does not exist: make it by `ray get-auth-token --generate`"
     ]
     monkeypatch.chdir(tmp_path)
     said = "platform does not exist: run `ray up` in the repository's folder"
-    assert said in without_place(unfinished(path))
+    assert said in without_place(list_unfinished(path))
 
 
 @pytest.mark.parametrize(
@@ -241,11 +241,17 @@ def test_what_is_no_cluster_file_is_one_line(write, text, said):
 def test_what_ray_refuses_is_one_line(write):
     text = fill_in(template("aws"), AWS)
     path = write(text.replace("max_workers: 8  ", "max_worker: 8  "))
-    assert "Ray refuses it: Additional properties are not allowed ('max_worker'" in refusal(path)
+    assert "Ray refuses it: Additional properties are not allowed ('max_worker'" in find_refusal(
+        path
+    )
     path = write("cluster_name: a\nprovider: {type: local}\n")
-    assert refusal(path).startswith(f"{path}: Ray refuses it: Please supply a `head_ip` and list")
+    assert find_refusal(path).startswith(
+        f"{path}: Ray refuses it: Please supply a `head_ip` and list"
+    )
     path = write("cluster_name: a\nprovider: {type: nowhere}\n")
-    assert refusal(path).startswith(f"{path}: Ray refuses it: NotImplementedError: Unsupported")
+    assert find_refusal(path).startswith(
+        f"{path}: Ray refuses it: NotImplementedError: Unsupported"
+    )
 
 
 def test_the_repository_s_file_is_the_shipped_one():

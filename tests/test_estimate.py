@@ -10,6 +10,8 @@ import pytest
 from conftest import ROOT
 
 from mae_ablation.api import plan_study
+from mae_ablation.errors import UserError
+from mae_ablation.report.outcome import list_open_trials
 from mae_ablation.report.summary import describe_plans
 from mae_ablation.study import machine
 from mae_ablation.study.estimate import (
@@ -22,6 +24,7 @@ from mae_ablation.study.estimate import (
     makespan,
     utilisation,
 )
+from mae_ablation.study.request import Request
 from mae_ablation.study.speed import (
     ENCODED,
     HEAD_FLOPS,
@@ -176,6 +179,47 @@ def test_a_run_says_how_much_of_the_machine_it_used():
         "model FLOPs utilisation of pre-training 50%: 40.0 GFLOP/s a lane, of 80 in matrix products"
     )
     assert utilisation([{"flops_per_s": 1.0}]) == "", "an older version's result"
+
+
+def test_the_first_seed_of_every_row_comes_first_and_the_longest_by_seconds(plan, write_study):
+    two = plan_study(write_study(STUDY), store=plan.store.root, seeds=2)
+    for trial in two.trials:  # on this machine the one that masks more takes longer
+        if trial.seed == 1 and trial.source == "pretrain":
+            seconds = 60.0 if "0.75" in trial.label else 30.0
+            finish(two, trial, pretrain=seconds, linear_probe=1.0)
+    three = plan_study(write_study(STUDY), store=plan.store.root, seeds=3)
+    cost = estimate([three], machine=LANE)
+    todo, _ = list_open_trials([three], cost.by_phase)
+    places = [(trial.seed, trial.label.removesuffix(f" seed {trial.seed}")) for trial in todo]
+    rows = [row.label for row in three.references]
+    assert [seed for seed, _ in places] == sorted(seed for seed, _ in places)
+    assert [label for seed, label in places if seed == 0] == [
+        "mask_ratio=0.75",
+        "mask_ratio=0.5",
+        *sorted(rows, key=[label for _, label in places].index),
+    ]
+
+
+def test_where_nothing_says_otherwise_gpus_are_used_where_there_are_any(monkeypatch):
+    request = Request("x.yaml", lanes=3)
+    monkeypatch.setattr(machine, "gpus", lambda: 0)
+    assert request.machine(local=True).gpus == 0 and request.machine(local=False).gpus == 1
+    with pytest.raises(UserError, match="^--gpu-hours: this machine has no GPU: add --gpus 1"):
+        Request("x.yaml", gpu_hours=2.0).machine(local=True)
+    monkeypatch.setattr(machine, "gpus", lambda: 8)
+    assert request.machine(local=True) == Machine(lanes=3, gpus=1.0)
+    assert Request("x.yaml", gpus=0).machine(local=True).gpus == 0
+
+
+def test_gpus_that_are_hidden_do_not_count(monkeypatch, tmp_path):
+    for name in ("0000:17:00.0", "0000:65:00.0"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(machine, "NVIDIA", tmp_path)
+    for visible, number in [(None, 2), ("0,1", 2), ("1", 1), ("", 0), ("-1", 0)]:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if visible is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert machine.gpus() == number
 
 
 def test_a_cluster_s_estimate_does_not_know_this_machine():

@@ -157,16 +157,13 @@ def test_an_id_is_of_the_studies_recipes_and_arguments(clone):
 
 def test_a_running_job_is_attached_to_and_an_ended_one_gets_a_number():
     cluster = FakeCluster()
-    assert (
-        jobs.running(cluster, "mae-x-1") is None and jobs.next_id(cluster, "mae-x-1") == "mae-x-1"
-    )
+    assert jobs.find_job(cluster, "mae-x-1") == ("mae-x-1", False)
     cluster.jobs = {"mae-x-1": Status.FAILED, "mae-x-12": Status.RUNNING, None: Status.RUNNING}
-    assert jobs.running(cluster, "mae-x-1") is None
-    assert jobs.next_id(cluster, "mae-x-1") == "mae-x-1-2"
+    assert jobs.find_job(cluster, "mae-x-1") == ("mae-x-1-2", False)
     cluster.jobs["mae-x-1-2"] = Status.RUNNING
-    assert jobs.running(cluster, "mae-x-1") == "mae-x-1-2"
+    assert jobs.find_job(cluster, "mae-x-1") == ("mae-x-1-2", True)
     cluster.jobs["mae-x-1-2"] = Status.STOPPED
-    assert jobs.next_id(cluster, "mae-x-1") == "mae-x-1-3"
+    assert jobs.find_job(cluster, "mae-x-1") == ("mae-x-1-3", False)
 
 
 PREAMBLE = (
@@ -374,7 +371,7 @@ def test_the_head_gets_the_request_as_it_was_made(clone):
     asked = {"seeds": 3, "hours": 2.0, "gpus": 0.5, "phases": ["pretrain", "knn"], "price": 2.0}
     session = session_of("studies/x.yaml", cluster=Path("cluster.yaml"), **asked)
     (clone / "staged").mkdir()
-    submit.prepare(clone / "staged", session, replace(CLUSTER, store="s3://theirs/store"))
+    submit.stage_job(clone / "staged", session, replace(CLUSTER, store="s3://theirs/store"))
     spec = json.loads((clone / "staged" / "job.json").read_text())
     there = Request(**spec["request"])
     assert there == replace(session.request, cluster=None, store="s3://theirs/store")

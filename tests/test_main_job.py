@@ -51,6 +51,8 @@ def test_a_study_runs_to_its_table(place):
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == "", "Ray's noise stays out of the terminal"
     assert "(2 levels + 2 references) x 1 seed - 0 shared = 4; 0 finished" in done.stdout
+    assert "running 4 trials on" in done.stdout and ", float32\n" in done.stdout
+    assert "device: CPU " in done.stdout
     assert "4 of 4 trials finished" in done.stdout
     assert "runs?workflowType=machine_learning" in done.stdout
     page = (place / "reports" / "x" / "table.md").read_text()

@@ -5,15 +5,18 @@ The nodes are Ray's own test cluster on this machine, their GPUs numbers without
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import write_place
 from toys import require_same, run_undisturbed
 
 from mae_ablation.api import plan_study
-from mae_ablation.run.driver import fit_lanes, run_trials
+from mae_ablation.run.driver import Run, fit_lanes, run_trials
 from mae_ablation.run.lanes import Lanes
 from mae_ablation.run.ray_session import STARTS, prepare_environment
+from mae_ablation.store.folder import Store
+from mae_ablation.study.work import Work
 
 pytestmark = pytest.mark.slow
 LEVELS = "[0.25, 0.4, 0.5, 0.6, 0.75, 0.9]"
@@ -73,10 +76,10 @@ def plans(tmp_path_factory):
 
 def run(study: Path, store: Path, lanes: Lanes, meanwhile=lambda state: None):
     trials = plan_study(study, store=store).trials
-    lanes, scales = fit_lanes(lanes, "cluster")
-    assert not scales
-    said = []
-    state = run_trials(trials, lanes, store=store, commit="x", show=meanwhile, say=said.append)
+    lanes, said = fit_lanes(lanes, "cluster"), []
+    assert not lanes.scales
+    view = SimpleNamespace(show=meanwhile, say=said.append)
+    state = run_trials(Run(work=Work(trials=trials), store=Store(store), commit="x"), lanes, view)
     return lanes, state, said
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -71,18 +72,20 @@ def place(write_study, tmp_path, monkeypatch):
     def no_ray(address):
         yield
 
-    def at_once(trials, lanes, **options):
-        for trial in trials:
+    def at_once(run, *others):
+        for trial in run.work.trials:
             for phase in trial.phases:
                 folder = phase.folder(SimpleNamespace(phase=plan.store.phase))
                 folder.begin(phase.document)
                 numbers = {"train_loss": 0.5, "seconds": 1.0, "commit": "abc"}
                 folder.finish({"test_acc1": 70.0, "validation_acc1": 70.0, **numbers})
-        return RunState(trials=trials)
+        return RunState(trials=run.work.trials)
 
     plan = plan_study(path, store="store")
     monkeypatch.setattr("mae_ablation.run.driver.run_trials", at_once)
-    monkeypatch.setattr("mae_ablation.run.driver.fit_lanes", lambda lanes, address: (lanes, False))
+    monkeypatch.setattr(
+        "mae_ablation.run.driver.fit_lanes", lambda lanes, *place: replace(lanes, gpus=0.0)
+    )
     monkeypatch.setattr("mae_ablation.run.ray_session.ray_session", no_ray)
     return tmp_path
 

@@ -12,7 +12,7 @@ from conftest import ROOT
 
 from mae_ablation.errors import UserError
 from mae_ablation.launch import place
-from mae_ablation.launch.place import Address, Cluster, Local, choose
+from mae_ablation.launch.place import Address, Cluster, choose_place
 from mae_ablation.study.request import Request
 
 OTHERS = "--cluster FILE, --address A or RAY_ADDRESS choose another place"
@@ -41,7 +41,7 @@ def machine(tmp_path, monkeypatch):
 
 
 def usual(**asked):
-    return choose(Request("x.yaml", **asked))
+    return choose_place(Request("x.yaml", **asked))
 
 
 def start(home, state="running", status="up-to-date"):
@@ -51,20 +51,20 @@ def start(home, state="running", status="up-to-date"):
 
 
 def test_nothing_but_this_machine():
-    assert usual() == Local(line=f"Ray: this machine ({OTHERS})")
+    assert usual() == Address(address="local", line=f"Ray: this machine ({OTHERS})")
 
 
 def test_a_cluster_file_that_is_not_filled_in():
     Path("cluster.yaml").write_text(AWS + "auth: {ssh_user: FILL IN the account's name}\n")
     said = f"Ray: this machine (./cluster.yaml is not filled in; {OTHERS})"
-    assert usual() == Local(line=said)
+    assert usual() == Address(address="local", line=said)
     with pytest.raises(UserError, match="^cluster.yaml:3: fill in the account's name$"):
         usual(cluster=Path("cluster.yaml"))
 
 
 def test_a_cluster_that_is_not_up(machine):
     Path("cluster.yaml").write_text(LOCAL)
-    said = Local(line=f"Ray: this machine (./cluster.yaml is not up; {OTHERS})")
+    said = Address(address="local", line=f"Ray: this machine (./cluster.yaml is not up; {OTHERS})")
     assert usual() == said
     for state, status in (("terminated", "up-to-date"), ("running", "update-failed")):
         start(machine, state, status)
@@ -83,7 +83,9 @@ def test_a_cluster_that_is_up(machine):
         mlflow="http://127.0.0.1:5000",
         line=f"Ray: the cluster of ./cluster.yaml (head 10.0.0.1); {HERE}",
     )
-    assert usual(local=True) == Local(line=f"Ray: this machine, as --local says ({OTHERS})")
+    assert usual(local=True) == Address(
+        address="local", line=f"Ray: this machine, as --local says ({OTHERS})"
+    )
 
 
 def test_a_file_of_another_name(machine):
@@ -124,7 +126,9 @@ def test_an_address(monkeypatch):
     assert usual(address="10.1.1.1:6379") == by_hand
     assert usual(local=True).line == f"Ray: this machine, as --local says ({OTHERS})"
     monkeypatch.setenv("RAY_ADDRESS", "local")
-    assert usual() == Local(line=f"Ray: this machine, as RAY_ADDRESS says ({OTHERS})")
+    assert usual() == Address(
+        address="local", line=f"Ray: this machine, as RAY_ADDRESS says ({OTHERS})"
+    )
 
 
 def test_on_the_head(machine):
@@ -142,7 +146,7 @@ def test_on_the_head(machine):
         (machine / ".ssh" / "key").write_text("")  # and here `ray up` was called
         assert usual().line == f"Ray: the cluster of ./cluster.yaml (head 10.0.0.1); {HERE}"
         Path("cluster.yaml").unlink()
-    assert isinstance(usual(), Local), "the cluster is gone, its notes are not"
+    assert usual().address == "local", "the cluster is gone, its notes are not"
 
 
 def ray_that(monkeypatch, tmp_path, script):
@@ -178,10 +182,10 @@ def test_a_cloud_that_has_no_answer(monkeypatch, tmp_path, script, reason):
 
 CHEAP = """
 import sys, time
-from mae_ablation.launch.place import choose
+from mae_ablation.launch.place import choose_place
 from mae_ablation.study.request import Request
 began = time.process_time()
-print(choose(Request('x.yaml')).line)
+print(choose_place(Request('x.yaml')).line)
 quick = time.process_time() - began < 0.1
 print(quick, sorted({"ray", "torch", "mlflow", "boto3"} & set(sys.modules)))
 """

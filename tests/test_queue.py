@@ -6,7 +6,7 @@ import pytest
 
 from mae_ablation.run import queue as queue_module
 from mae_ablation.run.dataset_cache import DatasetCache
-from mae_ablation.run.queue import AGAIN, ATTEMPTS, BUSY_S, WAIT, Outcome, TrialQueue
+from mae_ablation.run.queue import ASK_AGAIN, BUSY_S, MOST_DEATHS, WAIT, Outcome, Task, TrialQueue
 from mae_ablation.run.run_state import RunState
 
 
@@ -61,11 +61,11 @@ def test_the_trial_of_a_dead_lane_goes_to_the_next_one_that_asks():
 
 def test_a_trial_that_keeps_killing_its_worker_is_given_up():
     q = queue("a", "b")
-    for n in range(ATTEMPTS):
+    for n in range(MOST_DEATHS):
         assert label(q.next(f"0.{n}")) == "a"
         q.lost(f"0.{n}", "killed")
     assert label(q.next("0.9")) == "b"
-    reason = f"its worker died {ATTEMPTS} times without getting further (attempt 3): killed"
+    reason = f"its worker died {MOST_DEATHS} times without getting further (attempt 3): killed"
     assert q.snapshot().ended == [(0, reason)]
 
 
@@ -157,7 +157,7 @@ def test_a_queue_that_was_killed_learns_from_its_lanes_and_the_driver():
     assert state.failed == {0: "loss is nan"} and not state.is_over
 
     q = TrialQueue()  # as Ray starts it again
-    assert q.next("2.3", Outcome(0)) == AGAIN
+    assert q.next("2.3", Outcome(0)) == ASK_AGAIN
     look(state, q)
     q.beat("0.1", b.number, epoch(1))  # a lane is at work on it
     look(state, q)
@@ -191,3 +191,97 @@ def test_a_data_set_is_decoded_by_one_lane_for_all():
     assert cache.ask("cifar10", "0.3") == cache.ask("cifar10", "1.2") == ["reference"]
     cache.put("cifar10", None)  # lost, or it could not be decoded
     assert cache.ask("cifar10", "0.3") == "decode"
+
+
+# hardware errors --------------------------------------------------------------------------------
+
+
+class Pool:
+    """A lane on each of some GPUs; those that are broken fail every kernel, as do some trials."""
+
+    def __init__(self, gpus, trials, broken=(), poison=()):
+        self.queue = queue(*trials)
+        self.lanes = {f"GPU {n}": f"{n}.0" for n in range(gpus)}
+        self.broken, self.poison, self.ran, self.starts = broken, poison, [], 0
+        self.tasks = {}
+
+    def start(self, gpu):
+        self.starts += 1
+        self.lanes[gpu] = f"{self.lanes[gpu].split('.')[0]}.{self.starts}"
+        self.queue.enter(self.lanes[gpu], gpu, "a test's")
+
+    def step(self, gpu):
+        """One trial of the GPU's lane, which starts again after an error; False: it has left."""
+        lane = self.lanes[gpu]
+        task = self.queue.next(lane, self.tasks.pop(lane, None))
+        if task is None:
+            return False
+        if isinstance(task, Task):
+            self.ran.append((gpu, label(task)))
+            if gpu not in self.broken and label(task) not in self.poison:
+                self.tasks[lane] = finished(task)
+            elif not self.queue.fault(lane, gpu, "CUDA error: unspecified launch failure"):
+                self.queue.lost(lane, "HardwareError", True)
+                self.start(gpu)
+        return True
+
+    def run(self):
+        for gpu in self.lanes:
+            self.start(gpu)
+        left = set()
+        while len(left) < len(self.lanes):
+            left |= {gpu for gpu in self.lanes if gpu not in left and not self.step(gpu)}
+        return self.queue.snapshot()
+
+    def ran_on(self, gpu):
+        return [name for each, name in self.ran if each == gpu]
+
+
+def test_a_gpu_that_fails_every_kernel_is_left_out_and_the_others_run_all_trials():
+    pool = Pool(4, "abcdefgh", broken=["GPU 2"])
+    now = pool.run()
+    assert dict(now.ended) == dict.fromkeys(range(8)), "all of them finished"
+    assert len(pool.ran_on("GPU 2")) == 2 and len(set(pool.ran_on("GPU 2"))) == 2
+    assert now.faults["GPU 2"].is_left_out and now.parked == {pool.lanes["GPU 2"]}
+    assert not any(deaths.in_a_row for deaths in now.deaths.values()), "not the trials' fault"
+
+
+def test_a_trial_that_breaks_every_gpu_it_is_on_fails_and_the_gpus_stay():
+    pool = Pool(4, "abcdefgh", poison=["b"])
+    now = pool.run()
+    assert dict(now.ended).pop(1) == (
+        "a hardware error on each of 3 GPUs: CUDA error: unspecified launch failure"
+    )
+    assert sum(failure is None for _, failure in now.ended) == 7
+    assert now.parked == set() and not any(each.is_left_out for each in now.faults.values())
+
+
+def test_the_only_gpu_gets_its_trial_once_more_and_is_left_out_then():
+    pool = Pool(1, "a", broken=["GPU 0"])
+    pool.start("GPU 0")
+    assert pool.step("GPU 0") and pool.step("GPU 0")
+    assert pool.queue.next(pool.lanes["GPU 0"]) == WAIT, "it holds the GPU, and runs nothing"
+    assert pool.queue.snapshot().parked and pool.queue.snapshot().ended == []
+    pool.queue.stop()
+    assert not pool.step("GPU 0")
+
+
+def test_a_gpu_that_cannot_be_used_at_all_is_left_out_at_once_and_a_killed_queue_knows_it_again():
+    q = queue("a")
+    assert q.fault("0.1", "GPU 0", "no CUDA", hopeless=True)
+    assert q.fault("0.1", "GPU 0", "no CUDA"), "said twice, counted once"
+    state = RunState(trials=[trial("a")])
+    state.take(q.snapshot())
+    again = TrialQueue()
+    assert again.next("0.1") == ASK_AGAIN
+    again.restore(state.trials, {}, {}, frozenset(), state.devices, state.faults)
+    assert again.next("0.1") == WAIT and label(again.next("1.2")) == "a"
+
+
+def test_of_several_workers_the_first_one_s_gpu_counts():
+    q = queue("a")
+    q.next("0.1")
+    assert not q.fault("0.1", "GPU 0", "ECC")
+    assert not q.fault("0.1", "GPU 1", "NCCL: the other one is gone")
+    assert q.beat("0.1", 0, {}) and q.snapshot().running == {}, "it does not get its trial back"
+    assert [len(each.trials) for each in q.snapshot().faults.values()] == [1, 0]

@@ -365,13 +365,13 @@ def test_lanes_get_a_try_when_the_search_asks_and_its_pre_training_is_there(plan
     first = [queue.next(f"0.{n}") for n in range(5)]
     assert [task.number for task in first[:4]] == [0, 1, 2, 3] and first[4] == WAIT
     one = work.searched[0]
-    assert queue.follow(one.first).ended == {}
+    assert not queue.follow(one.first)
     assert queue.next("0.9") == WAIT, "not before its pre-training is finished"
     owner = next(task for task in first[:4] if task.trial.id == work.trials[one.first[0]].needs.id)
     task = queue.next(f"0.{owner.number}", Outcome(owner.number))
     assert task.number == one.first[0] and queue.next("0.9") == WAIT
     assert queue.next("0.9", Outcome(task.number)) == WAIT
-    assert queue.follow(one.first).ended == {task.number: None}
+    assert queue.follow(one.first)
 
 
 def test_a_try_that_is_dropped_ends_without_a_failure(planned):
@@ -394,7 +394,7 @@ def test_a_try_that_is_dropped_ends_without_a_failure(planned):
 def test_a_queue_that_is_killed_holds_again_what_is_held(planned):
     queue, work = queue_of(planned())
     again = TrialQueue()
-    assert again.follow([5]) is None
+    assert not again.follow([5])
     again.drop([5])
     again.restore(work.trials, {0: None, 1: None, 2: None, 3: None}, {}, work.held)
     assert dict(again.snapshot().ended)[5] == DROPPED

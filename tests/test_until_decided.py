@@ -86,7 +86,7 @@ class Driver:
         if not self.state.take(self.queue.snapshot(self.state.since)):
             self.queue.restore(self.trials, self.state.ended, {}, self.looks.held)
             self.state.take(self.queue.snapshot(self.state.since))
-        self.looks.look(Remote(self.queue), self.state, self.said.append)
+        self.looks.follow(Remote(self.queue), self.state, self.said.append)
         self.state.take(self.queue.snapshot(self.state.since))
 
     def start(self, lane):
@@ -99,9 +99,9 @@ class Driver:
         """Finish a lane's trial, or leave it where it is not wanted any more."""
         task, self.tasks[lane] = self.tasks[lane], None
         if self.queue.beat(lane, task.number, {}):
-            self.queue.leave(lane, Outcome(task.number, put_back="stopped"))
+            self.queue.take_back(lane, Outcome(task.number, put_back="stopped"))
         elif self.fails(task.trial):
-            self.queue.leave(lane, Outcome(task.number, "loss is nan"))
+            self.queue.take_back(lane, Outcome(task.number, "loss is nan"))
         else:
             self.ran.append(task.trial.label)
             for phase in task.trial.phases:
@@ -110,7 +110,7 @@ class Driver:
                 folder = phase.folder(self.plan.store)
                 folder.begin(phase.document)
                 folder.finish({"test_acc1": value, "validation_acc1": value, **numbers})
-            self.queue.leave(lane, Outcome(task.number))
+            self.queue.take_back(lane, Outcome(task.number))
         self.look()
 
     def run(self, trials=None):
@@ -480,31 +480,30 @@ def test_a_budget_that_is_spent_stops_lanes_as_ctrl_c_does_and_keeps_what_is_dec
     driver = Driver(planned(), lanes=1)
     driver.run(trials=17)
     assert driver.start("0.1").seed == 4
-    pool = SimpleNamespace(alive=["0.1"], fill=lambda state: None, awaited=lambda state: 1)
-    pool.leave = lambda seconds: None
+    pool = SimpleNamespace(alive=["0.1"], fill=lambda state: None, count_awaited=lambda state: 1)
+    pool.leave = pool.tell_devices = lambda *said: None
+    pool.count_working = lambda state: 1
 
     def reap(state, say):
         if driver.queue.beat("0.1", driver.tasks["0.1"].number, {}):
-            driver.queue.leave("0.1", Outcome(driver.tasks["0.1"].number, put_back="stopped"))
+            driver.queue.take_back("0.1", Outcome(driver.tasks["0.1"].number, put_back="stopped"))
             pool.alive.clear()
 
     pool.reap = reap
     monkeypatch.setattr(run_module, "ask_queue", lambda reference: reference)
     later = SimpleNamespace(sleep=lambda seconds: setattr(clock, "s", 1e9))
     monkeypatch.setattr(run_module, "time", later)
-    queue, said = Remote(driver.queue), []
+    said = []
     run_module.Driver(
         state=driver.state,
-        queue=queue,
+        queue=Remote(driver.queue),
         kept=driver.trials,
         pool=pool,
-        node_request=SimpleNamespace(ask=lambda lanes: None),
-        interrupt=SimpleNamespace(asked=False),
         time_limit=TimeLimit(hours=1, began=clock.s),
+        search=None,
         seed_gate=driver.looks,
-        show=lambda state: None,
-        say=said.append,
-    ).watch()
+        view=SimpleNamespace(show=lambda state: None, say=said.append),
+    ).watch(SimpleNamespace(asked=False), SimpleNamespace(ask=lambda lanes: None))
     assert said == ["the budget of 1 hour is spent: finishing the running step and saving"]
     assert driver.state.spent == "1 hour" and not driver.state.is_over
     assert not driver.state.failed, "it is gone on with by the same command"

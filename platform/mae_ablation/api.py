@@ -71,12 +71,12 @@ def run(request: Annotated[Request, Flat], *, plan: bool = False) -> int | list[
     if plan:
         return show_plan(request)
 
-    from mae_ablation.launch.place import Cluster, Local, choose
+    from mae_ablation.launch.place import Cluster, choose_place
     from mae_ablation.run.session import Session
 
     # errors of the study are said before a place is looked for
     session = Session.load(request)
-    place = choose(request)
+    place = choose_place(request)
     print(place.line, flush=True)
     if isinstance(place, Cluster):
         from mae_ablation.launch.submit import submit
@@ -84,8 +84,7 @@ def run(request: Annotated[Request, Flat], *, plan: bool = False) -> int | list[
         return submit(session, place)
     from mae_ablation.launch.here import run_here
 
-    unfinished = run_here(session, "local" if isinstance(place, Local) else place.address)
-    return 1 if unfinished else 0
+    return 1 if run_here(session, place.address) else 0
 
 
 def show_plan(request: Annotated[Request, Flat]) -> list[str]:

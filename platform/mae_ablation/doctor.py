@@ -62,13 +62,13 @@ def check_torch() -> Finding:
     """Check that torch can be imported, and sees the GPU that the system sees."""
     try:
         from mae_ablation.train.device import describe_devices
+        from mae_ablation.train.hardware import explain_missing_gpu
 
         value = describe_devices()
     except (ImportError, OSError) as error:  # OSError: a library of it is not there
         return Finding(FAIL, "torch", str(error).splitlines()[0], "pip install torch")
     if machine.gpus() and not value.startswith("CUDA"):
-        remedy = "this torch is built without CUDA: see pytorch.org"
-        return Finding(WARN, "torch", f"{value}, beside a GPU", remedy)
+        return Finding(WARN, "torch", f"{value}, beside a GPU", explain_missing_gpu())
     return Finding(OK, "torch", f"{version('torch')}, {value}")
 
 

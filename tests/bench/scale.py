@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 from .compare import answers
 
@@ -107,16 +108,21 @@ stage_again = stage_plan
 def stage_queue(place: Path) -> float:
     """All trials through two real lanes. Returns seconds from the last look, twice a second, that
     saw nothing finished to the first that saw everything: without the start of Ray."""
-    from mae_ablation.run.driver import Lanes, ray_session, run_trials
+    from mae_ablation.run.driver import Run, run_trials
+    from mae_ablation.run.lanes import Lanes
+    from mae_ablation.run.ray_session import ray_session
+    from mae_ablation.store.folder import Store
+    from mae_ablation.study.work import Work
 
     trials, looks = _plan(place).trials, []
 
     def show(state) -> None:
         looks.append((time.monotonic(), len(state.finished)))
 
-    lanes = Lanes(count=2, cpus=1)
+    store = Store(place / "store")
+    run = Run(work=Work(trials=trials), store=store, commit="abc", train=recorded)
     with ray_session():
-        run_trials(trials, lanes, store=place / "store", commit="abc", show=show, work=recorded)
+        run_trials(run, Lanes(count=2, cpus=1), SimpleNamespace(show=show, say=print))
     assert looks[-1][1] == len(trials), looks[-1]
     began = max(moment for moment, finished in looks if finished == 0)
     return min(moment for moment, finished in looks if finished == len(trials)) - began

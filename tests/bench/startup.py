@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from types import SimpleNamespace
 
 from .compare import Row, answers
 from .scale import write_study
@@ -54,14 +55,17 @@ def main(rounds: str) -> None:
 def lane_gap(place: Path) -> float:
     """Returns the median seconds between trials of one lane."""
     from mae_ablation.api import plan_study
-    from mae_ablation.run.driver import Lanes, run_trials
+    from mae_ablation.run.driver import Run, run_trials
+    from mae_ablation.run.lanes import Lanes
+    from mae_ablation.store.folder import Store
+    from mae_ablation.study.work import Work
 
     store = place / "store"
     store.mkdir()
     trials = plan_study(write_study(place, TRIALS), store=store).trials
-    lane = Lanes(count=1, cpus=1)
-    silent = {"show": lambda said: None, "say": lambda said: None}
-    run_trials(trials, lane, store=store, commit="", **silent, work=stand_in)
+    run = Run(work=Work(trials=trials), store=Store(store), commit="", train=stand_in)
+    silent = SimpleNamespace(show=lambda state: None, say=lambda line: None)
+    run_trials(run, Lanes(count=1, cpus=1), silent)
     return median(gaps(store))
 
 

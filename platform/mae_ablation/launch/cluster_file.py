@@ -25,7 +25,7 @@ WORLD = ("0.0.0.0/0", "::/0")
 EVERYWHERE = [("--dashboard-host", address) for address in ("0.0.0.0", "::")]
 TOKEN, NO_USAGE = "RAY_AUTH_MODE=token", "RAY_USAGE_STATS_ENABLED=0"
 TOKEN_FILE = "~/.ray/auth_token"
-USER_ERROR = 2
+CLUSTER_REFUSED = 2
 Template = Literal["aws", "aws-account", "local", "kubernetes", "slurm", "slurm-array"]
 TEMPLATES: dict[Template, str] = {
     "aws": "aws.yaml",  # a copy of the repository's cluster.yaml; a test keeps them the same
@@ -40,7 +40,8 @@ TEMPLATES: dict[Template, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterFile:
-    path: Path
+    """The part of a file of `ray up` that matters to a study."""
+
     name: str
     provider: str  # "aws", "local", ...; "unknown" until it is filled in
     head_ip: str | None  # of provider "local"
@@ -50,17 +51,16 @@ class ClusterFile:
 
 
 def read_cluster_file(path: Path) -> ClusterFile:
-    """Raises UserError as `read_document` does."""
+    """Read a file of `ray up`. Raises UserError as `read_document` does."""
     document = read_document(path)
     data = document.data
     return ClusterFile(
-        path=path,
         name=_text(data.get("cluster_name")) or "default",
         provider=_text(data["provider"]["type"]) or "unknown",
         head_ip=_text(data["provider"].get("head_ip")),
         store=_text(_ours(data).get("store")),
         mlflow=_text(_ours(data).get("mlflow")),
-        placeholders=_placeholders(document),
+        placeholders=list_placeholders(document),
     )
 
 
@@ -82,20 +82,19 @@ def check_cluster_file(file: File = Path("cluster.yaml")) -> int:
     Args:
         file: the cluster file (default: cluster.yaml)
     """
-    errors, remarks = unfinished(file), unsafe(file)
-    if not errors:
-        errors = [line for line in [refusal(file)] if line]
+    errors = list_unfinished(file) or [line for line in [find_refusal(file)] if line]
+    remarks = list_unsafe(file)
     for line in errors:
         print(line, file=sys.stderr)
     for line in remarks:
         print(line)
     if errors:
-        return USER_ERROR
+        return CLUSTER_REFUSED
     print(f"{file}: Ray accepts it" + ("; see the remarks above" if remarks else ""))
     return 0
 
 
-def refusal(path: Path) -> str | None:
+def find_refusal(path: Path) -> str | None:
     """Say why `ray up` would refuse the file, as `file:line: text`; None: it would not.
 
     Asks no cloud. Imports Ray, which takes a second.
@@ -117,26 +116,31 @@ def refusal(path: Path) -> str | None:
     return None
 
 
-def unfinished(path: Path) -> list[str]:
+def list_unfinished(path: Path) -> list[str]:
     """List what stops `ray up`: placeholders, and files that are to be copied and do not exist."""
     document = read_document(path)
-    return _placeholders(document) + list(_missing_files(document))
+    return list_placeholders(document) + list(_missing_files(document))
 
 
-def unsafe(path: Path) -> list[str]:
+def list_unsafe(path: Path) -> list[str]:
     """List what `ray up` accepts and a study or its owner will suffer from."""
     document = read_document(path)
+    roles = ["head", "worker"] if _has_workers(document.data) else ["head"]
     return [
         *_open_to_the_world(document),
         *_head_start(document),
-        *_starts(document, "head"),
-        *(_starts(document, "worker") if _has_workers(document.data) else ()),
+        *(line for role in roles for line in _starts(document, role)),
         *_no_store(document),
     ]
 
 
 def read_document(path: Path) -> Document:
-    """Raises UserError for a file that cannot be read or is not for `ray up`."""
+    """Read a file of `ray up`, and the line of every key.
+
+    Raises:
+        UserError: it cannot be read, or is another file.
+    """
+    # its data as Ray reads it, and the line of each key
     lines: dict[Key, int] = {}
     try:
         text = path.read_text(encoding="utf-8")
@@ -149,6 +153,8 @@ def read_document(path: Path) -> Document:
         raise
     except ValueError as error:  # a date that is none
         raise UserError(f"not valid YAML: {error}", str(path)) from None
+
+    # what is no cluster file
     if not isinstance(data, dict):
         raise UserError("not a Ray cluster file: expected `cluster_name` and `provider`", str(path))
     document = Document(path, data, lines)
@@ -190,7 +196,8 @@ def _list(data: dict, *key: str) -> list:
     return value if isinstance(value, list) else []
 
 
-def _placeholders(document: Document) -> list[str]:
+def list_placeholders(document: Document) -> list[str]:
+    """List the texts and mappings of a file that say FILL IN, each in a line with its place."""
     found = [f"{document.place(*key)}: fill in {what}" for key, what in _blanks(document.data, ())]
     return list(dict.fromkeys(found))  # a YAML alias repeats its anchor's
 
@@ -239,7 +246,7 @@ def _has_workers(data: dict) -> bool:
 
 
 def _ray_starts(document: Document, role: str) -> Iterator[tuple[str, str]]:
-    """Place and text of each `ray start` of the head or of a worker."""
+    """Yield place and text of each `ray start` of the head or of a worker."""
     commands = f"{role}_start_ray_commands"
     for i, command in enumerate(_list(document.data, commands)):
         if "ray start" in str(command):
@@ -247,6 +254,7 @@ def _ray_starts(document: Document, role: str) -> Iterator[tuple[str, str]]:
 
 
 def _starts(document: Document, role: str) -> Iterator[str]:
+    # what every shell of a node sets counts as well as the start command itself
     elsewhere = str([document.data.get(key) for key in ("setup_commands", "docker")])
     elsewhere += str(document.data.get(f"{role}_setup_commands"))
     starts = list(_ray_starts(document, role))
@@ -278,12 +286,8 @@ def _head_start(document: Document) -> Iterator[str]:
 
 
 def _no_store(document: Document) -> Iterator[str]:
-    provider = document.data["provider"]["type"]
-    if (
-        provider != "local"
-        and _has_workers(document.data)
-        and not _ours(document.data).get("store")
-    ):
+    on_premises = document.data["provider"]["type"] == "local"
+    if not on_premises and _has_workers(document.data) and not _ours(document.data).get("store"):
         yield (
             f"{document.place('metadata', 'mae_ablation')}: no metadata.mae_ablation.store: "
             "the machines share no folder; give one such as s3://bucket/mae-ablation"

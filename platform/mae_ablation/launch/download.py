@@ -18,7 +18,7 @@ from mae_ablation.study.trial import DataFacts, Trial
 
 FACTS = "facts.json"
 FactsThere = Callable[[Data], DataFacts | None]
-"""what the cluster found of a data set; None: it says nothing of it"""
+"""finds what the cluster knows of a data set; None: it says nothing of it"""
 
 
 def begun_folders(trials: Iterable[Trial], store: Store) -> list[PhaseFolder]:

@@ -1,6 +1,7 @@
 """Results as one zip file: exported for somebody else, and imported into another store."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -76,21 +77,14 @@ def export_results(plans: Sequence[Plan], path: Path) -> tuple[list[str], list[s
 
 
 def require_no_fuller_export(path: Path, finished: int, wanted: int) -> None:
-    """Refuses to put an incomplete export in the place of one that holds more phases.
-
-    Raises:
-        Emptier: the file holds more.
-    """
+    """Raise Emptier if an incomplete export would take the place of one that holds more phases."""
     try:
         there = len(archive.read(path).phases)
     except (OSError, archive.BadArchive):  # none there, or something else
         return
     if there > finished:
-        message = (
-            f"kept: it holds {there} phases, and only {finished} of {wanted} are finished here; "
-            f"name another file"
-        )
-        raise Emptier(message, str(path))
+        here = f"only {finished} of {wanted} are finished here; name another file"
+        raise Emptier(f"kept: it holds {there} phases, and {here}", str(path))
 
 
 def import_results(file: File, store: StorePlace = LOCAL_STORE) -> list[str]:
@@ -107,6 +101,7 @@ def import_results(file: File, store: StorePlace = LOCAL_STORE) -> list[str]:
     Raises:
         UserError: the file cannot be read or fails a check; the store is as it was.
     """
+    # everything is checked before anything is written
     opened = Store(store)
     try:
         found = archive.read(file)
@@ -129,25 +124,20 @@ def import_results(file: File, store: StorePlace = LOCAL_STORE) -> list[str]:
     lines = [f"imported {len(new)} of {len(found.phases)} phases into {store}"]
     if known := len(found.phases) - len(new):
         lines.append(f"{known} are finished, or at work, in the store already and were left alone")
-    return [*lines, *_other_code(found.phases)]
+
+    # results of another version of the code are kept, and not used
+    versions = Counter((phase.kind, phase.document.get("version")) for phase in found.phases)
+    for (kind, version), count in sorted(versions.items(), key=str):
+        if version != version_of(kind):
+            lines.append(
+                f"{count} results of {kind} are of version {version} of its code, here it is "
+                f"{version_of(kind)}: no study of this version uses them"
+            )
+    return lines
 
 
 def require_identity(phase: archive.PackedPhase) -> None:
-    """Raises BadArchive if a packed phase is not what the name of its folder says."""
+    """Raise BadArchive if a packed phase is not what the name of its folder says."""
     if identity(phase.document) != phase.identity or phase.document.get("phase") != phase.kind:
         where = f"{phase.kind}/{phase.name}-{phase.identity}"
         raise archive.BadArchive(f"{where} holds phase.json of another phase")
-
-
-def _other_code(phases: Sequence[archive.PackedPhase]) -> Iterator[str]:
-    """Yield a line for each kind whose results are of another version of the code than this one."""
-    other: dict[tuple[str, object], int] = {}
-    for phase in phases:
-        version = phase.document.get("version")
-        if version != version_of(phase.kind):
-            other[phase.kind, version] = other.get((phase.kind, version), 0) + 1
-    for (kind, version), count in sorted(other.items(), key=str):
-        yield (
-            f"{count} results of {kind} are of version {version} of its code, here it is "
-            f"{version_of(kind)}: no study of this version uses them"
-        )

@@ -17,55 +17,51 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mae_ablation.run.session import Session
-    from mae_ablation.study.request import Request
 
-FOLDER = Path("~/mae-ablation")
+CLUSTER_FOLDER = Path("~/mae-ablation")
 SPEC = "job.json"
-NEEDED = {  # module: what pip calls it
-    "ray": "ray",
-    "torch": "torch",
-    "torchvision": "torchvision",
-    "timm": "timm",
-    "mlflow": "mlflow",
-    "pandas": "pandas",
-    "scipy": "scipy",
-    "seaborn": "seaborn",
-    "numpy": "numpy",
-    "cyclopts": "cyclopts",
-    "yaml": "pyyaml",
-    "rich": "rich",
-    "PIL": "pillow",
-    "safetensors": "safetensors",
-}
+NEEDED = "ray torch torchvision timm mlflow pandas scipy seaborn numpy cyclopts rich safetensors "
+NEEDED += "yaml PIL"
+PACKAGES = {"yaml": "pyyaml", "PIL": "pillow"}
+"""names by which pip knows modules, where they differ"""
 USER_ERROR, INTERRUPTED = 2, 130
 
 
 def archive_of(job: str) -> str:
-    """Name the file that a job packs its results into, relative to FOLDER."""
+    """Name the file that a job packs its results into, relative to CLUSTER_FOLDER."""
     return f"jobs/{job}.zip"
 
 
 def main(job: str) -> int:
-    """Returns the exit status: 0 all done, 1 a trial has no result, 2 an error of the user's."""
-    lacking = [package for module, package in NEEDED.items() if find_spec(module) is None]
+    """Run a job; returns the exit status: 0 all done, 1 a trial has no result, 2 a user's error."""
+    lacking = [PACKAGES.get(name, name) for name in NEEDED.split() if find_spec(name) is None]
     if lacking:
-        packages = " ".join(lacking)
         print(
-            f"the cluster's head has no {', '.join(lacking)}: add `pip install {packages}` to "
-            "setup_commands of the cluster file, and `ray up` again"
+            f"the cluster's head has no {', '.join(lacking)}: add `pip install "
+            f"{' '.join(lacking)}` to setup_commands of the cluster file, and `ray up` again"
         )
         return USER_ERROR
     from mae_ablation.errors import UserError
+    from mae_ablation.launch.here import run_here
     from mae_ablation.registry import install_plugins, unpack_plugin
+    from mae_ablation.run.session import Session
     from mae_ablation.study.request import Request
 
-    spec = json.loads(Path(SPEC).read_text())
-    settle()
+    # a job's own folder does not last: what was shipped goes to CLUSTER_FOLDER, and so do we
+    home, spec = CLUSTER_FOLDER.expanduser(), json.loads(Path(SPEC).read_text())
+    shutil.copytree(Path.cwd(), home, dirs_exist_ok=True, ignore=shutil.ignore_patterns(SPEC))
+    os.chdir(home)
     if spec["mlflow"]:
         os.environ["MLFLOW_TRACKING_URI"] = spec["mlflow"]
+
+    # the studies, and their small files for whoever follows the job
     try:
         install_plugins(unpack_plugin(each) for each in spec["plugins"])
-        return run(job, Request(**spec["request"]))
+        session = Session.load(Request(**spec["request"]))
+        try:
+            return 1 if run_here(session, "auto") else 0
+        finally:
+            pack_session(job, session)
     except UserError as error:
         print(error)
         return USER_ERROR
@@ -74,26 +70,7 @@ def main(job: str) -> int:
         return INTERRUPTED
 
 
-def settle() -> None:
-    """Copy what was shipped into FOLDER, and go there: a job's own folder does not last."""
-    home = FOLDER.expanduser()
-    shutil.copytree(Path.cwd(), home, dirs_exist_ok=True, ignore=shutil.ignore_patterns(SPEC))
-    os.chdir(home)
-
-
-def run(job: str, request: "Request") -> int:
-    """Run a request on the cluster this process belongs to, and pack its small files."""
-    from mae_ablation.launch.here import run_here
-    from mae_ablation.run.session import Session
-
-    session = Session.load(request)
-    try:
-        return 1 if run_here(session, "auto") else 0
-    finally:
-        pack_results(job, session)
-
-
-def pack_results(job: str, session: "Session") -> None:
+def pack_session(job: str, session: "Session") -> None:
     """Pack the small files of a session's phases, and what was found of its data."""
     from mae_ablation.data.catalog import facts
     from mae_ablation.launch.download import begun_folders, pack_results

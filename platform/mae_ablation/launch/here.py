@@ -1,11 +1,10 @@
 """Here: a session's trials run by this process, on this machine or on the Ray cluster it is in."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from mae_ablation.report.outcome import conclude, count_asked, list_open_trials
 from mae_ablation.report.saved import report_in
@@ -14,15 +13,12 @@ from mae_ablation.run.session import Session
 from mae_ablation.store.commit import code_commit
 from mae_ablation.store.folder import Store
 from mae_ablation.study.declared import declared_lines
-from mae_ablation.study.estimate import Estimate, against, cost_lines, estimate, utilisation
+from mae_ablation.study.estimate import against, cost_lines, estimate, utilisation
 from mae_ablation.study.places import require_own_place, require_writable
 from mae_ablation.study.provenance import commit_lines
 from mae_ablation.study.trial import Trial
 from mae_ablation.study.trouble import remedy_of
-from mae_ablation.study.work import Asked, work_of
-
-if TYPE_CHECKING:
-    from mae_ablation.run.lanes import Lanes
+from mae_ablation.study.work import work_of
 
 
 def run_here(session: Session, address: str = "local") -> int:
@@ -40,136 +36,90 @@ def run_here(session: Session, address: str = "local") -> int:
     """
     from rich.console import Console
 
-    from mae_ablation.run.lanes import Lanes, derivation, require_even_batches
+    from mae_ablation.run.driver import Run, fit_lanes, run_trials
+    from mae_ablation.run.lanes import Lanes, division_lines, require_even_batches
+    from mae_ablation.run.progress import Progress
+    from mae_ablation.run.ray_session import RayDied, ray_session
+    from mae_ablation.run.stopping import TimeLimit
     from mae_ablation.tracking.tracker import Tracker
 
     # whatever can be refused is refused before anything is started
-    request = session.request
+    request, began = session.request, time.monotonic()
     session.fetch_data()
-    plans = session.plans
-    todo, ask = list_open_trials(plans)
-    for place in (session.store.root, request.reports):
+    plans, store = session.plans, session.store
+    cost = estimate(plans, machine=request.machine(local=address == "local"))
+    todo, ask = list_open_trials(plans, cost.by_phase)
+    for place in (store.root, request.reports):
         require_writable(place)
     require_own_reports(session)
-    require_token_files(todo)
-    lanes = Lanes(
-        count=request.lanes,
-        gpus=request.gpus,
-        workers=request.workers,
-        micro_batch=request.micro_batch,
-        accelerator=request.accelerator,
-    )
+    for target in {trial.recipe.target for trial in todo if trial.needs}:
+        target.require_files()
+    lanes = Lanes.from_request(request)
     require_even_batches(todo, lanes)
 
     # what will be done, and what it costs
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    cost = estimate(plans, machine=request.machine(local=address == "local"))
     console.print(describe_plans(session.suites, plans, cost=cost, price=request.price))
     budget, declared = budget_lines(request.hours, request.gpu_hours), declared_lines(plans, todo)
     for line in [*commit_lines(plans, code_commit()), *budget, *declared]:
         console.print(line)
-    for baseline, kinds in dict.fromkeys((p.study.baseline, p.study.phases) for p in plans):
-        for line in derivation(baseline, kinds, lanes):
-            console.print(line)
-
-    # run it; whatever happens, the tracker's thread ends with the run
-    tracker, began = Tracker(plans, Path.cwd()), time.monotonic()
+    tracker = Tracker(plans, Path.cwd())
     try:
+        # nothing to run: MLflow and the reports alone
         if not todo:
             tracker.start()
-        else:
-            run = Run(session, console, todo, ask, lanes, tracker, began)
-            cost = run.start(address, cost)
-            if cost is None:
-                return len(todo)
+            return conclude(session, tracker, began, console.print)
+
+        # run it; how many lanes there are is known only once Ray is
+        run = Run(work=work_of(plans, todo, store), ask=ask, store=store, commit=code_commit())
+        asked, left = count_asked(plans)
+        trials = run.work.trials
+        view = Progress(console, trials, done=asked - left, seconds=cost.by_phase, store=store)
+        with view, ray_session(address):
+            lanes = fit_lanes(lanes, address, request.autoscale)
+            numbers = ", ".join({t.recipe.pretrain.precision: None for t in run.work.trials})
+            console.print(f"running {len(run.work.trials)} trials on {lanes}, {numbers}")
+            for baseline, kinds in dict.fromkeys((p.study.baseline, p.study.phases) for p in plans):
+                for line in division_lines(baseline, kinds, lanes):
+                    console.print(line)
+            if not lanes.gpus:
+                request.require_no_gpu_costs("there is no GPU: leave it out")
+            machine = replace(cost.machine, lanes=lanes.count or 1, gpus=lanes.gpus)
+            if machine != cost.machine:
+                cost = estimate(plans, machine=machine)
+                console.print("\n".join(cost_lines(cost, request.price)))
+            tracker.start()  # not before: Ray forks, and the tracker's thread imports
+            limit = TimeLimit(
+                hours=request.hours,
+                gpu_hours=request.gpu_hours,
+                gpus_per_lane=lanes.gpus * lanes.workers,
+                began=began,
+            )
+            state = run_trials(run, lanes, view, limit)
+
+        # what became of it
+        if state.stopped and not state.spent:
+            raise KeyboardInterrupt
+        if state.spent:
+            again = "the same command goes on from the checkpoints"
+            console.print(f"stopped after {state.spent}; {again}")
+        record_failures(run.work.trials, state.failed, store)
         unfinished = conclude(session, tracker, began, console.print)
-        if todo and ask is None:  # looks decide how much of an estimate is run
+        if ask is None:  # looks decide how much of an estimate is run
             console.print(against(cost, time.monotonic() - began, request.price))
-        if todo and (line := utilisation(pretrained(todo, session.store))):
+        if line := utilisation(pretrained(todo, store)):
             console.print(line)
         return unfinished
+    except RayDied as error:
+        console.print(f"{error}; the same command goes on from the last checkpoints")
+        console.file.flush()  # Ray may end this process before Python does
+        return len(todo)
     except OSError as error:
         again = "the same command goes on from what the store has"
         console.print(f"{error}: {remedy_of(error, again)}")
         return len(todo) or 1
     finally:
-        tracker.leave()
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """The missing trials of a session, to be run on lanes."""
-
-    session: Session
-    console: Any
-    todo: Sequence[Trial]
-    ask: Callable[[frozenset[str]], Asked] | None
-    """says what growing studies ask for by now; None where none grows"""
-    lanes: "Lanes"
-    tracker: Any
-    began: float
-    """moment of `time.monotonic` that the budget counts from"""
-
-    def start(self, address: str, cost: Estimate) -> Estimate | None:
-        """Start Ray, the tracker and the lanes; show how they do until every trial has ended.
-
-        Returns the estimate for as many lanes as there are; on a cluster that is known, and said,
-        only here. None: Ray died, which is said.
-
-        Raises:
-            KeyboardInterrupt: the user asked to leave.
-        """
-        from mae_ablation.run.driver import fit_lanes, run_trials
-        from mae_ablation.run.progress import Progress
-        from mae_ablation.run.ray_session import RayDied, ray_session
-        from mae_ablation.run.seed_gate import SeedGate
-        from mae_ablation.run.stopping import TimeLimit
-
-        request, plans, store = self.session.request, self.session.plans, self.session.store
-        work, (asked, left) = work_of(plans, self.todo, store), count_asked(plans)
-        progress = Progress(
-            self.console,
-            work.trials,
-            done=asked - left,
-            seconds=cost.by_phase,
-            store=store,
-        )
-        try:
-            with progress, ray_session(address):
-                lanes, scales = fit_lanes(self.lanes, address)
-                self.console.print(f"running {len(work.trials)} trials on {lanes}")
-                if lanes.count and lanes.count != cost.machine.lanes:
-                    cost = estimate(plans, machine=replace(cost.machine, lanes=lanes.count))
-                    self.console.print("\n".join(cost_lines(cost)))
-                self.tracker.start()  # not before: Ray forks, and the tracker's thread imports
-                state = run_trials(
-                    work.trials,
-                    lanes,
-                    store=store.root,
-                    commit=code_commit(),
-                    show=progress.show,
-                    say=progress.say,
-                    scales=scales,
-                    searched=work.searched,
-                    seed_gate=SeedGate(work.trials, self.ask) if self.ask else None,
-                    time_limit=TimeLimit(
-                        hours=request.hours,
-                        gpu_hours=request.gpu_hours,
-                        gpus_per_lane=lanes.gpus * lanes.workers,
-                        began=self.began,
-                    ),
-                )
-        except RayDied as error:
-            self.console.print(f"{error}; the same command goes on from the last checkpoints")
-            self.console.file.flush()  # Ray may end this process before Python does
-            return None
-        if state.stopped and not state.spent:
-            raise KeyboardInterrupt
-        if state.spent:
-            again = "the same command goes on from the checkpoints"
-            self.console.print(f"stopped after {state.spent}; {again}")
-        record_failures(work.trials, state.failed, store)
-        return cost
+        tracker.leave()  # whatever happens, its thread ends with the run
 
 
 def require_own_reports(session: Session) -> None:
@@ -183,16 +133,6 @@ def require_own_reports(session: Session) -> None:
     wanted += [(suite.experiment(session.studies), suite.path) for suite in session.suites]
     for name, path in wanted:
         require_own_place(reports / name, report_in(reports / name), path)
-
-
-def require_token_files(trials: Sequence[Trial]) -> None:
-    """Open the users' files that targets of these trials need.
-
-    Raises:
-        UserError: one holds something else.
-    """
-    for target in {trial.recipe.target for trial in trials if trial.needs}:
-        target.require_files()
 
 
 def pretrained(trials: Sequence[Trial], store: Store) -> list[dict]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import mae_ablation
 from mae_ablation.errors import UserError, one_line
@@ -27,25 +27,9 @@ PYTHON = '"$(command -v python || command -v python3)"'
 RECONNECT_AFTER_S = (1, 2, 5, 10, 20)
 PREAMBLE = "Running entrypoint for job"
 """Ray's own line, the last before the output of ours"""
-NOT_SHIPPED = ["**/__pycache__"]
-TALKATIVE = (  # loggers that would tell of every upload
-    "ray",
-    "ray.dashboard.modules.dashboard_sdk",
-    "ray.dashboard.modules.job.sdk",
-)
+TALKATIVE = ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
+"""loggers that would tell of every upload"""
 OVERRIDES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
-
-
-class Client(Protocol):
-    """The part of Ray's JobSubmissionClient that is used."""
-
-    def list_jobs(self) -> list: ...
-
-    def submit_job(self, **arguments: object) -> str: ...
-
-    def get_job_info(self, job_id: str): ...
-
-    def tail_job_logs(self, job_id: str): ...
 
 
 class Lost(Exception):
@@ -62,6 +46,9 @@ class Ended:
     """why, where the job itself has not said so"""
 
 
+# what is shipped
+
+
 def stage(
     folder: Path, given: Sequence[Path], studies: Sequence[Study], recipe: str | None
 ) -> tuple[list[str], str | None]:
@@ -75,54 +62,56 @@ def stage(
         recipe: of the command line.
 
     Returns the paths of `given` and the name of `recipe` in there.
+
+    Raises:
+        UserError: a recipe file's name leads out of what is shipped.
     """
-    inside = [_put(folder, file) for file in given]
+    inside = [ship_file(folder, file) for file in given]
     files = list(dict.fromkeys(study.recipe_path.absolute() for study in studies))
     named = files if recipe and is_file_name(recipe) and len(files) == 1 else []
     for study in studies:
-        beside = (folder / _put(folder, study.path)).parent
-        (beside / "recipes").mkdir(exist_ok=True)
+        beside = (folder / ship_file(folder, study.path)).parent
         own, shipped = recipe_folders(study.path.parent)
         # of the recipes that ship only those that the study names
         named_here = [shipped / f"{name}.yaml" for name in (study.recipe_name, study.more)]
-        for file in [*filter(Path.is_file, named_here), *sorted(own.glob("*.yaml"))]:
-            shutil.copyfile(file, beside / "recipes" / file.name)
+        for file in [*filter(Path.is_file, named_here), *own.glob("*.yaml")]:
+            copy_file(file, beside / "recipes" / file.name)
         if is_file_name(study.recipe_name) and study.recipe_path.absolute() not in named:
-            _put_beside(folder, beside, study)
-    return inside, _put(folder, named[0]) if named else recipe
+            # where the study looks for it first, beside itself
+            target = Path(os.path.normpath(beside / study.recipe_name))
+            if not target.is_relative_to(folder):
+                message = f"recipe {study.recipe_name} cannot be shipped: put it beside the study"
+                raise UserError(message, str(study.path))
+            copy_file(study.recipe_path, target)
+    return inside, ship_file(folder, named[0]) if named else recipe
 
 
-def _put_beside(folder: Path, beside: Path, study: Study) -> None:
-    """Ship a study's recipe file to where the study looks for it first, beside itself.
-
-    Raises:
-        UserError: its name leads out of what is shipped.
-    """
-    target = Path(os.path.normpath(beside / study.recipe_name))
-    if not target.is_relative_to(folder):
-        message = f"recipe {study.recipe_name} cannot be shipped: put it beside the study"
-        raise UserError(message, str(study.path))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(study.recipe_path, target)
-
-
-def _put(folder: Path, file: Path) -> str:
+def ship_file(folder: Path, file: Path) -> str:
+    """Copy a file of the user's into the folder, and return its path in there."""
     file, here = file.absolute(), Path.cwd()
     if file.is_relative_to(here):
         inside = file.relative_to(here)
     else:
         inside = Path("given", hashlib.sha256(bytes(file.parent)).hexdigest()[:8], file.name)
-    (folder / inside).parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(file, folder / inside)
+    copy_file(file, folder / inside)
     return str(inside)
+
+
+def copy_file(file: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file, target)
 
 
 def is_file_name(recipe: str) -> bool:
     return recipe.endswith((".yaml", ".yml"))
 
 
+# its name, and its start
+
+
 def base_id(names: Sequence[str], folder: Path) -> str:
-    """mae-STUDY-HASH of a staged folder: the same studies, recipes and arguments, the same id."""
+    """Name the job of a staged folder mae-STUDY-HASH: the same studies, recipes and arguments, the
+    same id."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes() + b"\0")
@@ -130,29 +119,21 @@ def base_id(names: Sequence[str], folder: Path) -> str:
     return f"mae-{name}-{digest.hexdigest()[:8]}"
 
 
-def running(client: Client, base: str) -> str | None:
-    """The job of this base id that has not ended, if there is one."""
-    known = _numbers(client, base)
-    return next((job for job, status in known.values() if not status.is_terminal()), None)
+def find_job(client: Any, base: str) -> tuple[str, bool]:
+    """Return the job of this base id that is running, and True; else the id of the next, and False.
 
-
-def next_id(client: Client, base: str) -> str:
-    """BASE, then BASE-2, BASE-3: Ray takes each id once in the life of a cluster."""
-    number = max(_numbers(client, base), default=0) + 1
-    return base if number == 1 else f"{base}-{number}"
-
-
-def _numbers(client: Client, base: str) -> dict[int, tuple[str, object]]:
-    pattern = re.compile(re.escape(base) + r"(?:-(\d+))?")
-    found = {}
+    Those are BASE, then BASE-2, BASE-3: Ray takes each id once in the life of a cluster.
+    """
+    number, pattern = 0, re.compile(re.escape(base) + r"(?:-(\d+))?")
     for job in client.list_jobs():
-        match = pattern.fullmatch(job.submission_id or "")
-        if match:
-            found[int(match[1] or 1)] = (job.submission_id, job.status)
-    return found
+        if match := pattern.fullmatch(job.submission_id or ""):
+            if not job.status.is_terminal():
+                return job.submission_id, True
+            number = max(number, int(match[1] or 1))
+    return (f"{base}-{number + 1}" if number else base), False
 
 
-def submit(client: Client, job: str, folder: Path, commit: str) -> None:
+def submit_job(client: Any, job: str, folder: Path, commit: str) -> None:
     """Ship the staged folder and this package, of that commit, and start the job."""
     client.submit_job(
         entrypoint=f"{PYTHON} -m mae_ablation.launch.head {job}",
@@ -160,13 +141,16 @@ def submit(client: Client, job: str, folder: Path, commit: str) -> None:
         runtime_env={
             "working_dir": str(folder),
             "py_modules": [str(Path(mae_ablation.__file__).parent)],
-            "excludes": NOT_SHIPPED,
+            "excludes": ["**/__pycache__"],
             "env_vars": {"MAE_ABLATION_COMMIT": commit},
         },
     )
 
 
-def follow(connect: Callable[[], Client], job: str, write: Callable[[str], None]) -> Ended:
+# its output, and its end
+
+
+def follow(connect: Callable[[], Any], job: str, write: Callable[[str], None]) -> Ended:
     """Write the job's output as it comes, until it ends.
 
     A lost connection is made again a few times, without a line lost or told twice.
@@ -174,15 +158,16 @@ def follow(connect: Callable[[], Client], job: str, write: Callable[[str], None]
     Raises:
         Lost: the cluster cannot be reached any more.
     """
+    # a connection that brought something counts as a new first try
     output, tries = Output(write), 0
     while True:
         seen = output.seen
         try:
             client = connect()
-            asyncio.run(_tail(client, job, output))
+            asyncio.run(output.read(client, job))
             details = client.get_job_info(job)
             if details.status.is_terminal():
-                return ended(details, output.began)
+                return read_end(details, output.began)
         except Exception as error:  # whatever ssh, HTTP or a web socket may raise
             reason = one_line(error)
         else:
@@ -195,43 +180,35 @@ def follow(connect: Callable[[], Client], job: str, write: Callable[[str], None]
         tries += 1
 
 
-async def _tail(client: Client, job: str, output: "Output") -> None:
-    output.rewind()
-    async for text in client.tail_job_logs(job):
-        output.take(text)
-
-
 class Output:
     """Passes on what follows Ray's preamble; a log that is read again is told from where it was."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
         self._head = ""
-        self._at = 0
         self.seen = 0
         """characters of the log so far"""
         self.began = False
         """the preamble is over"""
 
-    def rewind(self) -> None:
-        self._at = 0
+    async def read(self, client: Any, job: str) -> None:
+        """Read the log from its beginning."""
+        at = 0
+        async for text in client.tail_job_logs(job):
+            new = text[max(0, self.seen - at) :]
+            at += len(text)
+            self.seen = max(self.seen, at)
+            if not self.began:
+                self._head += new
+                _, found, after = self._head.partition(PREAMBLE)
+                if not found or "\n" not in after:
+                    continue
+                self.began, new = True, after.partition("\n")[2]
+            if new:
+                self._write(new)
 
-    def take(self, text: str) -> None:
-        """The next part of the log."""
-        new = text[max(0, self.seen - self._at) :]
-        self._at += len(text)
-        self.seen = max(self.seen, self._at)
-        if not self.began:
-            self._head += new
-            before, found, after = self._head.partition(PREAMBLE)
-            if not found or "\n" not in after:
-                return
-            self.began, new = True, after.partition("\n")[2]
-        if new:
-            self._write(new)
 
-
-def ended(details, said_something: bool) -> Ended:
+def read_end(details: Any, said_something: bool) -> Ended:
     """Read from Ray's details of a job how it ended."""
     status = str(getattr(details.status, "value", details.status))
     if status == "SUCCEEDED":
@@ -245,8 +222,11 @@ def ended(details, said_something: bool) -> Ended:
     return Ended(status=1, message=f"the job failed{why}")
 
 
-def connect(url: str, tokens: Iterator[str | None]) -> tuple[Client, bool]:
-    """A client of the dashboard at `url`, and whether it wanted a token.
+# the connection
+
+
+def connect(url: str, tokens: Iterator[str | None]) -> tuple[Any, bool]:
+    """Return a client of the dashboard at `url`, and True if it wanted a token.
 
     Args:
         tokens: tried one after another; None is no token.
@@ -254,7 +234,7 @@ def connect(url: str, tokens: Iterator[str | None]) -> tuple[Client, bool]:
     Raises:
         UserError: the cluster wants a token, and none of these.
     """
-    with _undisturbed():
+    with ray_addresses_hidden():
         from ray.exceptions import AuthenticationError
         from ray.job_submission import JobSubmissionClient
 
@@ -273,7 +253,7 @@ def connect(url: str, tokens: Iterator[str | None]) -> tuple[Client, bool]:
 
 
 def tokens_here() -> Iterator[str | None]:
-    """No token, then those of this machine."""
+    """Yield no token, then those of this machine."""
     yield None
     if token := os.environ.get("RAY_AUTH_TOKEN"):
         yield token
@@ -283,8 +263,8 @@ def tokens_here() -> Iterator[str | None]:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Ray's client would rather take the environment's address than the one it is given."""
+def ray_addresses_hidden() -> Iterator[None]:
+    """Hide the environment's address, which Ray's client would rather take than the one given."""
     kept = {name: os.environ.pop(name) for name in OVERRIDES if name in os.environ}
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     for name in ("no_proxy", "NO_PROXY"):  # the tunnel's end is on this machine

@@ -23,7 +23,7 @@ USUAL = Path("cluster.yaml")
 OTHERS = "--cluster FILE, --address A or RAY_ADDRESS choose another place"
 HERE = "--local stays on this machine"
 ASK_S = 20.0
-ANSWER_S = 0.3
+HEAD_ANSWER_S = 0.3
 AWS_VARIABLES = (
     "AWS_ACCESS_KEY_ID",
     "AWS_PROFILE",
@@ -34,19 +34,12 @@ AWS_VARIABLES = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Local:
-    """This machine alone."""
-
-    line: str
-    """what is printed first: which place it is, and how to choose another"""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Address:
-    """A cluster that this process can join."""
+    """This machine alone ("local"), or a cluster that this process can join."""
 
     address: str
     line: str
+    """printed first: the place, and how to choose another"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +50,7 @@ class Cluster:
     head: str
     """IP address of its head, as this machine reaches it"""
     store: str | None
-    """of the file's `metadata: {mae_ablation: {store: ...}}`"""
+    """`metadata: {mae_ablation: {store: ...}}` of the file"""
     mlflow: str | None
     """tracking URI as the head reaches it, from the same place"""
     line: str
@@ -74,60 +67,62 @@ class NotUp(Exception):
         self.error = error
 
 
-def choose(request: Request) -> Local | Address | Cluster:
+def choose_place(request: Request) -> Address | Cluster:
     """Choose where to run: as the request says, else RAY_ADDRESS, else a cluster that is up.
 
     Raises:
         UserError: the cluster of `--cluster` is not up, or its file is not filled in.
     """
-    if request.local:
-        return Local(line=f"Ray: this machine, as --local says ({OTHERS})")
+    # as somebody says
+    by, address = ("--local", "local") if request.local else ("--address", request.address)
     if request.cluster:
-        return _asked_for(request.cluster)
-    by, address = "--address", request.address
+        try:
+            return find_cluster(request.cluster)
+        except NotUp as why:
+            message = f"{request.cluster}: its cluster {why}: ray up {request.cluster}"
+            raise UserError(why.error or message) from None
     if not address:
         by, address = "RAY_ADDRESS", os.environ.get("RAY_ADDRESS", "")
     if address == "local":
-        return Local(line=f"Ray: this machine, as {by} says ({OTHERS})")
+        return Address(address=address, line=f"Ray: this machine, as {by} says ({OTHERS})")
     if address:
         return Address(address=address, line=f"Ray: the cluster at {address} ({by}); {HERE}")
+
+    # as this machine and folder are
     if is_head() and not is_rehearsal(USUAL):
         line = f"Ray: the cluster whose head this machine is; {HERE}"
         return Address(address="auto", line=line)
     if not USUAL.is_file():
-        return Local(line=f"Ray: this machine ({OTHERS})")
+        return Address(address="local", line=f"Ray: this machine ({OTHERS})")
     try:
-        return find(USUAL)
+        return find_cluster(USUAL)
     except NotUp as why:
-        return Local(line=f"Ray: this machine ({shown(USUAL)} {why}; {OTHERS})")
-
-
-def _asked_for(file: Path) -> Cluster:
-    try:
-        return find(file)
-    except NotUp as why:
-        raise UserError(why.error or f"{file}: its cluster {why}: ray up {file}") from None
+        line = f"Ray: this machine ({shown(USUAL)} {why}; {OTHERS})"
+        return Address(address="local", line=line)
 
 
 def shown(file: Path) -> str:
-    """A path in the user's words: ./cluster.yaml for the one that lies here."""
+    """Write a path in the user's words: ./cluster.yaml for the one that lies here."""
     return f"./{file}" if len(file.parts) == 1 else str(file)
 
 
-def find(file: Path) -> Cluster:
-    """The running cluster of a file.
+def find_cluster(file: Path) -> Cluster:
+    """Find the running cluster of a file.
 
     Raises:
         NotUp: it is not running, or the file is not filled in.
     """
+    # a file that is not ready costs no look at a cloud
     try:
         said = read_cluster_file(file)
     except UserError as error:
         raise NotUp("is no cluster file", str(error)) from None
     if said.placeholders:
         raise NotUp("is not filled in", said.placeholders[0])
+
+    # its head, as Ray has noted it here or as the cloud knows it
     if said.provider == "local" and said.head_ip:
-        head = _local_head(said)
+        head = find_local_head(said)
     elif said.provider == "aws" and not has_aws_credentials():
         raise NotUp(
             "cannot be looked up without AWS credentials",
@@ -150,8 +145,8 @@ def ray_folder() -> Path:
     return Path(folder) / "ray"
 
 
-def _local_head(said: ClusterFile) -> str:
-    """Provider `local` notes in a file what `ray up` has started."""
+def find_local_head(said: ClusterFile) -> str:
+    """Find the head of machines of one's own: Ray notes in a file what `ray up` has started."""
     try:
         nodes = json.loads((ray_folder() / f"cluster-{said.name}.state").read_text())
         node = nodes[said.head_ip]
@@ -173,7 +168,8 @@ def has_aws_credentials() -> bool:
 
 
 def ray_command(*words: str) -> list[str]:
-    """The `ray` of this Python: a script, so that the working directory is not imported from."""
+    """Return a command of this Python's `ray`: a script, which imports nothing from the working
+    directory."""
     beside = Path(sysconfig.get_path("scripts"), "ray")
     return [str(beside) if beside.exists() else which("ray") or "ray", *words]
 
@@ -205,7 +201,7 @@ def is_head() -> bool:
         return False
     try:
         host, _, port = (ray_folder() / "ray_current_cluster").read_text().strip().rpartition(":")
-        socket.create_connection((host, int(port)), ANSWER_S).close()
+        socket.create_connection((host, int(port)), HEAD_ANSWER_S).close()
         return True
     except (OSError, ValueError):
         return False

@@ -11,7 +11,7 @@ from pathlib import Path
 from mae_ablation.errors import UserError
 from mae_ablation.launch import job as jobs
 from mae_ablation.launch.download import unpack_results
-from mae_ablation.launch.head import FOLDER, SPEC, archive_of
+from mae_ablation.launch.head import CLUSTER_FOLDER, SPEC, archive_of
 from mae_ablation.launch.place import Cluster, shown
 from mae_ablation.registry import plugins
 from mae_ablation.report.outcome import conclude
@@ -40,39 +40,59 @@ def submit(session: Session, cluster: Cluster) -> int:
     from mae_ablation.launch.tunnel import Tunnel, TunnelLost
 
     began = time.monotonic()
-    say(store_line(session.request, cluster))
+    place = store_there(session.request, cluster) or (
+        f"{CLUSTER_FOLDER}/{LOCAL_STORE} of its head: all nodes must share that folder, or name "
+        "another with --store or in the cluster file, metadata: {mae_ablation: {store: s3://...}}"
+    )
+    print_now(f"store on the cluster: {place}")
     with tempfile.TemporaryDirectory() as staged, Tunnel(cluster) as tunnel:
-        base = prepare(Path(staged), session, cluster)
+        base = stage_job(Path(staged), session, cluster)
 
-        def connect() -> tuple[jobs.Client, bool]:
-            return jobs.connect(tunnel.url(), tokens(cluster))
-
-        # start the job, or find it running, and follow it until it ends or is left
+        # start the job, or find it running
         try:
-            client, wants_token = connect()
+            client, wants_token = jobs.connect(tunnel.url(), tokens(cluster))
         except TunnelLost as why:
-            raise UserError(unreachable(cluster, why), shown(cluster.file)) from None
-        job = start(client, base, Path(staged))
+            remedy = f"ray up {shown(cluster.file)}, or stay on this machine with --local"
+            message = f"its head {cluster.head} cannot be reached ({why}): {remedy}"
+            raise UserError(message, shown(cluster.file)) from None
+        job, is_running = jobs.find_job(client, base)
+        if is_running:
+            print_now(f"already running as {job}: attached to it")
+        else:
+            jobs.submit_job(client, job, Path(staged), code_commit())
+            print_now(f"submitted as {job}; Ctrl-C detaches, the study goes on")
+
+        # follow it until it ends or is left
+        stop = f"{'RAY_AUTH_MODE=token ' * wants_token}ray job stop {job}"
+        come_back = (
+            f"; the study goes on on the cluster as {job}\ncome back: the same command\n"
+            f"stop it:   {shlex.join(['ray', 'exec', str(cluster.file), stop])}"
+        )
         try:
-            end = jobs.follow(lambda: connect()[0], job, tell)
+            end = jobs.follow(
+                lambda: jobs.connect(tunnel.url(), tokens(cluster))[0],
+                job,
+                lambda text: print(text, end="", flush=True),
+            )
         except KeyboardInterrupt:
-            say("\n" + goes_on("detached", cluster, job, wants_token))
+            print_now(f"\ndetached{come_back}")
             return DETACHED
         except jobs.Lost as why:
-            say(goes_on(f"the connection is lost ({why})", cluster, job, wants_token))
+            print_now(f"the connection is lost ({why}){come_back}")
             return UNFINISHED
 
     # its results, seen from here as after a run on this machine
     if end.message:
-        say(f"{job}: {end.message}; the same command goes on from the last checkpoints")
+        print_now(f"{job}: {end.message}; the same command goes on from the last checkpoints")
     if end.status == USER_ERROR:
         return USER_ERROR
     return end.status if bring_home(session, cluster, job, began) else UNFINISHED
 
 
-def prepare(folder: Path, session: Session, cluster: Cluster) -> str:
+def stage_job(folder: Path, session: Session, cluster: Cluster) -> str:
     """Stage a working directory, with the request that `head` is to run; returns the job's id but
     for its number."""
+    # paths as they are in there; the head is on the cluster, and asks for no other place
     request = session.request
     inside, recipe = jobs.stage(folder, request.studies, session.studies, request.recipe)
     there = replace(
@@ -93,12 +113,8 @@ def prepare(folder: Path, session: Session, cluster: Cluster) -> str:
     return jobs.base_id([path.stem for path in request.studies], folder)
 
 
-def tell(text: str) -> None:
-    """Output of the job, at once, also into a pipe."""
-    print(text, end="", flush=True)
-
-
-def say(line: str) -> None:
+def print_now(line: str) -> None:
+    """Print a line at once, also into a pipe."""
     print(line, flush=True)
 
 
@@ -108,85 +124,44 @@ def store_there(request: Request, cluster: Cluster) -> str | None:
     return request.store if request.store != LOCAL_STORE else cluster.store
 
 
-def store_line(request: Request, cluster: Cluster) -> str:
-    """Say where the cluster keeps checkpoints and results."""
-    if place := store_there(request, cluster):
-        return f"store on the cluster: {place}"
-    return (
-        f"store on the cluster: {FOLDER}/{LOCAL_STORE} of its head: all nodes must share that "
-        "folder, or name another with --store or in the cluster file, "
-        "metadata: {mae_ablation: {store: s3://...}}"
-    )
-
-
 def tokens(cluster: Cluster) -> Iterator[str | None]:
-    """Tokens to try: none, those of this machine, that of the head's file."""
-    from mae_ablation.launch.tunnel import TunnelLost, fetch
+    """Yield tokens to try: none, those of this machine, that of the head's file."""
+    from mae_ablation.launch.tunnel import TunnelLost, fetch_file
 
     yield from jobs.tokens_here()
     with tempfile.TemporaryDirectory() as folder:
         try:
-            fetch(cluster, "~/.ray/auth_token", Path(folder, "token"))
+            fetch_file(cluster, "~/.ray/auth_token", Path(folder, "token"))
             yield Path(folder, "token").read_text().strip()
         except TunnelLost:
             return
 
 
-def unreachable(cluster: Cluster, why: Exception) -> str:
-    return (
-        f"its head {cluster.head} cannot be reached ({why}): ray up {shown(cluster.file)}, "
-        "or stay on this machine with --local"
-    )
-
-
-def start(client: jobs.Client, base: str, folder: Path) -> str:
-    """Submit the job, or find the same one that is running."""
-    if job := jobs.running(client, base):
-        say(f"already running as {job}: attached to it")
-        return job
-    job = jobs.next_id(client, base)
-    jobs.submit(client, job, folder, code_commit())
-    say(f"submitted as {job}; Ctrl-C detaches, the study goes on")
-    return job
-
-
-def goes_on(what: str, cluster: Cluster, job: str, wants_token: bool) -> str:
-    """Lines on how to come back to a job, and how to stop it."""
-    stop = f"{'RAY_AUTH_MODE=token ' * wants_token}ray job stop {job}"
-    return "\n".join(
-        [
-            f"{what}; the study goes on on the cluster as {job}",
-            "come back: the same command",
-            f"stop it:   {shlex.join(['ray', 'exec', str(cluster.file), stop])}",
-        ]
-    )
-
-
 def bring_home(session: Session, cluster: Cluster, job: str, began: float) -> bool:
     """Fetch what the job has packed into ./store, and write MLflow and the reports from it."""
-    from mae_ablation.launch.tunnel import TunnelLost, fetch
+    from mae_ablation.launch.tunnel import TunnelLost, fetch_file
     from mae_ablation.tracking.tracker import Tracker
 
     # the archive, put into the store
-    remote, store = f"{FOLDER}/{archive_of(job)}", Store(LOCAL_STORE)
+    remote, store = f"{CLUSTER_FOLDER}/{archive_of(job)}", Store(LOCAL_STORE)
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "home.zip")
         try:
-            fetch(cluster, remote, archive)
+            fetch_file(cluster, remote, archive)
         except TunnelLost as why:
             remedy = remedy_of(str(why), "the same command tries again")
-            say(f"{remote} of the head could not be fetched ({why}): {remedy}")
+            print_now(f"{remote} of the head could not be fetched ({why}): {remedy}")
             return False
         put, facts_there = unpack_results(archive, store)
-    results = "1 new result" if put == 1 else f"{put} new results"
-    say(f"downloaded {results} from {cluster.head} into ./{LOCAL_STORE}; checkpoints stay there")
+    results = f"{put} new result{'s' * (put != 1)} from {cluster.head}"
+    print_now(f"downloaded {results} into ./{LOCAL_STORE}; checkpoints stay there")
 
     # from there on it is as if the trials had run here
     home = session.at_home(facts_there, store)
     tracker = Tracker(home.plans, Path.cwd())
     tracker.start()
     try:
-        conclude(home, tracker, began, say)
+        conclude(home, tracker, began, print_now)
     finally:
         tracker.leave()
     return True

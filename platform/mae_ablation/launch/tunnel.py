@@ -20,7 +20,7 @@ from mae_ablation.store.waiting import waiting
 
 NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 OPEN_S = 60.0
-POLL_S = 0.2
+TUNNEL_POLL_S = 0.2
 
 
 class TunnelLost(Exception):
@@ -40,28 +40,26 @@ class Tunnel:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.close()
+        self._close()
         self._said.close()
 
     def url(self) -> str:
-        """http://127.0.0.1:PORT of the dashboard, which answers.
+        """Return http://127.0.0.1:PORT of the dashboard, which answers.
 
         Raises:
             TunnelLost: it does not.
         """
-        if not (self._process and self._process.poll() is None and answers(self._url)):
-            self.close()
-            self._open()
-        return self._url
+        if self._process and self._process.poll() is None and answers(self._url):
+            return self._url
 
-    def _open(self) -> None:
+        # another port, and another ssh; Ctrl-C is for the study's command, not for it
+        self._close()
         port = free_port()
         self._url = f"http://127.0.0.1:{port}"
-        words = ray_command("dashboard", str(self._cluster.file), "--port", str(port))
         self._said.seek(0)
         self._said.truncate()
-        self._process = children.start(  # Ctrl-C is for the study's command, not for ssh
-            words,
+        self._process = children.start(
+            ray_command("dashboard", str(self._cluster.file), "--port", str(port)),
             stdout=self._said,
             stderr=subprocess.STDOUT,
             env={"RAY_USAGE_STATS_ENABLED": "0", **os.environ},
@@ -70,17 +68,18 @@ class Tunnel:
         with waiting(f"the cluster's head {self._cluster.head}"):
             while not answers(self._url):
                 if self._process.poll() is not None or time.monotonic() > until:
-                    self.close()
+                    self._close()
                     raise TunnelLost(self._reason())
-                time.sleep(POLL_S)
+                time.sleep(TUNNEL_POLL_S)
+        return self._url
 
-    def close(self) -> None:
+    def _close(self) -> None:
         if self._process:
             children.end(self._process)
             self._process = None
 
     def _reason(self) -> str:
-        """ssh's own last words, else Ray's."""
+        """Return ssh's own last words, else Ray's."""
         self._said.seek(0)
         lines = [line.strip() for line in self._said.read().splitlines() if line.strip()]
         of_ssh = [line for line in lines if line.startswith(("ssh:", "kex_", "bind", "channel"))]
@@ -105,7 +104,7 @@ def answers(url: str) -> bool:
         return False
 
 
-def fetch(cluster: Cluster, remote: str, local: Path) -> None:
+def fetch_file(cluster: Cluster, remote: str, local: Path) -> None:
     """Copy a file of the head to this machine.
 
     Raises:

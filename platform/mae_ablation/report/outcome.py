@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mae_ablation.errors import Emptier, UserError
@@ -12,7 +12,7 @@ from mae_ablation.report.summary import describe_end
 from mae_ablation.run.session import Session
 from mae_ablation.study.plan import Plan, missing, trials_of
 from mae_ablation.study.trial import Trial
-from mae_ablation.study.work import Asked, asked_of, by_round
+from mae_ablation.study.work import Asked, asked_of, order_trials
 
 
 def conclude(session: Session, tracker, began: float, say: Callable[[str], None] = print) -> int:
@@ -63,22 +63,24 @@ def conclude(session: Session, tracker, began: float, say: Callable[[str], None]
 
 
 def list_open_trials(
-    plans: Sequence[Plan],
+    plans: Sequence[Plan], seconds: Mapping[str, float] | None = None
 ) -> tuple[list[Trial], Callable[[frozenset[str]], Asked] | None]:
     """Return the missing trials in the order they are to be run.
 
     Where studies grow, also what says which of them are asked for by now; trials of rows that are
     decided are not among them.
-    """
-    trials, store = trials_of(plans), plans[0].store
-    if not any(plan.study.grows for plan in plans):
-        return missing(trials, store), None
-    from mae_ablation.report.standing import Asking
 
-    ask = Asking(plans)
-    asked = ask()
-    wanted = asked_of(trials, asked.now | asked.later)
-    return by_round(missing(wanted, store), plans), ask
+    Args:
+        seconds: estimated, by identity of a phase.
+    """
+    trials, store, ask = trials_of(plans), plans[0].store, None
+    if any(plan.study.grows for plan in plans):
+        from mae_ablation.report.standing import Asking
+
+        ask = Asking(plans)
+        asked = ask()
+        trials = asked_of(trials, asked.now | asked.later)
+    return order_trials(missing(trials, store), plans, seconds or {}), ask
 
 
 def count_asked(plans: Sequence[Plan]) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mae_ablation.recipe.cost import pretrain_flops
@@ -23,6 +23,7 @@ from mae_ablation.study.seeds import seeds_line
 from mae_ablation.study.suite import Suite
 from mae_ablation.study.trial import steps_per_epoch, training_images
 from mae_ablation.study.tune import tune_line
+from mae_ablation.study.work import order_trials
 
 
 def describe_plans(
@@ -67,7 +68,8 @@ def plan_lines(session: Session, cost: Estimate, *, elsewhere: bool) -> list[str
     lines += budget_lines(request.hours, request.gpu_hours)
     if elsewhere and not request.lanes:
         lines.append(
-            "note: the cluster decides how many lanes there are; --lanes N is priced as such"
+            "note: the cluster decides how many lanes there are, and on which devices; --lanes N "
+            "and --gpus G are priced as such"
         )
 
     # the settings and trials of each study; of one that grows those of its first look
@@ -75,7 +77,7 @@ def plan_lines(session: Session, cost: Estimate, *, elsewhere: bool) -> list[str
         lines += [f"\n{plan.study.name}"] if len(plans) > 1 else []
         lines.append(settings_lines(plan.study.baseline, plan.study.phases))
         first = plan.up_to(plan.study.declared.looks[0])
-        lines.append(trial_lines(first))
+        lines.append(trial_lines(first, cost.by_phase))
         if plan.study.grows:
             more = len(plan.trials) - len(first.trials)
             lines.append(
@@ -196,11 +198,15 @@ def _flops_lines(plan: Plan) -> list[str]:
     return lines
 
 
-def trial_lines(plan: Plan) -> str:
-    """List every trial of a plan, once, in the order it will run."""
+def trial_lines(plan: Plan, seconds: Mapping[str, float] | None = None) -> str:
+    """List every trial of a plan, once, in the order it will run.
+
+    Args:
+        seconds: estimated, by identity of a phase.
+    """
     first = {t.needs.id: t.needs for t in plan.trials if t.needs}
     lines = []
-    for trial in [*first.values(), *plan.trials]:
+    for trial in order_trials([*first.values(), *plan.trials], [plan], seconds or {}):
         todo = unfinished(trial, plan.store)
         state = "to run: " + ", ".join(p.prefix for p in todo) if todo else "finished"
         kept = f"keeps {trial.recipe.kept_patches:>3}" if trial.source == "pretrain" else ""

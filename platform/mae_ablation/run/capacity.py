@@ -1,20 +1,91 @@
-"""How many lanes a cluster has room for, now and at most: pure functions of plain data.
+"""Tells how many lanes a cluster has room for, now and at most: pure functions of plain data.
 
 Nodes are dictionaries of Ray's resources, such as {"CPU": 4.0, "GPU": 1.0}.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from math import floor
 from pathlib import Path
 
 from mae_ablation.errors import UserError
 from mae_ablation.run.lanes import Lanes
+from mae_ablation.run.ray_private import read_kuberay_config
 
 Node = dict[str, float]
 BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
 """`ray up` puts its cluster file there, on the head"""
 TINY = 1e-9  # 1 / 0.1 is a little less than 10
+ACCELERATOR = "accelerator_type:"
+"""Ray gives this resource to nodes with real GPUs, and none to those of tests"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Growth:
+    """The nodes that an autoscaling cluster may start."""
+
+    types: tuple[tuple[Node, int], ...] = ()
+    """resources of a node of each type, and how many of them there may be"""
+    workers: int = 0
+    """nodes of all types together, without the head"""
+    head: Node = field(default_factory=dict)
+    lanes: int = 0
+    """lanes to ask for where nothing says the types: `--autoscale`"""
+
+    @classmethod
+    def from_cluster_file(cls, cluster: dict) -> "Growth":
+        """Read what the file of `ray up` says of node types."""
+        types, workers = cluster.get("available_node_types") or {}, cluster.get("max_workers", 2)
+        head = types.get(cluster.get("head_node_type")) or {}
+        return cls(
+            types=tuple(
+                (kind.get("resources") or {}, kind.get("max_workers", workers))
+                for kind in types.values()
+                if kind is not head
+            ),
+            workers=workers,
+            head=head.get("resources") or {},
+        )
+
+    @property
+    def is_stated(self) -> bool:
+        """True if nodes can be asked for; of machines of one's own (`local`) nothing is said."""
+        return bool(self.lanes or self.types) and all(node for node, _ in self.types)
+
+    def count_most(self, lanes: Lanes) -> int:
+        """Count the lanes that there is room for once every node has started.
+
+        Nodes with GPUs are not started for lanes without.
+        """
+        left, places = self.workers, seats(self.head, lanes)
+        kinds = [kind for kind in self.types if lanes.gpus or not kind[0].get("GPU")]
+        for node, at_most in sorted(kinds, key=lambda each: -seats(each[0], lanes)):
+            number = min(left, at_most)
+            places += number * seats(node, lanes)
+            left -= number
+        return max(self.lanes, places // lanes.workers)
+
+
+def read_growth() -> Growth | None:
+    """Read what the cluster may grow by whose head this machine is; None: nothing says it grows.
+
+    `ray up` leaves its file on the head; on Kubernetes the cluster's groups are asked for.
+    """
+    import yaml
+
+    try:
+        return Growth.from_cluster_file(yaml.safe_load(BOOTSTRAP.expanduser().read_text()))
+    except (OSError, yaml.YAMLError):
+        cluster = read_kuberay_config()
+        return Growth.from_cluster_file(cluster) if cluster else None
+
+
+def choose_gpus(lanes: Lanes, nodes: Sequence[Node], growth: Growth | None) -> Lanes:
+    """Return the lanes with one GPU for each worker wherever nodes have any, or may have."""
+    if lanes.gpus is not None:
+        return lanes
+    types = [node for node, _ in growth.types] if growth else []
+    return replace(lanes, gpus=1.0 if any(node.get("GPU") for node in (*nodes, *types)) else 0.0)
 
 
 def seats(node: Node, lanes: Lanes) -> int:
@@ -24,19 +95,19 @@ def seats(node: Node, lanes: Lanes) -> int:
         there = node.get(name, 0.0)
         if name == "GPU" and each < 1:
             room.append(int(there) * floor(1 / each + TINY))
-        elif name.startswith("accelerator_type:"):
+        elif name.startswith(ACCELERATOR):
             room.append(int(1e6) if there else 0)
         else:
             room.append(floor(there / each + TINY))
     return min(room)
 
 
-def room(nodes: Sequence[Node], lanes: Lanes) -> int:
+def count_room(nodes: Sequence[Node], lanes: Lanes) -> int:
     """Count the lanes that some nodes have room for; workers of one may be on several nodes."""
     return sum(seats(node, lanes) for node in nodes) // lanes.workers
 
 
-def fitted(lanes: Lanes, nodes: Sequence[Node]) -> Lanes:
+def fit_threads(lanes: Lanes, nodes: Sequence[Node]) -> Lanes:
     """Return the lanes with the threads that come to each worker.
 
     On one machine every core is used once; on several, a node's cores are shared by the workers
@@ -45,7 +116,7 @@ def fitted(lanes: Lanes, nodes: Sequence[Node]) -> Lanes:
     usable = [node for node in nodes if seats(node, lanes)]
     if len(nodes) == 1 and usable:
         cores = int(nodes[0].get("CPU", 1))
-        count = lanes.count or max(1, room(nodes, lanes))
+        count = lanes.count or max(1, count_room(nodes, lanes))
         return replace(lanes, cpus=max(1, cores // (count * lanes.workers)))
     if lanes.gpus and usable:
         shares = (int(node["CPU"]) // seats(node, lanes) for node in usable)
@@ -53,85 +124,39 @@ def fitted(lanes: Lanes, nodes: Sequence[Node]) -> Lanes:
     return lanes
 
 
-def backend(lanes: Lanes, nodes: Sequence[Node]) -> str:
-    """Choose torch.distributed's backend.
-
-    NCCL refuses two workers on one GPU, and GPUs that are only numbers: Ray knows the type of real
-    ones.
-    """
+def choose_backend(lanes: Lanes, nodes: Sequence[Node]) -> str:
+    """Choose torch.distributed's backend: NCCL refuses two workers on one GPU, and GPUs that are
+    only numbers."""
     able = [node for node in nodes if seats(node, lanes)]
-    real = all(any(name.startswith("accelerator_type:") for name in node) for node in able)
+    real = all(any(name.startswith(ACCELERATOR) for name in node) for node in able)
     return "nccl" if lanes.workers > 1 and lanes.gpus >= 1 and able and real else "gloo"
 
 
-def worker_types(cluster: dict) -> list[Node]:
-    """Return the resources of the workers' node types of a cluster file."""
-    types = cluster.get("available_node_types") or {}
-    head = cluster.get("head_node_type")
-    return [kind.get("resources") or {} for name, kind in types.items() if name != head]
-
-
-def most(cluster: dict, nodes: Sequence[Node], lanes: Lanes) -> int:
-    """Count the lanes that an autoscaling cluster of this file can grow to.
-
-    Args:
-        cluster: what `ray up` was given.
-        nodes: the nodes it has now.
-    """
-    types = cluster.get("available_node_types") or {}
-    head = cluster.get("head_node_type")
-    left, sum_of_seats = cluster.get("max_workers", 2), 0
-    if head in types:
-        sum_of_seats += seats(types[head].get("resources") or {}, lanes)
-    workers = [kind for name, kind in types.items() if name != head]
-    for kind in sorted(workers, key=lambda k: -seats(k.get("resources") or {}, lanes)):
-        number = min(left, kind.get("max_workers", left))
-        sum_of_seats += number * seats(kind.get("resources") or {}, lanes)
-        left -= number
-    return max(sum_of_seats // lanes.workers, room(nodes, lanes))
-
-
-def states_resources(cluster: dict) -> bool:
-    """Tell if the file says what its workers have; that of machines one has (`local`) does not."""
-    types = worker_types(cluster)
-    return bool(types) and all(types)
-
-
-def cluster_file(path: Path = BOOTSTRAP) -> dict | None:
-    """Read the file of the autoscaling cluster whose head this machine is; None elsewhere."""
-    import yaml
-
-    try:
-        return yaml.safe_load(path.expanduser().read_text())
-    except (OSError, yaml.YAMLError):
-        return None
-
-
-def limit(lanes: Lanes, nodes: Sequence[Node], cluster: dict | None) -> int:
+def count_lanes(lanes: Lanes, nodes: Sequence[Node], growth: Growth | None) -> int:
     """Say how many lanes there may be.
 
     Raises:
         UserError: there will never be room for those asked for: Ray would wait for ever.
     """
-    there = most(cluster, nodes, lanes) if cluster else room(nodes, lanes)
+    # there is room, or there will be
+    there = count_room(nodes, lanes)
+    if growth:
+        there = max(there, growth.count_most(lanes))
     if there >= (lanes.count or 1):
         return lanes.count or there
-    if cluster and not states_resources(cluster):  # workers that have not joined yet
+    if growth and not growth.is_stated:  # workers that have not joined yet
         return lanes.count or 1
-    if cluster:
-        raise UserError(f"{lanes}: the cluster grows to {there} of them: {_remedy(there, lanes)}")
+
+    # there never will be: what is lacking, and what to ask for instead
+    remedy = f"--lanes {there}" if there else "leave out --gpus" if lanes.gpus else "fewer --lanes"
+    if not there and lanes.workers > 1:
+        remedy = "fewer --workers"
+    if growth:
+        raise UserError(f"{lanes}: the cluster grows to {there} of them: {remedy}")
     total = lanes.workers * (lanes.count or 1)
     for name, each in lanes.need.items():
         have = sum(node.get(name, 0.0) for node in nodes)
         if each * total > have:
             wanted = f"{lanes} need {each * total:g} {name}"
-            raise UserError(f"{wanted}, the cluster has {have:g}: {_remedy(there, lanes)}")
-    raise UserError(f"{lanes}: no room on the cluster's nodes: {_remedy(there, lanes)}")
-
-
-def _remedy(there: int, lanes: Lanes) -> str:
-    if there:
-        return f"--lanes {there}"
-    if lanes.workers > 1:
-        return "fewer --workers"
-    return "leave out --gpus" if lanes.gpus else "use fewer --lanes"
+            raise UserError(f"{wanted}, the cluster has {have:g}: {remedy}")
+    raise UserError(f"{lanes}: no room on the cluster's nodes: {remedy}")

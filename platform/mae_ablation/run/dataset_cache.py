@@ -53,6 +53,8 @@ def load_dataset(cache: Any, lane: str, trial: Trial) -> None:
     data = trial.recipe.data
     if not dataset.fits_in_memory(data) or dataset.is_loaded(data):
         return
+
+    # the first lane that asks decodes it for all; a set whose holder died is asked for again
     key = dataset.key_of(data)
     while True:
         answer = ray.get(cache.ask.remote(key, lane))

@@ -14,19 +14,36 @@ from mae_ablation.study.flags import File, Plugins, StorePlace
 from mae_ablation.study.places import open_store
 from mae_ablation.study.request import LOCAL_STORE, Selection
 
+NOT_NEEDED, HALF_WRITTEN = "no study needs it", "half written by a killed process"
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Unneeded:
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
     """Something in the store that could go."""
 
     folder: PhaseFolder
     name: str
     """the folder's, or that of a file in it"""
     why: str
-    size: int
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.folder.files.size(self.name)
+
+    def remove(self) -> bool:
+        """Remove it, unless somebody has begun to work on its phase since it was listed."""
+        claim = self.folder.claim("gc")
+        if claim is None:
+            return False
+        try:
+            self.folder.files.remove(self.name)
+            return True
+        finally:
+            claim.release()
 
 
-def unneeded(store: Store, studies: Sequence[Path]) -> tuple[list[Unneeded], list[str]]:
+def find_garbage(store: Store, studies: Sequence[Path]) -> tuple[list[Garbage], list[str]]:
     """Return what no study needs, with any of the recipes beside it and any seed that the store
     has; and what killed processes left behind.
 
@@ -39,36 +56,26 @@ def unneeded(store: Store, studies: Sequence[Path]) -> tuple[list[Unneeded], lis
     """
     if not studies:
         raise UserError("no study files: without them everything would go", "gc")
-    folders = store.folders()
-    needed, absent = _needed(store, studies, _seeds(folders))
+    # a phase is needed with every seed that somebody has once asked for
+    documents = [(folder, folder.document() or {}) for folder in store.folders()]
+    seeds = 1 + max((int(each.get("seed", 0)) for _, each in documents), default=0)
+    needed, absent = find_needed(store, studies, seeds)
+
+    # what a claim can be had for is nobody's work
     found, at_work, elsewhere = [], 0, Counter()
-    for folder in folders:
-        document = folder.document() or {}
+    for folder, document in documents:
         data = document.get("data", {}).get("name")
         if data in absent:
             elsewhere[data] += 1
-            continue
-        if folder.identity not in needed:
-            claim = folder.claim("gc")
-            if claim is None:
-                at_work += 1
-                continue
+        elif folder.identity in needed:
+            parts = [name for name in folder.files.names(folder.name) if name.endswith(PART)]
+            found += [Garbage(folder, f"{folder.name}/{name}", HALF_WRITTEN) for name in parts]
+        elif claim := folder.claim("gc"):
             claim.release()
-            size = folder.files.size(folder.name)
-            found.append(
-                Unneeded(folder=folder, name=folder.name, why="no study needs it", size=size)
-            )
-            continue
-        found += [
-            Unneeded(
-                folder=folder,
-                name=f"{folder.name}/{name}",
-                why="half written by a killed process",
-                size=folder.files.size(f"{folder.name}/{name}"),
-            )
-            for name in folder.files.names(folder.name)
-            if name.endswith(PART)
-        ]
+            found.append(Garbage(folder, folder.name, NOT_NEEDED))
+        else:
+            at_work += 1
+
     alone = [
         f"{count} phases on {name} left alone: its images are not on this machine, so it cannot "
         "be told which are needed"
@@ -78,16 +85,10 @@ def unneeded(store: Store, studies: Sequence[Path]) -> tuple[list[Unneeded], lis
     return found, alone
 
 
-def _seeds(folders: Sequence[PhaseFolder]) -> int:
-    """One more than the largest seed of the store."""
-    documents = [folder.document() or {} for folder in folders]
-    return 1 + max((int(document.get("seed", 0)) for document in documents), default=0)
-
-
-def _needed(store: Store, studies: Sequence[Path], seeds: int) -> tuple[set[str], set[str]]:
-    """Identities of every phase of the studies, as they are written and with each recipe; and the
-    names of data sets that are not here."""
-    out: set[str] = set()
+def find_needed(store: Store, studies: Sequence[Path], seeds: int) -> tuple[set[str], set[str]]:
+    """Find the identities of every phase of the studies, as they are written and with each recipe;
+    and the names of data sets that are not here."""
+    needed: set[str] = set()
     absent: set[str] = set()
     for study in studies:
         recipes = sorted((study.parent / "recipes").glob("*.yaml"))
@@ -101,8 +102,8 @@ def _needed(store: Store, studies: Sequence[Path], seeds: int) -> tuple[set[str]
                         raise
                     continue  # not every study is for every recipe
                 absent |= {p.study.baseline.data.name for p in plans if p.data.missing}
-                out.update(phase.identity for plan in plans for phase in plan.needed_phases)
-    return out, absent
+                needed.update(phase.identity for plan in plans for phase in plan.needed_phases)
+    return needed, absent
 
 
 def collect_garbage(
@@ -123,22 +124,11 @@ def collect_garbage(
     """
     load_plugins(plugins)
     studies = studies or tuple(sorted(Path("studies").glob("*.yaml")))
-    found, alone = unneeded(open_store(store, filled=True), studies)
+    found, alone = find_garbage(open_store(store, filled=True), studies)
+    sized = [(one, one.size / 1e6) for one in found]
     if yes:
-        found = [one for one in found if _removed(one)]
-    lines = [f"{one.size / 1e6:9.1f} MB  {one.name}  ({one.why})" for one in found]
-    total = sum(one.size for one in found) / 1e6
+        sized = [(one, size) for one, size in sized if one.remove()]
+    lines = [f"{size:9.1f} MB  {one.name}  ({one.why})" for one, size in sized]
+    total = sum(size for _, size in sized)
     fate = "deleted" if yes else "could go: --yes deletes them"
-    return [*lines, *alone, f"{len(found)} things of {total:.1f} MB {fate}"]
-
-
-def _removed(one: Unneeded) -> bool:
-    """Remove it, unless somebody has begun to work on its phase since it was listed."""
-    claim = one.folder.claim("gc")
-    if claim is None:
-        return False
-    try:
-        one.folder.files.remove(one.name)
-        return True
-    finally:
-        claim.release()
+    return [*lines, *alone, f"{len(sized)} things of {total:.1f} MB {fate}"]

@@ -1,4 +1,4 @@
-"""How many trials run side by side, and what each lane has."""
+"""Lanes: the trials that run side by side, what each of them has, and how it divides a batch."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,27 +6,41 @@ from dataclasses import dataclass
 from mae_ablation.recipe.batch import limit_micro_batch, split_batch
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.registry import component_names
+from mae_ablation.study.request import Request
 from mae_ablation.study.trial import Trial
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lanes:
-    """How many lanes, and the workers of each."""
+    """The number of lanes, and the workers of each."""
 
     count: int | None = None
     """None: as many as there is room for"""
     grows: bool = False
-    """whether there may be more of them when nodes join"""
+    """True: more of them start when nodes join"""
+    scales: bool = False
+    """True: the cluster starts nodes when it is asked for them"""
     cpus: int = 1
     """threads of each worker"""
-    gpus: float = 0.0
-    """of each worker; a part of one lets several workers share it"""
+    gpus: float | None = 0.0
+    """GPUs of each worker, or a part of one; None: one, where nodes have any (`fit_lanes`)"""
     workers: int = 1
-    """of each lane: they train one trial together"""
+    """workers of each lane, which train one trial together"""
     micro_batch: int | None = None
     """largest number of images per forward pass; None: a worker's whole part of the batch"""
     accelerator: str | None = None
     """type of GPU, as Ray names it, such as "A10G" """
+
+    @classmethod
+    def from_request(cls, request: Request) -> "Lanes":
+        """Return the lanes that a request asks for."""
+        return cls(
+            count=request.lanes,
+            gpus=request.gpus,
+            workers=request.workers,
+            micro_batch=request.micro_batch,
+            accelerator=request.accelerator,
+        )
 
     @property
     def need(self) -> dict[str, float]:
@@ -46,7 +60,7 @@ class Lanes:
         return f"{count} lane{'s' * (count > 1)} x {workers}{each}"
 
 
-def batches(recipe: Recipe, kinds: Iterable[str]) -> dict[str, int]:
+def batch_sizes(recipe: Recipe, kinds: Iterable[str]) -> dict[str, int]:
     """Look up the batch size of each phase whose batches are divided: preparations have none."""
     evaluations = component_names("evaluation")
     sections = {
@@ -57,14 +71,14 @@ def batches(recipe: Recipe, kinds: Iterable[str]) -> dict[str, int]:
     return {kind: s.batch_size for kind, s in sections.items() if hasattr(s, "batch_size")}
 
 
-def derivation(recipe: Recipe, kinds: Iterable[str], lanes: Lanes) -> list[str]:
+def division_lines(recipe: Recipe, kinds: Iterable[str], lanes: Lanes) -> list[str]:
     """Say in lines how a recipe's batches are divided; none where they are not.
 
     Raises:
         UserError: one cannot be divided evenly.
     """
     lines = {}
-    for kind, batch in batches(recipe, kinds).items():
+    for kind, batch in batch_sizes(recipe, kinds).items():
         at_most = lanes.micro_batch
         if kind == "pretrain":
             at_most = limit_micro_batch(recipe, lanes.workers, at_most, lanes.gpus > 0)
@@ -79,5 +93,5 @@ def derivation(recipe: Recipe, kinds: Iterable[str], lanes: Lanes) -> list[str]:
 def require_even_batches(trials: Iterable[Trial], lanes: Lanes) -> None:
     """Raise UserError if a batch of one of the trials cannot be divided evenly."""
     phases = [phase for trial in trials for phase in trial.phases]
-    for batch in {b for phase in phases for b in batches(phase.recipe, [phase.kind]).values()}:
+    for batch in {b for p in phases for b in batch_sizes(p.recipe, [p.kind]).values()}:
         split_batch(batch, lanes.workers, lanes.micro_batch)

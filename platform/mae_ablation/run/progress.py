@@ -20,10 +20,12 @@ PLAIN_EVERY_S = ((60, 10), (600, 30), (3600, 120), (float("inf"), 600))
 """until so many seconds have passed, a line every so many: a night's log stays readable"""
 STARTING = "starting Ray and the lanes ..."
 WIDE, BESIDE = 100, 38  # columns of a terminal with room for all; those beside the trial's else
+COLUMNS = ("lane", "trial", "phase", "epoch", "", "loss", "images/s", "left")
+COLUMNS_IF_NARROW = ("lane", "trial", "phase", "epoch", "left")
 
 
 def duration(seconds: float) -> str:
-    """75 -> "1:15", 3700 -> "1:01:40"."""
+    """Write seconds as a clock does: 75 -> "1:15", 3700 -> "1:01:40"."""
     minutes, s = divmod(round(seconds), 60)
     hours, m = divmod(minutes, 60)
     return f"{hours}:{m:02d}:{s:02d}" if hours else f"{m}:{s:02d}"
@@ -34,7 +36,7 @@ class Progress:
 
     Args:
         trials: those to run.
-        done: how many others are finished in the store already.
+        done: number of others that are finished in the store already.
         seconds: estimated, by identity of a phase; the time left is corrected by what is measured.
         store: where a failed trial's reason lies.
     """
@@ -51,9 +53,8 @@ class Progress:
         self._console, self._trials, self._done, self._store = console, trials, done, store
         self._remaining = RemainingTime(trials, seconds or {})
         self._began = time.monotonic()
-        self._told: float | None = None
-        self._finished = 0  # how many of them have been told
-        self._failed: set[int] = set()
+        self._told_at: float | None = None
+        self._told: set[int] = set()  # trials whose end has been told
         self._live = Live(console=console, refresh_per_second=2) if console.is_terminal else None
 
     def __enter__(self) -> "Progress":
@@ -72,33 +73,36 @@ class Progress:
         self._console.print(line)
 
     def show(self, state: RunState) -> None:
+        # what has ended, and the time that is left by what it took
         self._remaining.watch(state)
-        self._tell_ended(state)
+        headline = self._headline(state)
+        for number in [n for n in (*state.finished, *state.failed) if n not in self._told]:
+            self._told.add(number)
+            if number not in state.failed:
+                self.say(f"{headline}  finished {state.label(number)}")
+                continue
+            self.say(f"{headline}  FAILED {state.label(number)}: {state.failed[number]}")
+            if place := self._place(self._trials[number]):
+                self.say(f"  its log: {place}")
+
+        # a table that redraws itself, or a few lines now and then
         if self._live:
             self._live.update(self._table(state))
         elif self._is_due():
-            self._told = time.monotonic()
-            self._console.print(f"{self._headline(state)}  {self._counts(state)}")
+            self._told_at = time.monotonic()
+            self.say(f"{headline}  {self._counts(state)}")
             for lane, lease in sorted(state.running.items()):
-                if "phase" in lease.progress:
-                    text = line(state.label(lease.number), lease)
-                    self._console.print(f"  lane {slot_of(lane)}: {text}")
+                if p := "phase" in lease.progress and lease.progress:
+                    self.say(
+                        f"  lane {slot_of(lane)}: {title(state, lease)}  {p['phase']} "
+                        f"epoch {p['epoch']}/{p['epochs']}  loss {p['loss']:.4f}  "
+                        f"{p['images_per_s']:,.0f} images/s"
+                    )
 
     def _is_due(self) -> bool:
         now = time.monotonic()
         every = next(each for until, each in PLAIN_EVERY_S if now - self._began < until)
-        return self._told is None or now - self._told >= every
-
-    def _tell_ended(self, state: RunState) -> None:
-        headline = self._headline(state)
-        for number in state.finished[self._finished :]:
-            self._console.print(f"{headline}  finished {state.label(number)}")
-        self._finished = len(state.finished)
-        for number in [n for n in state.failed if n not in self._failed]:
-            self._console.print(f"{headline}  FAILED {state.label(number)}: {state.failed[number]}")
-            if place := self._place(self._trials[number]):
-                self._console.print(f"  its log: {place}")
-            self._failed.add(number)
+        return self._told_at is None or now - self._told_at >= every
 
     def _place(self, trial: Trial) -> str:
         """Return the folder of the phase that failed; empty where the store does not say."""
@@ -109,8 +113,8 @@ class Progress:
             failed = next((folder for folder in folders if folder.failure()), None)
             if failed:
                 return f"{self._store.root}/{failed.name}/failure.json"
-            open_ = [folder for folder in folders if not folder.finished()]
-            return f"{self._store.root}/{open_[0].name}" if open_ else ""
+            unfinished = [folder for folder in folders if not folder.finished()]
+            return f"{self._store.root}/{unfinished[0].name}" if unfinished else ""
         return ""
 
     def _headline(self, state: RunState) -> str:
@@ -118,7 +122,7 @@ class Progress:
         return f"[{passed}] {len(state.ended) - len(state.dropped)}/{state.asked} trials"
 
     def _counts(self, state: RunState) -> str:
-        """Running, waiting, failed, in the store before; time left."""
+        """Count what runs, waits and failed, and what the store had; then the time left."""
         # What is dropped may still be at work, and is counted once.
         at_work = {lease.number for lease in state.running.values()}
         waits = len(self._trials) - len({*state.ended, *at_work, *state.held})
@@ -126,41 +130,36 @@ class Progress:
         parts = [f"{count} {name}" for name, count in counts.items() if count]
         parts += [f"{state.elsewhere} of them at work in another run"] * bool(state.elsewhere)
         parts += [f"{self._done} cached"] * bool(self._done)
-        left = self._remaining.left(state)
-        parts += [f"about {duration(left)} left"] if left else []
-        parts += [waiting(state)] if state.live < state.wanted else []
+        if left := self._remaining.left(state):
+            parts.append(f"about {duration(left)} left")
+        if state.live < state.wanted:
+            parts.append(f"waiting for nodes: {state.live} of {state.wanted} lanes")
         return ", ".join(parts)
 
     def _table(self, state: RunState) -> Table:
         wide = self._console.width >= WIDE
-        title = f"{self._headline(state)}{'  ' if wide else NEW_LINE}{self._counts(state)}"
-        table = Table(title=title, title_justify="left", box=None, expand=False)
+        lines = [self._headline(state), self._counts(state)]
+        table = Table(title=("  " if wide else "\n").join(lines), title_justify="left", box=None)
         room = None if wide else max(8, self._console.width - BESIDE)
-        names = ("lane", "trial", "phase", "epoch", "", "loss", "images/s", "left")
-        for name in [name for name in names if wide or name in NARROW]:
+        shown = COLUMNS if wide else COLUMNS_IF_NARROW
+        for name in shown:
             most = room if name == "trial" else None
             table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=most)
         for lane, lease in sorted(state.running.items()):
-            label = state.label(lease.number) + again(lease)
-            row = dict(zip(names, (slot_of(lane), label, *cells(lease.progress)), strict=True))
-            table.add_row(*(row[name] for name in names if wide or name in NARROW))
+            cells = (slot_of(lane), title(state, lease), *progress_cells(lease.progress))
+            row = dict(zip(COLUMNS, cells, strict=True))
+            table.add_row(*(row[name] for name in shown))
         return table
 
 
-NEW_LINE = "\n"
-NARROW = ("lane", "trial", "phase", "epoch", "left")
+def title(state: RunState, lease: Lease) -> str:
+    """Name a lane's trial, with the number of the attempt after the first."""
+    attempt = f" (attempt {lease.attempt})" if lease.attempt > 1 else ""
+    return state.label(lease.number) + attempt
 
 
-def waiting(state: RunState) -> str:
-    return f"waiting for nodes: {state.live} of {state.wanted} lanes"
-
-
-def again(lease: Lease) -> str:
-    return f" (attempt {lease.attempt})" if lease.attempt > 1 else ""
-
-
-def cells(progress: dict) -> tuple:
-    """Table cells of one lane's progress."""
+def progress_cells(progress: dict) -> tuple:
+    """Return the table's cells of one lane's progress."""
     if "phase" not in progress:
         return ("starting", "", "", "", "", "")
     return (
@@ -170,15 +169,6 @@ def cells(progress: dict) -> tuple:
         f"{progress['loss']:.4f}",
         f"{progress['images_per_s']:,.0f}",
         duration(progress["seconds_left"]),
-    )
-
-
-def line(label: str, lease: Lease) -> str:
-    """One lane's progress as text."""
-    p = lease.progress
-    return (
-        f"{label}{again(lease)}  {p['phase']} epoch {p['epoch']}/{p['epochs']}  "
-        f"loss {p['loss']:.4f}  {p['images_per_s']:,.0f} images/s"
     )
 
 
@@ -231,6 +221,6 @@ class RemainingTime:
         return makespan(waiting, max(state.live, len(rests), 1), busy=rests)
 
     def _rest(self, number: int, progress: dict, now: float) -> float:
-        """Of a trial at work: as estimated, but never less than its phase itself says."""
+        """Estimate the seconds left of a trial at work: never less than its phase itself says."""
         passed = now - self._began.get(number, now)
         return max(self.factor * self._seconds[number] - passed, progress.get("seconds_left", 0.0))

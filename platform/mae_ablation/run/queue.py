@@ -10,92 +10,26 @@ import heapq
 import itertools
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
 
+from mae_ablation.run.run_state import (
+    DROPPED,
+    FAULTS,
+    Faults,
+    Lease,
+    Outcome,
+    Snapshot,
+    Task,
+    WorkerDeaths,
+)
 from mae_ablation.study.trial import Trial
 
-ATTEMPTS = 3  # a trial whose worker died so often without getting further is given up
+MOST_DEATHS = 3  # a trial whose worker died so often without getting further is given up
+SUSPECT = 3  # a trial that meets them on so many GPUs is their cause: it fails, and they are sound
 BUSY_S = 5.0  # until a trial that another run is at work on is tried again
 WAIT = "wait"
-AGAIN = "again"
+ASK_AGAIN = "again"
 WAITING, LEASED, ENDED = "waiting", "leased", "ended"
-DROPPED = "not wanted any more"
-"""failure of a trial that a search, or a look, does not want any more; it is none"""
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What a lane is to do next."""
-
-    number: int
-    trial: Trial
-    attempt: int = 1
-    """how often the trial has been started, this time included"""
-    owner: str = ""
-    """lane for whose claims in the store this one stands in: its own, or that of a dead one"""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a task."""
-
-    number: int
-    failure: str | None = None
-    """the reason; None: the trial is finished"""
-    put_back: str = ""
-    """"busy": another run is at work on it; "stopped": it was asked to leave"""
-
-
-@dataclass(slots=True)
-class Lease:
-    """A trial in a lane's hands."""
-
-    number: int
-    attempt: int = 1
-    progress: dict = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class WorkerDeaths:
-    """Workers that died at a trial."""
-
-    all: int = 0
-    in_a_row: int = 0
-    """without getting further; node losses do not count"""
-    reached: dict[str, int] = field(default_factory=dict)
-    """step of the furthest checkpoint of each phase"""
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """State of the queue at one moment; of what has ended, only the news."""
-
-    knows: bool
-    """False: it has just been started, and has to be given its trials"""
-    waiting: int
-    elsewhere: int
-    """those of them that another run is at work on"""
-    running: dict[str, Lease]
-    """by lane"""
-    ended: list[tuple[int, str | None]]
-    """number and failure of the trials that ended since the last snapshot, in order"""
-    deaths: dict[int, WorkerDeaths]
-    """by number, of trials whose worker has died"""
-    lanes: set[str]
-    """that have asked for a trial"""
-    refusal: str | None
-    """why the study cannot go on"""
-
-
-@dataclass(frozen=True, slots=True)
-class SearchNews:
-    """How trials that a search asked for are doing."""
-
-    ended: dict[int, str | None]
-    """failure by number, of those that have ended"""
-    stopping: bool
-    """whether the run is being left"""
 
 
 class TrialQueue:
@@ -106,6 +40,7 @@ class TrialQueue:
     def __init__(self, trials: Sequence[Trial] | None = None) -> None:
         """`trials`: the driver gives them later (`restore`), as Ray warns of actors that can be
         started again and have large arguments."""
+        # trials: how each stands, and which of them may be handed out
         self._trials: Sequence[Trial] | None = None
         self._state: list[str] = []
         self._waiting = 0
@@ -115,12 +50,19 @@ class TrialQueue:
         self._needy: set[int] = set()  # all of those
         self._held: set[int] = set()  # until they are asked for
         self._dropped: set[int] = set()  # not wanted any more
+
+        # lanes: what they have and had, and who of them is dead
         self._leases: dict[str, Lease] = {}
         self._ended: dict[int, str | None] = {}  # failure by number, in order
         self._deaths: dict[int, WorkerDeaths] = defaultdict(WorkerDeaths)
         self._owners: dict[int, str] = {}
         self._lanes: set[str] = set()
         self._gone: set[str] = set()
+
+        # GPUs, and the lanes that hold them
+        self._devices: dict[str, dict[str, str]] = defaultdict(dict)  # by lane
+        self._faults: dict[str, Faults] = defaultdict(Faults)  # by GPU
+        self._faulty: set[str] = set()  # lanes whose process has met one: it is good for no other
         self._stopping = False
         self._refusal: str | None = None
         if trials is not None:
@@ -141,19 +83,34 @@ class TrialQueue:
 
     # what lanes call
 
+    def enter(self, lane: str, device: str, name: str) -> None:
+        """Hear which GPU a worker of a lane has."""
+        self._devices[lane][device] = name
+
     def next(self, lane: str, outcome: Outcome | None = None) -> Task | str | None:
         """Take back what became of the lane's task, and return its next one.
 
-        WAIT while what is left waits for others, None when there is nothing more to do, AGAIN if
-        it has to be told the same in a moment.
+        WAIT while what is left waits for others, None when there is nothing more to do,
+        ASK_AGAIN if it has to be told the same in a moment.
         """
         self._lanes.add(lane)
         if self._trials is None:
-            return AGAIN
-        self._take_back(lane, outcome)
+            return ASK_AGAIN
+        self.take_back(lane, outcome)
         if self._stopping or lane in self._gone:
             return None
-        number = self._pop()
+
+        # a lane that has met a hardware error takes no other trial
+        parked = self._parked()
+        if lane in parked:  # it holds the GPU as long as there may be trials for others
+            return WAIT if self._waiting or self._leases else None
+        if lane in self._faulty:
+            return None
+
+        # what met one on this lane's GPU is for the others, if there are any
+        others = self._lanes - self._gone - parked - {lane}
+        mine = [self._faults[device] for device in self._devices[lane] if device in self._faults]
+        number = self._pop({n for each in mine for n in each.trials} if others else ())
         if number is None:
             return WAIT if self._waiting else None
         self._set(number, LEASED)
@@ -162,24 +119,60 @@ class TrialQueue:
         return Task(number, self._trials[number], attempt, self._owners.get(number, lane))
 
     def beat(self, lane: str, number: int, progress: dict) -> bool:
-        """Hear how the trial of a lane is doing; returns whether it is to stop."""
+        """Hear how the trial of a lane is doing; returns True if it is to stop."""
         self._lanes.add(lane)
-        if lane in self._gone or number in self._dropped:
+        if lane in self._gone | self._faulty or number in self._dropped:
             return True
         if self._trials is None:
             return self._stopping
         if lane not in self._leases and self._state[number] == WAITING:
             self._set(number, LEASED)  # handed out before the queue was killed
             self._leases[lane] = Lease(number)
+
+        # a checkpoint further than any before: those who died on the way there were not in vain
         lease = self._leases.get(lane)
         if lease and lease.number == number and progress:
             lease.progress = progress
-            self._note_progress(number, progress)
+            deaths = self._deaths[number]
+            for phase, step in progress.get("saved", {}).items():
+                if step > deaths.reached.get(phase, 0):
+                    deaths.reached[phase], deaths.in_a_row = step, 0
         return self._stopping
 
-    def leave(self, lane: str, outcome: Outcome) -> None:
-        """Take back what became of the lane's task; the lane takes no other."""
-        self._take_back(lane, outcome)
+    def take_back(self, lane: str, outcome: Outcome | None) -> None:
+        """Take back what became of the lane's task; a lane that leaves calls this itself."""
+        lease = self._leases.pop(lane, None)
+        if outcome is None:
+            if lease:
+                self._put_back(lease.number)
+        elif outcome.put_back:
+            self._put_back(outcome.number, BUSY_S if outcome.put_back == "busy" else 0.0)
+        else:
+            self._end(outcome.number, outcome.failure)
+
+    def fault(self, lane: str, device: str, reason: str, *, hopeless: bool = False) -> bool:
+        """Hear of a hardware error: the lane's trial is put back, and it counts against the GPU.
+
+        Args:
+            hopeless: the GPU cannot be used at all.
+
+        Returns True if the GPU is left out: the lane is to hold it, so that nobody else gets it.
+        """
+        self._devices[lane].setdefault(device, "")
+        lease = self._leases.pop(lane, None)
+        faults, number = self._faults[device], lease.number if lease else -1
+        if lane not in self._faulty or hopeless:  # one of several workers has said it already
+            self._faulty.add(lane)
+            faults.trials += [number] * (FAULTS if hopeless else 1)
+            faults.reason = reason
+        where = [each for each in self._faults.values() if number in each.trials]
+        if lease and len(where) >= SUSPECT:
+            for each in where:
+                each.trials = [other for other in each.trials if other != number]
+            self._end(number, f"a hardware error on each of {SUSPECT} GPUs: {reason}")
+        elif lease:
+            self._put_back(number)
+        return faults.is_left_out
 
     def refuse(self, reason: str) -> None:
         """End the run: a lane finds that the study cannot go on."""
@@ -187,16 +180,13 @@ class TrialQueue:
 
     # what a search calls, or the driver for looks
 
-    def follow(self, numbers: Sequence[int]) -> SearchNews | None:
-        """Hand out these trials, too, if that is not done yet, and say how they are doing.
-
-        None: the queue has just been started; to be asked again in a moment.
-        """
-        if self._trials is None:
-            return None
+    def follow(self, numbers: Sequence[int]) -> bool:
+        """Hand out these trials, too, if that is not done yet; returns True if nothing is left to
+        wait for: all of them have ended, or the run is being left."""
+        if self._trials is None:  # to be asked again in a moment
+            return False
         self.release(numbers)
-        ended = {number: self._ended[number] for number in numbers if number in self._ended}
-        return SearchNews(ended, self._stopping)
+        return self._stopping or self._ended.keys() >= set(numbers)
 
     def drop(self, numbers: Iterable[int]) -> None:
         """End these trials, at work or not: they are not wanted any more."""
@@ -227,14 +217,11 @@ class TrialQueue:
         deaths.all += 1
         deaths.in_a_row += counts
         self._owners.setdefault(lease.number, lane)
-        if deaths.in_a_row >= ATTEMPTS:
-            self._end(
-                lease.number,
-                f"its worker died {ATTEMPTS} times without getting further "
-                f"(attempt {deaths.all}): {reason}",
-            )
-        else:
+        if deaths.in_a_row < MOST_DEATHS:
             self._put_back(lease.number)
+            return
+        often = f"its worker died {MOST_DEATHS} times without getting further"
+        self._end(lease.number, f"{often} (attempt {deaths.all}): {reason}")
 
     def stop(self) -> None:
         """Have every lane save what it is at, and leave."""
@@ -246,12 +233,16 @@ class TrialQueue:
         ended: dict[int, str | None],
         deaths: dict[int, WorkerDeaths],
         held: frozenset[int] = frozenset(),
+        devices: dict[str, dict[str, str]] | None = None,
+        faults: dict[str, Faults] | None = None,
     ) -> None:
         """Take over what the driver knows, if this queue knows nothing.
 
         Args:
             held: trials that wait until they are asked for.
         """
+        self._devices.update(devices or {})
+        self._faults.update(faults or {})
         self._held = set(held)
         self._fill(trials)
         self.drop(self._dropped)
@@ -270,19 +261,16 @@ class TrialQueue:
             deaths={number: deaths for number, deaths in self._deaths.items() if deaths.all},
             lanes=self._lanes,
             refusal=self._refusal,
+            devices=dict(self._devices),
+            faults=dict(self._faults),
+            parked=self._parked(),
         )
 
     # bookkeeping
 
-    def _take_back(self, lane: str, outcome: Outcome | None) -> None:
-        lease = self._leases.pop(lane, None)
-        if outcome is None:
-            if lease:
-                self._put_back(lease.number)
-        elif outcome.put_back:
-            self._put_back(outcome.number, BUSY_S if outcome.put_back == "busy" else 0.0)
-        else:
-            self._end(outcome.number, outcome.failure)
+    def _parked(self) -> set[str]:
+        out = {device for device, faults in self._faults.items() if faults.is_left_out}
+        return {lane for lane, mine in self._devices.items() if out & mine.keys()} - self._gone
 
     def _put_back(self, number: int, wait_s: float = 0.0) -> None:
         held = any(lease.number == number for lease in self._leases.values())
@@ -297,17 +285,27 @@ class TrialQueue:
         else:
             heapq.heappush(self._ready, number)
 
-    def _pop(self) -> int | None:
-        """Return the first trial that is ready; else one that was busy some seconds ago."""
-        while self._ready:
+    def _pop(self, unwanted: Collection[int]) -> int | None:
+        """Return the first trial that is ready; else one that was busy some seconds ago.
+
+        Args:
+            unwanted: trials that others are to take: they met hardware errors on this lane's GPU.
+        """
+        found, passed = None, []
+        while self._ready and found is None:
             number = heapq.heappop(self._ready)
             if self._state[number] == WAITING and number not in self._held:
-                return number
-        while self._aside and self._aside[0][0] <= time.monotonic():
+                if number in unwanted:
+                    passed.append(number)
+                else:
+                    found = number
+        for number in passed:
+            heapq.heappush(self._ready, number)
+        while found is None and self._aside and self._aside[0][0] <= time.monotonic():
             _, number = heapq.heappop(self._aside)
             if self._state[number] == WAITING:
-                return number
-        return None
+                found = number
+        return found
 
     def _end(self, number: int, failure: str | None) -> None:
         """End the trial, and with a failed one those that need it."""
@@ -327,10 +325,3 @@ class TrialQueue:
     def _set(self, number: int, state: str) -> None:
         self._waiting += (state == WAITING) - (self._state[number] == WAITING)
         self._state[number] = state
-
-    def _note_progress(self, number: int, progress: dict) -> None:
-        deaths = self._deaths[number]
-        for phase, step in progress.get("saved", {}).items():
-            if step > deaths.reached.get(phase, 0):
-                deaths.reached[phase] = step
-                deaths.in_a_row = 0

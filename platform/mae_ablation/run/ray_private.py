@@ -1,4 +1,4 @@
-"""What a run needs of Ray's private parts, checked with the version below and asked nowhere else.
+"""Ray's private parts that a run needs, checked with the version below and asked nowhere else.
 
 Each function says what it is for and when it can go. `tests/test_ray_private.py` runs them with the
 Ray that is installed; a version that has changed them fails there, and not in a run.
@@ -7,8 +7,10 @@ Ray that is installed; a version that has changed them fails there, and not in a
 import contextlib
 import os
 import signal
+from pathlib import Path
 
 CHECKED_WITH = "2.60.0"
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 def silence_dead_workers() -> None:
@@ -69,6 +71,29 @@ def kill_controllers() -> None:
         if actor["ActorClassName"] == "TrainController" and actor["State"] == "ALIVE":
             with contextlib.suppress(ProcessLookupError):
                 os.kill(actor["Pid"], signal.SIGKILL)
+
+
+def read_kuberay_config() -> dict | None:
+    """Ask Kubernetes for the groups of the cluster that this pod belongs to, as a cluster file has
+    them; None: this is no such pod, or its cluster does not scale.
+
+    KubeRay lets the service account of a head that scales read its cluster.
+
+    Can go when Ray tells a driver what node types there are.
+    """
+    name, namespace = os.environ.get("RAY_CLUSTER_NAME"), SERVICE_ACCOUNT / "namespace"
+    if not name or not namespace.is_file():
+        return None
+    from ray.autoscaler._private.kuberay import autoscaling_config
+
+    producer = autoscaling_config.AutoscalingConfigProducer(name, namespace.read_text().strip())
+    try:
+        cluster = producer.kubernetes_api_client.get(f"rayclusters/{name}")
+    except OSError:  # of requests: no way to the server, or no permission
+        return None
+    if not cluster["spec"].get("enableInTreeAutoscaling"):
+        return None
+    return autoscaling_config._derive_autoscaling_config_from_ray_cr(cluster)
 
 
 def check_cluster_config(config: dict) -> None:

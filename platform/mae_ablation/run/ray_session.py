@@ -1,4 +1,4 @@
-"""Ray for one run: started here or joined, and how one notices that it is gone."""
+"""Ray for one run: started here or joined, and noticed when it is gone."""
 
 import os
 import secrets
@@ -21,7 +21,7 @@ ENVIRONMENT = {
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",  # a lane that has no room is given up then
     "RAY_worker_niceness": "0",  # at Ray's 15, lanes starve beside any other busy program
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # who asks for no GPU sees none
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 """Set for Ray's processes unless the user has set them."""
@@ -52,7 +52,7 @@ def ray_session(address: str = "local") -> Iterator[None]:
 
 
 def prepare_environment(address: str) -> None:
-    """Settings of Ray's processes, where the user has none of their own."""
+    """Set what Ray's processes read, where the user has set nothing."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if address == "local" and "RAY_AUTH_MODE" not in os.environ:
@@ -60,10 +60,18 @@ def prepare_environment(address: str) -> None:
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
 
 
+def list_nodes() -> list[dict[str, float]]:
+    """Return the resources of the cluster's nodes that are alive."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
 def start_ray(address: str) -> None:
     """Join the cluster at an address, or start a quiet "local" one."""
     import ray
 
+    # a cluster that runs already
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     silence_dead_workers()
     if address != "local":
@@ -72,6 +80,8 @@ def start_ray(address: str) -> None:
         except ConnectionError:
             raise UserError(f"no Ray cluster answers at {address}") from None
         return
+
+    # one of our own; its processes may time out on a busy machine
     for tried in range(1, STARTS + 1):
         try:
             with hangups_held_back():

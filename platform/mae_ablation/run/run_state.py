@@ -1,15 +1,103 @@
-"""What the driver knows of a run. It outlives a queue that is killed."""
+"""The driver's knowledge of a run, which outlives a queue that is killed; and what queue, lanes and
+driver tell each other. Trials are known by their numbers in the driver's list."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mae_ablation.run.queue import DROPPED, Lease, Snapshot, WorkerDeaths
 from mae_ablation.study.trial import Trial
+
+FAULTS = 2  # a GPU that has met so many hardware errors is left out for the run
+DROPPED = "not wanted any more"
+"""failure of a trial that a search, or a look, does not want any more; it is none"""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """The next trial of a lane."""
+
+    number: int
+    trial: Trial
+    attempt: int = 1
+    """number of times the trial has been started, this time included"""
+    owner: str = ""
+    """lane for whose claims in the store this one stands in: its own, or that of a dead one"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of a task."""
+
+    number: int
+    failure: str | None = None
+    """the reason; None: the trial is finished"""
+    put_back: str = ""
+    """"busy": another run is at work on it; "stopped": it was asked to leave"""
+
+
+@dataclass(slots=True)
+class Lease:
+    """A trial in a lane's hands."""
+
+    number: int
+    attempt: int = 1
+    progress: dict = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class WorkerDeaths:
+    """Workers that died at a trial."""
+
+    all: int = 0
+    in_a_row: int = 0
+    """without getting further; node losses do not count"""
+    reached: dict[str, int] = field(default_factory=dict)
+    """step of the furthest checkpoint of each phase"""
+
+
+@dataclass(slots=True)
+class Faults:
+    """Hardware errors of a GPU."""
+
+    trials: list[int] = field(default_factory=list)
+    """number of the trial at work, for each of them; -1: none was"""
+    reason: str = ""
+    """the last one"""
+
+    @property
+    def is_left_out(self) -> bool:
+        return len(self.trials) >= FAULTS
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """State of the queue at one moment; of what has ended, only the news."""
+
+    knows: bool
+    """False: it has just been started, and has to be given its trials"""
+    waiting: int
+    elsewhere: int
+    """waiting trials that another run is at work on"""
+    running: dict[str, Lease]
+    """trial at work, by lane"""
+    ended: list[tuple[int, str | None]]
+    """number and failure of the trials that ended since the last snapshot, in order"""
+    deaths: dict[int, WorkerDeaths]
+    """those at each trial, by its number"""
+    lanes: set[str]
+    """lanes that have asked for a trial"""
+    refusal: str | None
+    """why the study cannot go on"""
+    devices: dict[str, dict[str, str]]
+    """GPUs that each lane has, "GPU 2 of 10.0.0.1", with what they are"""
+    faults: dict[str, Faults]
+    """hardware errors, by GPU"""
+    parked: set[str]
+    """lanes that hold a GPU that is left out, and take no trials"""
 
 
 @dataclass(kw_only=True, slots=True)
 class RunState:
-    """How the trials of a run stand. Trials are known by their numbers in the list."""
+    """Tells how the trials of a run stand, which are known by their numbers in the list."""
 
     trials: Sequence[Trial]
     wanted: int = 0
@@ -20,7 +108,7 @@ class RunState:
     elsewhere: int = 0
     """waiting ones that another run is at work on"""
     running: dict[str, Lease] = field(default_factory=dict)
-    """by lane"""
+    """trial at work, by lane"""
     finished: list[int] = field(default_factory=list)
     """numbers, in order"""
     failed: dict[int, str] = field(default_factory=dict)
@@ -33,6 +121,12 @@ class RunState:
     entered: set[str] = field(default_factory=set)
     """lanes that have asked for a trial"""
     refusal: str | None = None
+    devices: dict[str, dict[str, str]] = field(default_factory=dict)
+    """GPUs that each lane has, "GPU 2 of 10.0.0.1", with what they are"""
+    faults: dict[str, Faults] = field(default_factory=dict)
+    """hardware errors, by GPU"""
+    parked: set[str] = field(default_factory=set)
+    """lanes that hold a GPU that is left out, and take no trials"""
     stopped: bool = False
     """true once the user asked to leave, or the budget is spent"""
     spent: str = ""
@@ -63,6 +157,8 @@ class RunState:
         if not snapshot.knows:
             self.since = 0
             return False
+
+        # what has ended, in order; a queue that was started again tells it once more
         self.since += len(snapshot.ended)
         for number, failure in snapshot.ended:
             if number in self.ended:
@@ -74,9 +170,12 @@ class RunState:
                 self.dropped.append(number)
             else:
                 self.failed[number] = failure
+
+        # the rest is as it is now
         self.waiting, self.elsewhere = snapshot.waiting, snapshot.elsewhere
         self.running = snapshot.running
         self.deaths.update(snapshot.deaths)
         self.entered |= snapshot.lanes
         self.refusal = self.refusal or snapshot.refusal
+        self.devices, self.faults, self.parked = snapshot.devices, snapshot.faults, snapshot.parked
         return True

@@ -26,56 +26,50 @@ from mae_ablation.store.folder import Store
 from mae_ablation.study.plan import stopped
 from mae_ablation.study.work import Searched
 
-POLL_S = 0.3
+JOURNAL_POLL_S = 0.3
 METRIC = "validation_acc1"
 HALVING = 3
 """asha: of the tries that reach a rung the best third goes on to the next, three times as far"""
 RUNGS = 2
-ENVIRONMENT = {
+TUNES_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # else a box is printed whatever the verbosity
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_MAX_PENDING_TRIALS_PG": "1",
 }
-"""Tune's settings, unless the user has set them."""
-
+"""set unless the user has set them"""
 
 LEAVING = threading.Event()
 """set when the driver leaves; no part of `DriverLeft`, which Tune copies"""
 
 
 class Search(threading.Thread):
-    """Runs Ray Tune beside the driver's watch over the lanes."""
+    """Runs Ray Tune beside the driver's watch over the lanes.
+
+    Args:
+        notes: a folder that Tune may write to.
+        lanes: trials that run side by side.
+    """
 
     def __init__(
         self, searched: Sequence[Searched], queue: Any, *, store: str, notes: str, lanes: int
     ) -> None:
-        """`notes`: a folder that Tune may write to; `lanes`: how many trials run side by side."""
         super().__init__(name="search", daemon=True)
         LEAVING.clear()
         self._searched, self._queue, self._store = list(searched), queue, store
         self._notes, self._lanes = notes, lanes
+        self._numbers = frozenset(n for each in searched for n in (*each.first, *each.rest))
         self._trouble: str | None = None
 
     @property
     def held(self) -> frozenset[int]:
         """Numbers of the trials that wait for the search; none once it is over."""
-        return self._mine if self.is_alive() else frozenset()
+        return self._numbers if self.is_alive() else frozenset()
 
-    @property
-    def _mine(self) -> frozenset[int]:
-        return frozenset(n for each in self._searched for n in (*each.first, *each.rest))
-
-    def run(self) -> None:
-        try:
-            self._tuner().fit()
-        except BaseException as error:  # the main thread goes on without a search
-            self._trouble = one_line(error)
-
-    def look(self, state: RunState, say: Callable[[str], None]) -> None:
+    def follow(self, queue: Any, state: RunState, say: Callable[[str], None]) -> None:
         """Hand out what is left, if the search is over: it may have missed some, or have died."""
         if self.is_alive():
             return
-        self._queue.release.remote(self._mine)
+        queue.release.remote(self._numbers)
         if self._trouble:
             say(f"the search ended ({self._trouble}): every try is run to its end")
             self._trouble = None
@@ -86,24 +80,30 @@ class Search(threading.Thread):
         LEAVING.set()
         self.join(seconds)
 
-    def _tuner(self) -> tune.Tuner:
-        for name, value in ENVIRONMENT.items():
+    def run(self) -> None:
+        try:
+            self._make_tuner().fit()
+        except BaseException as error:  # the main thread goes on without a search
+            self._trouble = one_line(error)
+
+    def _make_tuner(self) -> tune.Tuner:
+        for name, value in TUNES_ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         import ray
 
-        here = f"node:{ray.util.get_node_ip_address()}"  # Tune's notes are on this machine
+        # Tune's trials are light: they take no CPU from the lanes, and stay where its notes are
+        here = f"node:{ray.util.get_node_ip_address()}"
         following = tune.with_parameters(
             FollowedTry, searched=self._searched, queue=self._queue, store=self._store
         )
+        stop = StopTry(self._searched, self._queue, self._store)
         return tune.Tuner(
             tune.with_resources(following, tune.PlacementGroupFactory([{here: 0.0001}])),
             param_space={"number": tune.grid_search(list(range(len(self._searched))))},
             tune_config=tune.TuneConfig(
                 metric=METRIC,
                 mode="max",
-                scheduler=RowScheduler(
-                    self._searched, StopTry(self._searched, self._queue, self._store)
-                ),
+                scheduler=RowScheduler(self._searched, stop),
                 max_concurrent_trials=min(self._lanes + 1, len(self._searched)),
                 reuse_actors=True,
             ),
@@ -130,7 +130,7 @@ class StopTry:
     store: str
 
     def __call__(self, number: int, epoch: int) -> bool:
-        """Tell whether it was stopped."""
+        """Return True if it was stopped."""
         each = self.searched[number]
         others = [o for o in self.searched if o.row == each.row and o is not each]
         if all(self._is_stopped(other) for other in others):
@@ -181,22 +181,20 @@ class FollowedTry(tune.Trainable):
                 return news
             if ended:
                 return {**self._last, "done": True}
-            time.sleep(POLL_S)
+            time.sleep(JOURNAL_POLL_S)
 
     def _has_ended(self) -> bool:
         """Ask for the try's trials: where it may be stopped, first for its first seed's."""
-        first, every = self._try.first, [*self._try.first, *self._try.rest]
-        numbers = first if self._try.may_be_stopped and not self._over(first) else every
-        return self._over(every) if numbers is every else False
+        first, rest = self._try.first, self._try.rest
+        if self._try.may_be_stopped and not self._are_over(first):
+            return False
+        return self._are_over((*first, *rest))
 
-    def _over(self, numbers: Sequence[int]) -> bool:
-        """Tell whether these trials have ended, or the run is being left."""
+    def _are_over(self, numbers: Sequence[int]) -> bool:
+        """Tell if these trials have ended, or the run is being left."""
         import ray
 
-        if not numbers:
-            return True
-        known = ray.get(self._queue.follow.remote(list(numbers)))
-        return known is not None and (known.stopping or len(known.ended) == len(numbers))
+        return not numbers or ray.get(self._queue.follow.remote(list(numbers)))
 
     def _next_epoch(self) -> dict | None:
         """Return the first validation in the journal that has not been told; None: there is none.

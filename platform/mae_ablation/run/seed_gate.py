@@ -34,54 +34,51 @@ class SeedGate:
         self._told: set[Told] = set()
         self._ended = 0  # trials, when it was last asked
         self._dropped: set[int] = set()
-        asked = ask(frozenset())
-        self._first = asked
-        self._held = {n for n, mine in self._identities.items() if mine.isdisjoint(asked.now)}
+        self._first: Asked | None = ask(frozenset())
+        self._held = {n for n in self._identities if not self._is_among(n, self._first.now)}
 
     @property
     def held(self) -> frozenset[int]:
         """Numbers of the trials that wait for a look."""
         return frozenset(self._held)
 
-    def look(self, queue: Any, state: RunState, say: Callable[[str], None]) -> None:
+    def follow(self, queue: Any, state: RunState, say: Callable[[str], None]) -> None:
         """Ask what is wanted if a trial has ended since, and have the queue do it.
 
         `say`: told what each look decided.
         """
+        # each time: the queue may have been started again
         if lost := self._dropped - state.ended.keys():
-            queue.drop.remote(sorted(lost))  # each time: the queue may have been started again
+            queue.drop.remote(sorted(lost))
+
+        # what is asked for by now
         if self._first is not None:
             asked, self._first = self._first, None
         elif len(state.ended) == self._ended:
             return
         else:
+            stuck = [self._identities.get(number, ()) for number in state.failed]
             try:
-                asked = self._ask(self._failed(state))
+                asked = self._ask(frozenset().union(*stuck))
             except OSError:
                 return
             self._ended = len(state.ended)
-        self._tell(asked, say)
-        self._follow(asked, queue, state)
-        state.held = self.held | self._dropped - state.ended.keys()
+        for line in (line for key, line in asked.lines.items() if key not in self._told):
+            say(line)
+        self._told.update(asked.lines)
 
-    def _failed(self, state: RunState) -> frozenset[str]:
-        numbers = (n for n in state.failed if n in self._identities)
-        return frozenset(identity for n in numbers for identity in self._identities[n])
-
-    def _tell(self, asked: Asked, say: Callable[[str], None]) -> None:
-        for key, line in asked.lines.items():
-            if key not in self._told:
-                self._told.add(key)
-                say(line)
-
-    def _follow(self, asked: Asked, queue: Any, state: RunState) -> None:
-        """Release what is asked for now, and drop what no look will ask for."""
-        open_ = self._identities.keys() - state.ended.keys() - self._dropped
-        now = {n for n in open_ if not self._identities[n].isdisjoint(asked.now)}
-        later = {n for n in open_ - now if not self._identities[n].isdisjoint(asked.later)}
+        # the rest waits for a later look, or is over
+        waiting = self._identities.keys() - state.ended.keys() - self._dropped
+        now = {n for n in waiting if self._is_among(n, asked.now)}
+        later = {n for n in waiting - now if self._is_among(n, asked.later)}
         if released := sorted(self._held & now):
             queue.release.remote(released)
-        if over := sorted(open_ - now - later):
+        if over := sorted(waiting - now - later):
             self._dropped.update(over)
             queue.drop.remote(over)
         self._held = (self._held & later) - now
+        state.held = self.held | self._dropped - state.ended.keys()
+
+    def _is_among(self, number: int, identities: frozenset[str]) -> bool:
+        """Tell if one of a trial's phases is among some."""
+        return not self._identities[number].isdisjoint(identities)

@@ -20,13 +20,13 @@ from mae_ablation.study.trial import DataFacts
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Session:
-    """What a request asks for: its studies, its store, and their plans."""
+    """Holds what a request asks for: its studies, its store, and their plans."""
 
     request: Selection
     studies: tuple[Study, ...]
     suites: tuple[Suite, ...]
     facts_there: Callable[[Data], DataFacts | None] | None = None
-    """what a cluster found of a data set that its results are of; None: the data is here"""
+    """finds what a cluster knows of the data its results are of; None: the data is here"""
     opened: Store | None = None
     """the store, where somebody has opened it already"""
 
@@ -67,7 +67,10 @@ class Session:
 
     def _plan(self, study: Study, store: Store) -> Plan:
         if self.facts_there:  # the cluster has checked the data, which need not be here
-            facts_of = self._facts_from_there
+
+            def facts_of(data: Data) -> DataFacts:
+                return self.facts_there(data) or facts(data)
+
             return make_plan(with_budget(study, facts_of), store, facts_of)
         require_study_fits(study)
         study = with_budget(study, facts).with_recipes(with_absolute_paths)
@@ -89,9 +92,6 @@ class Session:
             require_present(data, f"data.name {data.name}")
         if fetched:
             del self.__dict__["plans"]
-
-    def _facts_from_there(self, data: Data) -> DataFacts:
-        return self.facts_there(data) or facts(data)
 
 
 def require_study_fits(study: Study) -> None:

@@ -6,7 +6,7 @@ import uuid
 
 from mae_ablation.store.files import MARKER, files_at
 
-SETTLE_S = 1.0  # another run may write it in the same moment
+MARKER_SETTLE_S = 1.0  # another run may write it in the same moment
 
 
 def store_id(store: str) -> str:
@@ -14,7 +14,7 @@ def store_id(store: str) -> str:
     files = files_at(store)
     if files.read(MARKER) is None:
         files.write(MARKER, json.dumps({"id": uuid.uuid4().hex}).encode() + b"\n")
-        time.sleep(SETTLE_S)
+        time.sleep(MARKER_SETTLE_S)
     return json.loads(files.read(MARKER))["id"]
 
 

@@ -1,4 +1,4 @@
-"""What asks a run to save and leave: Ctrl-C, SIGTERM, a closed terminal, or spent hours."""
+"""Has a run save and leave: at Ctrl-C, SIGTERM, a closed terminal, or spent hours."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ SECONDS_PER_HOUR = 3600
 
 
 class Interrupt:
-    """For the block, `asked` says whether the run is to leave; a second signal raises.
+    """Sets `asked` when a signal in the block asks the run to leave; a second one raises.
 
     Ray's own processes block SIGINT and SIGHUP (session.py), so that a terminal's Ctrl-C and its
     end reach the driver alone. The end is told twice at once, by the shell and by the system, so

@@ -11,6 +11,7 @@ from mae_ablation.store.folder import Store
 from mae_ablation.study.plan import Plan, open_phases, trials_of
 from mae_ablation.study.speed import Machine, Measured, Speeds, measured, work_of
 from mae_ablation.study.trial import Phase, Trial
+from mae_ablation.study.work import order_trials
 
 
 def makespan(
@@ -86,7 +87,7 @@ def estimate(
 ) -> Estimate:
     """Seconds and bytes of the missing trials of some studies.
 
-    seconds = start + the lanes' last end, each taking the longest trial left + end. A phase takes
+    seconds = start + the lanes' last end, each taking the next trial in order + end. A phase takes
     as long as those of its shape took that the store has; see study/speed.py for the others.
 
     Args:
@@ -106,11 +107,10 @@ def estimate(
         trial.id: TRIAL_S + sum(by_phase[phase.identity] for phase in phases)
         for trial, phases in todo
     }
+    trials = order_trials([trial for trial, _ in todo], plans, by_phase)
     numbers = sum(_kept(trial, phase) for trial, phases in todo for phase in phases)
     return Estimate(
-        seconds=START_S + packed([t for t, _ in todo], by_trial, machine.lanes) + END_S
-        if todo
-        else 0.0,
+        seconds=START_S + packed(trials, by_trial, machine.lanes) + END_S if todo else 0.0,
         disk_bytes=numbers * CHECKPOINT_COPIES * BYTES_PER_NUMBER,
         machine=machine,
         by_phase=by_phase,

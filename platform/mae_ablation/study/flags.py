@@ -65,6 +65,12 @@ def read_lanes(text: str) -> int | None:
     return None if text == "auto" else read_whole(text, wanted=f"{WHOLE}, and not auto")
 
 
+def read_gpus(text: str) -> float | None:
+    """Read the GPUs of a worker, a part of one or whole ones; None for `auto`."""
+    wanted = "a part of a GPU or a number of them, and not auto"
+    return None if text == "auto" else read_number(text, accepts=is_gpu_share, wanted=wanted)
+
+
 def read_phases(text: str) -> tuple[str, ...]:
     """Read names of phases, separated by commas."""
     return tuple(name.strip() for name in text.split(","))
@@ -123,13 +129,7 @@ Price = Annotated[
     float,
     flag(partial(read_number, accepts=lambda p: p >= 0, wanted="a price, a number from 0"), "P"),
 ]
-GpuShare = Annotated[
-    float,
-    flag(
-        partial(read_number, accepts=is_gpu_share, wanted="a part of a GPU or a number of them"),
-        "G",
-    ),
-]
+GpuShare = Annotated[float | None, flag(read_gpus, "G|auto")]
 Ratio = Annotated[
     float, flag(partial(read_number, accepts=lambda r: 0 < r < 1, wanted="between 0 and 1"), "R")
 ]

@@ -45,11 +45,15 @@ def cpu_quota(folder: Path = CGROUP) -> float | None:
 
 
 def gpus() -> int:
-    """NVIDIA GPUs that the driver knows of."""
+    """NVIDIA GPUs that the driver knows of, and that this process may see."""
     try:
-        return len(list(NVIDIA.iterdir()))
+        number = len(list(NVIDIA.iterdir()))
     except OSError:
         return 0
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return number
+    return min(number, sum(each.strip() not in ("", "-1") for each in visible.split(",")))
 
 
 def processor(cpuinfo: Path = CPUINFO) -> str:
@@ -85,6 +89,11 @@ def product_flops_per_s() -> float:
         check=True,
     )
     return float(done.stdout)
+
+
+def total_memory() -> int:
+    """Bytes of memory that the system has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def free_memory() -> int | None:

@@ -86,8 +86,8 @@ class Request(Selection):
     """run N trials side by side (default: auto, as many as there is room for)"""
     workers: Annotated[Count, Parameter(group=LANES)] = 1
     """have N workers of each lane train one trial together (default: 1)"""
-    gpus: Annotated[GpuShare, Parameter(group=LANES)] = 0.0
-    """give each worker so much of a GPU (default: 0)"""
+    gpus: Annotated[GpuShare, Parameter(group=LANES)] = None
+    """give each worker so much of a GPU, 0: train on CPUs (default: auto, 1 where there are any)"""
     micro_batch: Annotated[Count | None, Parameter(group=LANES)] = None
     """images per forward pass of a worker, the rest is accumulated (default: its whole share)"""
     accelerator: Annotated[str | None, Parameter(group=LANES, metavar="TYPE")] = None
@@ -96,6 +96,8 @@ class Request(Selection):
     """run on this machine"""
     address: Annotated[str | None, Parameter(group=PLACE, metavar="A")] = None
     """run on the Ray cluster at this address"""
+    autoscale: Annotated[Count | None, Parameter(group=PLACE)] = None
+    """ask the cluster at the address for nodes, until N lanes run"""
     cluster: Annotated[File | None, Parameter(group=PLACE)] = None
     """run on the cluster that `ray up FILE` has started (default: cluster.yaml, if it is up)"""
     hours: Annotated[Hours | None, Parameter(group=BUDGET)] = None
@@ -113,7 +115,7 @@ class Request(Selection):
                 asked for.
         """
         super().__post_init__()
-        for name in ("seeds", "most", "lanes", "workers", "micro_batch"):
+        for name in ("seeds", "most", "lanes", "workers", "micro_batch", "autoscale"):
             value = getattr(self, name)
             if isinstance(value, int) and value < 1:
                 message = f"{value} is too few: give a whole number from 1"
@@ -122,17 +124,33 @@ class Request(Selection):
         named = [flag for flag, value in places.items() if value]
         if len(named) > 1:
             raise UserError(f"{' and '.join(named)} name two places: leave one out", named[1])
+        if self.autoscale and (self.local or self.cluster):
+            message = "it is for a cluster at an --address: leave it out"
+            raise UserError(message, "--autoscale")
+        if self.gpus == 0:
+            self.require_no_gpu_costs("--gpus 0 asks for no GPU: leave it out")
+
+    def require_no_gpu_costs(self, why: str) -> None:
+        """Raise UserError if GPU-hours are to be limited or priced where there are none."""
         for flag, value in (("--price-per-gpu-hour", self.price), ("--gpu-hours", self.gpu_hours)):
-            if value is not None and not self.gpus:
-                raise UserError("no GPU is asked for: add --gpus 1", flag)
+            if value is not None:
+                raise UserError(why, flag)
 
     def machine(self, *, local: bool) -> "Machine":
         """Say what it would run on, as far as that is known before Ray is started.
 
         Args:
-            local: it runs on this machine.
+            local: it runs on this machine; elsewhere there are GPUs, unless they are not wanted.
+
+        Raises:
+            UserError: GPU-hours are to be limited or priced, and this machine has no GPU.
         """
+        from mae_ablation.study.machine import gpus
         from mae_ablation.study.speed import machine_of
 
-        shape = {"lanes": self.lanes, "workers": self.workers, "gpus": self.gpus}
-        return machine_of(**shape, local=local)
+        found = self.gpus
+        if found is None:
+            found = 1.0 if not local or gpus() else 0.0
+        if not found:
+            self.require_no_gpu_costs("this machine has no GPU: add --gpus 1 to plan with one")
+        return machine_of(lanes=self.lanes, workers=self.workers, gpus=found, local=local)

@@ -190,13 +190,17 @@ def asked_of(trials: Iterable[Trial], identities: frozenset[str]) -> list[Trial]
     return found
 
 
-def by_round(trials: Sequence[Trial], plans: Sequence[Plan]) -> list[Trial]:
-    """Trials seed by seed where a study grows, the longest first in each round; else as they are.
+def order_trials(
+    trials: Sequence[Trial], plans: Sequence[Plan], seconds: Mapping[str, float]
+) -> list[Trial]:
+    """Order trials seed by seed, the longest first in each round; what others need comes first.
 
-    What others need comes first.
+    After the first round every row and every reference has a number: a provisional table, a broken
+    level and a look come early. Short trials fill the gaps at the end of a round.
+
+    Args:
+        seconds: estimated, by identity of a phase; FLOPs decide where nothing is.
     """
-    if not any(plan.study.grows for plan in plans):
-        return list(trials)
     rounds: dict[str, int] = {}
     for plan in plans:
         place = {seed: number for number, seed in enumerate(plan.study.seeds)}
@@ -204,8 +208,9 @@ def by_round(trials: Sequence[Trial], plans: Sequence[Plan]) -> list[Trial]:
             for identity in trial.result_id:
                 rounds[identity] = min(place[trial.seed], rounds.get(identity, place[trial.seed]))
 
-    def order(trial: Trial) -> tuple[bool, int, float]:
+    def order(trial: Trial) -> tuple[bool, int, float, float]:
         first = min(rounds.get(identity, 0) for identity in trial.result_id)
-        return trial.source != "prepare", first, -trial.flops
+        length = sum(seconds.get(identity, 0.0) for identity in trial.result_id)
+        return trial.source != "prepare", first, -length, -trial.flops
 
     return sorted(trials, key=order)

@@ -16,6 +16,7 @@ from mae_ablation.store.folder import PhaseFolder, Store
 from mae_ablation.study.trial import Phase, Trial
 from mae_ablation.train.evaluation import evaluate
 from mae_ablation.train.features import clear_features
+from mae_ablation.train.hardware import is_hardware_error
 from mae_ablation.train.precision import Precision
 from mae_ablation.train.preparation import prepare
 from mae_ablation.train.pretrain import pretrain
@@ -149,6 +150,8 @@ def run_phase(
     except (Stopped, Busy):
         raise
     except Exception as error:
+        if run.device.startswith("cuda") and is_hardware_error(error):
+            raise  # the lane puts the trial back: it is tried again on another GPU
         reason, shared = explain_failure(phase.kind, error), workers.is_raised_everywhere(error)
         with suppress(Exception):  # the store may be what failed: the reason is returned, too
             # what only one worker meets ends the others a little later: the first reason is kept
