@@ -70,15 +70,14 @@ def run_here(session: Session, address: str = "local") -> int:
             tracker.start()
             return conclude(session, tracker, began, console.print)
 
-        # run it; how many lanes there are is known only once Ray is
         run = Run(work=work_of(plans, todo, store), ask=ask, store=store, commit=code_commit())
-        asked, left = count_asked(plans)
-        trials = run.work.trials
+        trials, (asked, left) = run.work.trials, count_asked(plans)
         view = Progress(console, trials, done=asked - left, seconds=cost.by_phase, store=store)
         with view, ray_session(address):
+            # lanes and GPUs are known only once Ray is; what it will cost is said again
             lanes = fit_lanes(lanes, address, request.autoscale)
-            numbers = ", ".join({t.recipe.pretrain.precision: None for t in run.work.trials})
-            console.print(f"running {len(run.work.trials)} trials on {lanes}, {numbers}")
+            numbers = ", ".join({trial.recipe.pretrain.precision: None for trial in trials})
+            console.print(f"running {len(trials)} trials on {lanes}, {numbers}")
             for baseline, kinds in dict.fromkeys((p.study.baseline, p.study.phases) for p in plans):
                 for line in division_lines(baseline, kinds, lanes):
                     console.print(line)
@@ -88,7 +87,9 @@ def run_here(session: Session, address: str = "local") -> int:
             if machine != cost.machine:
                 cost = estimate(plans, machine=machine)
                 console.print("\n".join(cost_lines(cost, request.price)))
-            tracker.start()  # not before: Ray forks, and the tracker's thread imports
+
+            # the trials; the tracker not before: Ray forks, and the tracker's thread imports
+            tracker.start()
             limit = TimeLimit(
                 hours=request.hours,
                 gpu_hours=request.gpu_hours,
@@ -103,7 +104,7 @@ def run_here(session: Session, address: str = "local") -> int:
         if state.spent:
             again = "the same command goes on from the checkpoints"
             console.print(f"stopped after {state.spent}; {again}")
-        record_failures(run.work.trials, state.failed, store)
+        record_failures(trials, state.failed, store)
         unfinished = conclude(session, tracker, began, console.print)
         if ask is None:  # looks decide how much of an estimate is run
             console.print(against(cost, time.monotonic() - began, request.price))
