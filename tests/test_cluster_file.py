@@ -115,9 +115,10 @@ def test_a_file_of_somebody_else_is_read_whatever_it_lacks(write):
     file = read_cluster_file(write("provider: {type: gcp}\n"))
     assert (file.name, file.provider, file.store, file.mlflow) == ("default", "gcp", None, None)
     merged = "x: &x {a: 1}\nprovider: {type: local, <<: *x}\nmetadata: 3\nfile_mounts: 4\n"
-    file = read_cluster_file(write(merged))
+    path = write(merged)
+    file = read_cluster_file(path)
     assert (file.provider, file.head_ip, file.store) == ("local", None, None)
-    assert len(remarks(file.path)) == 1  # it has no head_start_ray_commands
+    assert len(remarks(path)) == 1  # it has no head_start_ray_commands
 
 
 @pytest.mark.parametrize("name", FILLED)
