@@ -146,8 +146,8 @@ def s3():
         os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-TOY_RECIPE = """\
 # trains in well under a second: 6 x 6 patches, 200 images
+TOY_RECIPE = """\
 data: {image_size: 30, train_images: 200, validation_images: 100}
 model:
   patch_size: 5
