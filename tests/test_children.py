@@ -40,8 +40,8 @@ def within(seconds, condition):
 def test_a_server_and_what_it_started_end_with_the_command(tmp_path, number):
     (tmp_path / "server.py").write_text(SERVER)
     port = free_port()
-    code = "import sys; from mae_ablation.tracking.ui import until_told\n"
-    code += "sys.exit(until_told([sys.executable, *sys.argv[1:]]))"
+    code = "import sys; from mae_ablation.tracking.ui import run_server\n"
+    code += "sys.exit(run_server([sys.executable, *sys.argv[1:]]))"
     command = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / "server.py"), str(port)],
         stdout=subprocess.PIPE,
@@ -51,7 +51,7 @@ def test_a_server_and_what_it_started_end_with_the_command(tmp_path, number):
     command.send_signal(number)
     status = command.wait(10)
     assert within(children.GRACE_S + 5, lambda: not is_taken(port))
-    assert status == (-signal.SIGKILL if number == signal.SIGKILL else 0)
+    assert status == (0 if number == signal.SIGINT else -number)
 
 
 def test_a_server_that_does_not_listen_to_reason_is_killed(tmp_path):

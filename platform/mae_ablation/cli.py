@@ -212,6 +212,7 @@ def print_panel(console: "Console", options: "ConsoleOptions", panel: "HelpPanel
 
     if not panel.entries:
         return
+    # flags take two fifths of the width at most; long help is folded beside them
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(max_width=2 * console.width // 5)
     grid.add_column()
@@ -259,6 +260,7 @@ def show_result(result: Any) -> int:
     """
     if result is None or isinstance(result, int):
         return result or 0
+    # what was made, and then what is lacking, for whoever reads a pipe
     lines, lacking = result if isinstance(result, tuple) else (result, ())
     for line in lines.splitlines() if isinstance(lines, str) else lines:
         print(line)

@@ -60,6 +60,7 @@ def examine_machine(store: str | Path, *, start: bool = False) -> Iterator[Findi
 
 def check_torch() -> Finding:
     """Check that torch can be imported, and sees the GPU that the system sees."""
+    # a GPU beside a torch for CPUs is the commonest fault of an installation
     try:
         from mae_ablation.train.device import describe_devices
         from mae_ablation.train.hardware import explain_missing_gpu
@@ -122,6 +123,7 @@ def check_ray(start: bool = False) -> Finding:
 
 def check_cores() -> Finding:
     """Check cores, a container's limit on them, and threads that are set against the lanes."""
+    # half a core less than there are is rounding, not a limit
     number, quota = machine.cores(), machine.cpu_quota()
     value = f"{number}, so as many lanes by default"
     if quota is not None and quota < number - 0.5:
@@ -134,6 +136,7 @@ def check_cores() -> Finding:
 
 def check_memory() -> Finding:
     """Check that as many lanes as cores have room in memory."""
+    # some systems do not say
     free = machine.free_memory()
     if free is None:
         return Finding(OK, "memory", "unknown on this system")
@@ -179,6 +182,7 @@ def check_data() -> Finding:
 
     if not FASHION_MNIST.is_file():
         return Finding(FAIL, "data", f"{FASHION_MNIST} is not there", "install the package again")
+    # a folder of the user's own has no classes before it is named
     sets = [Data(name=name) for name in component_names("dataset")]
     bundled, *found = (each.name for each in sets if not each.set.missing(each))
     absent = [each.name for each in sets if each.set.missing(each) and each.set.classes]

@@ -38,13 +38,10 @@ def database_file(root: Path) -> Path:
 
 
 def sqlite_address(file: Path) -> str:
-    """Return the address of a database, whatever its folder is called: "what?" and "100%" included.
-
-    The driver is named because MLflow makes the folder of a plain sqlite:/// address before it is
-    decoded: one more, called "what%3F".
-    """
+    """Return the address of a database in a folder of any name, "what?" and "100%" included."""
     from sqlalchemy import URL
 
+    # with its driver: of a plain sqlite:/// address MLflow makes the folder before it is decoded
     return URL.create("sqlite+pysqlite", database=str(file)).render_as_string(hide_password=False)
 
 

@@ -52,6 +52,7 @@ class LocalClient(MlflowClient):
         return run
 
     def _folder(self, run_id: str, sub: str | None = None) -> Path:
+        # a query for each file would be as slow as the copy
         if run_id not in self._artifact_uris:
             self._artifact_uris[run_id] = self.get_run(run_id).info.artifact_uri
         inside = self._artifact_uris[run_id].removeprefix(PREFIX).lstrip("/")

@@ -1,5 +1,6 @@
 """Describes a trial as its run shows it: name, tags, colour, params, settings and results."""
 
+from contextlib import suppress
 from datetime import datetime
 
 import yaml
@@ -17,12 +18,7 @@ PICTURES, PICTURES_LENT = "reconstruction", "reconstruction with true patch stat
 """Names of pictures in the UI. Lent: the model predicts normalised patches, so what is seen is
 better than what it said, as each removed patch has its true mean and contrast."""
 
-RESULT_NAMES = {
-    "train_loss": "loss",
-    "images_per_s": "images_per_s",
-    "mfu": "mfu",
-    "seconds": "seconds",
-}
+RESULT_NAMES = {name: name for name in ("images_per_s", "mfu", "seconds")} | {"train_loss": "loss"}
 """Numbers of a result, as a run's metrics call them."""
 
 MOST_NAME, MOST_PATH, MOST_VALUE = 250, 500, 6000
@@ -114,15 +110,11 @@ def number_levels(study: Study) -> dict[str, dict[str, float]]:
 def factor_metrics(params: list[Param], numbers: dict[str, dict[str, float]]) -> list[Metric]:
     """Make levels metrics, since MLflow sorts params as text; `numbers`: of `number_levels`."""
     found = []
-    for param in params:
-        if param.key not in numbers:
-            continue
-        try:
-            number = numbers[param.key].get(param.value)
-            number = to_number(param.value) if number is None else number  # the baseline's
-        except Unreadable:
-            continue
-        found.append(Metric(f"factor_{param.key}", number, 0, 0))
+    for param in (param for param in params if param.key in numbers):
+        number = numbers[param.key].get(param.value)
+        with suppress(Unreadable):  # the baseline's may be no level, and a name
+            number = to_number(param.value) if number is None else number
+            found.append(Metric(f"factor_{param.key}", number, 0, 0))
     return found
 
 

@@ -29,7 +29,7 @@ from mae_ablation.tracking.description import (
     result_tags,
     run_name,
 )
-from mae_ablation.tracking.phase_tags import find_outdated, make_phase_tags
+from mae_ablation.tracking.phase_tags import ERROR, TAG_KINDS, make_phase_tags
 from mae_ablation.tracking.report_run import show_report
 from mae_ablation.tracking.runs import PHASES_TAG, Runs, TrialRun
 from mae_ablation.tracking.uploader import Uploader
@@ -100,9 +100,10 @@ class Experiment:
         try:
             return self._show(trial)
         except Exception as error:
+            # what of it arrived, MLflow knows: the next look asks
             run = self._known.get(trial.result_id)
             if run:
-                run.uploader = None  # what of it arrived, MLflow knows
+                run.uploader = None
             if isinstance(error, Damaged):  # the store's fault: the other trials are shown
                 self._say(str(error), MEND)
                 return False
@@ -158,7 +159,8 @@ class Experiment:
                 run.uploader.send_pictures(folder, picture_key(trial))
 
         # tags that no longer hold: a failure of a phase that is tried again
-        for key in find_outdated(run.tag_hashes, [phase.identity for phase in working], about):
+        names = {ERROR, *(kind + phase.identity for kind in TAG_KINDS for phase in working)}
+        for key in names & run.tag_hashes.keys() - about.keys():
             try:
                 self._client.delete_tag(run.run_id, key)
             except MlflowException as error:
@@ -216,12 +218,16 @@ class Experiment:
         if run is None:
             run = self._runs.make(run_name(trial), trial.result_id, self._tags(trial))
         self._known[trial.result_id] = run
+
+        # told to its end: all that may change is its level's colour, when the study grows
         if self._is_settled(run, trial):
             colour = self._colours[trial.result_id]
-            if run.colour != colour:  # the study has other levels now
+            if run.colour != colour:
                 self._client.set_tag(run.run_id, COLOUR, colour)
                 run.colour = colour
             return run
+
+        # an evaluation more, or again
         if run.status == "FINISHED":
             self._set_status(run, "RUNNING")
         run.phases = trial.result_id

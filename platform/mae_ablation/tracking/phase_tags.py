@@ -9,7 +9,7 @@ Tags come with the search for runs: a report takes one query, however many phase
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 RESULT, FAILURE, STOPPED, ERROR = "result.", "failure.", "stopped.", "error"
 TAG_KINDS = (RESULT, FAILURE, STOPPED)
@@ -44,19 +44,6 @@ def pack_result(result: dict) -> str:
 
 def _compact(value: dict) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
-
-
-def select_phase_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """Return those of a run's tags that `make_phase_tags` makes."""
-    return {k: v for k, v in tags.items() if k == ERROR or k.startswith(TAG_KINDS)}
-
-
-def find_outdated(
-    known: Iterable[str], identities: Iterable[str], now: Mapping[str, str]
-) -> list[str]:
-    """Return those of the `known` tags about these phases that no longer hold."""
-    names = {kind + identity for kind in TAG_KINDS for identity in identities} | {ERROR}
-    return [key for key in known if key in names and key not in now]
 
 
 def read_phase_tags(tags: Mapping[str, str], kind: str) -> dict[str, dict]:

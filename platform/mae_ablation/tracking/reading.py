@@ -9,7 +9,7 @@ from mae_ablation.study.trial import Phase
 from mae_ablation.tracking.address import hide_password, run_url, server_uri, tracking_place
 from mae_ablation.tracking.client import client_to_read
 from mae_ablation.tracking.phase_tags import FAILURE, RESULT, STOPPED, read_phase_tags
-from mae_ablation.tracking.runs import all_runs, phases_of
+from mae_ablation.tracking.runs import phases_of, search_runs
 
 MOST_OF_FAILURE = 200  # characters of what MLflow says of a failure
 
@@ -30,6 +30,7 @@ class MlflowReadings:
         self._failures: dict[str, dict] = {}
         self._stops: dict[str, dict] = {}
         self._links: dict[str, str] = {}
+        # SQLite would make a file that is not there
         place = tracking_place(root)
         if not server_uri() and not Path(place).exists():
             raise UserError("there is no such file, so no study to report of", place)
@@ -72,7 +73,7 @@ class MlflowReadings:
 
         # runs of the study's trials; others are the report's, or a level's that it no longer has
         wanted = {identity for trial in plan.cells for identity in trial.result_id}
-        for run in all_runs(client, experiment.experiment_id):
+        for run in search_runs(client, experiment.experiment_id):
             phases, tags = phases_of(run.data.tags), run.data.tags
             if not wanted.isdisjoint(phases):
                 self._results |= read_phase_tags(tags, RESULT)

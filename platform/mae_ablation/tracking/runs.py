@@ -9,7 +9,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from mae_ablation.tracking.description import COLOUR
-from mae_ablation.tracking.phase_tags import select_phase_tags
+from mae_ablation.tracking.phase_tags import ERROR, TAG_KINDS
 from mae_ablation.tracking.uploader import Uploader
 
 PHASES_TAG = "phases"
@@ -55,7 +55,7 @@ class Runs:
         """Find the run whose phases are all of these, or the first of them; of equals the
         oldest."""
         if self._by_phase is None:
-            found = [_slim(run) for run in all_runs(self.client, self.experiment_id)]
+            found = [_slim(run) for run in search_runs(self.client, self.experiment_id)]
             self._by_phase = {}  # not before the search has ended well
             for run in found:
                 self._keep(run)
@@ -72,6 +72,7 @@ class Runs:
         tags = {**tags, PHASES_TAG: ",".join(phases)}
         info = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info
         run = TrialRun(info.run_id, phases, "RUNNING", info.start_time, made=True, empty=True)
+        # MLflow has no lock: both make a run, then both see the same older one
         if not self.alone:
             oldest = self._same(phases)[0]
             if oldest.run_id != run.run_id:
@@ -83,7 +84,7 @@ class Runs:
     def _same(self, phases: tuple[str, ...]) -> list[TrialRun]:
         """Return the runs of exactly these phases, the oldest first."""
         query = f"tags.{PHASES_TAG} = '{','.join(phases)}'"
-        return [_slim(run) for run in _search(self.client, self.experiment_id, query)[0]]
+        return [_slim(run) for run in search_runs(self.client, self.experiment_id, query)]
 
     def remove(self, run: TrialRun) -> None:
         """Delete a run that MLflow takes nothing for; it may be gone already."""
@@ -97,31 +98,20 @@ class Runs:
             self._by_phase.setdefault(identity, []).append(run)
 
 
-def all_runs(client: MlflowClient, experiment_id: str) -> Iterator[Run]:
-    """Yield every run of an experiment, the oldest first."""
-    token, more = None, True
-    while more:
-        page, token = _search(client, experiment_id, "", token)
+def search_runs(client: MlflowClient, experiment_id: str, query: str = "") -> Iterator[Run]:
+    """Yield the runs of an experiment that match a query, the oldest first."""
+    pages, order = {"max_results": RUNS_PER_PAGE}, ["attributes.start_time ASC"]
+    while True:
+        page = client.search_runs([experiment_id], query, order_by=order, **pages)
         yield from page
-        more = bool(token)
-
-
-def _search(
-    client: MlflowClient, experiment_id: str, query: str, token: str | None = None
-) -> tuple[list[Run], str | None]:
-    """Return a page of runs, the oldest first, and the token of the next page."""
-    page = client.search_runs(
-        [experiment_id],
-        query,
-        max_results=RUNS_PER_PAGE,
-        order_by=["attributes.start_time ASC"],
-        page_token=token,
-    )
-    return list(page), page.token
+        if not page.token:
+            return
+        pages["page_token"] = page.token
 
 
 def _slim(run: Run) -> TrialRun:
     tags = run.data.tags
+    about = {k: v for k, v in tags.items() if k == ERROR or k.startswith(TAG_KINDS)}
     return TrialRun(
         run_id=run.info.run_id,
         phases=phases_of(tags),
@@ -129,7 +119,7 @@ def _slim(run: Run) -> TrialRun:
         started=run.info.start_time,
         params=frozenset(run.data.params),
         colour=tags.get(COLOUR, ""),
-        tag_hashes={key: hash(value) for key, value in select_phase_tags(tags).items()},
+        tag_hashes={key: hash(value) for key, value in about.items()},
     )
 
 

@@ -67,6 +67,7 @@ class Tracker(threading.Thread):
         An MLflow that is away is waited for as long as one call takes to give up, about 5 s.
         """
         self.finish()
+        # an MLflow that is away gets no report: the same command catches up
         for experiment in self._experiments:
             files = reports.get(experiment.name)
             if files and self._answers:
@@ -111,8 +112,9 @@ class Tracker(threading.Thread):
 
         if server_uri() is None and (why := find_trouble(self._root)):
             raise OSError(why)  # MLflow itself would try for minutes
-        client = open_client(self._root)
+
         # a database has one writer for each experiment, a server any number
+        client = open_client(self._root)
         file = client.database if isinstance(client, LocalClient) else None
         locks = [file and WriteLock(file, plan.study.experiment) for plan in self._plans]
         return [Experiment(client, *pair) for pair in zip(self._plans, locks, strict=True)]

@@ -1,12 +1,10 @@
 """The MLflow UI, started light: one web worker and no job queue (8 s instead of 30, 0.5 GB)."""
 
 import os
-import signal
 import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 from mae_ablation.errors import UserError
 from mae_ablation.run import children
@@ -18,8 +16,6 @@ from mae_ablation.tracking.address import (
     server_uri,
     sqlite_address,
 )
-
-END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def serve(root: Path, port: int) -> int:
@@ -53,29 +49,18 @@ def serve(root: Path, port: int) -> int:
     command = [sys.executable, "-m", "mlflow", "ui"]
     command += ["--host", HOST, "--port", str(port), "--workers", "1"]
     print(f"MLflow UI: http://{HOST}:{port}/?{MODEL_TRAINING} (Ctrl-C stops it)", flush=True)
-    return until_told(command, cwd=file.parent, env=environment)
+    return run_server(command, cwd=file.parent, env=environment)
 
 
-def until_told(command: Sequence[str], **options: object) -> int:
-    """Run a server until it ends or a signal says so, and leave nothing of it behind.
+def run_server(command: Sequence[str], **options: object) -> int:
+    """Run a server until it ends, with its exit status, or until Ctrl-C, with 0.
 
-    Returns its exit status; 0 where it was a signal.
+    Whatever else ends us, what `children.start` has started ends with us.
     """
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, leave) for number in END_SIGNALS}
-    server = None
+    server = children.start(command, **options)
     try:
-        server = children.start(command, **options)
         return server.wait()
     except KeyboardInterrupt:
         return 0
     finally:
-        for number in END_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)  # the end itself is not disturbed
-        if server:
-            children.end(server)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        children.end(server)
