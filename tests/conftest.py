@@ -16,6 +16,9 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 os.environ.pop("RAY_ADDRESS", None)
 
+# thousands of toy results need not outlive a power failure
+os.fsync = lambda descriptor: None
+
 
 def small_model(seed=0, **changes):
     """A masked autoencoder of 4 x 6 patches of 2 pixels, three channels, with a seed's weights."""
@@ -144,6 +147,18 @@ def s3():
     thread.stop()
     for name, value in before.items():
         os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@pytest.fixture
+def without_figures(monkeypatch):
+    """Reports in a fraction of the time, where figures are not the question."""
+
+    def draw_figure(plan, table, results, folder):
+        (folder / "figure.svg").write_text("<svg/>")
+        return [folder / "figure.svg"]
+
+    monkeypatch.setattr("mae_ablation.report.figure.draw_figure", draw_figure)
+    monkeypatch.setattr("mae_ablation.report.html.curves_svg", lambda plan, results: None)
 
 
 # trains in well under a second: 6 x 6 patches, 200 images

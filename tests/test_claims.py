@@ -25,6 +25,7 @@ from mae_ablation.report.results import results_frame
 from mae_ablation.report.table import describe_outliers, table_frame
 from mae_ablation.study.declared import declare_plan
 
+pytestmark = pytest.mark.usefixtures("without_figures")
 PROBE = "linear_probe_acc1"
 SCHEDULE = """\
 paper: figure_7

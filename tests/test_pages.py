@@ -275,18 +275,6 @@ def test_cells_lead_to_the_chosen_try(write_study, tmp_path):
     )
 
 
-@pytest.fixture
-def without_figures(monkeypatch):
-    """Reports in a fraction of the time, where figures are not the question."""
-
-    def draw_figure(plan, table, results, folder):
-        (folder / "figure.svg").write_text("<svg/>")
-        return [folder / "figure.svg"]
-
-    monkeypatch.setattr("mae_ablation.report.figure.draw_figure", draw_figure)
-    monkeypatch.setattr("mae_ablation.report.html.curves_svg", lambda plan, results: None)
-
-
 @pytest.mark.usefixtures("without_figures")
 def test_a_line_says_what_is_new_since_the_last_report(write_study, tmp_path):
     study, folder = write_study(STUDY), tmp_path / "reports" / "x"

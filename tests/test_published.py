@@ -11,6 +11,7 @@ from mae_ablation.cli import main
 from mae_ablation.report.overviews import write_index
 from mae_ablation.report.report import write_report
 
+pytestmark = pytest.mark.usefixtures("without_figures")
 SHIPPED = ROOT / "reports" / "published"
 STUDY = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\nseeds: 3\n"
 ACCURACY = {

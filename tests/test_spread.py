@@ -118,12 +118,6 @@ WRONG = {  # by level, one per seed
 }
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """Toy results need not outlive a power failure."""
-    monkeypatch.setattr("os.fsync", lambda descriptor: None)
-
-
 @pytest.fixture
 def planned(write_study, tmp_path):
     """Plans a study whose rows answer some images wrongly."""

@@ -13,6 +13,7 @@ from mae_ablation.api import plan_study
 from mae_ablation.cli import main
 from mae_ablation.report.report import write_report
 
+pytestmark = pytest.mark.usefixtures("without_figures")
 STUDY = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\nseeds: 2\n"
 LEVELS = ("0.25", "0.5", "0.75", "random encoder", "raw pixels")
 

@@ -52,12 +52,6 @@ def label_of(trial):
     return trial.label.rpartition(" seed ")[0].removeprefix("mask_ratio=")
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """Hundreds of toy results need not outlive a power failure."""
-    monkeypatch.setattr("os.fsync", lambda descriptor: None)
-
-
 class Remote:
     """A queue whose methods are called as an actor's are."""
 
