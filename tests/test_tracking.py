@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from fake_mlflow import FakeMlflow
-from processes import free_port, kill_group, serve_mlflow
+from processes import free_port, kill_group, serve_mlflow, wait_for
 from toys import PRETRAIN_STUDY, folder_of, points_by_trial, train
 
 from mae_ablation.api import plan_study
@@ -82,11 +82,11 @@ def test_an_outage_delays_the_view_and_loses_nothing(plan, monkeypatch):
     one, two, *others = plan.trials
     train(plan, one, 3)
     tracker.start()
-    wait_for(lambda: curves(mlflow) == {one.id: points_by_trial(plan)[one.id]})
+    wait_for(lambda: curves(mlflow) == {one.id: points_by_trial(plan)[one.id]}, "a curve")
     mlflow.away = True
     train(plan, one, 9, first=3, finish=True)
     train(plan, two, 5)
-    wait_for(lambda: tracker.trouble)
+    wait_for(lambda: tracker.trouble, "the outage")
     assert tracker.trouble == (
         "MlflowException: API request to http://127.0.0.1:1 failed: nobody answers"
     )
@@ -94,7 +94,9 @@ def test_an_outage_delays_the_view_and_loses_nothing(plan, monkeypatch):
     for trial in others:
         train(plan, trial, 4, finish=True)
     mlflow.away = False
-    wait_for(lambda: tracker.trouble is None and curves(mlflow) == points_by_trial(plan))
+    wait_for(
+        lambda: tracker.trouble is None and curves(mlflow) == points_by_trial(plan), "the rest"
+    )
     train(plan, two, 7, first=5, finish=True)
     tracker.close({}, {})
     assert tracker.trouble is None
@@ -200,13 +202,6 @@ def test_a_database_that_is_none_is_said_at_once(plan, tmp_path):
     assert tracker.remedy == "move the file away; a new one is filled from the store"
 
 
-def wait_for(condition, patience_s=60):
-    until = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
 @pytest.mark.slow
 def test_a_server_is_killed_and_comes_back(plan, tmp_path, monkeypatch):
     port = free_port()
@@ -217,15 +212,15 @@ def test_a_server_is_killed_and_comes_back(plan, tmp_path, monkeypatch):
         one, *others = plan.trials
         train(plan, one, 50)
         tracker.start()
-        wait_for(lambda: tracker.experiment_ids() and server_curves(plan, tracker), 300)
+        wait_for(lambda: tracker.experiment_ids() and server_curves(plan, tracker), "a curve")
         kill_group(server)
         train(plan, one, 80, first=50)
         for trial in others:
             train(plan, trial, 700, finish=True)
-        wait_for(lambda: tracker.trouble, 60)
+        wait_for(lambda: tracker.trouble, "the outage")
         server = serve_mlflow(tmp_path, port)
         train(plan, one, 90, first=80, finish=True)
-        wait_for(lambda: server_curves(plan, tracker) == points_by_trial(plan), 300)
+        wait_for(lambda: server_curves(plan, tracker) == points_by_trial(plan), "the rest")
         began = time.monotonic()
         tracker.close({}, {})
         assert tracker.trouble is None

@@ -16,7 +16,7 @@ from mae_ablation.tracking.client import LocalClient, open_client
 from mae_ablation.tracking.description import GREYS, OKABE_ITO, choose_colours
 from mae_ablation.tracking.experiment import Experiment
 from mae_ablation.tracking.report_run import NOTE, NOTE_LIMIT, cut_note, show_report
-from mae_ablation.tracking.views import CHECKED_WITH, VIEW
+from mae_ablation.tracking.views import CHECKED_UI, VIEW
 
 TWO_FACTORS = PRETRAIN_STUDY.replace("phases", "  decoder_depth: [1, 2]\nphases")
 NAMED = """\
@@ -61,8 +61,8 @@ def test_the_ui_that_is_installed_knows_every_word_of_a_view(planned):
 
     missing = {word for word in words(view_of(planned(TWO_FACTORS))) if word not in ui}
     assert not missing and VIEW.rpartition(".")[0] in ui and "deflate;" in ui
-    assert f"mlflow=={CHECKED_WITH}" in (ROOT / "constraints.txt").read_text().split()
-    assert version("mlflow") == CHECKED_WITH, "look at a study's page in `mae-ablation ui`"
+    assert f"mlflow=={CHECKED_UI}" in (ROOT / "constraints.txt").read_text().split()
+    assert version("mlflow") == CHECKED_UI, "look at a study's page in `mae-ablation ui`"
 
 
 def test_seeds_of_a_level_share_its_colour(planned):

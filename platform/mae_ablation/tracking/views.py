@@ -20,7 +20,7 @@ from mae_ablation.study.plan import Plan
 from mae_ablation.study.trial import steps_per_epoch, training_images
 from mae_ablation.tracking.description import picture_key
 
-CHECKED_WITH = "3.17.2"
+CHECKED_UI = "3.17.2"
 """Version of MLflow whose UI has shown this view."""
 
 VIEW = "mlflow.sharedViewState.trials"
