@@ -54,7 +54,8 @@ def test_a_server_and_what_it_started_end_with_the_command(tmp_path, number):
     assert status == (0 if number == signal.SIGINT else -number)
 
 
-def test_a_server_that_does_not_listen_to_reason_is_killed(tmp_path):
+def test_a_server_that_does_not_listen_to_reason_is_killed(monkeypatch):
+    monkeypatch.setattr(children, "GRACE_S", -1.5)  # half a second of patience, not seven
     deaf = "trap '' TERM; echo deaf; while :; do sleep 0.1; done"
     process = children.start(["sh", "-c", deaf], stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"deaf\n"
