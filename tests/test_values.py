@@ -92,7 +92,7 @@ def test_null_leaves_an_optional_field_unset(planned):
 def load_recipe(planned, more):
     """The toy recipe with another data section."""
     sizes = "{image_size: 30, validation_images: 100, name: imagenette, "
-    text = TOY_RECIPE.replace(TOY_RECIPE.splitlines()[1], more.strip().replace("{", sizes, 1))
+    text = TOY_RECIPE.replace(TOY_RECIPE.splitlines()[0], more.strip().replace("{", sizes, 1))
     return planned(recipe=text).study.baseline
 
 
