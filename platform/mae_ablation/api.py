@@ -10,6 +10,7 @@ the plans themselves. The commands of `store` and `cluster` stand in their rooms
 them). Heavy imports stand in the function that needs them, after what can be refused.
 """
 
+import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -287,6 +288,21 @@ def components(*, plugins: Plugins = ()) -> list[str]:
 
     load_plugins(plugins)
     return list(describe_components())
+
+
+def schema(kind: Literal["study", "recipe"], /, *, plugins: Plugins = ()) -> str:
+    """Print the JSON Schema of study or recipe files, for editors.
+
+    Args:
+        kind: which files
+    """
+    from mae_ablation.registry import load_plugins
+
+    load_plugins(plugins)
+
+    from mae_ablation.study.schema import recipe_schema, study_schema
+
+    return json.dumps(study_schema() if kind == "study" else recipe_schema(), indent=1)
 
 
 def data(folder: DataPlace, *, classes: Count | None = None, workers: Count = 2) -> int:

@@ -45,6 +45,7 @@ COMMANDS = {
         "check": "mae_ablation.launch.cluster_file:check_cluster_file",
     },
     "components": api.components,
+    "schema": api.schema,
     "doctor": api.doctor,
 }
 GROUPS = {
@@ -116,6 +117,11 @@ Each command has its own: %(prog)s run --help
     "components": """
   with those of a file or a module of yours:
   %(prog)s --plugin my_lab/hog.py
+""",
+    "schema": """
+  %(prog)s study > study.schema.json
+  with the settings of components of yours:
+  %(prog)s recipe --plugin my_lab/hog.py
 """,
     "data": """
   %(prog)s data/imagenet --classes 1000
