@@ -1,6 +1,7 @@
 """The open door: our own components and a user's, by name, from one registry."""
 
 import ast
+import json
 import re
 import shutil
 import subprocess
@@ -125,6 +126,12 @@ def test_components_are_listed_with_settings_and_origin(lab, capsys):
     assert "  hog  A histogram of the directions of each patch's gradients. (lab)" in said
     assert "      hog.bins: 9" in said
     assert "  knn  Votes of the nearest training images, by cosine of frozen features. (mae" in said
+
+
+def test_the_schema_for_editors_knows_a_component_s_settings(tmp_path, capsys):
+    assert main(["schema", "recipe", "--plugin", file_of(tmp_path, "bins: int = 9")]) == 0
+    (field,) = (v for k, v in json.loads(capsys.readouterr().out)["$defs"].items() if "bins" in k)
+    assert field == {"type": "integer"}
 
 
 def test_a_plan_with_plugins_imports_no_torch(lab):

@@ -1,6 +1,5 @@
 """The JSON Schema of studies and recipes agrees with what reads them."""
 
-import json
 import re
 
 import pytest
@@ -74,10 +73,3 @@ def test_a_slip_in_a_study_is_marked(slip):
 )
 def test_a_slip_in_a_recipe_is_marked(slip):
     assert slips(recipe_schema(), slip)
-
-
-def test_a_plug_in_s_settings_are_known(tmp_path, capsys):
-    plugin = ROOT / "tests" / "example_lab" / "lab" / "hog.py"
-    assert main(["schema", "recipe", "--plugin", str(plugin)]) == 0
-    known = json.loads(capsys.readouterr().out)["properties"]
-    assert "hog" in known and "hog" not in recipe_schema()["properties"]

@@ -13,7 +13,7 @@ import types
 from functools import lru_cache
 from typing import Any, Literal, get_args, get_origin
 
-from mae_ablation.registry import names
+from mae_ablation.registry import component_names
 from mae_ablation.study.design import DESIGNS
 from mae_ablation.study.paper import paper_tables
 from mae_ablation.study.recipe_file import phases
@@ -103,7 +103,7 @@ def recipe_schema() -> Schema:
         **_object(
             **sections,
             levels=_object(**levels) | {"description": "the paper's level: the level here"},
-            skip=_list({"enum": list(names("evaluation"))}),
+            skip=_list({"enum": list(component_names("evaluation"))}),
             more={"type": "string", "description": "the recipe whose results decide more"},
         ),
         "$defs": _definitions(),
