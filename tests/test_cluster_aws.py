@@ -33,14 +33,15 @@ def aws(tmp_path_factory):
         yield ec2, outputs, *prepare(ec2, outputs)
 
 
-def deploy_account(cloudformation):
+def deploy_account(cloudformation, name="mae-ablation", prefix="mae-ablation", **more):
+    given = {"SshFrom": ADDRESS, **more}
     cloudformation.create_stack(
-        StackName="mae-ablation",
-        TemplateBody=template("aws-account"),
-        Parameters=[{"ParameterKey": "SshFrom", "ParameterValue": ADDRESS}],
+        StackName=name,
+        TemplateBody=template("aws-account").replace("mae-ablation-", f"{prefix}-"),
+        Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in given.items()],
         Capabilities=["CAPABILITY_NAMED_IAM"],
     )
-    (stack,) = cloudformation.describe_stacks(StackName="mae-ablation")["Stacks"]
+    (stack,) = cloudformation.describe_stacks(StackName=name)["Stacks"]
     return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
 
@@ -113,6 +114,32 @@ def test_the_bucket_is_closed_and_kept_and_each_role_has_it():
     assert bucket["DeletionPolicy"] == bucket["UpdateReplacePolicy"] == "Retain"
     for role in ("HeadRole", "WorkerRole"):
         assert {"Ref": "BucketPolicy"} in resources[role]["Properties"]["ManagedPolicyArns"]
+
+
+def test_a_bucket_of_images_is_read_and_never_written(aws):
+    import boto3
+
+    iam = boto3.client("iam")
+
+    def policies(role):
+        attached = iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]
+        for arn in (each["PolicyArn"] for each in attached if "/data-" in each["PolicyArn"]):
+            document = iam.get_policy_version(PolicyArn=arn, VersionId="v1")["PolicyVersion"]
+            yield from document["Document"]["Statement"]
+
+    without = {role["RoleName"] for role in iam.list_roles()["Roles"]}
+    assert not [each for role in without for each in policies(role)]
+    deploy_account(
+        boto3.client("cloudformation", REGION), "data", "mae-images", DataBucket="our-images"
+    )
+    roles = {role["RoleName"] for role in iam.list_roles()["Roles"]} - without
+    for role in roles:
+        statements = [each for each in policies(role) if "our-images" in str(each)]
+        assert [(each["Action"], each["Resource"]) for each in statements] == [
+            (["s3:ListBucket", "s3:GetBucketLocation"], "arn:aws:s3:::our-images"),
+            ("s3:GetObject", "arn:aws:s3:::our-images/*"),
+        ]
+    assert len(roles) == 2
 
 
 @pytest.mark.parametrize(

@@ -596,6 +596,54 @@ def test_a_shard_comes_to_a_node_once(remote, tmp_path, monkeypatch):
     assert len(fetched) == len(set(fetched)) > 2
 
 
+LANE = """
+import sys
+from mae_ablation.data import shard_cache
+from mae_ablation.data.shard_cache import ShardCache
+from mae_ablation.data.shards import list_images
+place, folder, log = sys.argv[1:]
+through = shard_cache.read_through
+def written_down(root, name):
+    with open(log, "a") as file:
+        file.write(name + "\\n")
+    yield from through(root, name)
+shard_cache.read_through = written_down
+found = list_images(place)
+cache = ShardCache(folder, found.fingerprint, 10**9)
+for split in ("train", "val"):
+    images = found.images(split, cache)
+    for number in range(len(images)):
+        images.read(number)
+"""
+
+
+def test_lanes_side_by_side_fetch_each_shard_once(prepared, tmp_path):
+    words = [sys.executable, "-c", LANE, prepared, tmp_path / "nvme", tmp_path / "log"]
+    lanes = [subprocess.Popen(words) for _ in range(3)]
+    assert [lane.wait() for lane in lanes] == [0, 0, 0]
+    names = [shard.name for shard in list_images(prepared).shards]
+    assert sorted((tmp_path / "log").read_text().split()) == names
+    assert kept(tmp_path)[1] == names
+
+
+def test_what_a_killed_lane_was_fetching_is_fetched_again(images, prepared, tmp_path):
+    found = list_images(prepared)
+    inside = tmp_path / "nvme" / found.fingerprint[:12]
+    inside.mkdir(parents=True)
+    (inside / "shard-00000.tar.part").write_bytes(b"half of it")
+    data = load_dataset(data_in(prepared, **a_cache(tmp_path)))
+    assert torch.equal(data.test.images, load_dataset(data_in(images)).test.images)
+    assert kept(tmp_path)[1] == [shard.name for shard in found.shards]
+
+
+def test_a_cache_without_a_whole_path_is_refused(prepared, write_study, capsys):
+    study = planned(prepared, write_study)
+    assert main(["plan", str(study), "--set", "data.cache_dir=nvme"]) == 2
+    assert "cache_dir nvme is no whole path: give one that every node has" in (
+        capsys.readouterr().err
+    )
+
+
 def test_the_oldest_of_other_sets_go_first(images, s3, tmp_path):
     """Two sets of 16 images, and a folder that holds one and a half of them."""
     for name in ("a", "b"):

@@ -108,7 +108,8 @@ def keep_dataset(data: Data, dataset: Dataset) -> None:
 def key_of(data: Data) -> Data:
     """What tells data sets apart: not how one is read, but a folder of images, where it lies."""
     folder = str(data.set.location(data)) if data.set.in_files else None
-    return replace(data, download=False, workers=0, folder=folder, cache_dir=None)
+    how = {"download": False, "workers": 0, "cache_dir": None, "cache_gb": 1}
+    return replace(data, folder=folder, **how)
 
 
 def fits_in_memory(data: Data) -> bool:

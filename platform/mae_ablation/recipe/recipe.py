@@ -74,6 +74,12 @@ class Data:
         at_least(self, 1, "image_size", "train_images", "validation_images")
         at_least(self, 0, "workers")
         above(self, 0, "cache_gb")
+        check(
+            self.cache_dir is None or self.cache_dir.startswith(("/", "~")),
+            f"cache_dir {self.cache_dir} is no whole path: give one that every node has, such as "
+            "/nvme/images",
+            "cache_dir",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
