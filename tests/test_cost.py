@@ -18,7 +18,7 @@ from mae_ablation.recipe.cost import (
     pretrain_flops,
     training_flops,
 )
-from mae_ablation.train.models import build_model, target_of
+from mae_ablation.train.models import build_model, load_target
 from mae_ablation.train.optim import generator
 
 VARIANTS = {
@@ -58,7 +58,7 @@ def model_of(recipe, channels):
     elif recipe.pretrain.target == "dvae_token":
         target = FittedTarget(recipe.target, recipe.model.patch_size, channels)
     else:
-        target, _ = target_of(recipe, None, SimpleNamespace(channels=channels), "cpu")
+        target, _ = load_target(recipe, None, SimpleNamespace(channels=channels), "cpu")
     return build_model(recipe, channels, 0, target)
 
 

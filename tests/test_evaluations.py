@@ -29,13 +29,14 @@ from mae_ablation.store.folder import Store
 from mae_ablation.study.trial import evaluation_phases
 from mae_ablation.train.checkpoints import load_checkpoint
 from mae_ablation.train.classifier import build_classifier, freeze_all_but_last, layer_decay_adamw
+from mae_ablation.train.evaluation import evaluate
 from mae_ablation.train.evaluations.knn import Knn
-from mae_ablation.train.models import target_of
+from mae_ablation.train.models import load_target
 from mae_ablation.train.optim import lr_at
-from mae_ablation.train.preparation import prepare
+from mae_ablation.train.preparation import fit_target
 from mae_ablation.train.pretrain import pretrain
 from mae_ablation.train.run import PhaseRun
-from mae_ablation.train.supervised import supervised, validation_epochs
+from mae_ablation.train.supervised import validation_epochs
 from mae_ablation.train.trial import run_trial
 
 
@@ -100,7 +101,7 @@ def test_positions_are_interpolated_where_the_resolution_differs(quick, tmp_path
     larger = change(quick, "finetune", image_size=40)
     model = build_classifier(larger, larger.finetune, load_dataset(quick.data), 0, None)
     assert model.pos_embed.shape == (1, 1 + 8 * 8, 16)
-    result = supervised(larger, "finetune", 0, PhaseRun(folder=a_folder(tmp_path, "x")), None)
+    result = evaluate(larger, "finetune", 0, PhaseRun(folder=a_folder(tmp_path, "x")))
     assert 0 <= result["test_acc1"] <= 100
 
 
@@ -108,10 +109,10 @@ def test_a_killed_training_resumes_bit_for_bit(quick, tmp_path):
     """Mixup, RandAugment, erasing, drop path and averaged weights included."""
     recipe = change(quick, "scratch", random_erasing=0.5)
     whole, killed = a_folder(tmp_path, "whole"), a_folder(tmp_path, "killed")
-    wanted = supervised(recipe, "scratch", 0, PhaseRun(folder=whole), None)
+    wanted = evaluate(recipe, "scratch", 0, PhaseRun(folder=whole))
     with pytest.raises(Killed):
-        supervised(recipe, "scratch", 0, PhaseRun(folder=killed, report=kill_after(1)), None)
-    got = supervised(recipe, "scratch", 0, PhaseRun(folder=killed), None)
+        evaluate(recipe, "scratch", 0, PhaseRun(folder=killed, report=kill_after(1)))
+    got = evaluate(recipe, "scratch", 0, PhaseRun(folder=killed))
     assert got["test_acc1"] == wanted["test_acc1"]
     require_same_training(whole, killed)
 
@@ -125,7 +126,7 @@ def test_few_labels_are_not_validated_in_every_epoch():
 def test_the_result_has_the_validation_accuracy_of_the_last_epoch(quick, tmp_path):
     folder = a_folder(tmp_path, "x")
     recipe = change(quick, "finetune", labels=50, epochs=5)
-    result = supervised(recipe, "finetune", 0, PhaseRun(folder=folder), None)
+    result = evaluate(recipe, "finetune", 0, PhaseRun(folder=folder))
     validated = {m["finetune/epoch"]: m.get("finetune/validation_acc1") for _, m in curve(folder)}
     assert list(validated) == [1, 2, 3, 4, 5]
     assert validated[5] == result["validation_acc1"]
@@ -133,7 +134,7 @@ def test_the_result_has_the_validation_accuracy_of_the_last_epoch(quick, tmp_pat
 
 def test_averaged_weights_are_what_is_measured(quick, tmp_path):
     folder = a_folder(tmp_path, "scratch")
-    supervised(quick, "scratch", 0, PhaseRun(folder=folder), None)
+    evaluate(quick, "scratch", 0, PhaseRun(folder=folder))
     state = load_checkpoint(folder.final_checkpoint(), "cpu")
     assert not torch.equal(state["averaged"]["head.weight"], state["model"]["head.weight"])
 
@@ -168,7 +169,7 @@ def test_frozen_parts_stay_as_they_were(quick, tmp_path):
         recipe, recipe.partial, load_dataset(quick.data), 0, None
     ).state_dict()
     folder = a_folder(tmp_path, "partial")
-    supervised(recipe, "partial", 0, PhaseRun(folder=folder, prefix="partial_2ep"), None)
+    evaluate(recipe, "partial", 0, PhaseRun(folder=folder, prefix="partial_2ep"))
     after = load_checkpoint(folder.final_checkpoint(), "cpu")["model"]
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved and all(
@@ -229,7 +230,7 @@ def test_principal_components_are_those_of_the_training_patches(toy, tmp_path):
 
     folder = a_folder(tmp_path, "pca")
     recipe = change(toy, "pretrain", target="pca")
-    result = prepare(recipe, PhaseRun(folder=folder))
+    result = fit_target(recipe, PhaseRun(folder=folder))
     fitted = load_checkpoint(folder.final_checkpoint(), "cpu")
     data = load_dataset(toy.data)
     images = normalise(data.train.images.float() / 255, data.mean, data.std)
@@ -334,15 +335,13 @@ def test_tokens_that_say_too_little_are_not_predicted(quick, tmp_path):
     done.finish(train_tokenizer(quick, PhaseRun(folder=done)))
     later = change(strict, "pretrain", target="dvae_token")  # trained under a wider gate
     with pytest.raises(GateClosed, match="perplexity"):
-        target_of(later, done, load_dataset(quick.data), "cpu")
+        load_target(later, done, load_dataset(quick.data), "cpu")
     strict = change(quick, "tokenizer", min_explained=1.0)
     with pytest.raises(GateClosed, match="of the pixels' variance, tokenizer.min_explained"):
         train_tokenizer(strict, PhaseRun(folder=a_folder(tmp_path, "b")))
 
 
 def test_a_probe_at_another_resolution(toy, tmp_path):
-    from mae_ablation.train.evaluation import evaluate
-
     for protocol in ("cached", "paper"):
         recipe = change(toy, "linear_probe", image_size=40, protocol=protocol)
         run = PhaseRun(folder=a_folder(tmp_path, protocol))

@@ -8,10 +8,9 @@ from toys import Killed, a_folder, change, kill_after, losses, require_same_trai
 
 from mae_ablation.study.identity import evaluation_document, identity, pretrain_document
 from mae_ablation.train.evaluation import evaluate
-from mae_ablation.train.precision import Precision
+from mae_ablation.train.precision import NumberFormat
 from mae_ablation.train.pretrain import pretrain
 from mae_ablation.train.run import PhaseRun
-from mae_ablation.train.supervised import supervised
 
 
 def at(recipe, section, precision):
@@ -56,12 +55,20 @@ def test_evaluations_take_half_precision(toy, tmp_path):
     tuned = dataclasses.replace(toy.finetune, **small, precision="bfloat16")
     recipe = dataclasses.replace(toy, finetune=tuned)
     run = PhaseRun(folder=a_folder(tmp_path, "finetune"))
-    assert supervised(recipe, "finetune", 0, run, None)["train_loss"] > 0
+    assert evaluate(recipe, "finetune", 0, run)["train_loss"] > 0
 
 
-def test_tensorfloat_is_off_unless_asked_for():
-    matmul = torch.backends.cuda.matmul
-    Precision("tf32", "cpu")
-    assert matmul.allow_tf32 and torch.backends.cudnn.allow_tf32
-    Precision("float32", "cpu")
-    assert not matmul.allow_tf32 and not torch.backends.cudnn.allow_tf32
+def test_tensorfloat_is_on_in_the_passes_that_asked_for_it_alone():
+    """Crops and tokens are computed between them; so are another evaluation's features."""
+    matmul, cudnn, seen = torch.backends.cuda.matmul, torch.backends.cudnn, []
+    weight = torch.ones(2, requires_grad=True)
+    weight.register_hook(lambda grad: seen.append(matmul.allow_tf32))
+    for precision, allowed in (("tf32", True), ("float32", False)):
+        numbers = NumberFormat(precision, "cpu")
+        with numbers.autocast():
+            loss = weight.sum()
+            assert (matmul.allow_tf32, cudnn.allow_tf32) == (allowed, allowed)
+        assert not matmul.allow_tf32 and not cudnn.allow_tf32
+        numbers.backward(loss)
+        assert not matmul.allow_tf32 and not cudnn.allow_tf32
+    assert seen == [True, False], "in the backward pass, too"

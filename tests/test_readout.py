@@ -13,12 +13,10 @@ from mae_ablation.store.predictions import Predictions, pack, predictions_of, un
 from mae_ablation.study.identity import evaluation_document
 from mae_ablation.study.speed import measured, work_of
 from mae_ablation.train import logistic_regression
-from mae_ablation.train.evaluation import draw_labelled_images, evaluate
+from mae_ablation.train.evaluation import Job, clear_features, evaluate
 from mae_ablation.train.evaluations.linear_probe import PENALTIES
-from mae_ablation.train.features import clear_features
 from mae_ablation.train.logistic_regression import LogisticRegression
 from mae_ablation.train.run import PhaseRun, Stopped
-from mae_ablation.train.supervised import supervised
 
 
 def probe(recipe, place, seed=0, source="random", **how):
@@ -132,18 +130,21 @@ def test_a_stop_is_heard_between_penalties(converged, folder):
 # labels -----------------------------------------------------------------------------------------
 
 
-def test_evaluations_of_a_seed_see_the_same_few_labels(toy):
-    data = load_dataset(toy.data)
-    few = draw_labelled_images(data, 40, seed=3)
+def test_evaluations_of_a_seed_see_the_same_few_labels(toy, folder):
+    def drawn(labels, seed):
+        run = PhaseRun(folder=folder)
+        return Job(recipe=toy, seed=seed, run=run, source="random", upstream=None).labelled(labels)
+
+    few = drawn(40, seed=3)
     assert few.labels.bincount().tolist() == [4] * 10
-    assert torch.equal(few.images, draw_labelled_images(data, 40, seed=3).images)
-    assert not torch.equal(few.images, draw_labelled_images(data, 40, seed=4).images)
-    assert draw_labelled_images(data, None, seed=3) is data.train
+    assert torch.equal(few.images, drawn(40, seed=3).images)
+    assert not torch.equal(few.images, drawn(40, seed=4).images)
+    assert torch.equal(drawn(None, seed=3).images, load_dataset(toy.data).train.images)
 
 
 def test_fewer_labels_train_fewer_steps(toy, folder):
     recipe = change(toy, "finetune", **QUICK, labels=100)
-    supervised(recipe, "finetune", 0, PhaseRun(folder=folder), None)
+    evaluate(recipe, "finetune", 0, PhaseRun(folder=folder))
     assert [row["s"] for row in folder.journal.read()] == [2, 4]  # two batches of 50 in an epoch
 
 
@@ -163,7 +164,7 @@ def test_every_evaluation_keeps_its_answers_and_they_are_its_accuracy(toy, tmp_p
     evaluations = {name: probed(name) for name in ("converged", "cached", "paper")}
     evaluations["knn"] = lambda run: evaluate(toy, "knn", 0, run, source="random", upstream=None)
     for kind in ("finetune", "partial", "scratch"):
-        evaluations[kind] = lambda run, kind=kind: supervised(toy, kind, 0, run, None)
+        evaluations[kind] = lambda run, kind=kind: evaluate(toy, kind, 0, run)
     for name, run_it in evaluations.items():
         folder = a_folder(tmp_path, name)
         result = run_it(PhaseRun(folder=folder))

@@ -17,7 +17,6 @@ from mae_ablation.train.evaluation import evaluate
 from mae_ablation.train.meter import Meter
 from mae_ablation.train.pretrain import pretrain
 from mae_ablation.train.run import Diverged, PhaseRun, Stopped
-from mae_ablation.train.supervised import supervised
 
 STEPS = 8  # two epochs of four
 STOPS = (1, 4, 7, 8)
@@ -47,7 +46,7 @@ TRAININGS = {
     "pretrain": lambda recipe, run: pretrain(recipe, 0, run),
     "probe cached": probe,
     "probe paper": lambda r, run: probe(change(r, "linear_probe", protocol="paper"), run),
-    "finetune": lambda recipe, run: supervised(recipe, "finetune", 0, run, None),
+    "finetune": lambda recipe, run: evaluate(recipe, "finetune", 0, run),
     "tokenizer": train_tokenizer,
 }
 

@@ -23,7 +23,6 @@ from mae_ablation.train.evaluations.linear_probe import LinearProbe
 from mae_ablation.train.optim import generator
 from mae_ablation.train.pretrain import pretrain
 from mae_ablation.train.run import PhaseRun, Stopped
-from mae_ablation.train.supervised import supervised
 from mae_ablation.train.trial import run_trial
 from mae_ablation.train.workers import Workers, mirrored_rows
 
@@ -137,7 +136,7 @@ def train_all(root, workers):
     results = {}
     trainings = {
         "pretrain": lambda run: pretrain(TOY, 0, run),
-        "finetune": lambda run: supervised(TOY, "finetune", 0, run, None),
+        "finetune": lambda run: evaluate(TOY, "finetune", 0, run),
         "cached": lambda run: evaluate(TOY, "linear_probe", 0, run, source="random", upstream=None),
         "paper": lambda run: evaluate(
             PAPER, "linear_probe", 0, run, source="random", upstream=None
@@ -269,7 +268,7 @@ def test_so_does_one_that_takes_the_batch_in_parts(both, tmp_path, name):
     root, _, _ = both
     (tmp_path / name).mkdir()
     run = a_run(tmp_path, name, Workers(micro_batch=4))
-    pretrain(TOY, 0, run) if name == "pretrain" else supervised(TOY, name, 0, run, None)
+    pretrain(TOY, 0, run) if name == "pretrain" else evaluate(TOY, name, 0, run)
     close(root / "one", tmp_path, name)
 
 

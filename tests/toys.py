@@ -187,9 +187,9 @@ def trial_of(recipe, *phases: str, seed: int = 0, label: str = "toy"):
 
 def train_tokenizer(recipe, run) -> dict:
     """The preparation of a recipe whose target is tokens."""
-    from mae_ablation.train.preparation import prepare
+    from mae_ablation.train.preparation import fit_target
 
-    return prepare(change(recipe, "pretrain", target="dvae_token"), run)
+    return fit_target(change(recipe, "pretrain", target="dvae_token"), run)
 
 
 def a_folder(place: Path, name: str) -> PhaseFolder:

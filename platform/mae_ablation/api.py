@@ -220,14 +220,14 @@ def reconstruct(
         require_file(path, "the path of an image")
 
     from mae_ablation.report.drawing import draw_panels
-    from mae_ablation.train.inspect import open_model, read_image, reconstruction
+    from mae_ablation.train.inspect import draw_reconstructions, open_model, read_image
 
     # a row of four panels for each image
     model = open_model(checkpoint, opened, target, heads=heads)
     pixels = [read_image(path, model) for path in image]
-    drawn = reconstruction(model, pixels, mask_ratio, sampling, seed)
-    draw_panels(drawn.panels, [path.name for path in image], drawn.caption, out)
-    return "; ".join([f"{out}: {drawn.caption}", *model.notes])
+    panels, caption = draw_reconstructions(model, pixels, mask_ratio, sampling, seed)
+    draw_panels(panels, [path.name for path in image], caption, out)
+    return "; ".join([f"{out}: {caption}", *model.notes])
 
 
 def export(

@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 
 from mae_ablation.store.folder import PhaseFolder
-from mae_ablation.train.evaluation import evaluate
-from mae_ablation.train.features import clear_features
+from mae_ablation.train.evaluation import clear_features, evaluate
 from mae_ablation.train.run import PhaseRun
 
 from .compare import Row, in_turn, laptop

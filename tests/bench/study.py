@@ -150,13 +150,13 @@ def loader_of(data, augmentation: list[Callable], batch_size: int, workers: int)
 def pretrain(recipe, workers: int) -> tuple[DataLoader, Callable, torch.optim.Optimizer]:
     """Sets up masked pre-training: batches, the loss of one, the optimiser."""
     from mae_ablation.data.dataset import load_dataset
-    from mae_ablation.train.models import build_model, target_of
+    from mae_ablation.train.models import build_model, load_target
     from mae_ablation.train.optim import decay_groups, scaled_lr
 
     settings, data, side = recipe.pretrain, load_dataset(recipe.data), recipe.data.image_size
     crop = transforms.RandomCrop(side, padding=side // 8)  # the recipe's crop_fixed
     augmentation = [crop, transforms.RandomHorizontalFlip()]
-    target, _ = target_of(recipe, None, data, "cpu")
+    target, _ = load_target(recipe, None, data, "cpu")
     model = build_model(recipe, data.channels, 0, target)
     lr = scaled_lr(settings.base_lr, settings.batch_size)
     optimizer = torch.optim.AdamW(decay_groups(model, settings.weight_decay), lr=lr)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import torch
 
 from mae_ablation.store.checkpoint import Checkpoint
-from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.train.meter import BAD_STEPS, Meter
 from mae_ablation.train.run import PhaseRun, Stopped
 
@@ -20,19 +19,19 @@ SAVING_SHARE = 0.05  # largest share of the time spent on saving, unless every s
 AGREE_EVERY = BAD_STEPS  # steps between two broadcasts of whether to stop or save
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(slots=True)
 class Checkpoints:
     """Saves and restores a training; `parts` have `state_dict` and `load_state_dict`."""
 
     run: PhaseRun
     meter: Meter
     parts: dict[str, torch.nn.Module | torch.optim.Optimizer]
+    every_s: float
+    """seconds between two checkpoints; 0: one after every step"""
     replayed: dict[str, torch.Generator]
     """generators drawn for the whole epoch, or ahead of the loop"""
     generators: dict[str, torch.Generator] = field(default_factory=dict)
     """generators drawn in the loop, step by step"""
-    every_s: float
-    """seconds between two checkpoints; 0: one after every step"""
     _at_begin: dict[str, torch.Tensor] = field(default_factory=dict)
     _saved_at: float = field(default_factory=time.monotonic)
     _took: float = 0.0
@@ -42,10 +41,11 @@ class Checkpoints:
 
         Points of the journal that come after it are removed.
         """
-        data = self._chosen()
+        data = self._read_newest()
         if data is None:
             self.run.workers.on_rank_zero(lambda: self.run.folder.journal.cut(after_step=-1))
             return
+        # every state back to where the checkpoint found it, the journal too
         state = load_checkpoint(data, self.run.device)
         for name, part in self.parts.items():
             part.load_state_dict(state[name])
@@ -68,19 +68,18 @@ class Checkpoints:
         """
         if self.meter.step == self.meter.steps:
             return  # the epoch's end follows, with its point in the journal
-        if self.run.workers.size > 1 and self.meter.step % AGREE_EVERY:
-            return
-        self._save_if(self._is_due())
+        if self.run.workers.size == 1 or self.meter.step % AGREE_EVERY == 0:
+            self._save_if_due()
 
     def after_epoch(self) -> None:
         """Save if it is time to, or after the last epoch. Raises as `after_step` does."""
-        self._save_if(self._is_due() or self.meter.epoch == self.meter.epochs)
+        self._save_if_due(last=self.meter.epoch == self.meter.epochs)
 
-    def _is_due(self) -> bool:
+    def _save_if_due(self, last: bool = False) -> None:
+        # rank zero's clock counts: a broadcast, which costs a round trip
         waited = time.monotonic() - self._saved_at
-        return waited >= self.every_s and (not self.every_s or waited * SAVING_SHARE >= self._took)
-
-    def _save_if(self, due: bool) -> None:
+        paid = not self.every_s or waited * SAVING_SHARE >= self._took
+        due = last or (waited >= self.every_s and paid)
         stop, due = self.run.workers.broadcast((self.run.stop(), due))
         if stop or due:
             self._save()
@@ -91,6 +90,7 @@ class Checkpoints:
         self.meter.check()
         if not self.meter.is_sound:
             return  # nothing good comes of it: the last good one stays the newest
+        # seconds spent on it are not the training's
         began = time.perf_counter()
         in_epoch = self.meter.state()
         self.run.workers.on_rank_zero(lambda: self._write(in_epoch))
@@ -112,30 +112,26 @@ class Checkpoints:
         }
         self.run.folder.save_checkpoint(step, checkpoint_bytes(state))
 
-    def _chosen(self) -> bytes | None:
-        """Read the checkpoint to resume from: rank zero chooses, the others read the same."""
-        folder, workers, data = self.run.folder, self.run.workers, None
+    def _read_newest(self) -> bytes | None:
+        """Read the newest sound checkpoint: rank zero chooses, the others read the same."""
+        folder, workers = self.run.folder, self.run.workers
+        found = None
 
         def choose() -> str | None:
-            nonlocal data
+            nonlocal found
             found = folder.sound_checkpoint()
-            drop_newer(folder, found[0] if found else None)
-            data = found[1] if found else None
+            # damaged ones that are newer would outlive better ones
+            for checkpoint in folder.checkpoints():
+                if found and checkpoint == found[0]:
+                    break
+                folder.files.remove(checkpoint.name)
             return found[0].name if found else None
 
         name = workers.on_rank_zero(choose)
         if name is not None and workers.rank > 0:
             folder.files.refresh()
-            data = Checkpoint(folder.files, folder.name, name.rsplit("/", 1)[-1]).read()
-        return data
-
-
-def drop_newer(folder: PhaseFolder, chosen: Checkpoint | None) -> None:
-    """Remove the damaged checkpoints newer than the chosen one: they would outlive better ones."""
-    for checkpoint in folder.checkpoints():
-        if checkpoint == chosen:
-            return
-        folder.files.remove(checkpoint.name)
+            return Checkpoint(folder.files, folder.name, name.rsplit("/", 1)[-1]).read()
+        return found[1] if found else None
 
 
 def checkpoint_bytes(state: dict) -> memoryview:

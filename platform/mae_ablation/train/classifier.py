@@ -17,7 +17,7 @@ from mae_ablation.mae.positions import interpolate_positions
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.train.evaluations.finetune import Finetune
-from mae_ablation.train.models import encoder_of
+from mae_ablation.train.models import load_encoder
 from mae_ablation.train.optim import generator
 
 HEAD_STD = 2e-5  # the official code's; nearly zero, so that training starts from equal scores
@@ -30,17 +30,14 @@ def build_classifier(
     seed: int,
     upstream: PhaseFolder | None,
 ) -> nn.Module:
-    """Build timm's VisionTransformer with the encoder's weights and a new head.
-
-    With mean pooling the pre-trained last norm is left behind for a new one. Positions are
-    trainable, and interpolated where the image size differs from pre-training's.
-    """
+    """Build timm's VisionTransformer with the encoder's weights and a new head."""
     from timm.models.vision_transformer import VisionTransformer
 
-    source = encoder_of(recipe, data.channels, seed, upstream)
+    source = load_encoder(recipe, data.channels, seed, upstream)
     if source.encoder is not None:
         model = recipe.encoder.classifier(source.encoder, recipe, settings, data)
-        return draw_head(model, seed)
+        return _draw_head(model, seed)
+    # timm's own names for the encoder's sizes
     m = recipe.model
     size = settings.image_size or recipe.data.image_size
     model = VisionTransformer(
@@ -58,22 +55,21 @@ def build_classifier(
         norm_layer=functools.partial(nn.LayerNorm, eps=1e-6),
     )
 
-    # the encoder's weights
+    # the encoder's weights; positions are trained from here on, interpolated to another image size
     state = timm_state(source)
     grid, new = (recipe.grid,) * 2, (size // m.patch_size,) * 2
     state["pos_embed"] = interpolate_positions(state["pos_embed"], grid, new, int(m.class_token))
-    if settings.pooling == "mean":
+    if settings.pooling == "mean":  # a new norm follows the mean: the pre-trained one stays behind
         state = {name: value for name, value in state.items() if not name.startswith("norm.")}
     missing, unexpected = model.load_state_dict(state, strict=False)
-    new_layers = ("head.", "fc_norm.")
-    wrong = [name for name in missing if not name.startswith(new_layers)] + unexpected
+    wrong = [name for name in missing if not name.startswith(("head.", "fc_norm."))] + unexpected
     if wrong:
         raise ValueError(f"encoder and classifier differ in {', '.join(wrong[:3])}")
 
-    return draw_head(model, seed)
+    return _draw_head(model, seed)
 
 
-def draw_head(model: nn.Module, seed: int) -> nn.Module:
+def _draw_head(model: nn.Module, seed: int) -> nn.Module:
     """Give a classifier a new head."""
     nn.init.trunc_normal_(model.head.weight, std=HEAD_STD, generator=generator(seed, "head"))
     nn.init.zeros_(model.head.bias)
@@ -89,6 +85,7 @@ def freeze_all_but_last(model: nn.Module, blocks: float) -> None:
     """
     if blocks == len(model.blocks):
         return
+    # embeddings, class token and positions stay as pre-trained (not given in the paper)
     model.requires_grad_(False)
     tuned: list[nn.Module] = [model.norm, model.fc_norm, model.head]
     if blocks == 0.5:
@@ -100,13 +97,11 @@ def freeze_all_but_last(model: nn.Module, blocks: float) -> None:
 
 
 def layer_decay_adamw(model: nn.Module, settings: Finetune, lr: float) -> torch.optim.Optimizer:
-    """Make AdamW with layer-wise learning rates (official behaviour).
-
-    A layer's rate is lr x decay^(depth + 1 - id): id 0 for embeddings and positions, i + 1 for
-    block i, depth + 1 for what follows. Vectors, positions and class token have no weight decay.
-    """
+    """Make AdamW with layer-wise learning rates (official behaviour)."""
     from timm.optim import param_groups_layer_decay
 
+    # lr x decay^(depth + 1 - id): id 0 for embeddings and positions, i + 1 for block i, depth + 1
+    # for what follows; vectors, positions and class token have no weight decay
     groups = param_groups_layer_decay(
         model,
         weight_decay=settings.weight_decay,
@@ -123,23 +118,14 @@ def layer_decay_adamw(model: nn.Module, settings: Finetune, lr: float) -> torch.
 
 
 class Mix:
-    """Mixup, cutmix and label smoothing on a batch, and the loss that goes with them."""
+    """Applies mixup, cutmix and label smoothing to a batch; has the loss that goes with them."""
 
     def __init__(self, settings: Finetune, classes: int) -> None:
         from timm.data import Mixup
 
-        smoothing = settings.label_smoothing
-        mixing = settings.mixup > 0 or settings.cutmix > 0
-        self._mix = (
-            Mixup(
-                mixup_alpha=settings.mixup,
-                cutmix_alpha=settings.cutmix,
-                label_smoothing=smoothing,
-                num_classes=classes,
-            )
-            if mixing
-            else None
-        )
+        smoothing, mixing = settings.label_smoothing, settings.mixup > 0 or settings.cutmix > 0
+        alphas = {"mixup_alpha": settings.mixup, "cutmix_alpha": settings.cutmix}
+        self._mix = mixing and Mixup(**alphas, label_smoothing=smoothing, num_classes=classes)
         # class probabilities where labels are mixed, smoothed by Mixup itself
         self.loss = nn.CrossEntropyLoss(label_smoothing=0.0 if mixing else smoothing)
 
@@ -147,21 +133,20 @@ class Mix:
         return self._mix(images, labels) if self._mix else (images, labels)
 
 
-def seed_step(seed: int, kind: str, step: int, micro_batch: int = 0) -> None:
+def seed_step(seed: int, kind: str, step: int, micro_batch: int) -> None:
     """Seed the global generators that timm's mixup, erasing and drop path draw from.
 
     The seed follows from the step alone, so that a resumed phase draws what an undisturbed one
-    would. Mixup (numpy) draws the same for every micro-batch of a batch. Erasing (Python, torch)
-    and drop path (torch) draw anew for each, so a divided batch meets other numbers than a whole
-    one.
+    would.
     """
+
+    def to_32_bits(name: str) -> int:
+        return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+
+    # mixup (numpy) draws the same for every micro-batch of a batch; erasing (Python, torch) and
+    # drop path (torch) draw anew for each: a divided batch meets other numbers than a whole one
     name = f"{seed}/{kind}/{step}"
-    np.random.seed(hash_to_int(name))
-    own = hash_to_int(f"{name}/{micro_batch}" if micro_batch else name)
+    np.random.seed(to_32_bits(name))
+    own = to_32_bits(f"{name}/{micro_batch}" if micro_batch else name)
     random.seed(own)
     torch.manual_seed(own)
-
-
-def hash_to_int(name: str) -> int:
-    """Map a name to 32 bits."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")

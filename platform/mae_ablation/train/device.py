@@ -4,23 +4,19 @@ import ctypes
 import resource
 import sys
 import time
+from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 
 from mae_ablation.study import machine
+from mae_ablation.train.precision import HALVES, allow_tf32
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # mallopt's names of them, malloc.h
 KEPT_BYTES = 2**30
 PRODUCT_SIDE = {"cpu": 1024, "cuda": 8192}
 PRODUCTS, PRODUCTS_S = 6, 1.0  # so many matrix products, or as many as this time allows
-DTYPES = {
-    "float32": torch.float32,
-    "tf32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
 
 
 def describe_devices() -> str:
@@ -62,6 +58,7 @@ def load_glibc() -> ctypes.CDLL | None:
 
 def reset_peak_memory(device: str) -> None:
     """Start to measure a phase's peak memory in a process that has run others before."""
+    # GPU: torch's own counter; CPU: the kernel's high-water mark of the process
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
         return
@@ -80,9 +77,9 @@ def peak_memory_bytes(device: str) -> int:
     try:
         status = Path("/proc/self/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) * 1024
-    except (OSError, IndexError):  # not Linux, or a sandbox that hides the line
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    except (OSError, IndexError):  # not Linux, or a sandbox that hides the line: KiB, Mac bytes
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
 
 
 # speed
@@ -93,23 +90,24 @@ def ceiling_flops_per_s(device: str, precision: str = "float32", threads: int = 
     """Measure the FLOP/s of the fastest of some square matrix products.
 
     Args:
-        precision: of the recipe; the process is set to or from "tf32" already.
         threads: `torch.get_num_threads()`, a key of the cache alone.
     """
+    # large enough that launching a product costs nothing beside it
     side = PRODUCT_SIDE[torch.device(device).type]
-    left, right = torch.randn(2, side, side, device=device).to(DTYPES[precision]).unbind(0)
+    number = HALVES.get(precision, torch.float32)
+    left, right = torch.randn(2, side, side, device=device).to(number).unbind(0)
     out, times = torch.empty_like(left), []
-    while len(times) < PRODUCTS and sum(times) < PRODUCTS_S:  # bfloat16 on a CPU may take seconds
-        times.append(time_product(left, right, out))
+
+    def wait() -> None:
+        if left.is_cuda:
+            torch.cuda.synchronize()
+
+    with allow_tf32() if precision == "tf32" else nullcontext():
+        # bfloat16 on a CPU may take seconds
+        while len(times) < PRODUCTS and sum(times) < PRODUCTS_S:
+            wait()
+            began = time.perf_counter()
+            torch.mm(left, right, out=out)
+            wait()
+            times.append(time.perf_counter() - began)
     return 2 * side**3 / min(times)
-
-
-def time_product(left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> float:
-    """Measure the seconds of one matrix product."""
-    if left.is_cuda:
-        torch.cuda.synchronize()
-    began = time.perf_counter()
-    torch.mm(left, right, out=out)
-    if left.is_cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter() - began

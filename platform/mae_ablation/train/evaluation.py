@@ -1,28 +1,59 @@
-"""One evaluation at work, and the steps that evaluations share: the images whose labels they see,
-their features, accuracy, saved predictions."""
+"""One evaluation at work: the images whose labels it sees, their features, its predictions.
+
+Linear probe and k-NN see the same features, and encoding them costs more than all the rest: the
+last encoder and its features are kept for a trial's next evaluation.
+"""
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 
+from mae_ablation.data.augment import normalise
 from mae_ablation.data.dataset import Dataset, FileSplit, Split, load_dataset
 from mae_ablation.data.draws import draw_labelled
+from mae_ablation.data.feed import plain
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.registry import Evaluation, ask
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.store.predictions import NAME, SUM, Predictions, pack, sum_of
 from mae_ablation.train.device import reset_peak_memory
-from mae_ablation.train.features import Encode, encoder, extract
+from mae_ablation.train.models import load_encoder
 from mae_ablation.train.optim import generator
+from mae_ablation.train.precision import NumberFormat
 from mae_ablation.train.run import PhaseRun
+
+ENCODE_BATCH = 512  # images in a forward pass without gradients
+FEATURE_BYTES = 2**30  # of features that are kept for the next evaluation
+Encode = Callable[[torch.Tensor], torch.Tensor]
+"""normalised images (n, c, h, w) -> features (n, D)"""
+
+
+@dataclass(slots=True)
+class _Kept:
+    """The last encoder and its features."""
+
+    key: Hashable = None
+    encode: Encode | None = None
+    features: dict[int, tuple[Split | FileSplit, torch.Tensor]] = field(default_factory=dict)
+    """keyed by id(split), which is the split's own as long as the split is held here"""
+
+
+_kept = _Kept()
+
+
+def clear_features() -> None:
+    """Drop the last encoder and its features."""
+    global _kept
+    _kept = _Kept()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What an evaluation's `evaluate` works with."""
+    """Gives an evaluation its recipe, its images, and their features."""
 
     recipe: Recipe
     seed: int
@@ -39,30 +70,114 @@ class Job:
 
     @cached_property
     def encode(self) -> Encode:
-        """The frozen encoder: normalised images (n, c, h, w) to features (n, D)."""
-        channels, device = self.data.channels, self.run.device
-        return encoder(self.recipe, self.source, self.upstream, channels, self.seed, device)
+        """The frozen encoder: normalised images (n, c, h, w) to features (n, D).
+
+        It has the upstream phase's last weights, the seed's initial ones where `source` is
+        "random", or gives the pixels themselves.
+        """
+        global _kept
+        # k-NN sees the linear probe's features, so that section says how images are encoded
+        settings, upstream = self.recipe.linear_probe, self.upstream
+        weights = upstream and [found.name for found in upstream.checkpoints()]
+        key = (
+            *(self.source, upstream, weights, self.data.channels, self.seed, self.run.device),
+            *(self.recipe.model, self.recipe.data),
+            *(settings.pooling, settings.image_size, settings.precision),
+        )
+        if _kept.key != key:
+            _kept = _Kept(key, self._build_encode())
+        return _kept.encode
+
+    def _build_encode(self) -> Encode:
+        if self.source == "pixels":
+            return lambda images: images.flatten(1)
+        recipe, settings, device = self.recipe, self.recipe.linear_probe, self.run.device
+        # its number format holds in its own passes alone, whichever evaluation encodes
+        precision = NumberFormat(settings.precision, device)
+        model = load_encoder(recipe, self.data.channels, self.seed, self.upstream)
+        if settings.image_size:
+            model.at_grid((settings.image_size // recipe.model.patch_size,) * 2)
+        model.to(device).eval()
+
+        @torch.no_grad()
+        def encode(images: torch.Tensor) -> torch.Tensor:
+            with precision.autocast():
+                parts = [model.features(p, settings.pooling) for p in images.split(ENCODE_BATCH)]
+            return torch.cat(parts).float()
+
+        return encode
 
     def labelled(self, labels: int | None = None) -> Split | FileSplit:
-        """A class-balanced part of the training images, drawn by the seed; None: all."""
-        return draw_labelled_images(self.data, labels, self.seed)
+        """Draw a class-balanced part of the training images by the seed; None: all of them.
+
+        The draw is the same for every level and every evaluation of a seed, and a smaller one lies
+        within a larger one.
+
+        Raises:
+            UserError: a class has too few images.
+        """
+        train = self.data.train
+        if labels is None:
+            return train
+        rng = self.generator("labels")
+        drawn = draw_labelled(train.labels.numpy(), labels, self.data.classes, rng)
+        return train.part(torch.from_numpy(drawn))
 
     def features(self, split: Split | FileSplit) -> torch.Tensor:
-        """Features (n, D) of a split on the run's device, encoded by all workers."""
-        return extract(split, self.encode, self.data, self.recipe, self.run)
+        """Return features (n, D) of a split on the run's device, encoded by all workers."""
+        encode, device = self.encode, self.run.device
+        kept = _kept.features if encode is _kept.encode else {}
+        if id(split) in kept:
+            return kept[id(split)][1]
+        features = self.map_split(split, encode, self.recipe.linear_probe.image_size).to(device)
+        if features.nbytes + sum(each.nbytes for _, each in kept.values()) <= FEATURE_BYTES:
+            kept[id(split)] = split, features
+        return features
+
+    def map_split(
+        self,
+        split: Split | FileSplit,
+        function: Callable[[torch.Tensor], torch.Tensor],
+        image_size: int | None,
+    ) -> torch.Tensor:
+        """Apply a function to a split's images with all workers, without augmentation.
+
+        Args:
+            function: normalised images (m, c, h, w) -> (m, D).
+        """
+        # dealt out batch by batch: no worker decodes or encodes another's images
+        run, data = self.run, self.data
+        own, workers = run.workers.own_batches, self.recipe.data.workers
+        batches = plain(split, run.device, ENCODE_BATCH, image_size, workers, own)
+        parts = [function(normalise(pixels, data.mean, data.std)) for pixels, _ in batches]
+        rows = list(torch.arange(len(split)).split(ENCODE_BATCH)[own])
+        return run.workers.gather_rows(rows, parts, len(split))
 
     def generator(self, stream: str) -> torch.Generator:
-        """A generator of its own for a use of randomness, derived from the seed."""
+        """Make a separate generator for a use of randomness, derived from the seed."""
         return generator(self.seed, stream)
 
     def save_predictions(self, predicted: torch.Tensor) -> dict[str, float | str]:
-        """Keep the classes (n,) predicted for the test images; returns test_acc1."""
-        data = self.data
-        return save_predictions(self.run, predicted, data.test.labels, data.classes)
+        """Write the class predicted for every test image; returns accuracy and checksum.
+
+        Every worker calls this; rank zero writes. A phase that is killed before its result is
+        written writes the same file again.
+
+        Args:
+            predicted: classes (n,) in the order of the test split.
+        """
+        # answers and labels in one small file, so that intervals can be computed from it alone
+        labels = self.data.test.labels
+        answers = Predictions(predicted=predicted.cpu().numpy(), label=labels.cpu().numpy())
+        packed, folder = pack(answers, self.data.classes), self.run.folder
+        path = f"{folder.name}/{NAME}"
+        self.run.workers.on_rank_zero(lambda: folder.files.write(path, packed))
+        return {"test_acc1": answers.acc1, SUM: sum_of(packed)}
 
     def classify(self, evaluation: Evaluation) -> dict:
         """Predict validation and test images from features of training images."""
         data, name = self.data, evaluation.component.name
+        # an evaluation that does not know `labels` sees them all
         seen = self.labelled(getattr(evaluation, "labels", None))
         train, labels = self.features(seen), seen.labels.to(self.run.device)
 
@@ -90,61 +205,30 @@ def evaluate(
     """Run a registered evaluation; returns the content of `result.json`.
 
     Raises:
+        Diverged: several losses in a row, or an epoch's mean, are not finite.
+        Stopped: the run was to stop; a checkpoint has been written.
+        UserError: the batch cannot be divided evenly among the workers.
         ValueError: it gives no number where it has to, or one that is not finite.
     """
+    # images are loaded, and encoded, when the evaluation first asks for them
     reset_peak_memory(run.device)
     began = time.perf_counter()
     evaluation = recipe.chosen("evaluation", kind)
     job = Job(recipe=recipe, seed=seed, run=run, source=source, upstream=upstream)
     result = evaluation.evaluate(job)
+
+    # a user's evaluation may return anything
     for number in evaluation.numbers or ("acc1",):
         value = result.get(f"test_{number}")
         if not isinstance(value, int | float) or not math.isfinite(value):
             raise ValueError(f"{kind} gives test_{number} = {value}: return a finite number")
+
     seconds = time.perf_counter() - began
     if "train_loss" not in result:  # nothing has reported an epoch
         run.report_epoch(kind, 1, 1, 0.0, len(job.data.train), seconds)
     return {"seconds": seconds, **result, **run.describe()}
 
 
-def draw_labelled_images(data: Dataset, labels: int | None, seed: int) -> Split | FileSplit:
-    """Draw a class-balanced part of the training split by the trial's seed.
-
-    The draw is the same for every level and every evaluation of a seed, and a smaller one lies
-    within a larger one.
-
-    Args:
-        labels: number of images; None: the whole split.
-
-    Raises:
-        UserError: a class has too few images.
-    """
-    if labels is None:
-        return data.train
-    rng = generator(seed, "labels")
-    return data.train.part(
-        torch.from_numpy(draw_labelled(data.train.labels.numpy(), labels, data.classes, rng))
-    )
-
-
 def accuracy(predicted: torch.Tensor, labels: torch.Tensor) -> float:
     """Compute top-1 accuracy in per cent, of classes (n,)."""
     return 100 * (predicted == labels).double().mean().item()
-
-
-def save_predictions(
-    run: PhaseRun, predicted: torch.Tensor, labels: torch.Tensor, classes: int
-) -> dict[str, float | str]:
-    """Write the class predicted for every test image; returns accuracy and checksum for the result.
-
-    Every worker calls this; rank zero writes. A phase that is killed before its result is written
-    writes the same file again.
-
-    Args:
-        predicted, labels: classes (n,) in the order of the test split.
-    """
-    answers = Predictions(predicted=predicted.cpu().numpy(), label=labels.cpu().numpy())
-    data = pack(answers, classes)
-    path = f"{run.folder.name}/{NAME}"
-    run.workers.on_rank_zero(lambda: run.folder.files.write(path, data))
-    return {"test_acc1": answers.acc1, SUM: sum_of(data)}

@@ -15,20 +15,13 @@ from torch.nn import functional as F
 
 from mae_ablation.data.augment import View, normalise
 from mae_ablation.data.augmentations import CropRandom
-from mae_ablation.data.dataset import load_dataset
 from mae_ablation.data.feed import Feed
 from mae_ablation.recipe.cost import encoder_flops, training_flops
-from mae_ablation.recipe.recipe import Recipe
-from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.train.checkpoints import Checkpoints
-from mae_ablation.train.device import reset_peak_memory
-from mae_ablation.train.evaluation import accuracy, draw_labelled_images, save_predictions
+from mae_ablation.train.evaluation import ENCODE_BATCH, Job, accuracy
 from mae_ablation.train.evaluations.linear_probe import LinearProbe
-from mae_ablation.train.features import ENCODE_BATCH, encoder, extract
 from mae_ablation.train.meter import Meter
-from mae_ablation.train.optim import generator, lr_at, scaled_lr, set_lr
-from mae_ablation.train.run import PhaseRun
-from mae_ablation.train.step import OptimizerStep
+from mae_ablation.train.optim import OptimizerStep, generator, lr_at, scaled_lr, set_lr
 
 
 class Head(nn.Module):
@@ -56,71 +49,51 @@ class Head(nn.Module):
 
 def probe_optimizer(settings: LinearProbe, head: Head, lr: float) -> torch.optim.Optimizer:
     """Make LARS for the paper's protocol (bias without trust ratio and decay), else SGD."""
+    how = {"lr": lr, "momentum": settings.momentum, "weight_decay": settings.weight_decay}
     if settings.protocol == "cached":
-        return torch.optim.SGD(
-            head.parameters(), lr=lr, momentum=settings.momentum, weight_decay=settings.weight_decay
-        )
+        return torch.optim.SGD(head.parameters(), **how)
+    # LARS as in the paper's appendix: no trust ratio, no decay for the bias
     matrices = {"params": [head.linear.weight], "always_adapt": True}
     vectors = {"params": [head.linear.bias], "weight_decay": 0.0}
-    return Lars(
-        [matrices, vectors],
-        lr=lr,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        trust_coeff=0.001,
-    )
+    return Lars([matrices, vectors], trust_coeff=0.001, **how)
 
 
-def gradient_probe(
-    recipe: Recipe, seed: int, run: PhaseRun, *, source: str, upstream: PhaseFolder | None
-) -> dict:
-    """Train the classifier by SGD or LARS, or resume; returns the content of `result.json`.
+def gradient_probe(job: Job, kind: str) -> dict:
+    """Train the classifier by SGD or LARS, or resume. Test accuracy is that of the last epoch.
 
-    Test accuracy is that of the last epoch. Arguments as in `encoder`.
-
-    Raises:
-        Diverged: several losses in a row, or an epoch's mean, are not finite.
-        Stopped: the run was to stop; a checkpoint has been written.
+    Args:
+        kind: name of the evaluation.
     """
-    settings, workers, device = recipe.linear_probe, run.workers, run.device
-    reset_peak_memory(device)
-    began = time.perf_counter()
+    recipe, seed, run, data = job.recipe, job.seed, job.run, job.data
+    settings, workers, device = getattr(recipe, kind), run.workers, run.device
+    name, began = run.prefix or kind, time.perf_counter()
 
-    # frozen features
-    data = load_dataset(recipe.data)
-    encode = encoder(recipe, source, upstream, data.channels, seed, device)
-    validation = extract(data.validation, encode, data, recipe, run)
-    test = extract(data.test, encode, data, recipe, run)
+    # frozen features: of training images once (cached), or of new crops in every epoch (paper)
+    validation, test = job.features(data.validation), job.features(data.test)
     cached = settings.protocol == "cached"
-    seen = draw_labelled_images(data, settings.labels, seed)
-    train = extract(seen, encode, data, recipe, run) if cached else None
+    seen = job.labelled(settings.labels)
+    train = job.features(seen) if cached else None
     labels = seen.labels.to(device)
     order_rng, augment_rng = (generator(seed, f"probe/{s}") for s in ("order", "augment"))
 
-    # classifier
+    # classifier and optimiser; the last incomplete batch of an epoch is dropped
     head = Head(test.shape[1], data.classes, generator(seed, "probe/init")).to(device)
-
-    # optimiser
     batch_size, epochs = min(settings.batch_size, len(labels)), settings.epochs
     steps = len(labels) // batch_size
     peak_lr = scaled_lr(settings.base_lr, batch_size)
     lr_schedule = partial(lr_at, peak=peak_lr, warmup=settings.warmup_epochs, epochs=epochs)
     optimizer = probe_optimizer(settings, head, peak_lr)
 
-    # where an earlier attempt stopped
+    # where an earlier attempt stopped; encoding is part of the probe's time
     meter = Meter(run, epochs, steps)
-    checkpoints = Checkpoints(
-        run=run,
-        meter=meter,
-        parts={"head": head, "optimizer": optimizer},
-        replayed={"order": order_rng, "augment": augment_rng},
-        every_s=settings.checkpoint_every_s,
-    )
+    saved = {"head": head, "optimizer": optimizer}
+    replayed = {"order": order_rng, "augment": augment_rng}
+    checkpoints = Checkpoints(run, meter, saved, settings.checkpoint_every_s, replayed)
     checkpoints.resume()
     meter.train_seconds += time.perf_counter() - began
-    update = OptimizerStep(optimizer=optimizer, meter=meter)
+    update = OptimizerStep(optimizer, meter)
 
-    # features of random crops, encoded afresh: the paper's protocol
+    # the paper's protocol: workers encode parts of every batch and share the features
     view = View(
         augmentation=CropRandom(),
         crop_min_area=settings.crop_min_area,
@@ -142,7 +115,7 @@ def gradient_probe(
         rows = own_rows(batch_size)
         shown = feed.batches(batches, augment_rng, skip=skip, shares=own_rows)
         for index in batches[skip:]:
-            parts = [encode(normalise(next(shown)[0], data.mean, data.std)) for _ in rows]
+            parts = [job.encode(normalise(next(shown)[0], data.mean, data.std)) for _ in rows]
             yield workers.gather_rows(rows, parts, batch_size).to(device), labels[index]
 
     head.train()
@@ -160,31 +133,29 @@ def gradient_probe(
         # end of the epoch: curve, checkpoint, progress
         loss, seconds = meter.finish_epoch()
         validation_acc1 = accuracy(head.predict(validation), data.validation.labels)
-        run.log(
-            meter.global_step,
-            {
-                "linear_probe/loss": loss,
-                "linear_probe/lr": optimizer.param_groups[0]["lr"],
-                "linear_probe/epoch": meter.epoch,
-                "linear_probe/validation_acc1": round(validation_acc1, 3),
-            },
-        )
+        point = {
+            f"{name}/loss": loss,
+            f"{name}/lr": optimizer.param_groups[0]["lr"],
+            f"{name}/epoch": meter.epoch,
+            f"{name}/validation_acc1": round(validation_acc1, 3),
+        }
+        run.log(meter.global_step, point)
         checkpoints.after_epoch()
-        run.report_epoch("linear_probe", meter.epoch, epochs, loss, steps * batch_size, seconds)
+        run.report_epoch(name, meter.epoch, epochs, loss, steps * batch_size, seconds)
 
     # the test split, once, after the last epoch
+    # features encoded once cost nothing per epoch, so they are left out of the FLOPs per image
     patches = recipe.patches_at(settings.image_size)
-    forward = encoder_flops(recipe, data.channels, patches) if source != "pixels" else 0
+    forward = encoder_flops(recipe, data.channels, patches) if job.source != "pixels" else 0
     products = 2 * test.shape[1] * data.classes
     head_flops = training_flops(products, products)
     return {
-        **save_predictions(run, head.predict(test), data.test.labels, data.classes),
+        **job.save_predictions(head.predict(test)),
         "validation_acc1": accuracy(head.predict(validation), data.validation.labels),
-        "train_loss": run.last_logged("linear_probe/loss"),
+        "train_loss": run.last_logged(f"{name}/loss"),
         "epochs": epochs,
         "seconds": meter.train_seconds,
         "images_per_s": epochs * steps * batch_size / meter.train_seconds,
         "flops_per_image": head_flops + (0 if cached else forward),
         "encoder_flops_per_image": forward,
-        **run.describe(),
     }

@@ -25,7 +25,7 @@ from mae_ablation.mae.checkpoints import (
 from mae_ablation.mae.fitted import FittedTarget
 from mae_ablation.mae.masking import removed_mask
 from mae_ablation.mae.model import MaskedAutoencoder
-from mae_ablation.mae.picture import Panels, hide, panels
+from mae_ablation.mae.picture import hide, panels
 from mae_ablation.recipe.recipe import Data
 from mae_ablation.registry import Target, ask, find_component, list_components
 from mae_ablation.store.files import LocalFiles
@@ -50,26 +50,7 @@ class Inspected:
     """visible patches in training; a quarter where that is not known"""
     sampling: str
     notes: tuple[str, ...] = ()
-    """what was taken of its file and what was not, for the user"""
-
-    def caption(self, keep: int, sampling: str) -> str:
-        """What a picture of it shows, and what it borrows."""
-        patches = self.model.grid[0] * self.model.grid[1]
-        lent = (
-            "; each patch has its true mean and contrast, removed ones too: the model predicts "
-            "normalised patches"
-            if self.model.target.component.lends_statistics
-            else ""
-        )
-        return f"{sampling} sampling keeps {keep} of {patches} patches{lent}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Drawn:
-    """Panels as numbers, each (images, height, width, channels) in [0, 1], and their caption."""
-
-    panels: dict
-    caption: str
+    """lines for the user on what was taken from its file and what was not"""
 
 
 def open_model(
@@ -80,10 +61,10 @@ def open_model(
     heads: tuple[int, int] | None = None,
     decoder: bool = True,
 ) -> Inspected:
-    """The model of a checkpoint file, or of a pre-training in the store by its identity, of which
-    as much is enough as no other begins with.
+    """Load the model of a checkpoint file, or of a pre-training in the store by its identity.
 
     Args:
+        checkpoint: a path, or as much of an identity as no other begins with.
         target: "pixel" or "pixel_norm" where the file does not say; None: pixel.
         heads: of encoder and decoder where neither file nor width says.
         decoder: refuse a file without one.
@@ -91,26 +72,49 @@ def open_model(
     Raises:
         UserError: nothing there, not a checkpoint, or no decoder where one is needed.
     """
-    file, folder = _file(checkpoint, store)
-    document = folder.document()  # None: a file from elsewhere
+    file, folder = _find_file(checkpoint, store)
+    place, document = str(file), folder.document()  # no document: a file from elsewhere
     if document and (encoder := document["model"].get("encoder")):
         raise UserError(
             f"its encoder is {encoder}: only those of the encoder vit can be", checkpoint
         )
+
+    # shapes follow from the weights, the rest from the document or the file's own words
     opened = open_checkpoint(file)
     state = opened.state
     if decoder:
-        require_decoder(state, str(file), opened.others)
-    shape = shape_of(state, str(file))
+        require_decoder(state, place, opened.others)
+    shape = shape_of(state, place)
+    encoder_only, patches = shape.decoder_width is None, shape.grid[0] * shape.grid[1]
     known = document["model"] if document else opened.description
     trained = document["pretrain"] if document else known
-    given = zip(("encoder_heads", "decoder_heads"), heads or (), strict=False)
-    model = _build(
-        shape, state, trained.get("target", target or "pixel"), known | dict(given), str(file)
+    known = known | dict(zip(("encoder_heads", "decoder_heads"), heads or (), strict=False))
+
+    model = MaskedAutoencoder(
+        image_size=tuple(side * shape.patch_size for side in shape.grid),
+        patch_size=shape.patch_size,
+        channels=shape.channels,
+        encoder_width=shape.encoder_width,
+        encoder_depth=shape.encoder_depth,
+        encoder_heads=_count_heads("encoder", shape.encoder_width, known, place),
+        decoder_width=4 if encoder_only else shape.decoder_width,
+        decoder_depth=1 if encoder_only else shape.decoder_depth,
+        decoder_heads=1
+        if encoder_only
+        else _count_heads("decoder", shape.decoder_width, known, place),
+        mlp_ratio=shape.mlp_ratio,
+        target=_restore_target(shape, state, trained.get("target", target or "pixel")),
+        encoder_mask_tokens=shape.encoder_mask_tokens,
+        class_token=shape.class_token,
     )
-    load_into(model, state, encoder_only=shape.decoder_width is None, place=str(file))
-    patches = shape.grid[0] * shape.grid[1]
-    mean, std = _statistics(document, shape.channels)
+    load_into(model, state, encoder_only=encoder_only, place=place)
+
+    # images were normalised by their data set's statistics, else probably by ImageNet's
+    mean, std = IMAGENET_MEAN[: shape.channels], IMAGENET_STD[: shape.channels]
+    if document:
+        name = document["data"]["name"]
+        settings = document["data"].get(find_component("dataset", name).section, {})
+        mean, std = statistics(Data(name=name, settings=tuple(sorted(settings.items()))))
     return Inspected(
         model=model.eval(),
         place=checkpoint,
@@ -122,15 +126,15 @@ def open_model(
     )
 
 
-def _file(checkpoint: str, store: Store) -> tuple[Path, PhaseFolder]:
-    """The checkpoint's file and the folder it lies in, fetched if the store is elsewhere."""
-    found = find_checkpoint(checkpoint, store)
-    if isinstance(found, Path):
-        return found, PhaseFolder.at(found.parent)
-    folder = found
+def _find_file(checkpoint: str, store: Store) -> tuple[Path, PhaseFolder]:
+    """Find the checkpoint's file, fetched if the store is elsewhere, and the folder it lies in."""
+    folder = find_checkpoint(checkpoint, store)
+    if isinstance(folder, Path):
+        return folder, PhaseFolder.at(folder.parent)
     sound = folder.sound_checkpoint()
     if sound is None:
         raise UserError(f"pre-training {checkpoint} has no checkpoint yet", "--checkpoint")
+    # a remote store's file is fetched for as long as the command runs
     newest, data = sound
     if isinstance(store.files, LocalFiles):
         return store.files.path / newest.name, folder
@@ -140,27 +144,7 @@ def _file(checkpoint: str, store: Store) -> tuple[Path, PhaseFolder]:
     return Path(file.name), folder
 
 
-def _build(shape: Shape, state: dict, target: str, known: dict, place: str) -> MaskedAutoencoder:
-    """A model of these sizes."""
-    encoder_only = shape.decoder_width is None
-    return MaskedAutoencoder(
-        image_size=tuple(side * shape.patch_size for side in shape.grid),
-        patch_size=shape.patch_size,
-        channels=shape.channels,
-        encoder_width=shape.encoder_width,
-        encoder_depth=shape.encoder_depth,
-        encoder_heads=_heads("encoder", shape.encoder_width, known, place),
-        decoder_width=4 if encoder_only else shape.decoder_width,
-        decoder_depth=1 if encoder_only else shape.decoder_depth,
-        decoder_heads=1 if encoder_only else _heads("decoder", shape.decoder_width, known, place),
-        mlp_ratio=shape.mlp_ratio,
-        target=_target(shape, state, target),
-        encoder_mask_tokens=shape.encoder_mask_tokens,
-        class_token=shape.class_token,
-    )
-
-
-def _heads(part: str, width: int, known: dict, place: str) -> int:
+def _count_heads(part: str, width: int, known: dict, place: str) -> int:
     """Heads leave no trace in weights: as said, or as the paper's models of that width have."""
     heads = known.get(f"{part}_heads", USUAL_HEADS.get(width))
     if heads is None or width % heads:
@@ -172,34 +156,22 @@ def _heads(part: str, width: int, known: dict, place: str) -> int:
     return heads
 
 
-def _target(shape: Shape, state: dict, target: str) -> FittedTarget:
-    """A target with what the file has of it; one that cannot be drawn where the width is not its
-    own."""
+def _restore_target(shape: Shape, state: dict, target: str) -> FittedTarget:
+    """Make the target with what the file has of it; one that cannot be drawn if widths differ."""
     component = find_component("target", target).cls()
-    fitted = {
-        name.removeprefix("target."): value
-        for name, value in state.items()
-        if name.startswith("target.")
-    }
+    prefix = "target."
+    fitted = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
     values, width = shape.patch_size**2 * shape.channels, shape.prediction_width
     if width not in (None, component.width(values)) and not fitted:
         component = Target()
     return FittedTarget(component, shape.patch_size, shape.channels, fitted, width)
 
 
-def _statistics(document: dict | None, channels: int) -> tuple[tuple[float, ...], ...]:
-    """Mean and deviation the model's images were normalised with: its data set's, or ImageNet's."""
-    if document:
-        name = document["data"]["name"]
-        section = find_component("dataset", name).section
-        settings = tuple(sorted(document["data"].get(section, {}).items()))
-        return statistics(Data(name=name, settings=settings))
-    return IMAGENET_MEAN[:channels], IMAGENET_STD[:channels]
-
-
 def read_image(path: Path, inspected: Inspected) -> torch.Tensor:
-    """Pixels (1, c, h, w) in [0, 1] at the model's size: turned as a person sees the picture, which
-    a training does not do, resized to cover the size, centre cropped.
+    """Read an image at the model's size: pixels (1, c, h, w) in [0, 1].
+
+    It is turned as a person sees it, which a training does not do, resized to cover the size, and
+    centre cropped.
 
     Raises:
         UserError: not an image, with the reason.
@@ -215,6 +187,7 @@ def read_image(path: Path, inspected: Inspected) -> torch.Tensor:
         image = upright(decode(path), orientation(path))
     except CannotDecode as error:
         raise UserError(f"not an image that can be read: {error}", str(path)) from None
+    # cover the model's size, never less than it by rounding, and cut the centre
     if len(inspected.mean) == 1:
         image = F.rgb_to_grayscale(image)
     cover = max(height / image.shape[1], width / image.shape[2])
@@ -223,14 +196,17 @@ def read_image(path: Path, inspected: Inspected) -> torch.Tensor:
     return F.center_crop(image, [height, width])[None].float() / 255
 
 
-def reconstruction(
+def draw_reconstructions(
     inspected: Inspected,
     images: Sequence[torch.Tensor],
     mask_ratio: float | None,
     sampling: str | None,
     seed: int,
-) -> Drawn:
-    """The four panels of each image.
+) -> tuple[dict, str]:
+    """Draw four panels of each image; returns arrays (n, h, w, c) by title, and a caption.
+
+    Args:
+        mask_ratio: None: as trained, or the share that the sampler fixes.
 
     Raises:
         UserError: the model predicts tokens; a ratio or sampling that the grid does not allow.
@@ -238,31 +214,35 @@ def reconstruction(
     model = inspected.model
     if not model.target.can_draw:
         raise UserError("the model predicts tokens, not pixels: nothing to draw", inspected.place)
-    sampling = sampling or inspected.sampling
-    keep = visible(inspected, mask_ratio, sampling)
-    batch = normalise(torch.cat(list(images)), inspected.mean, inspected.std)
-    shuffle = draw_masks(sampling, len(batch), model.grid, keep, generator(seed, "reconstruct"))
-    drawn = panels(model, batch, shuffle, keep, inspected.mean, inspected.std)
-    return Drawn(panels=as_arrays(drawn), caption=inspected.caption(keep, sampling))
 
-
-def visible(inspected: Inspected, mask_ratio: float | None, sampling: str) -> int:
-    """Patches to keep: as asked for, as trained, or the share that a sampler fixes."""
-    rows, columns = inspected.model.grid
-    patches = rows * columns
+    # masks
+    sampling, patches = sampling or inspected.sampling, model.grid[0] * model.grid[1]
     one_of = find_component("sampler", sampling).cls.one_of
     keep = patches // one_of if one_of else inspected.keep
     if mask_ratio is not None:
         keep = int(patches * (1 - mask_ratio))
         if not 0 < keep < patches:
             raise UserError(f"{mask_ratio:g} leaves none or all of the patches", "--mask-ratio")
-    return keep
+    batch = normalise(torch.cat(list(images)), inspected.mean, inspected.std)
+    shuffle = draw_masks(sampling, len(batch), model.grid, keep, generator(seed, "reconstruct"))
+
+    # panels
+    drawn = panels(model, batch, shuffle, keep, inspected.mean, inspected.std)
+    titles = ("original", "masked", "reconstruction", "reconstruction + visible")
+    arrays = (part.permute(0, 2, 3, 1).numpy() for part in drawn)
+    caption = f"{sampling} sampling keeps {keep} of {patches} patches"
+    if model.target.component.lends_statistics:
+        caption += (
+            "; each patch has its true mean and contrast, removed ones too: the model predicts "
+            "normalised patches"
+        )
+    return dict(zip(titles, arrays, strict=True)), caption
 
 
 def draw_masks(
     sampling: str, n: int, grid: tuple[int, int], keep: int, rng: torch.Generator
 ) -> torch.Tensor:
-    """Permutations (n, L) of a sampler with its default settings, as in a last epoch."""
+    """Draw permutations (n, L) of a sampler with its default settings, as in a last epoch."""
     sampler = find_component("sampler", sampling).cls()
     try:
         return ask(sampler.shuffle, n, grid, keep, rng, epoch=0, epochs=1)
@@ -270,19 +250,9 @@ def draw_masks(
         raise UserError(str(error), "--sampling") from None
 
 
-def as_arrays(drawn: Panels) -> dict:
-    """By title: (n, h, w, c) numpy arrays."""
-    titles = {
-        "original": drawn.original,
-        "masked": drawn.masked,
-        "reconstruction": drawn.reconstruction,
-        "reconstruction + visible": drawn.pasted,
-    }
-    return {title: part.permute(0, 2, 3, 1).numpy() for title, part in titles.items()}
-
-
 def sampling_pictures(seed: int) -> dict:
-    """One bundled image under each sampling of the paper's Figure 6, by title: (h, w, c) arrays."""
+    """Mask one image by each sampling of the paper's Figure 6: (h, w, c) arrays by title."""
+    # one seed for all: the samplings differ, not the luck
     data = load_dataset(Data(image_size=MASKS_SIDE))
     pixels = data.test.images[MASKS_IMAGE].float()[None] / 255
     patches = MASKS_GRID**2

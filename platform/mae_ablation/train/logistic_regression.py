@@ -41,12 +41,12 @@ class Solution:
     converged: bool
 
     def scores(self, features: torch.Tensor) -> torch.Tensor:
-        """Logits (m, K) of features (m, D)."""
+        """Return logits (m, K) of features (m, D)."""
         return F.linear(features.to(self.weight.dtype), self.weight, self.bias)
 
 
 class LogisticRegression:
-    """A regression on one set of features, solved for one penalty after another.
+    """Solves a regression on one set of features for one penalty after another.
 
     Args:
         features: (n, D); standardised here by their own mean and standard deviation.
@@ -54,11 +54,11 @@ class LogisticRegression:
     """
 
     def __init__(self, features: torch.Tensor, labels: torch.Tensor, classes: int) -> None:
-        self.labels, self.classes = labels, classes
-        mean, self.std = features.mean(dim=0), features.std(dim=0, correction=0)
-        self.mean = mean
-        self.std = torch.where(self.std > 1e-6, self.std, torch.ones_like(self.std))
+        self.labels = labels
+        self.mean, std = features.mean(dim=0), features.std(dim=0, correction=0)
+        self.std = torch.where(std > 1e-6, std, torch.ones_like(std))
         standard = (features - self.mean) / self.std
+        # the basis of their covariance
         covariance = (standard.T @ standard).double() / len(features)
         variances, basis = torch.linalg.eigh(covariance)
         self.variances, self.basis = variances.clamp_min(0).to(features), basis.to(features)
@@ -67,7 +67,8 @@ class LogisticRegression:
         self._bias = torch.zeros(classes).to(features)
 
     def solve(self, penalty: float) -> Solution:
-        """The minimum for one penalty, from the last solution on."""
+        """Find the minimum for one penalty, from the last solution on."""
+        # each direction scaled by about its curvature, the penalty's included
         scale = (CURVATURE * self.variances + penalty).rsqrt()
         inputs, penalties = self.inputs * scale, penalty * scale.square()
         weight = (self._weight / scale).requires_grad_()
@@ -89,6 +90,7 @@ class LogisticRegression:
             loss.backward()
             return loss
 
+        # back to the features as given
         optimizer.step(objective)
         value = objective().item()  # the line search may end on another point than it evaluated
         gradient = max(weight.grad.abs().max().item(), bias.grad.abs().max().item())

@@ -45,7 +45,7 @@ class Meter:
         self._since = time.perf_counter()
 
     def add(self, loss: torch.Tensor) -> None:
-        """Add the loss of a step, a scalar on the device.
+        """Add the loss of a step, a scalar on the device, without waiting for it.
 
         Raises:
             Diverged: BAD_STEPS losses in a row were not finite.
@@ -58,6 +58,7 @@ class Meter:
 
     def check(self) -> None:
         """Read the losses since the last check; waits for the device. Raises as `add` does."""
+        # ranks agree on the mean, so that all of them go on or none
         losses = self._workers.average(self._recent)[: self.step - self._checked].tolist()
         worst = 0
         for i, loss in enumerate(losses):
@@ -74,7 +75,7 @@ class Meter:
 
     @property
     def is_sound(self) -> bool:
-        """Whether every loss that was checked is finite, so that the state is worth saving."""
+        """Says that every loss checked so far is finite, so that the state is worth saving."""
         return self._first_bad is None
 
     def finish_epoch(self) -> tuple[float, float]:
@@ -84,6 +85,7 @@ class Meter:
             Diverged: the mean is not finite.
         """
         self.check()
+        # the mean may overflow where no loss does
         loss, seconds = self._workers.average(self._total).item() / self.steps, self.seconds
         if not math.isfinite(loss):
             raise self._diverged(loss)
@@ -93,6 +95,7 @@ class Meter:
         return loss, seconds
 
     def _diverged(self, mean: float = math.nan) -> Diverged:
+        # the first bad step, and how long it went on, tell a spike from a blow-up
         epoch = f"epoch {self.epoch + 1} of {self.epochs}"
         if self._first_bad is None:
             return Diverged(f"mean loss of {epoch} is {mean}, each step's is finite: stopped")

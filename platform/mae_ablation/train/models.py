@@ -1,6 +1,7 @@
 """Models of a recipe: with a seed's initial weights, or with those of a finished pre-training."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from types import SimpleNamespace
 
 import torch
@@ -24,33 +25,25 @@ def build_model(
     recipe: Recipe, channels: int, seed: int, target: FittedTarget | None = None
 ) -> MaskedAutoencoder:
     """Build the recipe's model with a seed's initial weights; target None: raw pixels."""
+    # generators of their own: a deeper decoder leaves the encoder's first weights as they are
     m = recipe.model
     encoder_rng, decoder_rng = generator(seed, "init/encoder"), generator(seed, "init/decoder")
     model = MaskedAutoencoder(
         image_size=recipe.data.image_size,
-        patch_size=m.patch_size,
         channels=channels,
-        encoder_width=m.encoder_width,
-        encoder_depth=m.encoder_depth,
-        encoder_heads=m.encoder_heads,
-        decoder_width=m.decoder_width,
-        decoder_depth=m.decoder_depth,
-        decoder_heads=m.decoder_heads,
-        mlp_ratio=m.mlp_ratio,
         target=target,
         loss_on=recipe.pretrain.loss_on,
-        encoder_mask_tokens=m.encoder_mask_tokens,
-        class_token=m.class_token,
         encoder=build_encoder(recipe, channels, encoder_rng),
         extra_tokens=recipe.encoder.extra_tokens,
         gradient_checkpointing=recipe.pretrain.gradient_checkpointing,
+        **{each.name: getattr(m, each.name) for each in fields(m) if each.name != "encoder"},
     )
     return initialise(model, encoder_rng, decoder_rng)
 
 
 def build_encoder(recipe: Recipe, channels: int, rng: torch.Generator) -> nn.Module | None:
-    """Build a registered encoder with weights drawn from a generator's seed; None: the model's
-    own."""
+    """Build a registered encoder, its weights drawn from a seed; None: the model has its own."""
+    # a user's module draws from torch's global generator, which is given back as it was
     m = recipe.model
     shape = SimpleNamespace(
         image_size=recipe.data.image_size,
@@ -67,7 +60,7 @@ def build_encoder(recipe: Recipe, channels: int, rng: torch.Generator) -> nn.Mod
         return recipe.encoder.build(shape)
 
 
-def encoder_of(
+def load_encoder(
     recipe: Recipe, channels: int, seed: int, upstream: PhaseFolder | None
 ) -> MaskedAutoencoder:
     """Build a model with the encoder of a finished pre-training; None: a seed's initial one."""
@@ -78,13 +71,18 @@ def encoder_of(
     return model
 
 
-def target_of(
+def load_target(
     recipe: Recipe, upstream: PhaseFolder | None, data: Dataset, device: str
 ) -> tuple[FittedTarget, FromImages | None]:
-    """What a recipe's pre-training predicts, and what makes it from whole images where it is not
-    made from patches.
+    """Make the target of a pre-training, and the function that computes it from whole images.
 
-    `upstream` is the finished phase of what the target needs.
+    The function is None where the target is made from patches, in the model.
+
+    Args:
+        upstream: the finished phase that fitted what the target needs.
+
+    Raises:
+        ValueError: a user's target gives wrong shapes or NaN.
     """
     target, patch, channels = recipe.target, recipe.model.patch_size, data.channels
     result = upstream.result() if target.needs else {}
@@ -92,21 +90,18 @@ def target_of(
     def load() -> dict:
         return load_checkpoint(upstream.final_checkpoint(), "cpu")
 
+    # from whole images (dVAE), from patches by what was fitted (PCA), or from patches alone
     from_images = target.of_images(recipe, channels, load, result, device)
     from_patches = target.needs and not from_images
     kept = target.keep(load(), patch**2 * channels) if from_patches else {}
-    made = FittedTarget(target, patch, channels, kept, getattr(from_images, "width", None))
+    fitted = FittedTarget(target, patch, channels, kept, getattr(from_images, "width", None))
     if target.component.plugin and from_images is None:
-        require_sound(made, patch**2 * channels, recipe.grid)
-    return made, from_images
+        _try_out(fitted, patch**2 * channels, recipe.grid)
+    return fitted, from_images
 
 
-def require_sound(target: FittedTarget, values: int, grid: int) -> None:
-    """Try a user's target on random patches, before anything is trained.
-
-    Raises:
-        ValueError: it does not give as many numbers as its width says, or NaN.
-    """
+def _try_out(target: FittedTarget, values: int, grid: int) -> None:
+    """Compute a user's target of random patches once, before anything is trained."""
     name = target.component.component.name
     patches = torch.rand(2, grid, values, generator=torch.Generator().manual_seed(0))
     index = torch.arange(grid).expand(2, -1)

@@ -35,14 +35,14 @@ class EpochPictures:
         self._epochs = {round(settings.epochs * (i + 1) / wanted) for i in range(wanted)}
         if not wanted:
             return
+        # spread over the test split; masks of the last epoch, the same for every seed
         index = torch.linspace(0, len(data.test) - 1, IMAGES).long()
         feed = Feed(data.test, View(), run.device)
         pixels, _ = next(iter(feed.batches([index], generator(0, "album/images"))))
         self._images = normalise(pixels, data.mean, data.std)
-        rng, at = generator(0, "album/masks"), {"epoch": settings.epochs - 1}
-        shuffle = recipe.sampler.shuffle
-        at["epochs"] = settings.epochs
-        self._shuffle = ask(shuffle, len(index), model.grid, self._keep, rng, **at).to(run.device)
+        given = (IMAGES, model.grid, self._keep, generator(0, "album/masks"))
+        last = {"epoch": settings.epochs - 1, "epochs": settings.epochs}
+        self._shuffle = ask(recipe.sampler.shuffle, *given, **last).to(run.device)
 
     def draw_after(self, epoch: int, step: int) -> None:
         """Draw and save the picture of an epoch, if it is one of those; rank zero does."""

@@ -14,9 +14,8 @@ from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.train.checkpoints import Checkpoints, checkpoint_bytes
 from mae_ablation.train.device import reset_peak_memory
 from mae_ablation.train.meter import Meter
-from mae_ablation.train.optim import generator
+from mae_ablation.train.optim import OptimizerStep, generator
 from mae_ablation.train.run import PhaseRun
-from mae_ablation.train.step import OptimizerStep
 
 SEED = 0  # of its own: all seeds of a study predict the same
 BATCH = 512  # images at a time, where nothing is trained
@@ -24,7 +23,7 @@ CHECKPOINT_EVERY_S = 30.0
 
 
 class Fitting:
-    """What a target's `fit` works with: recipe, data, a training loop, a place to save."""
+    """Gives a target's `fit` its recipe, data, a training loop, and a place to save."""
 
     def __init__(self, recipe: Recipe, run: PhaseRun) -> None:
         self.recipe, self.run, self.device = recipe, run, run.device
@@ -41,6 +40,7 @@ class Fitting:
     def images(self, count: int) -> Iterator[torch.Tensor]:
         """Yield batches (n, c, h, w), normalised and on the CPU, of at most `count` images spread
         evenly over the training split."""
+        # spread evenly, so that no class is left out of a folder sorted by class
         train = self.data.train
         index = torch.linspace(0, len(train) - 1, min(len(train), count)).round().long()
         feed = Feed(train, View(), workers=self.recipe.data.workers)
@@ -79,6 +79,7 @@ class Fitting:
             Diverged: several losses in a row, or an epoch's mean, are not finite.
             Stopped: the run was to stop; a checkpoint has been written.
         """
+        # data; the last incomplete batch of an epoch is dropped
         kind, run, data = self.recipe.target.needs, self.run, self.data
         feed = Feed(data.train, View(), self.device, workers=self.recipe.data.workers)
         order_rng = self.generator("order")
@@ -87,16 +88,10 @@ class Fitting:
 
         # where an earlier attempt stopped
         meter = Meter(run, epochs, steps)
-        checkpoints = Checkpoints(
-            run=run,
-            meter=meter,
-            parts={"model": model, "optimizer": optimizer},
-            replayed={"order": order_rng},
-            generators=generators or {},
-            every_s=CHECKPOINT_EVERY_S,
-        )
+        saved, replayed = {"model": model, "optimizer": optimizer}, {"order": order_rng}
+        checkpoints = Checkpoints(run, meter, saved, CHECKPOINT_EVERY_S, replayed, generators or {})
         checkpoints.resume()
-        update = OptimizerStep(optimizer=optimizer, meter=meter)
+        update = OptimizerStep(optimizer, meter)
 
         for _ in range(meter.epoch, epochs):
             checkpoints.begin_epoch()
@@ -118,11 +113,8 @@ class Fitting:
         return meter.train_seconds
 
 
-def prepare(recipe: Recipe, run: PhaseRun) -> dict:
-    """Fit what the recipe's target needs; returns the content of `result.json`.
-
-    For a single worker.
-    """
+def fit_target(recipe: Recipe, run: PhaseRun) -> dict:
+    """Fit what the recipe's target needs, on one worker; returns the content of `result.json`."""
     reset_peak_memory(run.device)
     began = time.perf_counter()
     result = recipe.target.fit(Fitting(recipe, run))

@@ -20,12 +20,18 @@ from mae_ablation.study.trial import steps_per_epoch
 from mae_ablation.train.checkpoints import Checkpoints
 from mae_ablation.train.device import reset_peak_memory
 from mae_ablation.train.meter import Meter
-from mae_ablation.train.models import build_model, target_of
-from mae_ablation.train.optim import decay_groups, generator, lr_at, scaled_lr, set_lr
+from mae_ablation.train.models import build_model, load_target
+from mae_ablation.train.optim import (
+    OptimizerStep,
+    decay_groups,
+    generator,
+    lr_at,
+    scaled_lr,
+    set_lr,
+)
 from mae_ablation.train.pictures import EpochPictures
-from mae_ablation.train.precision import Precision
+from mae_ablation.train.precision import NumberFormat
 from mae_ablation.train.run import PhaseRun
-from mae_ablation.train.step import OptimizerStep
 
 
 def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | None = None) -> dict:
@@ -43,7 +49,7 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
     settings, workers, device = recipe.pretrain, run.workers, run.device
     reset_peak_memory(device)
 
-    # data
+    # data; the last incomplete batch of an epoch is dropped
     data = load_dataset(recipe.data)
     batch_size, epochs = settings.batch_size, settings.epochs
     steps = steps_per_epoch(recipe, len(data.train))
@@ -61,30 +67,23 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
     order_rng, augment_rng, mask_rng = (generator(seed, s) for s in ("order", "augment", "mask"))
 
     # model
-    target, from_images = target_of(recipe, upstream, data, device)
+    target, from_images = load_target(recipe, upstream, data, device)
     model = build_model(recipe, data.channels, seed, target).to(device)
     flops = pretrain_flops(recipe, data.channels)
 
     # optimiser
-    precision = Precision(settings.precision, device)
-    peak_lr = scaled_lr(settings.base_lr, batch_size)
+    precision = NumberFormat(settings.precision, device)
+    peak_lr, betas = scaled_lr(settings.base_lr, batch_size), (settings.beta1, settings.beta2)
     lr_schedule = partial(lr_at, peak=peak_lr, warmup=settings.warmup_epochs, epochs=epochs)
-    optimizer = torch.optim.AdamW(
-        decay_groups(model, settings.weight_decay),
-        lr=peak_lr,
-        betas=(settings.beta1, settings.beta2),
-        fused=True,
-    )
+    groups = decay_groups(model, settings.weight_decay)
+    optimizer = torch.optim.AdamW(groups, lr=peak_lr, betas=betas, fused=True)
 
     # where an earlier attempt stopped
     meter = Meter(run, epochs, steps)
+    saved = {"model": model, "optimizer": optimizer, **precision.parts}
+    replayed = {"order": order_rng, "augment": augment_rng}
     checkpoints = Checkpoints(
-        run=run,
-        meter=meter,
-        parts={"model": model, "optimizer": optimizer, **precision.parts},
-        replayed={"order": order_rng, "augment": augment_rng},
-        generators={"mask": mask_rng},
-        every_s=settings.checkpoint_every_s,
+        run, meter, saved, settings.checkpoint_every_s, replayed, {"mask": mask_rng}
     )
     checkpoints.resume()
     pictures = EpochPictures(recipe, model, data, run)
@@ -92,14 +91,7 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
     # compiled or not, by one worker or several
     model.train()
     trained = workers.wrap(compile_model(model) if settings.compile else model)
-    update = OptimizerStep(
-        optimizer=optimizer,
-        meter=meter,
-        precision=precision,
-        parts=parts,
-        workers=workers,
-        model=trained,
-    )
+    update = OptimizerStep(optimizer, meter, precision, parts, workers, trained)
 
     for epoch in range(meter.epoch, epochs):
         checkpoints.begin_epoch()
@@ -133,20 +125,19 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
         # end of the epoch: curve, picture, checkpoint, progress
         loss, seconds = meter.finish_epoch()
         images_per_s = steps * batch_size / seconds
-        run.log(
-            meter.global_step,
-            {
-                "pretrain/loss": loss,
-                "pretrain/lr": optimizer.param_groups[0]["lr"],
-                "pretrain/epoch": meter.epoch,
-                "pretrain/images_per_s": round(images_per_s, 1),
-                "pretrain/mfu": run.mfu(flops * images_per_s, settings.precision),
-            },
-        )
+        point = {
+            "pretrain/loss": loss,
+            "pretrain/lr": optimizer.param_groups[0]["lr"],
+            "pretrain/epoch": meter.epoch,
+            "pretrain/images_per_s": round(images_per_s, 1),
+            "pretrain/mfu": run.mfu(flops * images_per_s, settings.precision),
+        }
+        run.log(meter.global_step, point)
         pictures.draw_after(meter.epoch, meter.global_step)
         checkpoints.after_epoch()  # after the picture: what is drawn twice is the same
         run.report_epoch("pretrain", meter.epoch, epochs, loss, steps * batch_size, seconds)
 
+    # rates are of the training's own seconds: pictures and checkpoints are left out
     images_per_s = epochs * steps * batch_size / meter.train_seconds
     return {
         "train_loss": run.last_logged("pretrain/loss"),

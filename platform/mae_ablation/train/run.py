@@ -67,16 +67,10 @@ class PhaseRun:
         """Report the end of an epoch that trained on so many images in so many seconds."""
         if self.workers.rank > 0:
             return
-        self.report(
-            {
-                "phase": phase,
-                "epoch": epoch,
-                "epochs": epochs,
-                "loss": loss,
-                "images_per_s": images / seconds,
-                "seconds_left": (epochs - epoch) * seconds,
-            }
-        )
+        progress = {"phase": phase, "epoch": epoch, "epochs": epochs, "loss": loss}
+        progress["images_per_s"] = images / seconds
+        progress["seconds_left"] = (epochs - epoch) * seconds
+        self.report(progress)
 
     def mfu(self, flops_per_s: float, precision: str) -> float:
         """Compute the model FLOPs utilisation: the share reached of all workers' best speed.
@@ -89,15 +83,11 @@ class PhaseRun:
 
     def describe(self) -> dict:
         """Describe how the result was made: code, versions, device, workers, attempts."""
-        packages = {name: version(name) for name in ("torch", "timm", "ray")}
+        own = {"mae-ablation": __version__, "python": python_platform.python_version()}
         on_gpu = self.device.startswith("cuda")
         return {
             "commit": self.commit,
-            "versions": {
-                "mae-ablation": __version__,
-                "python": python_platform.python_version(),
-                **packages,
-            },
+            "versions": own | {name: version(name) for name in ("torch", "timm", "ray")},
             "device": torch.cuda.get_device_name() if on_gpu else "cpu",
             "processor": name_processor(self.device),
             "threads": torch.get_num_threads(),

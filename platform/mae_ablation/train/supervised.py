@@ -10,12 +10,10 @@ from torch import nn
 
 from mae_ablation.data.augment import View, normalise
 from mae_ablation.data.augmentations import CropRandom
-from mae_ablation.data.dataset import Dataset, FileSplit, Split, load_dataset
-from mae_ablation.data.feed import Feed, plain
+from mae_ablation.data.dataset import FileSplit, Split
+from mae_ablation.data.feed import Feed
 from mae_ablation.errors import UserError
 from mae_ablation.recipe.cost import embed_flops, encoder_flops, training_flops
-from mae_ablation.recipe.recipe import Recipe
-from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.train.checkpoints import Checkpoints
 from mae_ablation.train.classifier import (
     Mix,
@@ -24,47 +22,34 @@ from mae_ablation.train.classifier import (
     layer_decay_adamw,
     seed_step,
 )
-from mae_ablation.train.device import reset_peak_memory
-from mae_ablation.train.evaluation import accuracy, draw_labelled_images, save_predictions
+from mae_ablation.train.evaluation import Job, accuracy
 from mae_ablation.train.evaluations.finetune import Finetune
 from mae_ablation.train.meter import Meter
-from mae_ablation.train.optim import generator, lr_at, scaled_lr, set_lr
-from mae_ablation.train.precision import Precision
-from mae_ablation.train.run import PhaseRun
-from mae_ablation.train.step import OptimizerStep
+from mae_ablation.train.optim import OptimizerStep, generator, lr_at, scaled_lr, set_lr
+from mae_ablation.train.precision import NumberFormat
 
 FINAL_LR = 1e-6  # where the cosine ends, in the official code
-PREDICT_BATCH = 512  # images
 
 
-def supervised(
-    recipe: Recipe, kind: str, seed: int, run: PhaseRun, upstream: PhaseFolder | None
-) -> dict:
-    """Train the classifier, or resume its training; returns the content of `result.json`.
+def supervised(job: Job, kind: str) -> dict:
+    """Train the classifier, or resume its training.
 
     Test accuracy is that of the last epoch (of the averaged weights where `ema` is set).
 
     Args:
         kind: the evaluation, which is a section of the recipe.
-        upstream: the finished pre-training; None: initial weights.
-
-    Raises:
-        Diverged: several losses in a row, or an epoch's mean, are not finite.
-        Stopped: the run was to stop; a checkpoint has been written.
-        UserError: the batch cannot be divided evenly among the workers.
     """
     from timm.data.random_erasing import RandomErasing
     from timm.utils import ModelEmaV3
 
+    recipe, seed, run, data = job.recipe, job.seed, job.run, job.data
     settings: Finetune = getattr(recipe, kind)
     name, workers, device = run.prefix or kind, run.workers, run.device
-    reset_peak_memory(device)
 
-    # data
-    data = load_dataset(recipe.data)
-    train = draw_labelled_images(data, settings.labels, seed)
+    # data; the last incomplete batch of an epoch is dropped
+    train = job.labelled(settings.labels)
     batch_size, epochs = min(settings.batch_size, len(train) // 2 * 2), settings.epochs
-    steps = len(train) // batch_size  # the last incomplete batch is dropped
+    steps = len(train) // batch_size
     parts = workers.micro_batches(batch_size)
     if settings.randaugment_magnitude and data.channels not in (1, 3):
         message = f"RandAugment needs 1 or 3 channels, the images have {data.channels}"
@@ -82,7 +67,7 @@ def supervised(
     order_rng, augment_rng = (generator(seed, f"{kind}/{s}") for s in ("order", "augment"))
 
     # model
-    model = build_classifier(recipe, settings, data, seed, upstream).to(device)
+    model = build_classifier(recipe, settings, data, seed, job.upstream).to(device)
     if (blocks := getattr(settings, "blocks", None)) is not None:
         freeze_all_but_last(model, blocks)
     averaged = ModelEmaV3(model, decay=settings.ema) if settings.ema else None
@@ -92,47 +77,33 @@ def supervised(
     )
 
     # optimiser
-    precision = Precision(settings.precision, device)
-    peak_lr = scaled_lr(settings.base_lr, batch_size)
-    lr_schedule = partial(
-        lr_at, peak=peak_lr, warmup=settings.warmup_epochs, epochs=epochs, final=FINAL_LR
-    )
+    precision = NumberFormat(settings.precision, device)
+    peak_lr, warmup = scaled_lr(settings.base_lr, batch_size), settings.warmup_epochs
+    lr_schedule = partial(lr_at, peak=peak_lr, warmup=warmup, epochs=epochs, final=FINAL_LR)
     optimizer = layer_decay_adamw(model, settings, peak_lr)
 
     # where an earlier attempt stopped
     meter = Meter(run, epochs, steps)
-    checkpoints = Checkpoints(
-        run=run,
-        meter=meter,
-        parts={"model": model, "optimizer": optimizer, **precision.parts}
-        | ({"averaged": averaged.module} if averaged else {}),
-        replayed={"order": order_rng, "augment": augment_rng},
-        every_s=settings.checkpoint_every_s,
-    )
+    saved = {"model": model, "optimizer": optimizer, **precision.parts}
+    if averaged:
+        saved["averaged"] = averaged.module
+    replayed = {"order": order_rng, "augment": augment_rng}
+    checkpoints = Checkpoints(run, meter, saved, settings.checkpoint_every_s, replayed)
     checkpoints.resume()
 
     # by one worker or several
     model.train()
     trained = workers.wrap(model)
-    update = OptimizerStep(
-        optimizer=optimizer,
-        meter=meter,
-        precision=precision,
-        parts=parts,
-        workers=workers,
-        model=trained,
-    )
+    update = OptimizerStep(optimizer, meter, precision, parts, workers, trained)
 
-    # evaluation
+    # evaluation; MFU is not said of partial tuning, whose backward pass ends early
     evaluated = averaged.module if averaged else model
     validated = validation_epochs(epochs, len(train), len(data.validation))
-    predict = partial(predict_split, evaluated, settings, recipe, data, run, precision)
+    predict = partial(predict_split, job, evaluated, settings.image_size, precision)
 
-    def speed(images_per_s: float) -> dict[str, float]:
-        """Model FLOPs utilisation; not of partial tuning, whose backward pass is a part."""
-        if blocks is not None:
-            return {}
-        return {"mfu": run.mfu(flops * images_per_s, settings.precision)}
+    def mfu(images_per_s: float) -> dict[str, float]:
+        full = blocks is None
+        return {"mfu": run.mfu(flops * images_per_s, settings.precision)} if full else {}
 
     for epoch in range(meter.epoch, epochs):
         checkpoints.begin_epoch()
@@ -169,7 +140,7 @@ def supervised(
             f"{name}/loss": loss,
             f"{name}/lr": max(group["lr"] for group in optimizer.param_groups),
             f"{name}/epoch": meter.epoch,
-            **{f"{name}/{k}": v for k, v in speed(steps * batch_size / seconds).items()},
+            **{f"{name}/{k}": v for k, v in mfu(steps * batch_size / seconds).items()},
         }
         if meter.epoch in validated:
             predicted = predict(data.validation)
@@ -181,7 +152,7 @@ def supervised(
     # the test split, once, after the last epoch
     images_per_s = epochs * steps * batch_size / meter.train_seconds
     return {
-        **save_predictions(run, predict(data.test), data.test.labels, data.classes),
+        **job.save_predictions(predict(data.test)),
         "validation_acc1": run.last_logged(f"{name}/validation_acc1"),
         "train_loss": run.last_logged(f"{name}/loss"),
         "epochs": epochs,
@@ -189,8 +160,7 @@ def supervised(
         "seconds": meter.train_seconds,
         "images_per_s": images_per_s,
         "flops_per_image": flops,
-        **speed(images_per_s),
-        **run.describe(),
+        **mfu(images_per_s),
     }
 
 
@@ -206,30 +176,22 @@ def validation_epochs(epochs: int, trained_images: int, validation_images: int) 
 
 @torch.no_grad()
 def predict_split(
+    job: Job,
     model: nn.Module,
-    settings: Finetune,
-    recipe: Recipe,
-    data: Dataset,
-    run: PhaseRun,
-    precision: Precision,
+    image_size: int | None,
+    precision: NumberFormat,
     split: Split | FileSplit,
 ) -> torch.Tensor:
     """Classify a split with all workers; returns classes (n,) on the CPU."""
-    batches = plain(
-        split,
-        run.device,
-        PREDICT_BATCH,
-        image_size=settings.image_size,
-        workers=recipe.data.workers,
-        turns=run.workers.own_batches,
-    )
+
+    def classify(images: torch.Tensor) -> torch.Tensor:
+        with precision.autocast():
+            scores = model(images)
+        return scores.argmax(dim=1, keepdim=True).float()  # exact below 2^24 classes
+
+    # averaged weights stay in evaluation mode, trained ones go back to training
     training = model.training
     model.eval()
-    parts = []
-    for pixels, _ in batches:
-        with precision.autocast():
-            scores = model(normalise(pixels, data.mean, data.std))
-        parts.append(scores.argmax(dim=1, keepdim=True).float())  # exact below 2^24 classes
+    predicted = job.map_split(split, classify, image_size)
     model.train(training)
-    rows = list(torch.arange(len(split)).split(PREDICT_BATCH)[run.workers.own_batches])
-    return run.workers.gather_rows(rows, parts, len(split))[:, 0].long().cpu()
+    return predicted[:, 0].long().cpu()

@@ -2,10 +2,11 @@
 
 import gc
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,29 +15,16 @@ from mae_ablation.registry import find_component
 from mae_ablation.store.claim import Claim
 from mae_ablation.store.folder import PhaseFolder, Store
 from mae_ablation.study.trial import Phase, Trial
-from mae_ablation.train.evaluation import evaluate
-from mae_ablation.train.features import clear_features
+from mae_ablation.train.evaluation import clear_features, evaluate
 from mae_ablation.train.hardware import is_hardware_error
-from mae_ablation.train.precision import Precision
-from mae_ablation.train.preparation import prepare
+from mae_ablation.train.precision import switch_tf32
+from mae_ablation.train.preparation import fit_target
 from mae_ablation.train.pretrain import pretrain
 from mae_ablation.train.run import Busy, PhaseRun, Stopped
 from mae_ablation.train.workers import Workers
 
 
-def run_trial(
-    trial: Trial,
-    store: str | Path,
-    *,
-    device: str = "cpu",
-    commit: str = "unknown",
-    lanes: int = 1,
-    report: Callable[[dict], None] = lambda progress: None,
-    stop: Callable[[], bool] = lambda: False,
-    workers: Workers = Workers(),  # noqa: B008 (frozen)
-    owner: str = "",
-    attempt: int = 1,
-) -> str | None:
+def run_trial(trial: Trial, store: str | Path, *, owner: str = "", **run_as: Any) -> str | None:
     """Run the unfinished phases of a trial.
 
     A phase that raises is marked failed in its folder, with the traceback. Without its
@@ -46,9 +34,8 @@ def run_trial(
     it, so all have to be started again together.
 
     Args:
-        stop: asked after every optimiser step; true: save and leave.
-        owner: who claims the phases (store/claim.py).
-        attempt: number of times the trial has been started, this time included.
+        owner: name in the claims of its phases (store/claim.py).
+        run_as: fields of each phase's `PhaseRun`: device, commit, lanes, workers and so on.
 
     Returns the first failure in one line, or None. A store that cannot be read or written is a
     failure, too.
@@ -58,24 +45,20 @@ def run_trial(
         Busy: another run is at work on one of the phases.
     """
     place, upstream, reasons = Store(store), None, []
+    workers = run_as.get("workers", Workers())
+
+    def find_folder(phase: Phase) -> PhaseFolder:
+        return PhaseFolder(place.files, workers.on_rank_zero(lambda: phase.folder(place).name))
+
+    # what each phase builds on: a fitted target, then the pre-training
     needed = trial.needs.phases[0] if trial.needs else None
     for phase in trial.phases:
         if phase is trial.phases[0] or trains_encoder(phase):
             clear_features()  # the encoder and its features would take a training's memory
         try:
             if needed is not None:
-                upstream, needed = find_folder(needed, place, workers), None
-            run = PhaseRun(
-                folder=find_folder(phase, place, workers),
-                device=device,
-                commit=commit,
-                prefix=phase.prefix,
-                lanes=lanes,
-                attempt=attempt,
-                report=report,
-                stop=stop,
-                workers=workers,
-            )
+                upstream, needed = find_folder(needed), None
+            run = PhaseRun(folder=find_folder(phase), prefix=phase.prefix, **run_as)
             reason = run_if_missing(trial, phase, run, upstream, owner)
         except OSError as error:  # the store is away before, or after, the phase is at work
             if not workers.is_raised_everywhere(error):
@@ -85,38 +68,32 @@ def run_trial(
             reasons.append(reason)
         if phase.kind == "pretrain":
             if reason:
-                break
+                break  # there is nothing to evaluate
             upstream = run.folder
     return reasons[0] if reasons else None
-
-
-def find_folder(phase: Phase, store: Store, workers: Workers) -> PhaseFolder:
-    """Find the phase's folder, the same for all workers."""
-    return PhaseFolder(store.files, workers.on_rank_zero(lambda: phase.folder(store).name))
 
 
 def run_if_missing(
     trial: Trial, phase: Phase, run: PhaseRun, upstream: PhaseFolder | None, owner: str
 ) -> str | None:
     """Claim and run a phase that has no result yet; returns the reason if it failed."""
-    if is_finished(run):
+
+    def is_finished() -> bool:
+        return run.workers.on_rank_zero(lambda: run.folder.result() is not None)
+
+    if is_finished():
         return None
     if run.workers.broadcast(run.stop()):
         raise Stopped(f"stopped before {run.folder.name}")
     with hold_claim(run, owner):
-        if is_finished(run):  # another run had the claim until now
-            return None
-        return run_phase(trial, phase, run, upstream)
-
-
-def is_finished(run: PhaseRun) -> bool:
-    """Tell whether the phase has a result."""
-    return run.workers.on_rank_zero(lambda: run.folder.result() is not None)
+        # another run may have had the claim until now
+        return None if is_finished() else run_phase(trial, phase, run, upstream)
 
 
 @contextmanager
 def hold_claim(run: PhaseRun, owner: str) -> Iterator[None]:
     """Hold the phase's claim during the block; rank zero takes it for all. Raises Busy."""
+    # only rank zero holds it, every rank hears whether it did
     claim: Claim | None = None
 
     def take() -> bool:
@@ -140,7 +117,8 @@ def run_phase(
 ) -> str | None:
     """Run one phase into its folder; returns the reason if it failed."""
     workers = run.workers
-    Precision("float32", run.device)  # what an earlier phase of this process set ends with it
+    switch_tf32(False)  # torch's own default allows it to cuDNN; a precision may, for its training
+    # the result is written last and at once: a phase has one only if all of it was done
     try:
         workers.on_rank_zero(lambda: run.folder.begin(phase.document))
         result = train_phase(trial, phase, run, upstream)
@@ -159,7 +137,8 @@ def run_phase(
                 run.folder.fail(reason, traceback.format_exc())
         if not shared:
             raise
-    if run.device.startswith("cuda"):  # here the failed phase's tensors are no longer held
+    # here the failed phase's tensors are no longer held
+    if run.device.startswith("cuda"):
         gc.collect()
         torch.cuda.empty_cache()
     return reason
@@ -179,11 +158,12 @@ def train_phase(trial: Trial, phase: Phase, run: PhaseRun, upstream: PhaseFolder
     recipe, seed = phase.recipe, trial.seed
     if trial.source == "prepare":
         alone = replace(run, workers=Workers())
-        return run.workers.on_rank_zero(lambda: prepare(recipe, alone))
+        return run.workers.on_rank_zero(lambda: fit_target(recipe, alone))
     if phase.kind == "pretrain":
         return pretrain(recipe, seed, run, upstream)
     return evaluate(recipe, phase.kind, seed, run, source=trial.source, upstream=upstream)
 
 
 def trains_encoder(phase: Phase) -> bool:
+    """Tell whether the phase is an evaluation that trains the whole classifier."""
     return phase.is_evaluation and find_component("evaluation", phase.kind).cls.trains_encoder

@@ -55,12 +55,9 @@ class Workers:
         """
         if not distributed.is_initialized() or distributed.get_world_size() == 1:
             return Workers(micro_batch=micro_batch)
-        return Workers(
-            rank=distributed.get_rank(),
-            size=distributed.get_world_size(),
-            micro_batch=micro_batch,
-            control=distributed.new_group(backend="gloo", timeout=TIMEOUT),
-        )
+        rank, size = distributed.get_rank(), distributed.get_world_size()
+        control = distributed.new_group(backend="gloo", timeout=TIMEOUT)
+        return Workers(rank=rank, size=size, micro_batch=micro_batch, control=control)
 
     # communication
 
@@ -76,6 +73,7 @@ class Workers:
         """Run a function on rank zero, and return its result or raise its error on every rank."""
         if self.size == 1:
             return work()
+        # an error travels like a value, so that no rank waits for another for ever
         value, error = None, None
         if self.rank == 0:
             try:
@@ -113,10 +111,11 @@ class Workers:
         """
         if self.size == 1:
             return torch.cat(parts)
+        # every rank fills in its rows; the sum adds one number and zeros, which is exact
         whole = torch.zeros(n, self.broadcast(parts[0].shape[1] if parts else 0))
         for where, part in zip(rows, parts, strict=True):
             whole[where] = part.cpu()
-        distributed.all_reduce(whole, group=self.control)  # one number and zeros: exact
+        distributed.all_reduce(whole, group=self.control)
         return whole
 
     # division of the work
@@ -139,11 +138,13 @@ class Workers:
         Raises:
             UserError: the batch cannot be divided evenly.
         """
+        # every rank meets the same error, so none waits for another
         try:
             _, times = split_batch(batch, self.size, at_most or self.micro_batch)
         except UserError as error:
             error.on_all_ranks = True
             raise
+        # numbered over all workers: what is drawn for a micro-batch follows from its number
         parts = self.size * times
         if parts == 1:
             return [MicroBatch(0, slice(None))]
@@ -156,6 +157,7 @@ class Workers:
         """Return the model to be trained; with several workers it averages their gradients."""
         if self.size == 1:
             return model
+        # buffers are constants here (positions, targets), equal on every rank by the seed
         on_gpu = next(model.parameters()).is_cuda
         with warnings.catch_warnings():  # torch 2.14 has a new name for broadcast_buffers, 2.6 not
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)

@@ -1,1 +1,1 @@
-"""What a pre-training is measured by: a module for each registered evaluation."""
+"""Evaluations measure a pre-training: one module for each registered one."""

@@ -65,7 +65,7 @@ class Finetune:
     image_size: int | None = None
     """side in pixels if it differs from pre-training's; positions are interpolated"""
     precision: PrecisionName = "float32"
-    """of forward passes; what is summed up over steps stays float32"""
+    """number format of forward passes; what is summed up over steps stays float32"""
     checkpoint_every_s: float = field(default=30.0, metadata=RUNTIME)
     """seconds between checkpoints, taken after the next step; 0: after every one"""
 
@@ -109,7 +109,7 @@ class Finetune:
         return format_schedule(self)
 
     def preset_notes(self, recipe) -> list[str]:
-        """How the official code's fine-tuning differs from the paper's Table 9."""
+        """List how the official code's fine-tuning differs from the paper's Table 9."""
         if len(self.presets) < 2:
             return []
         size = model_size(recipe.model.encoder_width, recipe.model.encoder_depth)
@@ -120,11 +120,10 @@ class Finetune:
 
     def method(self, recipe) -> str:
         epochs = f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
-        how = f"{epochs}, {self.listed()}"
-        return f"fine-tuning end to end, after its last epoch ({how})"
+        return f"fine-tuning end to end, after its last epoch ({epochs}, {self.listed()})"
 
     def listed(self) -> str:
-        """The settings; RandAugment's is said where it is not the paper's."""
+        """Lists the settings for a table's text; RandAugment's where it is not the paper's."""
         magnitude = self.randaugment_magnitude
         augment = f"RandAugment {magnitude}, cut at 9.9 of 10" if magnitude else "no RandAugment"
         return (
@@ -140,4 +139,4 @@ class Finetune:
     def evaluate(self, job) -> dict:
         from mae_ablation.train.supervised import supervised
 
-        return supervised(job.recipe, self.component.name, job.seed, job.run, job.upstream)
+        return supervised(job, self.component.name)

@@ -25,14 +25,14 @@ from mae_ablation.recipe.words import format_rate, format_schedule
 from mae_ablation.registry import register
 
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
-"""of the converged protocol, from strong to weak; scikit-learn's C is 1 / (images x penalty)"""
+"""tried by the converged protocol, strongest first; scikit-learn's C is 1 / (images x penalty)"""
 BY_GRADIENT_STEPS = ("epochs", "warmup_epochs", "batch_size", "base_lr", "weight_decay", "momentum")
 UNUSED = {
     "converged": (*BY_GRADIENT_STEPS, "crop_min_area", "penalty"),
     "cached": ("crop_min_area", "penalty"),
     "paper": ("penalty",),
 }
-"""by protocol the settings that it has no use for; its penalties are listed instead"""
+"""settings that a protocol has no use for; its penalties are listed instead"""
 
 
 @register.evaluation("linear_probe", version=2)
@@ -81,7 +81,7 @@ class LinearProbe:
 
     @property
     def penalties(self) -> tuple[float, ...]:
-        """Penalties that the converged protocol tries, from strong to weak."""
+        """Lists the penalties that the converged protocol tries, from strong to weak."""
         return PENALTIES if self.penalty is None else (float(self.penalty),)
 
     def check(self, recipe) -> None:
@@ -127,6 +127,7 @@ class LinearProbe:
     def work(self, recipe, data, source: str, encoded: bool):
         from mae_ablation.study import speed
 
+        # products with as many columns as classes are slow: said apart from the encoder's
         images, encode, encode_all = speed.encoding_flops(self, recipe, data, source)
         if self.protocol == "converged":
             width = speed.feature_width(recipe, data, source)
@@ -140,6 +141,7 @@ class LinearProbe:
     def measured(result: dict) -> tuple[float, float]:
         from mae_ablation.study.speed import probe_flops
 
+        # a converged probe's rate is per image, a trained one's per image and epoch
         rate = result["images_per_s"]
         if "penalty" in result:
             return result["flops_per_image"], rate
@@ -154,4 +156,4 @@ class LinearProbe:
             from mae_ablation.train.converged_probe import converged_probe as probe
         else:
             from mae_ablation.train.gradient_probe import gradient_probe as probe
-        return probe(job.recipe, job.seed, job.run, source=job.source, upstream=job.upstream)
+        return probe(job, self.component.name)

@@ -25,6 +25,7 @@ class Partial(Finetune):
 
     def __post_init__(self) -> None:
         self.check_supervised()
+        # each of `epochs_tried` takes the place of `epochs`, so the warm-up is checked against them
         tried = self.epochs_tried
         good = tried and min(tried) > self.warmup_epochs and len(set(tried)) == len(tried)
         check(
