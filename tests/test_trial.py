@@ -179,9 +179,13 @@ def test_claims_are_given_back_whatever_happens(trial, tmp_path, monkeypatch):
     claim.release()
 
 
-def test_out_of_gpu_memory_is_said_in_one_line():
+@pytest.mark.parametrize(
+    ("phase", "remedy"),
+    [("pretrain", "set pretrain.gradient_checkpointing=true, or take"), ("finetune", "take")],
+)
+def test_out_of_gpu_memory_is_said_in_one_line(phase, remedy):
     error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee manual.")
-    assert explain_failure("finetune", error) == (
-        "finetune: out of GPU memory; try a smaller --micro-batch "
+    assert explain_failure(phase, error) == (
+        f"{phase}: out of GPU memory at the smallest micro-batch: {remedy} a larger GPU "
         "(OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.)"
     )

@@ -175,6 +175,7 @@ def worker(rank, root):
     )
     workers, out, two = Workers.connect(), {}, Path(root) / "two"
     assert (workers.rank, workers.size) == (rank, 2)
+    out["least"] = workers.agree_on_least((70 if rank else 80) * 2**30)
     out["results"] = train_all(two, workers)
 
     # stopped in the middle of an epoch, at the next agreement; rank 0's wish counts
@@ -305,6 +306,12 @@ def test_only_the_first_writes_and_all_know_how_it_went(both):
     assert first["full"].startswith("pretrain: OSError: [Errno 28] No space left on device")
     assert first["wild"] == second["wild"]
     assert first["wild"].startswith("Diverged: loss is nan at step 3 (epoch 1 of 2) and in the 17")
+
+
+@pytest.mark.slow
+def test_the_least_of_two_gpus_memory_counts_for_both(both):
+    _, (first, second), _ = both
+    assert first["least"] == second["least"] == 70 * 2**30
 
 
 @pytest.mark.slow

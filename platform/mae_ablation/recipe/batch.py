@@ -6,6 +6,8 @@ from mae_ablation.recipe.recipe import Recipe
 
 ACTIVATION_BYTES = 2 * 2**30
 """memory for activations of a worker on a CPU; larger micro-batches are no faster there"""
+FILLED, GPU_RESERVE = 0.9, 2**30
+"""share of a GPU's memory that is planned with, and bytes of it for libraries and fragments"""
 
 
 def split_batch(batch: int, workers: int, at_most: int | None) -> tuple[int, int]:
@@ -35,9 +37,10 @@ def split_batch(batch: int, workers: int, at_most: int | None) -> tuple[int, int
 def limit_micro_batch(
     recipe: Recipe, workers: int, at_most: int | None, on_gpu: bool
 ) -> int | None:
-    """Limit the images of a pre-training's micro-batch; None: no limit.
+    """Limit the images of a pre-training's micro-batch on a CPU; None: no limit.
 
-    On a CPU as many as fit into ACTIVATION_BYTES, where the batch can be divided at all.
+    As many as fit into ACTIVATION_BYTES, where the batch can be divided at all. On a GPU its memory
+    decides, when the training starts (`fit_micro_batch`).
 
     Args:
         at_most: the user's limit.
@@ -45,6 +48,25 @@ def limit_micro_batch(
     batch = recipe.pretrain.batch_size
     fits = max(2, int(ACTIVATION_BYTES / activation_bytes(recipe)))
     if on_gpu or batch <= fits * workers or batch % (2 * workers):
+        return at_most
+    return min(fits, at_most or fits)
+
+
+def fit_micro_batch(
+    batch: int, workers: int, at_most: int | None, memory: float, needed: tuple[float, float]
+) -> int | None:
+    """Limit the images of a micro-batch by a GPU's memory; None: no limit.
+
+    Where not even two images fit by the estimate, two are tried: it is no more than an estimate.
+
+    Args:
+        at_most: the user's limit.
+        memory: bytes that a worker may fill.
+        needed: bytes that are always there, and those per image (recipe/cost.py).
+    """
+    always, per_image = needed
+    fits = max(2, int((memory * FILLED - GPU_RESERVE - always) / per_image))
+    if batch <= fits * workers or batch % (2 * workers):
         return at_most
     return min(fits, at_most or fits)
 

@@ -4,9 +4,12 @@ Pure numbers, so that a plan needs no model. Only matrix products are counted, t
 multiply-accumulate (the convention of the paper's Table 1c and of torch's FlopCounterMode).
 """
 
+from typing import Any
+
 from mae_ablation.recipe.recipe import Recipe
 
 BACKWARD = 2  # a backward pass costs twice a forward pass
+HALF_SHARE = 0.65  # of float32's activations kept by autocast: norms and sums stay float32
 
 
 def block_flops(tokens: int, width: int, mlp_ratio: float) -> float:
@@ -101,6 +104,37 @@ def activation_bytes(recipe: Recipe) -> float:
 def block_floats(tokens: int, width: int, heads: int, mlp_ratio: float) -> float:
     """Numbers that one Transformer block keeps of a sequence."""
     return tokens * width * (12 + 2 * mlp_ratio) + heads * tokens**2
+
+
+def pretrain_memory(recipe: Recipe, channels: int) -> tuple[float, float]:
+    """Estimate the bytes of pre-training on a GPU: those that are always there, those per image."""
+    m, (seen, tokens) = recipe.model, _tokens(recipe, max(recipe.kept_counts))
+    stacks = [
+        (m.encoder_depth, seen, m.encoder_width, m.encoder_heads),
+        (m.decoder_depth, tokens, m.decoder_width, m.decoder_heads),
+    ]
+    kept = [depth * block_floats(n, w, h, m.mlp_ratio) for depth, n, w, h in stacks]
+    if recipe.pretrain.gradient_checkpointing:  # each block's input, and one block at a time
+        inputs = sum(depth * n * width for depth, n, width, _ in stacks)
+        kept = [inputs, max(k / depth for k, (depth, *_) in zip(kept, stacks, strict=True))]
+    patches = recipe.patches * m.patch_size**2 * channels  # pixels, as patches, and predictions
+    return _training_memory(parameters(recipe, channels), sum(kept) + 3 * patches, recipe.pretrain)
+
+
+def classifier_memory(recipe: Recipe, settings: Any, channels: int) -> tuple[float, float]:
+    """Estimate the bytes of training a whole classifier on a GPU, as `pretrain_memory` does."""
+    m, patches = recipe.model, recipe.patches_at(settings.image_size)
+    tokens = patches + recipe.leading_tokens
+    kept = m.encoder_depth * block_floats(tokens, m.encoder_width, m.encoder_heads, m.mlp_ratio)
+    pixels = patches * m.patch_size**2 * channels
+    return _training_memory(encoder_parameters(recipe, channels), kept + 3 * pixels, settings)
+
+
+def _training_memory(weights: float, floats: float, settings: Any) -> tuple[float, float]:
+    """Bytes of weights, gradients and AdamW's two moments; and of an image's `floats`."""
+    if settings.precision in ("bfloat16", "float16"):  # autocast holds a copy of the weights, too
+        return 18.0 * weights, 4 * HALF_SHARE * floats
+    return 16.0 * weights, 4.0 * floats
 
 
 def training_flops(forward: float, first: float) -> float:

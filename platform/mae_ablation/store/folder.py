@@ -9,6 +9,7 @@ store/pretrain/fashion_mnist-30px-keep9of36-s0-3f2a9c0d1e4b/
     result.json           written once, when the phase is finished
     failure.json          why it is not, if it failed
     stopped.json          why it is not, if a search stopped it early
+    out_of_memory.json    the micro-batch to go on with, after a GPU's memory ran out
 
 Beside them lie declarations/, what was declared of studies before their first result.
 
@@ -110,6 +111,16 @@ class PhaseFolder:
     def fail(self, reason: str, details: str) -> None:
         why = {"reason": reason, "details": details}
         self.files.write(f"{self.name}/failure.json", atomic.to_json(why))
+
+    def shortage(self) -> dict | None:
+        """Return `micro_batch` and `times`, after a GPU's memory ran out; None if it never did."""
+        return self._read("out_of_memory.json")
+
+    def note_shortage(self, micro_batch: int) -> None:
+        """Note that a GPU's memory ran out, and how many images to go on with at a time."""
+        times = 1 + (self.shortage() or {"times": 0})["times"]
+        note = {"micro_batch": micro_batch, "times": times}
+        self.files.write(f"{self.name}/out_of_memory.json", atomic.to_json(note))
 
     def checkpoints(self) -> list[Checkpoint]:
         """Checkpoints, newest first."""

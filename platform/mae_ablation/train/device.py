@@ -1,6 +1,7 @@
 """The device that trains, and the process on it: name, memory, and speed at its best."""
 
 import ctypes
+import gc
 import resource
 import sys
 import time
@@ -15,6 +16,7 @@ from mae_ablation.train.precision import HALVES, allow_tf32
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # mallopt's names of them, malloc.h
 KEPT_BYTES = 2**30
+CONTEXT_BYTES = 600 * 2**20  # of a GPU, for CUDA's own context in each process
 PRODUCT_SIDE = {"cpu": 1024, "cuda": 8192}
 PRODUCTS, PRODUCTS_S = 6, 1.0  # so many matrix products, or as many as this time allows
 
@@ -54,6 +56,30 @@ def load_glibc() -> ctypes.CDLL | None:
     """Load the C library, where it is glibc."""
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     return library if library and hasattr(library, "gnu_get_libc_version") else None
+
+
+def share_gpu(share: float) -> None:
+    """Let this process fill a share of its GPU, 0 to 1: beyond it torch raises out-of-memory.
+
+    What CUDA itself takes in each process is not torch's to count, so it is subtracted.
+    """
+    if share < 1:
+        total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+        torch.cuda.set_per_process_memory_fraction(max(0.01, share - CONTEXT_BYTES / total))
+
+
+def usable_gpu_bytes(share: float) -> int:
+    """Measure the bytes that this process may fill: free ones and its own, within its share."""
+    free, total = torch.cuda.mem_get_info()
+    own = torch.cuda.memory_reserved()
+    return min(free + own, int(share * total - CONTEXT_BYTES * (share < 1)))
+
+
+def free_gpu_memory(device: str) -> None:
+    """Give back what earlier trainings held of a GPU; other processes may be waiting for it."""
+    if device.startswith("cuda"):
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def reset_peak_memory(device: str) -> None:

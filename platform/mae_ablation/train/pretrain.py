@@ -12,7 +12,7 @@ from mae_ablation.data.augment import View, normalise
 from mae_ablation.data.dataset import load_dataset
 from mae_ablation.data.feed import Feed
 from mae_ablation.recipe.batch import limit_micro_batch
-from mae_ablation.recipe.cost import pretrain_flops
+from mae_ablation.recipe.cost import pretrain_flops, pretrain_memory
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.registry import ask
 from mae_ablation.store.folder import PhaseFolder
@@ -60,7 +60,7 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
     at_most = limit_micro_batch(
         recipe, workers.size, workers.micro_batch, device.startswith("cuda")
     )
-    parts = workers.micro_batches(batch_size, at_most)
+    parts = run.divide_batch(batch_size, pretrain_memory(recipe, data.channels), at_most)
     view = View(augmentation=recipe.augmentation, crop_min_area=settings.crop_min_area)
     feed = Feed(data.train, view, device, workers=recipe.data.workers)
     sampler = recipe.sampler

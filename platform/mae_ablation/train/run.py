@@ -9,9 +9,10 @@ from importlib.metadata import version
 import torch
 
 from mae_ablation import __version__
+from mae_ablation.recipe.batch import fit_micro_batch
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.train.device import ceiling_flops_per_s, name_processor, peak_memory_bytes
-from mae_ablation.train.workers import Workers
+from mae_ablation.train.workers import MicroBatch, Workers
 
 
 class Diverged(RuntimeError):
@@ -47,6 +48,34 @@ class PhaseRun:
     stop: Callable[[], bool] = field(default=lambda: False)
     """asked after every optimiser step; true: save and leave"""
     workers: Workers = Workers()
+    memory_bytes: int | None = None
+    """bytes of its GPU that each worker may fill; None: it trains on a CPU"""
+    division: dict[str, int] = field(default_factory=dict)
+    """how the batch was divided, for the result: images of a micro-batch, accumulated ones"""
+
+    def divide_batch(
+        self, batch: int, needed: tuple[float, float], at_most: int | None = None
+    ) -> list[MicroBatch]:
+        """Divide a batch into this worker's micro-batches, as small as its memory asks for.
+
+        Args:
+            needed: bytes that the training always needs, and those per image (recipe/cost.py).
+            at_most: largest number of images per forward pass; None: `workers.micro_batch` says.
+
+        Raises:
+            UserError: the batch cannot be divided evenly.
+        """
+        workers, at_most = self.workers, at_most or self.workers.micro_batch
+        if self.memory_bytes is not None:
+            at_most = fit_micro_batch(batch, workers.size, at_most, self.memory_bytes, needed)
+        # an estimate that was too low once is not believed again
+        if shortage := workers.on_rank_zero(self.folder.shortage):
+            at_most = min(shortage["micro_batch"], at_most or batch)
+            self.division["out_of_memory"] = shortage["times"]
+        parts = workers.micro_batches(batch, at_most)
+        self.division["accumulated"] = len(parts)
+        self.division["micro_batch"] = batch // (workers.size * len(parts))
+        return parts
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         """Append a point to the phase's journal."""
@@ -67,6 +96,8 @@ class PhaseRun:
         """Report the end of an epoch that trained on so many images in so many seconds."""
         if self.workers.rank > 0:
             return
+        if self.division.get("out_of_memory"):
+            phase = f"{phase} (micro-batch {self.division['micro_batch']} after out of memory)"
         progress = {"phase": phase, "epoch": epoch, "epochs": epochs, "loss": loss}
         progress["images_per_s"] = images / seconds
         progress["seconds_left"] = (epochs - epoch) * seconds
@@ -94,6 +125,7 @@ class PhaseRun:
             "lanes": self.lanes,
             "workers": self.workers.size,
             "attempts": self.attempt,
+            **(self.division if on_gpu or "out_of_memory" in self.division else {}),
             "peak_memory_bytes": peak_memory_bytes(self.device),
             "finished_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }

@@ -1,6 +1,5 @@
 """One trial: runs its phases in order, except those that the store has. Knows nothing of Ray."""
 
-import gc
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +14,7 @@ from mae_ablation.registry import find_component
 from mae_ablation.store.claim import Claim
 from mae_ablation.store.folder import PhaseFolder, Store
 from mae_ablation.study.trial import Phase, Trial
+from mae_ablation.train.device import free_gpu_memory, usable_gpu_bytes
 from mae_ablation.train.evaluation import clear_features, evaluate
 from mae_ablation.train.hardware import is_hardware_error
 from mae_ablation.train.precision import switch_tf32
@@ -45,7 +45,12 @@ def run_trial(trial: Trial, store: str | Path, *, owner: str = "", **run_as: Any
         Busy: another run is at work on one of the phases.
     """
     place, upstream, reasons = Store(store), None, []
-    workers = run_as.get("workers", Workers())
+    workers, device = run_as.get("workers", Workers()), run_as.get("device", "cpu")
+    clear_features()
+    free_gpu_memory(device)
+    if device.startswith("cuda"):
+        # the least of all ranks: they take micro-batches of one size
+        run_as["memory_bytes"] = workers.agree_on_least(usable_gpu_bytes(workers.gpu_share))
 
     def find_folder(phase: Phase) -> PhaseFolder:
         return PhaseFolder(place.files, workers.on_rank_zero(lambda: phase.folder(place).name))
@@ -53,7 +58,7 @@ def run_trial(trial: Trial, store: str | Path, *, owner: str = "", **run_as: Any
     # what each phase builds on: a fitted target, then the pre-training
     needed = trial.needs.phases[0] if trial.needs else None
     for phase in trial.phases:
-        if phase is trial.phases[0] or trains_encoder(phase):
+        if trains_encoder(phase):
             clear_features()  # the encoder and its features would take a training's memory
         try:
             if needed is not None:
@@ -121,7 +126,7 @@ def run_phase(
     # the result is written last and at once: a phase has one only if all of it was done
     try:
         workers.on_rank_zero(lambda: run.folder.begin(phase.document))
-        result = train_phase(trial, phase, run, upstream)
+        result = train_within_memory(trial, phase, run, upstream)
         whole = {"phase": phase.kind, "identity": phase.identity, **result}
         workers.on_rank_zero(lambda: run.folder.finish(whole))
         return None
@@ -137,20 +142,42 @@ def run_phase(
                 run.folder.fail(reason, traceback.format_exc())
         if not shared:
             raise
-    # here the failed phase's tensors are no longer held
-    if run.device.startswith("cuda"):
-        gc.collect()
-        torch.cuda.empty_cache()
+    free_gpu_memory(run.device)  # here the failed phase's tensors are no longer held
     return reason
 
 
 def explain_failure(kind: str, error: Exception) -> str:
     """Say in one line why a phase failed."""
     text = one_line(error)
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        where = "GPU" if isinstance(error, torch.OutOfMemoryError) else "main"
-        text = f"out of {where} memory; try a smaller --micro-batch ({text})"
+    if isinstance(error, torch.OutOfMemoryError):
+        remedy = (
+            "set pretrain.gradient_checkpointing=true, or take" * (kind == "pretrain") or "take"
+        )
+        text = f"out of GPU memory at the smallest micro-batch: {remedy} a larger GPU ({text})"
+    elif isinstance(error, MemoryError):
+        text = f"out of main memory; try a smaller --micro-batch ({text})"
     return f"{kind}: {text}"
+
+
+def train_within_memory(
+    trial: Trial, phase: Phase, run: PhaseRun, upstream: PhaseFolder | None
+) -> dict:
+    """Run the phase's training; where a GPU's memory runs out, go on with half the micro-batch.
+
+    It goes on from the last checkpoint. The batch and the loss stay the recipe's.
+    """
+    while True:
+        try:
+            return train_phase(trial, phase, run, upstream)
+        except torch.OutOfMemoryError:
+            smaller = run.division.get("micro_batch", 0) // 2
+            if smaller < 2:
+                raise
+            run.folder.note_shortage(smaller)
+            # the other ranks wait for gradients that do not come: all are started again together
+            if run.workers.size > 1:
+                raise
+        free_gpu_memory(run.device)
 
 
 def train_phase(trial: Trial, phase: Phase, run: PhaseRun, upstream: PhaseFolder | None) -> dict:

@@ -44,20 +44,23 @@ class Workers:
     size: int = 1
     micro_batch: int | None = None
     """largest number of images per forward pass; None: the worker's whole part of the batch"""
+    gpu_share: float = 1.0
+    """part of its GPU's memory that a worker may fill"""
     control: Any = field(default=None, compare=False)
     """process group on the CPU, for broadcasts and small tensors"""
 
     @staticmethod
-    def connect(micro_batch: int | None = None) -> "Workers":
+    def connect(micro_batch: int | None = None, gpu_share: float = 1.0) -> "Workers":
         """Connect to the other processes of torch.distributed, if there are any.
 
         Every process calls this once: it makes a process group.
         """
+        own = {"micro_batch": micro_batch, "gpu_share": gpu_share}
         if not distributed.is_initialized() or distributed.get_world_size() == 1:
-            return Workers(micro_batch=micro_batch)
+            return Workers(**own)
         rank, size = distributed.get_rank(), distributed.get_world_size()
         control = distributed.new_group(backend="gloo", timeout=TIMEOUT)
-        return Workers(rank=rank, size=size, micro_batch=micro_batch, control=control)
+        return Workers(rank=rank, size=size, control=control, **own)
 
     # communication
 
@@ -97,6 +100,14 @@ class Workers:
         total = values.detach().cpu().clone()
         distributed.all_reduce(total, group=self.control)
         return (total / self.size).to(values.device)
+
+    def agree_on_least(self, value: int) -> int:
+        """Return the smallest of all ranks' values."""
+        if self.size == 1:
+            return value
+        least = torch.tensor(value)
+        distributed.all_reduce(least, distributed.ReduceOp.MIN, group=self.control)
+        return int(least)
 
     def gather_rows(
         self, rows: list[torch.Tensor], parts: list[torch.Tensor], n: int
