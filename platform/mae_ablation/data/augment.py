@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from mae_ablation.data.augmentations import Plain
+from mae_ablation.data.transfer import channel_constants, send
 from mae_ablation.registry import Augmentation, ask
 
 SHIFT = 8
@@ -151,16 +152,18 @@ def axis_weights(
         mirrored: (n,) bool, whose result runs backwards.
     """
     scale = extent[:, None].float() / side
-    at = scale * (torch.arange(side) + 0.5) - 0.5  # (n, t), from the box's first pixel
+    device = start.device
+    at = scale * (torch.arange(side, device=device) + 0.5) - 0.5  # (n, t), from the first pixel
     at = torch.where(mirrored[:, None], at.flip(1), at)
     first = at.floor()
     weights = cubic_taps(at - first)
-    pixels = first.long()[:, None] + torch.arange(-1, 3)[:, None]  # (n, 4, t), likewise
+    near = torch.arange(-1, 3, device=device)[:, None]
+    pixels = first.long()[:, None] + near  # (n, 4, t), likewise
     weights *= (pixels >= 0) & (pixels < extent[:, None, None])
     weights /= weights.sum(dim=1, keepdim=True)
     pixels += start[:, None, None]
     weights *= (pixels >= 0) & (pixels < side)
-    dense = torch.zeros(len(start), side, side)  # (n, s, t)
+    dense = torch.zeros(len(start), side, side, device=device)  # (n, s, t)
     return dense.scatter_add_(1, pixels.clamp_(0, side - 1), weights).mT
 
 
@@ -171,27 +174,26 @@ def known_weights(
     if side > TABLE_SIDE:
         return axis_weights(start, extent, side, mirrored)
     number = ((start + side // SHIFT) * side + extent - 1) * 2 + mirrored
-    return every_weight(side).index_select(0, number)
+    return every_weight(side, start.device).index_select(0, number)
 
 
 @cache
-def every_weight(side: int) -> torch.Tensor:
+def every_weight(side: int, device: torch.device) -> torch.Tensor:
     """Weights (boxes, side, side) of all boxes along an axis, shifted ones too, and mirrored."""
     starts, extents = torch.arange(-(side // SHIFT), side), torch.arange(1, side + 1)
     start, extent, mirrored = torch.cartesian_prod(starts, extents, torch.arange(2)).unbind(1)
-    return axis_weights(start, extent, side, mirrored.bool()).contiguous()
+    return axis_weights(start, extent, side, mirrored.bool()).contiguous().to(device)
 
 
 def crop_resize_flip(images: torch.Tensor, boxes: Boxes) -> torch.Tensor:
     """Float images (n, c, s, s) cropped to their boxes, resized back to (s, s), mirrored."""
     n, channels, side, _ = images.shape
-    weights = known_weights(
-        torch.cat([boxes.top, boxes.left]),
-        torch.cat([boxes.height, boxes.width]),
-        side,
-        torch.cat([torch.zeros_like(boxes.flip), boxes.flip]),
-    )
-    rows, columns = weights.to(images.device, non_blocking=True).chunk(2)
+    # a few integers per image travel; the weights, larger than the images, are made on the device
+    start = torch.cat([boxes.top, boxes.left])
+    extent = torch.cat([boxes.height, boxes.width])
+    mirrored = torch.cat([torch.zeros_like(boxes.flip), boxes.flip])
+    numbers = send(torch.stack([start, extent, mirrored.long()]), images.device)
+    rows, columns = known_weights(numbers[0], numbers[1], side, numbers[2].bool()).chunk(2)
     # a product for each image, all of its channels at once: rows first, then columns
     lines = rows @ images.transpose(1, 2).reshape(n, side, channels * side)
     lines = lines.view(n, side * channels, side) @ columns.mT
@@ -200,8 +202,7 @@ def crop_resize_flip(images: torch.Tensor, boxes: Boxes) -> torch.Tensor:
 
 def normalise(images: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]):
     """Pixels in [0, 1] (n, c, h, w), minus the mean, over the standard deviation, per channel."""
-    shape = (1, -1, 1, 1)
-    mean, std = (torch.tensor(v, device=images.device).view(shape) for v in (mean, std))
+    mean, std = (channel_constants(tuple(v), images.device) for v in (mean, std))
     return (images - mean).div_(std)
 
 

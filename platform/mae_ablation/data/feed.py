@@ -17,6 +17,7 @@ import torch
 
 from mae_ablation.data.augment import Boxes, View, boxes_for, cropped, resized
 from mae_ablation.data.dataset import FileSplit, Split
+from mae_ablation.data.transfer import send
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 Rows = torch.Tensor | slice
@@ -112,7 +113,7 @@ class Feed:
                 yield self._changed(pixels, take_rows(change, rows)), self._labels(index[rows])
 
     def _labels(self, index: torch.Tensor) -> torch.Tensor:
-        return self.split.labels[index].to(self.device, non_blocking=True)
+        return send(self.split.labels[index], self.device)
 
     def _draw(self, n: int, generator: torch.Generator, change_rng: torch.Generator) -> "Drawn":
         view, side = self.view, self.split.images.shape[-1]
@@ -128,10 +129,7 @@ class Feed:
 
     def _show(self, index: torch.Tensor, drawn: "Drawn") -> torch.Tensor:
         images = self.split.images.index_select(0, index)  # a tenth of indexing's time
-        if self.device.type == "cuda":
-            images = images.pin_memory()  # else the copy waits for the GPU
-        images = images.to(self.device, non_blocking=True)
-        pixels = self._changed(cropped(images, drawn.boxes), drawn.change)
+        pixels = self._changed(cropped(send(images, self.device), drawn.boxes), drawn.change)
         if drawn.seeds is not None:
             pixels = self._randaugmented(pixels, drawn.seeds)
         return resized(pixels, self.view.image_size)
@@ -148,7 +146,7 @@ class Feed:
             view.randaugment_magnitude,
             view.randaugment_fill,
         )
-        return images.to(self.device).float() / 255
+        return send(images, self.device).float() / 255
 
 
 class Drawn(NamedTuple):

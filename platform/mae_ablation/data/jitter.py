@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import torch
 
+from mae_ablation.data.transfer import channel_constants, send
+
 STRENGTH, HUE = 0.4, 0.1
 """brightness, contrast and saturation change by a factor in 1 +- STRENGTH, the hue turns by up to
 HUE of the circle; the paper does not say how strong its jitter is"""
@@ -52,11 +54,15 @@ def random_jitter(
 def apply_jitter(pixels: torch.Tensor, jitter: Jitter) -> torch.Tensor:
     """Float pixels (n, c, h, w) in [0, 1], jittered: a new tensor of the same shape and device."""
     pixels = pixels.clone()
-    order = jitter.order.cpu()  # where it was drawn: selecting rows must not wait for a GPU
-    factors = [f.to(pixels.device)[:, None, None, None] for f in jitter[:4]]
-    for turn in order.unbind(dim=1):
-        for number, change in enumerate((brightness, contrast, saturation, turned_hue)):
-            rows = (turn == number).nonzero()[:, 0].to(pixels.device)
+    factors = send(torch.stack(jitter[:4]), pixels.device)[:, :, None, None, None]
+    # the images of each operation are counted where they were drawn, and sent in one piece, so that
+    # selecting them does not wait for a GPU
+    turns = jitter.order.T
+    counts = [turn.bincount(minlength=4).tolist() for turn in turns]
+    images = send(turns.argsort(dim=1, stable=True), pixels.device)
+    for turn, sizes in zip(images, counts, strict=True):
+        groups = zip(turn.split(sizes), (brightness, contrast, saturation, turned_hue), strict=True)
+        for number, (rows, change) in enumerate(groups):
             pixels[rows] = change(pixels[rows], factors[number][rows])
     return pixels
 
@@ -65,8 +71,7 @@ def grey(pixels: torch.Tensor) -> torch.Tensor:
     """Grey values (n, 1, h, w)."""
     if pixels.shape[1] == 1:
         return pixels
-    weights = torch.tensor(LUMINANCE, device=pixels.device)[:, None, None]
-    return (pixels * weights).sum(dim=1, keepdim=True)
+    return (pixels * channel_constants(LUMINANCE, pixels.device)).sum(dim=1, keepdim=True)
 
 
 def brightness(pixels: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
@@ -97,8 +102,7 @@ def turned_hue(pixels: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
     value, lowest = pixels.amax(dim=1, keepdim=True), pixels.amin(dim=1, keepdim=True)
     spread = value - lowest
     hue = sixths(pixels, value, spread) + 6 * share
-    phase = torch.tensor((5.0, 3.0, 1.0), device=pixels.device)[:, None, None]
-    k = (phase + hue) % 6
+    k = (channel_constants((5.0, 3.0, 1.0), pixels.device) + hue) % 6
     return value - spread * torch.minimum(k, 4 - k).clamp(0, 1)
 
 
