@@ -43,6 +43,15 @@ def test_an_earlier_training_of_the_lane_does_not_use_up_the_limit(toy, tmp_path
             assert train(recipe, tmp_path, f"width {width}")[0] is True
 
 
+def test_every_masking_ratio_of_a_curriculum_is_compiled(toy, tmp_path, traced, monkeypatch):
+    """Ratios beyond torch's limit would run uncompiled, and with a log line only."""
+    monkeypatch.setattr(type(toy), "kept_at", lambda recipe, epoch: 9 + epoch)
+    recipe = change(toy, "pretrain", compile=True)
+    with torch._dynamo.config.patch(recompile_limit=1, fail_on_recompile_limit_hit=True):
+        assert train(recipe, tmp_path, "curriculum")[0] is True
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 3
+
+
 @pytest.mark.slow
 @pytest.mark.rare
 def test_so_it_is_with_the_compiler_proper(toy, tmp_path):

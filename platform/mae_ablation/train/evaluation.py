@@ -20,7 +20,6 @@ from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.registry import Evaluation, ask
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.store.predictions import NAME, SUM, Predictions, pack, sum_of
-from mae_ablation.train.device import reset_peak_memory
 from mae_ablation.train.models import load_encoder
 from mae_ablation.train.optim import generator
 from mae_ablation.train.precision import NumberFormat
@@ -211,9 +210,11 @@ def evaluate(
         ValueError: it gives no number where it has to, or one that is not finite.
     """
     # images are loaded, and encoded, when the evaluation first asks for them
-    reset_peak_memory(run.device)
-    began = time.perf_counter()
     evaluation = recipe.chosen("evaluation", kind)
+    run.begin_measuring(
+        getattr(evaluation, "precision", None) if evaluation.trains_encoder else None
+    )
+    began = time.perf_counter()
     job = Job(recipe=recipe, seed=seed, run=run, source=source, upstream=upstream)
     result = evaluation.evaluate(job)
 

@@ -12,7 +12,6 @@ from mae_ablation.data.dataset import Dataset, load_dataset
 from mae_ablation.data.feed import Feed, plain
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.train.checkpoints import Checkpoints, checkpoint_bytes
-from mae_ablation.train.device import reset_peak_memory
 from mae_ablation.train.meter import Meter
 from mae_ablation.train.optim import OptimizerStep, generator
 from mae_ablation.train.run import PhaseRun
@@ -115,7 +114,7 @@ class Fitting:
 
 def fit_target(recipe: Recipe, run: PhaseRun) -> dict:
     """Fit what the recipe's target needs, on one worker; returns the content of `result.json`."""
-    reset_peak_memory(run.device)
+    run.begin_measuring()
     began = time.perf_counter()
     result = recipe.target.fit(Fitting(recipe, run))
     return {"seconds": time.perf_counter() - began, **result, **run.describe()}

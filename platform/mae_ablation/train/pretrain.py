@@ -11,14 +11,15 @@ from torch import nn
 from mae_ablation.data.augment import View, normalise
 from mae_ablation.data.dataset import load_dataset
 from mae_ablation.data.feed import Feed
+from mae_ablation.data.transfer import send
 from mae_ablation.recipe.batch import limit_micro_batch
 from mae_ablation.recipe.cost import pretrain_flops, pretrain_memory
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.registry import ask
 from mae_ablation.store.folder import PhaseFolder
 from mae_ablation.study.trial import steps_per_epoch
+from mae_ablation.train.ahead import draw_ahead
 from mae_ablation.train.checkpoints import Checkpoints
-from mae_ablation.train.device import reset_peak_memory
 from mae_ablation.train.meter import Meter
 from mae_ablation.train.models import build_model, load_target
 from mae_ablation.train.optim import (
@@ -47,7 +48,8 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
         ValueError: a batch is larger than the training split.
     """
     settings, workers, device = recipe.pretrain, run.workers, run.device
-    reset_peak_memory(device)
+    on_gpu = device.startswith("cuda")
+    run.begin_measuring(settings.precision)
 
     # data; the last incomplete batch of an epoch is dropped
     data = load_dataset(recipe.data)
@@ -57,13 +59,10 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
         raise ValueError(
             f"pretrain.batch_size {batch_size} is above the {len(data.train)} training images"
         )
-    at_most = limit_micro_batch(
-        recipe, workers.size, workers.micro_batch, device.startswith("cuda")
-    )
+    at_most = limit_micro_batch(recipe, workers.size, workers.micro_batch, on_gpu)
     parts = run.divide_batch(batch_size, pretrain_memory(recipe, data.channels), at_most)
     view = View(augmentation=recipe.augmentation, crop_min_area=settings.crop_min_area)
     feed = Feed(data.train, view, device, workers=recipe.data.workers)
-    sampler = recipe.sampler
     order_rng, augment_rng, mask_rng = (generator(seed, s) for s in ("order", "augment", "mask"))
 
     # model
@@ -90,12 +89,18 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
 
     # compiled or not, by one worker or several
     model.train()
-    trained = workers.wrap(compile_model(model) if settings.compile else model)
+    # a curriculum of masking ratios has a graph for each
+    shapes = len({recipe.kept_at(epoch) for epoch in range(meter.epoch, epochs)})
+    trained = workers.wrap(compile_model(model, shapes) if settings.compile else model)
     update = OptimizerStep(optimizer, meter, precision, parts, workers, trained)
+
+    def draw_masks(epoch: int, rng: torch.Generator) -> torch.Tensor:
+        given = (batch_size, model.grid, recipe.kept_at(epoch), rng)
+        return ask(recipe.sampler.shuffle, *given, epoch=epoch, epochs=epochs)
 
     for epoch in range(meter.epoch, epochs):
         checkpoints.begin_epoch()
-        kept, at = recipe.kept_at(epoch), {"epoch": epoch, "epochs": epochs}
+        kept = recipe.kept_at(epoch)
         order = torch.randperm(len(data.train), generator=order_rng)
         batches = feed.batches(
             order[: steps * batch_size].split(batch_size),
@@ -104,15 +109,18 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
             shares=lambda n: [part.rows for part in parts],
         )
 
+        draw, left = partial(draw_masks, epoch), steps - meter.step
+        masks = draw_ahead(draw, mask_rng, left, in_thread=on_gpu)
+
         for step in range(meter.step, steps):
             set_lr(optimizer, lr_schedule(epoch + step / steps))
-            shuffles = ask(sampler.shuffle, batch_size, model.grid, kept, mask_rng, **at)
+            shuffles = next(masks)
 
             # gradients
             for micro_batch in update.micro_batches():
                 pixels, _ = next(batches)
                 images = normalise(pixels, data.mean, data.std)
-                shuffle = shuffles[micro_batch.rows].to(device, non_blocking=True)
+                shuffle = send(shuffles[micro_batch.rows], device)
                 given = from_images(pixels) if from_images else None
                 with precision.autocast():
                     loss = trained(images, shuffle, kept, given)
@@ -147,22 +155,24 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
         "flops_per_image": flops,
         "flops_per_s": flops * images_per_s,
         "mfu": run.mfu(flops * images_per_s, settings.precision),
-        "compiled": settings.compile and was_compiled(),
+        "compiled": settings.compile and was_compiled(shapes),
         **run.describe(),
     }
 
 
-def compile_model(model: nn.Module) -> nn.Module:
+def compile_model(model: nn.Module, shapes: int) -> nn.Module:
     """Compile the model's forward and backward pass, which happens in its first step.
 
     A lane trains one shape after another. What torch compiled for earlier ones is dropped, or it
-    would count towards torch's limit on recompilations.
+    would count towards torch's limit on recompilations, beyond which a model runs uncompiled.
     """
     torch.compiler.reset()
     torch._dynamo.utils.counters.clear()
+    config = torch._dynamo.config
+    config.recompile_limit = max(config.recompile_limit, shapes)
     return torch.compile(model, dynamic=False)
 
 
-def was_compiled() -> bool:
-    """Tell whether torch made a graph since `compile_model`, or ran the model uncompiled."""
-    return torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+def was_compiled(shapes: int) -> bool:
+    """Tell whether torch made a graph of every shape since `compile_model`."""
+    return torch._dynamo.utils.counters["stats"]["unique_graphs"] >= max(1, shapes)

@@ -11,7 +11,13 @@ import torch
 from mae_ablation import __version__
 from mae_ablation.recipe.batch import fit_micro_batch
 from mae_ablation.store.folder import PhaseFolder
-from mae_ablation.train.device import ceiling_flops_per_s, name_processor, peak_memory_bytes
+from mae_ablation.train.device import (
+    ceiling_flops_per_s,
+    free_gpu_memory,
+    name_processor,
+    peak_memory_bytes,
+    reset_peak_memory,
+)
 from mae_ablation.train.workers import MicroBatch, Workers
 
 
@@ -76,6 +82,18 @@ class PhaseRun:
         self.division["accumulated"] = len(parts)
         self.division["micro_batch"] = batch // (workers.size * len(parts))
         return parts
+
+    def begin_measuring(self, mfu_in: str | None = None) -> None:
+        """Start to measure the phase's peak memory.
+
+        Args:
+            mfu_in: the precision whose best speed will be asked for; it is measured first, with 0.8
+                GB that are not the phase's.
+        """
+        if mfu_in and self.device.startswith("cuda"):
+            ceiling_flops_per_s(self.device, mfu_in, torch.get_num_threads())
+            free_gpu_memory(self.device)
+        reset_peak_memory(self.device)
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         """Append a point to the phase's journal."""
