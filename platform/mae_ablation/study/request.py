@@ -89,7 +89,7 @@ class Request(Selection):
     gpus: Annotated[GpuShare, Parameter(group=LANES)] = None
     """give each worker so much of a GPU, 0: train on CPUs (default: auto, 1 where there are any)"""
     micro_batch: Annotated[Count | None, Parameter(group=LANES)] = None
-    """images per forward pass of a worker, the rest is accumulated (default: its whole share)"""
+    """images per forward pass of a worker, the rest is accumulated (default: what fits)"""
     accelerator: Annotated[str | None, Parameter(group=LANES, metavar="TYPE")] = None
     """take GPUs of this type, as Ray names it: A10G"""
     local: Annotated[bool, Parameter(group=PLACE)] = False
