@@ -6,6 +6,11 @@ from mae_ablation.recipe.recipe import Recipe
 
 ACTIVATION_BYTES = 2 * 2**30
 """memory for activations of a worker on a CPU; larger micro-batches are no faster there"""
+ACCELERATOR_GIB = {
+    **{"T4": 15, "P100": 16, "V100": 16, "A10G": 22, "L4": 22, "A100": 40, "A100-40G": 40},
+    **{"L40S": 44, "A100-80G": 80, "H100": 80, "H200": 141, "B200": 180},
+}
+"""memory of GPUs by Ray's name of their type, the smaller where there are two, to plan with"""
 FILLED, GPU_RESERVE = 0.9, 2**30
 """share of a GPU's memory that is planned with, and bytes of it for libraries and fragments"""
 
@@ -52,6 +57,12 @@ def limit_micro_batch(
     return min(fits, at_most or fits)
 
 
+def count_that_fit(memory: float, needed: tuple[float, float]) -> int:
+    """Estimate how many images a GPU has room for at a time. Arguments as in `fit_micro_batch`."""
+    always, per_image = needed
+    return max(0, int((memory * FILLED - GPU_RESERVE - always) / per_image))
+
+
 def fit_micro_batch(
     batch: int, workers: int, at_most: int | None, memory: float, needed: tuple[float, float]
 ) -> int | None:
@@ -64,8 +75,7 @@ def fit_micro_batch(
         memory: bytes that a worker may fill.
         needed: bytes that are always there, and those per image (recipe/cost.py).
     """
-    always, per_image = needed
-    fits = max(2, int((memory * FILLED - GPU_RESERVE - always) / per_image))
+    fits = max(2, count_that_fit(memory, needed))
     if batch <= fits * workers or batch % (2 * workers):
         return at_most
     return min(fits, at_most or fits)

@@ -44,13 +44,24 @@ def run_trial(trial: Trial, store: str | Path, *, owner: str = "", **run_as: Any
         Stopped: asked to; what was reached is in a checkpoint.
         Busy: another run is at work on one of the phases.
     """
-    place, upstream, reasons = Store(store), None, []
     workers, device = run_as.get("workers", Workers()), run_as.get("device", "cpu")
-    clear_features()
     free_gpu_memory(device)
     if device.startswith("cuda"):
         # the least of all ranks: they take micro-batches of one size
         run_as["memory_bytes"] = workers.agree_on_least(usable_gpu_bytes(workers.gpu_share))
+    try:
+        return run_phases(trial, Store(store), workers, owner, run_as)
+    finally:
+        # lanes that share a GPU may need it before this one has another trial
+        clear_features()
+        free_gpu_memory(device)
+
+
+def run_phases(
+    trial: Trial, place: Store, workers: Workers, owner: str, run_as: dict[str, Any]
+) -> str | None:
+    """Run the unfinished phases in order. Arguments and result as in `run_trial`."""
+    upstream, reasons = None, []
 
     def find_folder(phase: Phase) -> PhaseFolder:
         return PhaseFolder(place.files, workers.on_rank_zero(lambda: phase.folder(place).name))
