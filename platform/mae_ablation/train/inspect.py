@@ -223,6 +223,11 @@ def draw_reconstructions(
         keep = int(patches * (1 - mask_ratio))
         if not 0 < keep < patches:
             raise UserError(f"{mask_ratio:g} leaves none or all of the patches", "--mask-ratio")
+    if one_of and keep * one_of != patches:
+        rule = f"keeps {patches // one_of} patches, not {keep}"
+        if patches % one_of:
+            rule = f"keeps one patch of {one_of}: impossible on {patches}"
+        raise UserError(f"{sampling} sampling {rule}", "--sampling")
     batch = normalise(torch.cat(list(images)), inspected.mean, inspected.std)
     shuffle = draw_masks(sampling, len(batch), model.grid, keep, generator(seed, "reconstruct"))
 
