@@ -7,6 +7,7 @@ from toys import change, curve, trial_of
 from mae_ablation.recipe.batch import fit_micro_batch, split_batch
 from mae_ablation.recipe.cost import classifier_memory, pretrain_memory
 from mae_ablation.recipe.recipe import Data, Model, Recipe
+from mae_ablation.run.lanes import Lanes, division_lines
 from mae_ablation.store.folder import Store
 from mae_ablation.train import device
 from mae_ablation.train import trial as trials
@@ -172,6 +173,26 @@ def test_a_quarter_of_a_gpu_fills_a_quarter_of_its_memory(gpu):
     device.share_gpu(0.25)
     assert 0.24 < gpu["share"] < 0.25, "CUDA's own context is in the quarter, too"
     assert 19 * GIB < device.usable_gpu_bytes(0.25) < 20 * GIB
+
+
+def test_a_worker_holds_to_its_share(gpu):
+    assert Workers.connect(None, 0.5).gpu_share == 0.5 and 0.49 < gpu["share"] < 0.5
+
+
+def test_a_plan_for_gpus_of_a_known_type_says_the_division_and_the_remedy():
+    on = {"gpus": 1, "workers": 8, "accelerator": "A100"}
+    assert division_lines(VIT_L, ["pretrain", "finetune", "linear_probe"], Lanes(**on)) == [
+        "batch 4096 = 8 workers x 128 images x 4 accumulated (pretrain)",
+        "batch 1024 = 8 workers x 64 images x 2 accumulated (finetune)",
+        "batch 16384 = 8 workers x 2048 images x 1 accumulated (linear_probe)",
+    ]
+    quarter = division_lines(
+        VIT_L, ["pretrain"], Lanes(**{**on, "accelerator": "T4", "gpus": 0.25})
+    )
+    assert quarter[0] == (
+        "not even two images fit into T4, by the estimate: "
+        "set pretrain.gradient_checkpointing=true (pretrain)"
+    )
 
 
 def test_memory_is_given_back_between_trials(gpu):

@@ -130,6 +130,15 @@ def classifier_memory(recipe: Recipe, settings: Any, channels: int) -> tuple[flo
     return _training_memory(encoder_parameters(recipe, channels), kept + 3 * pixels, settings)
 
 
+def training_memory(recipe: Recipe, kind: str, channels: int = 3) -> tuple[float, float] | None:
+    """Estimate the bytes of a phase, as `pretrain_memory` does; None: it trains no large model."""
+    if kind == "pretrain":
+        return pretrain_memory(recipe, channels)
+    evaluation = recipe.chosen("evaluation", kind)
+    known = evaluation.trains_encoder and hasattr(evaluation, "image_size")
+    return classifier_memory(recipe, evaluation, channels) if known else None
+
+
 def _training_memory(weights: float, floats: float, settings: Any) -> tuple[float, float]:
     """Bytes of weights, gradients and AdamW's two moments; and of an image's `floats`."""
     if settings.precision in ("bfloat16", "float16"):  # autocast holds a copy of the weights, too

@@ -46,7 +46,9 @@ def lane_loop(config: dict) -> None:
     gpu = name_gpu() if config["gpu"] else ""
     try:
         device = find_device(queue, lane, gpu)
-        workers = Workers.connect(config["micro_batch"])
+        assigned = ray.get_runtime_context().get_assigned_resources()
+        share = min(1.0, assigned.get("GPU", 1.0)) if device == "cuda" else 1.0
+        workers = Workers.connect(config["micro_batch"], share)
         if reason := sharing_error(config["store"], config["store_id"]):
             ray.get(queue.refuse.remote(reason))
         else:

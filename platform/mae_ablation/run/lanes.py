@@ -3,7 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mae_ablation.recipe.batch import limit_micro_batch, split_batch
+from mae_ablation.recipe.batch import (
+    ACCELERATOR_GIB,
+    count_that_fit,
+    fit_micro_batch,
+    limit_micro_batch,
+    split_batch,
+)
+from mae_ablation.recipe.cost import training_memory
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.registry import component_names
 from mae_ablation.study.request import Request
@@ -74,14 +81,24 @@ def batch_sizes(recipe: Recipe, kinds: Iterable[str]) -> dict[str, int]:
 def division_lines(recipe: Recipe, kinds: Iterable[str], lanes: Lanes) -> list[str]:
     """Say in lines how a recipe's batches are divided; none where they are not.
 
+    On a GPU of a known type by its memory; of an unknown one a lane says it when it starts.
+
     Raises:
         UserError: one cannot be divided evenly.
     """
-    lines = {}
+    lines, memory = {}, ACCELERATOR_GIB.get(lanes.accelerator, 0) * 2**30 * min(1.0, lanes.gpus)
     for kind, batch in batch_sizes(recipe, kinds).items():
         at_most = lanes.micro_batch
         if kind == "pretrain":
             at_most = limit_micro_batch(recipe, lanes.workers, at_most, lanes.gpus > 0)
+        needed = training_memory(recipe, kind) if memory else None
+        if needed:
+            at_most = fit_micro_batch(batch, lanes.workers, at_most, memory, needed)
+        if needed and kind == "pretrain" and count_that_fit(memory, needed) < 2:
+            remedy = "set pretrain.gradient_checkpointing=true"
+            lines[
+                f"not even two images fit into {lanes.accelerator}, by the estimate: {remedy}"
+            ] = [kind]
         images, times = split_batch(batch, lanes.workers, at_most)
         if (images, times) != (batch, 1):
             workers = f"{lanes.workers} worker{'s' * (lanes.workers > 1)}"

@@ -22,6 +22,7 @@ from torch import distributed, nn
 
 from mae_ablation.errors import UserError
 from mae_ablation.recipe.batch import split_batch
+from mae_ablation.train.device import share_gpu
 
 T = TypeVar("T")
 TIMEOUT = timedelta(days=30)  # the others wait while rank zero trains a tokeniser
@@ -53,8 +54,9 @@ class Workers:
     def connect(micro_batch: int | None = None, gpu_share: float = 1.0) -> "Workers":
         """Connect to the other processes of torch.distributed, if there are any.
 
-        Every process calls this once: it makes a process group.
+        Every process calls this once: it makes a process group, and holds to its share of a GPU.
         """
+        share_gpu(gpu_share)
         own = {"micro_batch": micro_batch, "gpu_share": gpu_share}
         if not distributed.is_initialized() or distributed.get_world_size() == 1:
             return Workers(**own)
