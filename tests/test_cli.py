@@ -196,10 +196,10 @@ def test_a_file_that_is_no_study_gets_one_line(typed, file, message):
 @pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"], ids=["unix", "windows"])
 def test_files_from_windows_are_read(tmp_path, start, end):
-    from mae_ablation.study.document import read
+    from mae_ablation.study.document import read_yaml
 
     (tmp_path / "x.yaml").write_bytes(start + b"title: a" + end + b"factors: {b: [1]}" + end)
-    document = read(tmp_path / "x.yaml")
+    document = read_yaml(tmp_path / "x.yaml")
     assert document.data == {"title": "a", "factors": {"b": ["1"]}}
     assert document.place("factors") == f"{tmp_path}/x.yaml:2"
 

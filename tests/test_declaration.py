@@ -77,7 +77,6 @@ CHANGES = [
     STUDY + "alpha: 0.1\n",
     STUDY + "spending: obrien_fleming\n",
     STUDY.replace("most: 5", "most: 6"),
-    STUDY.replace("most: 5", "most: 5, looks: [3, 4, 5]"),
     FIXED,
 ]
 

@@ -30,8 +30,7 @@ def test_without_a_design_each_level_changes_one_factor(planned):
     assert plan.study.design == "one_factor"
     assert labels(plan) == ["0.5", "0.75", "0.9", "1", "2"]
     assert all(not row.level.coordinates for row in plan.rows)
-    line = "design: one factor at a time, 3 + 2, baseline shared = 4 levels x 1 seed = 4 trials"
-    assert f"{line} (grid: 6 levels, 6 trials)" in describe_plans([], [plan], 2)
+    assert "design: one factor at a time, 3 + 2 levels\n" in describe_plans([], [plan], 2)
 
 
 def test_a_grid_is_every_level_with_every_other(planned):
@@ -50,8 +49,7 @@ def test_a_grid_is_every_level_with_every_other(planned):
     assert [row.label for row in plan.rows if row.is_baseline] == [
         "mask_ratio=0.75, decoder_depth=1"
     ]
-    line = "design: grid, 3 x 2 = 6 levels x 3 seeds = 18 trials"
-    assert f"{line} (one factor at a time: 4 levels, 12 trials)" in describe_plans([], [plan], 2)
+    assert "design: grid, 3 x 2 = 6 levels\n" in describe_plans([], [plan], 2)
     table = table_frame(plan, results_frame(plan))
     assert list(table["level"][:6]) == labels(plan) and table["paper"].isna().all()
 
@@ -64,13 +62,9 @@ def test_combinations_are_left_out(planned):
         "mask_ratio=0.75, decoder_depth=2",
         "mask_ratio=0.9, decoder_depth=1",
     ]
-    assert "grid, 3 x 2 - 3 excluded = 3 levels x 1 seed = 3 trials" in describe_plans(
-        [], [plan], 2
-    )
+    assert "design: grid, 3 x 2 - 3 excluded = 3 levels\n" in describe_plans([], [plan], 2)
     without = planned(TWO + "design: grid\nexclude: [{mask_ratio: 0.75}]\n")
     assert labels(without)[0] == "baseline" and without.rows[0].is_baseline
-    said = describe_plans([], [without], 2)
-    assert "3 x 2 - 2 excluded + baseline = 5 levels x 1 seed = 5 trials" in said
 
 
 def test_a_zip_takes_levels_side_by_side(planned):
@@ -82,7 +76,7 @@ def test_a_zip_takes_levels_side_by_side(planned):
         "decoder_depth=2, decoder_width=16",
     ]
     assert plan.rows[0].is_baseline
-    assert "design: zip, 2 with 2 = 2 levels x 1 seed = 2 trials" in describe_plans([], [plan], 2)
+    assert "design: zip, 2 with 2 = 2 levels\n" in describe_plans([], [plan], 2)
 
 
 def test_named_levels_in_a_grid_keep_their_names(planned):

@@ -28,7 +28,7 @@ from mae_ablation.study.request import Request
 from mae_ablation.study.speed import (
     ENCODED,
     HEAD_FLOPS,
-    NARROW,
+    NARROW_SLOWDOWN,
     STEP_FLOPS,
     Machine,
     Measured,
@@ -36,8 +36,8 @@ from mae_ablation.study.speed import (
     Work,
     at,
     machine_of,
-    measured,
-    work_of,
+    phase_work,
+    read_speed,
 )
 
 STUDY = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
@@ -62,7 +62,7 @@ def known(flops, rate, kind="pretrain", lanes=2):
 def finish(plan, trial, **seconds):
     """Leave results of a trial whose phases took so long, by kind, as the phases write them."""
     for phase in trial.phases:
-        work, took = work_of(phase, trial.source, plan.data), seconds[phase.kind]
+        work, took = phase_work(phase, trial.source, plan.data), seconds[phase.kind]
         result = {"phase": phase.kind, "device": "cpu", "lanes": 2, "seconds": took}
         if phase.kind == "linear_probe":
             epochs = phase.recipe.linear_probe.epochs
@@ -112,9 +112,9 @@ def test_another_kind_of_training_is_scaled_and_nothing_at_all_is_assumed():
     assert Speeds([known(100, 10)], LANE).seconds(finetune) == (100, "scaled")
     assert Speeds([], LANE).seconds(finetune) == (10 * (100 + STEP_FLOPS) / 66e9, "assumed")
     probe = Work(kind="linear_probe", images=10, flops=100, narrow_flops=40)
-    assert Speeds([], LANE).seconds(probe) == (10 * (60 + NARROW * 40) / 66e9, "assumed")
+    assert Speeds([], LANE).seconds(probe) == (10 * (60 + NARROW_SLOWDOWN * 40) / 66e9, "assumed")
     eight = Machine(lanes=1, workers=8, gpus=1.0)
-    assert Speeds([], eight).seconds(probe)[0] == 10 * (60 + NARROW * 40) / 80e12
+    assert Speeds([], eight).seconds(probe)[0] == 10 * (60 + NARROW_SLOWDOWN * 40) / 80e12
 
 
 def test_results_of_as_many_lanes_are_preferred():
@@ -124,10 +124,10 @@ def test_results_of_as_many_lanes_are_preferred():
 
 
 def test_results_of_older_versions_and_of_other_kinds():
-    assert measured({"phase": "pca", "seconds": 1.0}) is None
-    assert measured({"phase": "linear_probe", "images_per_s": 9.0, "epochs": 3}) is None
+    assert read_speed({"phase": "pca", "seconds": 1.0}) is None
+    assert read_speed({"phase": "linear_probe", "images_per_s": 9.0, "epochs": 3}) is None
     old = {"phase": "pretrain", "images_per_s": 10.0, "flops_per_s": 50.0}
-    assert measured(old) == Measured(kind="pretrain", flops=5.0, flops_per_s=50.0)
+    assert read_speed(old) == Measured(kind="pretrain", flops=5.0, flops_per_s=50.0)
     assert LANE.like({}) and not LANE.like({"device": "NVIDIA A10G"})
     assert not LANE.like({"workers": 2})
 
@@ -226,6 +226,18 @@ def test_a_cluster_s_estimate_does_not_know_this_machine():
     assert machine_of(local=False) == Machine(lanes=1)
     assert machine_of(lanes=64, gpus=1.0, local=False) == Machine(lanes=64, gpus=1.0)
     assert machine_of().processor and machine_of().lanes >= 1
+
+
+def test_a_plan_always_measures_a_matrix_product_of_the_machine_it_would_run_on(tmp_path, plan):
+    for trial in plan.trials:
+        finish(plan, trial, pretrain=100.0, linear_probe=10.0)
+    more = plan_study(tmp_path / "studies" / "x.yaml", store=tmp_path / "store", seeds=2)
+    (line,) = cost_lines(estimate([more], machine=machine_of()))
+    assert "100 % measured at the same shape" in line and line.endswith(
+        "reach 100 GFLOP/s a thread"
+    )
+    (line,) = cost_lines(estimate([more], machine=machine_of(local=False)))
+    assert "GFLOP/s a thread" not in line, "on another machine it says nothing"
 
 
 def test_a_first_estimate_is_near_what_published_phases_took(tmp_path):

@@ -21,7 +21,7 @@ from mae_ablation.report.report import to_csv
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.table import table_frame
 from mae_ablation.study.factors import as_shown
-from mae_ablation.study.names import MOST_BYTES, MOST_KEY, file_name, folded, tracking_keys
+from mae_ablation.study.names import MOST_KEY, MOST_NAME_BYTES, file_name, folded, tracking_keys
 from mae_ablation.study.places import another_study, path_from
 from mae_ablation.tracking.address import sqlite_address
 from mae_ablation.tracking.client import LocalClient
@@ -55,7 +55,9 @@ LEVELS = some.lists(NAMES, min_size=2, max_size=3, unique_by=lambda name: folded
 def test_a_file_s_name_is_legal_everywhere_and_never_shared(names):
     made = {name: file_name(name) for name in names}
     for name, file in made.items():
-        assert re.fullmatch(r"[\w=+][\w.=+-]*(?<!\.)", file) and len(file.encode()) <= MOST_BYTES
+        assert (
+            re.fullmatch(r"[\w=+][\w.=+-]*(?<!\.)", file) and len(file.encode()) <= MOST_NAME_BYTES
+        )
         assert file == file_name(file) or re.search(r"-[0-9a-f]{8}$", file), (name, file)
     different = {name.encode() for name in map(folded, names)}
     assert len({folded(file) for file in made.values()}) >= len(different)

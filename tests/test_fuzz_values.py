@@ -5,7 +5,7 @@ from hypothesis import strategies as some
 from toys import quoted
 
 from mae_ablation.errors import UserError
-from mae_ablation.study.document import read
+from mae_ablation.study.document import read_yaml
 from mae_ablation.study.settings import read_change, section_settings
 
 fast = settings(derandomize=True, deadline=None, max_examples=40, database=None)
@@ -38,7 +38,7 @@ def in_file(folder, section, name, written):
     """The value of a field of a recipe file, as somebody wrote it there."""
     file = folder / "recipe.yaml"
     file.write_text(f"{section}:\n  {name}: {written}\n", encoding="utf-8")
-    (setting,) = section_settings(read(file), section)
+    (setting,) = section_settings(read_yaml(file), section)
     return setting.value
 
 

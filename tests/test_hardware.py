@@ -263,7 +263,7 @@ def test_a_pool_with_a_broken_gpu_finishes_every_trial_on_the_others(tmp_path):
     from mae_ablation.run.driver import Run, fit_lanes, run_trials
     from mae_ablation.run.ray_session import prepare_environment
     from mae_ablation.store.folder import Store
-    from mae_ablation.study.work import Work
+    from mae_ablation.study.work import OpenWork
 
     prepare_environment("local")
     import ray
@@ -273,7 +273,7 @@ def test_a_pool_with_a_broken_gpu_finishes_every_trial_on_the_others(tmp_path):
     study = f"recipe: toy\nphases: [pretrain]\nfactors:\n  mask_ratio: {ratios}\n"
     trials = plan_study(write_place(tmp_path, study), store=tmp_path / "store").trials
     run = Run(
-        work=Work(trials=trials),
+        work=OpenWork(trials=trials),
         store=Store(tmp_path / "store"),
         commit="x",
         train=train_on_a_broken_gpu,

@@ -12,7 +12,7 @@ from mae_ablation.cli import main
 from mae_ablation.errors import UserError
 from mae_ablation.launch.here import require_own_reports
 from mae_ablation.report.report import write_report
-from mae_ablation.study.names import MOST_BYTES, cut, file_name, job_name, tracking_keys
+from mae_ablation.study.names import MOST_NAME_BYTES, cut, file_name, job_name, tracking_keys
 from mae_ablation.tracking.experiment import STUDY_FILE, Experiment
 
 STUDY = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\nphases: [pretrain]\n"
@@ -34,14 +34,14 @@ def twins(write_study, tmp_path):
         ("../../etc", "etc-"),
         ("con", "_con-"),
         ("index.html", "_index.html-"),
-        ("x" * 300, "x" * (MOST_BYTES - 9) + "-"),
+        ("x" * 300, "x" * (MOST_NAME_BYTES - 9) + "-"),
         ("\udcff", "unnamed-"),
     ],
 )
 def test_another_name_is_made_safe_and_keeps_apart_from_others(text, safe):
     name = file_name(text)
     assert name.startswith(safe) and len(name) == len(safe) + 8
-    assert len(name.encode()) <= MOST_BYTES
+    assert len(name.encode()) <= MOST_NAME_BYTES
     assert file_name(text + "!") != name
 
 
@@ -152,7 +152,7 @@ def test_a_long_command_has_a_short_folder(write_study, tmp_path):
     other = plan_study(
         write_study(STUDY), store=tmp_path, changes=[*changes, "linear_probe.epochs=3"]
     )
-    assert len(plan.study.experiment) == MOST_BYTES
+    assert len(plan.study.experiment) == MOST_NAME_BYTES
     assert plan.study.experiment[:100] == other.study.experiment[:100]
     assert plan.study.experiment != other.study.experiment
     folders = [

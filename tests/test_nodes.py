@@ -16,7 +16,7 @@ from mae_ablation.run.driver import Run, fit_lanes, run_trials
 from mae_ablation.run.lanes import Lanes
 from mae_ablation.run.ray_session import STARTS, prepare_environment
 from mae_ablation.store.folder import Store
-from mae_ablation.study.work import Work
+from mae_ablation.study.work import OpenWork
 
 pytestmark = pytest.mark.slow
 LEVELS = "[0.25, 0.4, 0.5, 0.6, 0.75, 0.9]"
@@ -79,7 +79,9 @@ def run(study: Path, store: Path, lanes: Lanes, meanwhile=lambda state: None):
     lanes, said = fit_lanes(lanes, "cluster"), []
     assert not lanes.scales
     view = SimpleNamespace(show=meanwhile, say=said.append)
-    state = run_trials(Run(work=Work(trials=trials), store=Store(store), commit="x"), lanes, view)
+    state = run_trials(
+        Run(work=OpenWork(trials=trials), store=Store(store), commit="x"), lanes, view
+    )
     return lanes, state, said
 
 

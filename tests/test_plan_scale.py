@@ -11,7 +11,7 @@ from mae_ablation.report.spread import ROWS_READ, SEEDS_READ
 from mae_ablation.report.summary import describe_plans, trial_lines
 from mae_ablation.report.table import table_frame
 from mae_ablation.store.files import LocalFiles
-from mae_ablation.study.study import load
+from mae_ablation.study.study import load_study
 
 
 @pytest.fixture
@@ -68,8 +68,8 @@ def test_levels_are_read_in_one_go(tmp_path):
     for levels in (300, 600):
         (tmp_path / str(levels)).mkdir()
         files.append(write_study(tmp_path / str(levels), 10 * levels))
-    load(files[0])
-    ratio = calls(load, files[1]) / calls(load, files[0])
+    load_study(files[0])
+    ratio = calls(load_study, files[1]) / calls(load_study, files[0])
     assert 1.9 < ratio < 2.1
 
 

@@ -9,9 +9,9 @@ from mae_ablation.data.dataset import load_dataset
 from mae_ablation.mae.model import MaskedAutoencoder
 from mae_ablation.recipe.checks import Invalid
 from mae_ablation.store.checkpoint import Damaged
-from mae_ablation.store.predictions import Predictions, pack, predictions_of, unpack
+from mae_ablation.store.predictions import Predictions, pack_predictions, predictions_of, unpack
 from mae_ablation.study.identity import evaluation_document
-from mae_ablation.study.speed import measured, work_of
+from mae_ablation.study.speed import phase_work, read_speed
 from mae_ablation.train import logistic_regression
 from mae_ablation.train.evaluation import Job, clear_features, evaluate
 from mae_ablation.train.evaluations.linear_probe import PENALTIES
@@ -188,9 +188,9 @@ def test_answers_that_are_not_those_written_are_refused(converged, folder):
 
 def test_a_thousand_classes_take_two_bytes():
     answers = Predictions(predicted=np.array([0, 999]), label=np.array([1, 999]))
-    found = unpack(pack(answers, 1000))
+    found = unpack(pack_predictions(answers, 1000))
     assert found.predicted.dtype == np.uint16 and found.predicted.tolist() == [0, 999]
-    assert found.acc1 == 50 and pack(answers, 1000) == pack(answers, 1000)
+    assert found.acc1 == 50 and pack_predictions(answers, 1000) == pack_predictions(answers, 1000)
 
 
 # cost -------------------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ def test_a_converged_probe_costs_what_a_plan_said_and_speaks_for_the_next(conver
     from mae_ablation.data.catalog import facts
 
     phase = trial_of(converged, "pretrain", "linear_probe").phases[1]
-    work = work_of(phase, "random", facts(converged.data))
+    work = phase_work(phase, "random", facts(converged.data))
     result = {"phase": "linear_probe", **probe(converged, a_folder(tmp_path, "x"))}
     assert work.images == 200 and result["flops_per_image"] == work.flops
-    assert measured(result).flops_per_s == pytest.approx(200 * work.flops / result["seconds"])
+    assert read_speed(result).flops_per_s == pytest.approx(200 * work.flops / result["seconds"])

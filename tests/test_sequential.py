@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from mae_ablation.errors import UserError
 from mae_ablation.report.paired import compare_pairs, half_width
 from mae_ablation.report.sequential import (
     DIFFERENT,
@@ -193,21 +192,3 @@ def test_the_same_difference_ten_times_is_a_difference():
 def test_looks_grow_geometrically():
     assert looks_between(3, 20) == LOOKS
     assert (looks_between(3, 3), looks_between(3, 4)) == ((3,), (3, 4))
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"looks": (5, 3)}, "looks are 5, 3: give seeds from 1 up, each look with more than"),
-        ({"looks": ()}, "looks are none"),
-        ({"looks": (1, 3)}, "the first look has 1 seed: give it 2 or more"),
-    ],
-)
-def test_a_declaration_that_cannot_be_is_one_line(change, said):
-    with pytest.raises(UserError, match=said):
-        Sequential(**change)
-
-
-def test_first_is_at_most_most():
-    with pytest.raises(UserError, match="first is 8 and most is 3"):
-        looks_between(8, 3)

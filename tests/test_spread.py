@@ -20,7 +20,7 @@ from mae_ablation.report.spread import (
 )
 from mae_ablation.report.standing import find_standing
 from mae_ablation.report.table import table_frame
-from mae_ablation.store.predictions import NAME, SUM, Predictions, pack, sum_of
+from mae_ablation.store.predictions import NAME, SUM, Predictions, pack_predictions, sum_of
 from mae_ablation.study.seeds import seeds_to_see
 
 # by hand, and in simulated studies ----------------------------------------------------------------
@@ -138,7 +138,7 @@ def planned(write_study, tmp_path):
 
 
 def keep_answers(folder, answers):
-    data = pack(answers, CLASSES)
+    data = pack_predictions(answers, CLASSES)
     folder.files.write(f"{folder.name}/{NAME}", data)
     folder.finish({**folder.result(), SUM: sum_of(data)})
 

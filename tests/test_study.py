@@ -16,7 +16,7 @@ from mae_ablation.study.identity import (
     section,
 )
 from mae_ablation.study.paper import paper_value
-from mae_ablation.study.study import load
+from mae_ablation.study.study import load_study
 
 SMALL = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\n"
 
@@ -142,7 +142,6 @@ def test_levels_of_an_evaluation_share_one_pretraining(write_study, tmp_path):
     plan = planned(
         write_study("recipe: toy\nfactors:\n  linear_probe.pooling: [cls, mean]\n"), tmp_path
     )
-    assert [row.same_as for row in plan.rows] == [None, None]
     pretrained = [t for t in plan.trials if t.source == "pretrain"]
     assert len(pretrained) == 1
     assert [p.kind for p in pretrained[0].phases] == ["pretrain", "linear_probe", "linear_probe"]
@@ -200,8 +199,6 @@ def test_defaults_are_the_paper_s():
 
 BAD = [
     ("sedes: 3\n", "x.yaml:4", 'unknown key "sedes" (did you mean "seeds"?)'),
-    ("seeds: 0\n", "x.yaml:4", 'seeds must be a number from 1 or a list of numbers, not "0"'),
-    ("seeds: [1, 1]\n", "x.yaml:4", "a seed is given twice: [1, 1]"),
     ("phases: [probe]\n", "x.yaml:4", 'unknown phase "probe"'),
     ("paper: figure_6\n", "x.yaml:4", 'unknown paper table "figure_6" (did you mean "figure_'),
     ("title: [a]\n", "x.yaml:4", "title must be text, not a list"),
@@ -236,7 +233,6 @@ BAD = [
     ("  pretrain.weight_decay: [true]\n", "x.yaml:4", 'must be a number, not "true"'),
     ("  pretrain.weight_decay: [.nan]\n", "x.yaml:4", "must be finite"),
     ("  beta1: [: \n", "x.yaml:", "not valid YAML"),
-    ("<<: 1\n", "x.yaml:4", 'merge key "<<" is not read: write the lines out'),
     ("2001-99-99: 1\n", "x.yaml:4", 'unknown key "2001-99-99"'),
     ("phases: &x [*x]\n", "x.yaml", "an alias that contains itself"),
 ]
@@ -285,11 +281,6 @@ def test_bad_recipes(write_study, tmp_path):
         assert message in str(error.value), recipe
 
 
-def test_a_batch_above_the_training_split(write_study, tmp_path):
-    with pytest.raises(UserError, match="pretrain.batch_size 201 is above the 200 training images"):
-        planned(write_study(SMALL), tmp_path, changes=["pretrain.batch_size=201"])
-
-
 def test_missing_files_and_recipes(write_study, tmp_path):
     with pytest.raises(UserError, match="none.yaml: cannot read it: No such file"):
         planned(tmp_path / "none.yaml", tmp_path)
@@ -306,7 +297,6 @@ def test_missing_files_and_recipes(write_study, tmp_path):
     [
         ("pretrain.epoch=2", 'unknown key "pretrain.epoch" (did you mean "pretrain.epochs"?)'),
         ("pretrain.epochs", "expected field=value"),
-        ("pretrain.epochs=two", 'pretrain.epochs must be a whole number, not "two"'),
         ("pretrain.epochs=0", "epochs is 0, must be at least 1"),
     ],
 )
@@ -314,11 +304,6 @@ def test_bad_changes_from_the_command_line(write_study, tmp_path, change, messag
     with pytest.raises(UserError) as error:
         planned(write_study(SMALL), tmp_path, changes=[change])
     assert str(error.value).startswith(f"--set {change}: ") and message in str(error.value)
-
-
-def test_numbers_that_yaml_reads_as_text(write_study, tmp_path):
-    plan = planned(write_study(SMALL), tmp_path, changes=["pretrain.base_lr=2e-3"])
-    assert plan.study.baseline.pretrain.base_lr == 2e-3
 
 
 def test_every_shipped_study_is_expanded_and_priced():
@@ -336,7 +321,7 @@ def test_every_shipped_study_is_expanded_and_priced():
 def test_training_from_scratch_is_left_out_with_the_fine_tuning_it_stands_under(write_study):
     text = "recipe: toy\nfactors:\n  mask_ratio: [0.5, 0.75]\nphases: [pretrain, {}scratch]\n"
     with pytest.raises(UserError, match="x.yaml:4: scratch is a row under fine-tuning"):
-        load(write_study(text.format("linear_probe, ")))
-    assert load(write_study(text.format("finetune, "))).phases[1:] == ("finetune", "scratch")
+        load_study(write_study(text.format("linear_probe, ")))
+    assert load_study(write_study(text.format("finetune, "))).phases[1:] == ("finetune", "scratch")
     with pytest.raises(UserError, match="--phases: scratch is a row under fine-tuning"):
-        load(write_study(text.format("finetune, ")), phases=["pretrain", "scratch"])
+        load_study(write_study(text.format("finetune, ")), phases=["pretrain", "scratch"])

@@ -9,7 +9,7 @@ from mlflow.exceptions import MlflowException, RestException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED, UNAUTHENTICATED
 
 from mae_ablation.store import waiting
-from mae_ablation.study.trouble import AGAIN, lasting_remedy, remedy_of
+from mae_ablation.study.trouble import SAME_COMMAND, lasting_remedy, remedy_of
 from mae_ablation.tracking.client import one_at_a_time
 
 PASSING = [
@@ -38,7 +38,7 @@ LASTING = [
 
 @pytest.mark.parametrize("error", PASSING, ids=str)
 def test_what_passes_needs_the_same_command(error):
-    assert lasting_remedy(error) is None and remedy_of(error) == AGAIN
+    assert lasting_remedy(error) is None and remedy_of(error) == SAME_COMMAND
     assert remedy_of(error, "wait") == "wait"
 
 

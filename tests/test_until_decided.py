@@ -29,7 +29,7 @@ recipe: toy
 baseline: {mask_ratio: 0.75}
 factors:
   mask_ratio: [0.25, 0.5, 0.75]
-seeds: {first: 3, most: 8, looks: [3, 5, 8]}
+seeds: {first: 3, most: 8}
 margin: 0.5
 phases: [pretrain, linear_probe]
 """
@@ -230,7 +230,7 @@ def test_a_queue_that_is_killed_holds_and_leaves_the_same_trials(planned):
 
 def test_a_study_of_fixed_seeds_beside_it_gets_all_of_them(planned, write_study, tmp_path):
     growing = planned()
-    fixed = planned(STUDY.replace("{first: 3, most: 8, looks: [3, 5, 8]}", "4"))
+    fixed = planned(STUDY.replace("{first: 3, most: 8}", "4"))
     asked = Asking([growing, fixed])()
     assert {i for t in fixed.cells for i in t.result_id} <= asked.now
     both, _ = list_open_trials([growing, fixed])
@@ -336,7 +336,7 @@ def summary_of(plan):
 
 # what cannot be ---------------------------------------------------------------------------------
 
-GROWING = "seeds: {first: 3, most: 8, looks: [3, 5, 8]}"
+GROWING = "seeds: {first: 3, most: 8}"
 BAD = [
     ("seeds: {first: 8, most: 5}", "x.yaml:5: most is 5, first is 8: give 8 or more"),
     (
@@ -345,10 +345,6 @@ BAD = [
     ),
     ("seeds: {first: x}", 'x.yaml:5: first is "x": give a whole number'),
     ("seeds: {frist: 3}", 'x.yaml:5: unknown key of seeds "frist" (did you mean "first"?)'),
-    ("seeds: {first: 3, most: 8, looks: [3, 8, 5]}", "x.yaml:5: looks are 3, 8, 5: each needs"),
-    ("seeds: {first: 3, most: 8, looks: [3, 3, 8]}", "x.yaml:5: looks are 3, 3, 8: each needs"),
-    ("seeds: {first: 3, most: 8, looks: [3, 5]}", "looks are 3, 5: begin them at 3 and end them"),
-    ("seeds: {first: 3, most: 8, looks: 5}", 'x.yaml:5: looks is "5": give a list, as [3, 5, 8]'),
     ("seeds: {first: 3, most: 20000}", "x.yaml:5: most is 20000: use 10,000 or fewer"),
     (f"{GROWING}\nmargin: 0", "x.yaml:6: margin is 0: give points above 0, as 0.5"),
     (f"{GROWING}\nmargin: -1", "x.yaml:6: margin is -1: give points above 0"),
@@ -373,7 +369,7 @@ def test_what_cannot_be_is_one_line(planned, text, message):
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
-FIXED = STUDY.replace("{first: 3, most: 8, looks: [3, 5, 8]}", "1")
+FIXED = STUDY.replace("{first: 3, most: 8}", "1")
 
 
 @pytest.mark.parametrize(
@@ -396,8 +392,6 @@ def test_growing_seeds_are_fixed_or_given_another_end_by_the_command(planned):
     assert planned(seeds=2).study.declared.looks == (2,)
     assert planned(until_decided=True).study.declared.looks == (3, 5, 8)
     assert planned(until_decided=True, most=5).study.declared.looks == (3, 5)
-    start = planned(STUDY.replace("[3, 5, 8]}", "[3, 5, 8], start: 100}"))
-    assert start.study.seeds == tuple(range(100, 108))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from mae_ablation.report.saved import SavedReport
 from mae_ablation.report.summary import describe_plans
 from mae_ablation.report.table import table_frame
 from mae_ablation.study.settings import read_change
-from mae_ablation.study.study import load
+from mae_ablation.study.study import load_study
 from mae_ablation.tracking.description import (
     VIRIDIS,
     choose_colours,
@@ -45,7 +45,6 @@ def test_whole_numbers_and_minus_zero():
 REFUSED = [
     ("pretrain.epochs=1_000", 'must be a whole number, not "1_000": write 1000, without underscor'),
     ("pretrain.epochs=0800", 'must be a whole number, not "0800": write 800; a leading zero'),
-    ("pretrain.epochs=0x20", 'must be a whole number, not "0x20": write it in decimals, 32'),
     ("pretrain.epochs=1:30", 'must be a whole number, not "1:30"'),
     ("pretrain.epochs=2.5", 'must be a whole number, not "2.5"'),
     ("pretrain.epochs=1e999999999", "a number must be finite"),
@@ -57,7 +56,7 @@ REFUSED = [
     ("model.class_token=yes", 'must be true or false, not "yes": write true'),
     ("model.class_token=1", 'must be true or false, not "1"'),
     ("partial.epochs_tried=3", 'must be a list, not "3"'),
-    ("partial.epochs_tried=[3", "not valid YAML"),
+    ("partial.epochs_tried=[3", 'a list ends with "]"'),
 ]
 
 
@@ -68,7 +67,7 @@ def test_a_spelling_of_something_else_is_refused_with_a_remedy(change, message):
     assert str(error.value).startswith(f"--set {change}: ") and message in str(error.value)
     assert "\n" not in str(error.value)
     if ": write " in message:  # what is advised is taken
-        advice = str(error.value).rsplit(": write ", 1)[1].removeprefix("it in decimals, ")
+        advice = str(error.value).rsplit(": write ", 1)[1]
         read_change(f"{change.partition('=')[0]}={advice.split(',')[0].split(';')[0]}")
 
 
@@ -137,6 +136,7 @@ NOT_READ = [
     ("seeds: !!int 3\n", "x.yaml:4: tag !!int is not read, the field says what a value is: remove"),
     ("title: !x y\n", "x.yaml:4: tag !x is not read"),
     ("baseline: &b {decoder_depth: 2}\ntune: {<<: *b}\n", 'x.yaml:5: merge key "<<" is not read'),
+    ("seeds: 0\n", 'seeds must be a number from 1 or a list of numbers, not "0"'),
     ("seeds: 010\n", 'seeds must be a number from 1 or a list of numbers, not "010"'),
     ("seeds: 1e9\n", 'seeds "1e9" are too many: use 10,000 or fewer'),
     ("seeds: [1, 1.0]\n", "a seed is given twice: [1, 1.0]"),
@@ -201,11 +201,6 @@ def test_a_level_in_another_spelling_is_the_same_level(planned, again):
     spelled = again.strip('"')
     said = "" if spelled == "0.001" else f', here as "{spelled}"'
     assert f"level 0.001 of pretrain.base_lr is given twice{said}" in str(error.value)
-
-
-def test_whole_levels_of_a_float_are_one_with_their_floats(planned):
-    with pytest.raises(UserError, match="level 1 of model.mlp_ratio is given twice"):
-        planned("recipe: toy\nfactors:\n  model.mlp_ratio: [1, 1.0]\n")
 
 
 def test_the_paper_s_levels_are_found_in_any_spelling(planned):
@@ -299,22 +294,22 @@ def test_a_recipe_file_beside_the_study_is_found_from_anywhere(write_study, tmp_
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     with pytest.raises(UserError) as error:
-        load(path)
+        load_study(path)
     looked = f"looked in {path.parent}, {path.parent}/recipes, {tmp_path}/elsewhere"
     assert str(error.value).startswith(f'{path}:1: unknown recipe "mine.yaml"')
     assert str(error.value).endswith(looked)
     for folder, depth in (("elsewhere", 3), ("studies/recipes", 2), ("studies", 1)):
         deeper = TOY_RECIPE.replace("encoder_depth: 1", f"encoder_depth: {depth}")
         (tmp_path / folder / "mine.yaml").write_text(deeper)
-        assert load(path).baseline.model.encoder_depth == depth
-    assert load(path, recipe="mine.yaml").baseline.model.encoder_depth == 3, "typed here"
+        assert load_study(path).baseline.model.encoder_depth == depth
+    assert load_study(path, recipe="mine.yaml").baseline.model.encoder_depth == 3, "typed here"
 
 
 def test_a_recipe_beside_the_study_is_named_with_its_ending(write_study):
     path = write_study(STUDY.replace("toy", "mine"))
     path.with_name("mine.yaml").write_text(TOY_RECIPE)
     with pytest.raises(UserError, match=r'unknown recipe "mine" \(did you mean "mine.yaml"\?\)'):
-        load(path)
+        load_study(path)
 
 
 def test_errors_name_who_said_it(write_study, tmp_path):
@@ -325,7 +320,8 @@ def test_errors_name_who_said_it(write_study, tmp_path):
         plan_study(suite, store=tmp_path)
     with pytest.raises(UserError, match=r'^--recipe: unknown recipe "tou"'):
         plan_study(suite, store=tmp_path, recipe="tou")
-    with pytest.raises(UserError, match=r"x.yaml, recipe toy, --set pretrain.batch_size=201: "):
+    place = r"x.yaml, recipe toy, --set pretrain.batch_size=201: "
+    with pytest.raises(UserError, match=f"{place}.* is above the 200 training images"):
         plan_study(path, store=tmp_path, changes=["pretrain.batch_size=201"])
 
 

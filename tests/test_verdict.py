@@ -17,7 +17,7 @@ from mae_ablation.report.verdict import (
     format_verdict,
     reach_verdict,
 )
-from mae_ablation.study.paper import FILE
+from mae_ablation.study.paper import PAPER_NUMBERS
 from mae_ablation.study.seeds import Sequential
 
 FINE = {"complete": True, "comparable": True}
@@ -89,7 +89,7 @@ def test_each_metric_has_a_margin_of_its_own():
     (ours,) = decided((-1.4, -1.5, -1.6))
     for metric, said in (("finetune_acc1", "reproduced"), ("linear_probe_acc1", "contradicted")):
         assert reach_verdict(ours, -0.4, **FINE, margin=quantity_of(metric).margin) == said
-    noise = yaml.safe_load(FILE.read_text(encoding="utf-8"))["noise"]
+    noise = yaml.safe_load(PAPER_NUMBERS.read_text(encoding="utf-8"))["noise"]
     gaps = [abs(each["official"] - each["paper"]) for each in noise["official_repo_probes"]]
     assert quantity_of("linear_probe_acc1").margin == noise["probe_gap_treated_as_noise"]
     assert noise["probe_gap_treated_as_noise"] == pytest.approx(max(gaps))

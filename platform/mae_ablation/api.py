@@ -20,7 +20,7 @@ from cyclopts import Parameter
 
 from mae_ablation.errors import USER_ERROR, UserError
 from mae_ablation.study.flags import (
-    Checkpoint,
+    CheckpointPlace,
     Count,
     DataPlace,
     File,
@@ -190,7 +190,7 @@ def ui(*, port: Port = 5000) -> int:
 
 def reconstruct(
     *,
-    checkpoint: Checkpoint,
+    checkpoint: CheckpointPlace,
     image: Annotated[tuple[File, ...], Parameter(consume_multiple=True)],
     mask_ratio: Ratio | None = None,
     sampling: SamplerName | None = None,
@@ -232,7 +232,7 @@ def reconstruct(
 
 def export(
     *,
-    checkpoint: Checkpoint,
+    checkpoint: CheckpointPlace,
     out: File,
     format: Literal["timm", "official"] = "timm",
     heads: Heads | None = None,

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from mae_ablation.store.files import require_writable
+from mae_ablation.store.files import try_writing
 from mae_ablation.store.paths import expanded_place, is_remote
 from mae_ablation.study import machine
 from mae_ablation.study.trouble import remedy_of
@@ -157,7 +157,7 @@ def check_disk(folder: str | Path) -> Finding:
 def check_store(store: str | Path) -> Finding:
     """Check that results can be written."""
     try:
-        require_writable(store)
+        try_writing(store)
     except (OSError, ValueError) as error:  # ValueError: an unknown scheme
         return Finding(FAIL, "store", f"{store}: {error}", "--store chooses another place")
     return Finding(OK, "store", f"{store} is writable")

@@ -149,7 +149,7 @@ def read_document(path: Path) -> Document:
     except yaml.MarkedYAMLError as error:
         raise yaml_document.invalid(error, str(path)) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError):
-        yaml_document.read(path)  # says what is wrong, and where
+        yaml_document.read_yaml(path)  # says what is wrong, and where
         raise
     except ValueError as error:  # a date that is none
         raise UserError(f"not valid YAML: {error}", str(path)) from None

@@ -54,8 +54,8 @@ def unpack_results(path: Path, store: Store) -> tuple[int, FactsThere]:
     facts = {_key(where): DataFacts(**said) for where, said in known}
     declared = declaration.packed_in(found.notes)
     if not declaration.contradictions(declared, store.files):  # else what is declared here stands
-        declaration.put(declared, store.files)
-    put = sum(archive.put(phase, store, "download") for phase in found.phases)
+        declaration.add_declarations(declared, store.files)
+    put = sum(archive.put_phase(phase, store, "download") for phase in found.phases)
     return put, lambda data: facts.get(_key(section(data)))
 
 

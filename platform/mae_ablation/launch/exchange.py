@@ -11,7 +11,7 @@ from mae_ablation.run.session import Session
 from mae_ablation.store import archive, declaration
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.store.folder import Store
-from mae_ablation.study.declared import packed_declarations, require_sound
+from mae_ablation.study.declared import packed_declarations, require_unaltered
 from mae_ablation.study.flags import File, Flat, StorePlace
 from mae_ablation.study.identity import identity, version_of
 from mae_ablation.study.places import open_store, require_place, require_writable
@@ -109,7 +109,7 @@ def import_results(file: File, store: StorePlace = LOCAL_STORE) -> list[str]:
             require_identity(phase)
         declared = declaration.packed_in(found.notes)
         for each in declared:
-            require_sound(each)
+            require_unaltered(each)
         other = declaration.contradictions(declared, opened.files)
     except Damaged as error:
         raise UserError(f"nothing was imported: {error}", str(file)) from None
@@ -119,8 +119,10 @@ def import_results(file: File, store: StorePlace = LOCAL_STORE) -> list[str]:
         remedy = "import it into a store of its own with --store"
         raise UserError(f"nothing was imported: {'; '.join(other)}; {remedy}", str(file))
     require_writable(store)
-    declaration.put(declared, opened.files)  # first: results count as seen by later ones
-    new = [phase for phase in found.phases if archive.put(phase, opened, "import")]
+    declaration.add_declarations(
+        declared, opened.files
+    )  # first: results count as seen by later ones
+    new = [phase for phase in found.phases if archive.put_phase(phase, opened, "import")]
     lines = [f"imported {len(new)} of {len(found.phases)} phases into {store}"]
     if known := len(found.phases) - len(new):
         lines.append(f"{known} are finished, or at work, in the store already and were left alone")

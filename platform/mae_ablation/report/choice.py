@@ -10,7 +10,7 @@ from statistics import mean
 from typing import Any
 
 from mae_ablation.report.readings import phases_behind, shown_result
-from mae_ablation.study.plan import Plan, Row, Try, words
+from mae_ablation.study.plan import Plan, Row, Try, format_tuned
 from mae_ablation.study.values import are_numbers
 
 SEARCH_UNFINISHED = "search not finished"
@@ -33,7 +33,7 @@ class Choice:
         """Format for trials.csv: "base_lr=0.1, 3 tries"; None where nothing is searched."""
         if self.tries < 2:
             return None
-        return f"{words(self.values, '=')}, {self.tries} tries{self._stopped_early}"
+        return f"{format_tuned(self.values, '=')}, {self.tries} tries{self._stopped_early}"
 
     def as_cell(self) -> str:
         """Format for a table: "base_lr 0.1 (tuned, 3 tries each)"; "" where nothing is searched."""
@@ -42,7 +42,8 @@ class Choice:
         if self.unfinished:
             return f"{self.unfinished} ({self.tries} tries each)"
         edge = f"; {EDGE}: {', '.join(self.edges)}" if self.edges else ""
-        return f"{words(self.values)} (tuned, {self.tries} tries each{self._stopped_early}{edge})"
+        early = f"{self.tries} tries each{self._stopped_early}{edge}"
+        return f"{format_tuned(self.values)} (tuned, {early})"
 
     @property
     def _stopped_early(self) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.store.folder import Store
 from mae_ablation.store.predictions import Predictions, predictions_of
-from mae_ablation.study.plan import Plan, Row, best, stopped
+from mae_ablation.study.plan import Plan, Row, is_stopped, pick_best
 from mae_ablation.study.trial import Phase, Trial
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Readings:
 
     def is_stopped(self, phase: Phase) -> bool:
         """Say whether the search that a phase belongs to has stopped it early."""
-        return stopped(phase, self._store)
+        return is_stopped(phase, self._store)
 
 
 class FreshReadings(Readings):
@@ -82,7 +82,9 @@ def shown_result(trial: Trial, column: str, readings: Any) -> tuple[Phase, dict]
     results = [readings.read_result(phase) for phase in phases]
     if not all(results):
         return None
-    return best([pair for pair in zip(phases, results, strict=True) if pair[0].column == column])
+    return pick_best(
+        [pair for pair in zip(phases, results, strict=True) if pair[0].column == column]
+    )
 
 
 def read_accuracies(row: Row, column: str, seeds: Sequence[int], readings: Any) -> dict[int, float]:

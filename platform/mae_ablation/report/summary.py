@@ -14,7 +14,6 @@ from mae_ablation.report.spread import point_line
 from mae_ablation.report.wording import count_noun, list_names
 from mae_ablation.run.session import Session
 from mae_ablation.study.budget import EQUAL, training_ratio
-from mae_ablation.study.design import design_line
 from mae_ablation.study.estimate import Estimate, cost_lines, estimate
 from mae_ablation.study.plan import Plan, missing, trials_of, unfinished
 from mae_ablation.study.provenance import plugin_lines
@@ -22,7 +21,6 @@ from mae_ablation.study.recipe_file import phases as all_phases
 from mae_ablation.study.seeds import seeds_line
 from mae_ablation.study.suite import Suite
 from mae_ablation.study.trial import steps_per_epoch, training_images
-from mae_ablation.study.tune import tune_line
 from mae_ablation.study.work import order_trials
 
 
@@ -139,9 +137,10 @@ def describe_study(plan: Plan) -> str:
             lines.append(f'note: MLflow has it as "{key}"')
         if factor.left_out:
             lines.append(f"note: no counterpart at this scale for {', '.join(factor.left_out)}")
-    lines += design_line(study.design, study.size, len(study.seeds), study.tries)
+    if study.design_words:
+        lines.append(f"design: {study.design_words}")
     if study.tune:
-        lines.append(tune_line(study.tune))
+        lines.append(str(study.tune))
         lines += edge_lines(plan, Readings(plan.store))
     if study.budget == "flops":
         lines += _flops_lines(plan)

@@ -22,7 +22,7 @@ from mae_ablation.run.seed_gate import Ask, SeedGate
 from mae_ablation.run.shared_store import store_id
 from mae_ablation.run.stopping import Interrupt, TimeLimit
 from mae_ablation.store.folder import Store
-from mae_ablation.study.work import Searched, Work
+from mae_ablation.study.work import OpenWork, Searched
 
 if TYPE_CHECKING:
     from mae_ablation.run.progress import Progress
@@ -36,7 +36,7 @@ LEAVE_S = 15.0  # for lanes that have nothing more to do
 class Run:
     """Trials to be run, by which code and into which store, and who decides which of them start."""
 
-    work: Work
+    work: OpenWork
     """trials, and the tries of a search, whose trials start when it asks for them"""
     store: Store
     commit: str

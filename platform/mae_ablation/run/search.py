@@ -23,7 +23,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 from mae_ablation.errors import one_line
 from mae_ablation.run.run_state import RunState
 from mae_ablation.store.folder import Store
-from mae_ablation.study.plan import stopped
+from mae_ablation.study.plan import is_stopped
 from mae_ablation.study.work import Searched
 
 JOURNAL_POLL_S = 0.3
@@ -146,7 +146,7 @@ class StopTry:
 
     def _is_stopped(self, each: Searched) -> bool:
         store = Store(self.store)
-        return any(stopped(p, store) and not p.folder(store).finished() for p in each.phases)
+        return any(is_stopped(p, store) and not p.folder(store).finished() for p in each.phases)
 
 
 class DriverLeft(tune.Stopper):

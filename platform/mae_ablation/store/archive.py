@@ -10,7 +10,7 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,21 +19,15 @@ from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.store.folder import PhaseFolder, Store
 
 MANIFEST = "MANIFEST.json"
-FORMAT = 1
-"""of the archive's layout; raised when an older reader would misunderstand a newer file"""
+FORMAT = 1  # raised when an older reader would misunderstand a newer file
 FILES = (
-    "phase.json",
-    "journal.jsonl",
-    "failure.json",
-    "stopped.json",
-    "predictions.npz",
-    "result.json",
+    *("phase.json", "journal.jsonl", "failure.json", "stopped.json"),
+    *("predictions.npz", "result.json"),
 )
 """in the order they are put in place: a result stands for all the others, so it comes last"""
 MEMBER = re.compile(
     r"(?P<folder>(?P<kind>[a-z_]+)/(?P<name>[\w.=+-]+)-(?P<identity>[0-9a-f]{12}))/"
-    r"(?P<file>phase\.json|journal\.jsonl|failure\.json|stopped\.json|predictions\.npz|result\.json"
-    r"|pictures/reconstruction-\d+\.png)"
+    rf"(?P<file>{'|'.join(map(re.escape, FILES))}|pictures/reconstruction-\d+\.png)"
 )
 EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's first moment: the same content gives the same bytes
 LARGEST_MEMBER_BYTES = 64 * 2**20  # far above any journal; a bomb is refused before it is unpacked
@@ -52,27 +46,18 @@ class PackedPhase:
     """readable part of the folder's name"""
     identity: str
     files: dict[str, bytes]
-    """by their name within the phase's folder"""
+    """contents by their name within the phase's folder"""
 
     @property
     def document(self) -> dict:
         """Return what was hashed into the identity."""
-        return self._json("phase.json")
-
-    @property
-    def result(self) -> dict | None:
-        """The finished phase's result; None where the archive has none."""
-        return self._json("result.json") if "result.json" in self.files else None
-
-    def _json(self, name: str) -> dict:
         try:
-            value = json.loads(self.files[name])
+            value = json.loads(self.files["phase.json"])
         except (KeyError, ValueError):
             value = None
         if not isinstance(value, dict):
-            raise BadArchive(
-                f"{name} of {self.kind}/{self.name}-{self.identity} is missing or damaged"
-            )
+            phase = f"{self.kind}/{self.name}-{self.identity}"
+            raise BadArchive(f"phase.json of {phase} is missing or damaged")
         return value
 
 
@@ -92,15 +77,20 @@ def pack(
     *,
     pictures: bool = False,
 ) -> int:
-    """Write the small files of phases and some notes into a zip file; returns its size in bytes.
+    """Write the small files of phases and some notes into a zip file; return its size in bytes.
 
     Args:
-        notes: further members by name.
         pictures: also the reconstructions along pre-trainings, which are most of the bytes.
     """
     members = dict(notes)
     for folder in folders:
-        members |= {f"{folder.name}/{name}": data for name, data in _files_of(folder, pictures)}
+        shown = folder.pictures() if pictures else ()
+        drawn = [f"pictures/reconstruction-{step:08d}.png" for step in shown]
+        for name in (f"{folder.name}/{file}" for file in (*FILES, *drawn)):
+            if (data := folder.files.read(name)) is not None:
+                members[name] = data
+
+    # the same phases give the same bytes
     sums = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(members.items())}
     manifest = atomic.to_json({"format": FORMAT, "sha256": sums})
     with atomic.replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
@@ -108,16 +98,6 @@ def pack(
             member = zipfile.ZipInfo(name, EPOCH)
             archive.writestr(member, data, zipfile.ZIP_DEFLATED, compresslevel=9)
     return path.stat().st_size
-
-
-def _files_of(folder: PhaseFolder, pictures: bool) -> Iterator[tuple[str, bytes]]:
-    names = list(FILES)
-    if pictures:
-        names += [f"pictures/reconstruction-{step:08d}.png" for step in folder.pictures()]
-    for name in names:
-        data = folder.files.read(f"{folder.name}/{name}")
-        if data is not None:
-            yield name, data
 
 
 def read(path: Path) -> Archive:
@@ -130,7 +110,13 @@ def read(path: Path) -> Archive:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            members = {info.filename: _member(archive, info) for info in archive.infolist()}
+            # a size is said before anything is unpacked: a bomb is refused
+            members = {}
+            for info in archive.infolist():
+                if info.file_size > LARGEST_MEMBER_BYTES:
+                    size = f"{info.filename} has {info.file_size} bytes"
+                    raise BadArchive(f"{size}: too large for a result")
+                members[info.filename] = archive.read(info)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise BadArchive(f"not a zip file that can be read: {error}") from None
 
@@ -150,20 +136,10 @@ def read(path: Path) -> Archive:
         if match is None:
             notes[_safe(name)] = data
             continue
-        phase = phases.setdefault(
-            match["folder"],
-            PackedPhase(
-                kind=match["kind"], name=match["name"], identity=match["identity"], files={}
-            ),
-        )
+        parts = {part: match[part] for part in ("kind", "name", "identity")}
+        phase = phases.setdefault(match["folder"], PackedPhase(**parts, files={}))
         phase.files[match["file"]] = data
     return Archive(phases=tuple(phases.values()), notes=notes)
-
-
-def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    if info.file_size > LARGEST_MEMBER_BYTES:
-        raise BadArchive(f"{info.filename} has {info.file_size} bytes: too large for a result")
-    return archive.read(info)
 
 
 def _checksums(manifest: bytes | None) -> dict[str, str]:
@@ -180,19 +156,16 @@ def _checksums(manifest: bytes | None) -> dict[str, str]:
 
 def _safe(name: str) -> str:
     """Return the name, if it stays within a folder."""
-    parts = name.split("/")
+    parts = name.split("/")  # none may be empty or climb
     if not re.fullmatch(r"[\w.=+/-]+", name) or not all(parts) or {".", ".."} & set(parts):
         raise BadArchive(f"{name!r} is no name of a result's file")
     return name
 
 
-def put(phase: PackedPhase, store: Store, owner: str) -> bool:
-    """Put a phase's files into a store; returns whether they were put there.
-
-    A phase that is finished there is left alone, and so is one that is at work there or has
-    checkpoints there while the archive's is not finished. A finished one takes the place of an
-    unfinished one: its checkpoints are of another, interrupted training.
-    """
+def put_phase(phase: PackedPhase, store: Store, owner: str) -> bool:
+    """Put a phase's files into a store; return whether they were put there."""
+    # What is there stays if it is finished or at work, or could go on from checkpoints. A finished
+    # phase takes the place of another, interrupted training with its checkpoints.
     folder = store.phase(phase.kind, phase.name, phase.identity)
     unfinished = "result.json" not in phase.files
     if folder.result() is not None or (unfinished and folder.checkpoints()):
@@ -200,10 +173,11 @@ def put(phase: PackedPhase, store: Store, owner: str) -> bool:
     claim = folder.claim(owner)
     if claim is None:
         return False
+
+    # the result last: whoever is killed in between has left an unfinished phase
     try:
         folder.files.remove(folder.name)
-        order = {name: place for place, name in enumerate(FILES)}
-        for name in sorted(phase.files, key=lambda name: order.get(name, 0)):
+        for name in sorted(phase.files, key=lambda name: name == "result.json"):
             folder.files.write(f"{folder.name}/{name}", phase.files[name])
         return True
     finally:

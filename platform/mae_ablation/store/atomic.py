@@ -15,6 +15,7 @@ PART = ".part"
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Yield a file to write that takes `path`'s place when the block ends without an exception."""
+    # beside it: a rename is atomic within one file system only
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{PART}")
     try:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 from mae_ablation.store.files import Files
 
-NAME = re.compile(r"checkpoint-(\d+)-([0-9a-f]{16})\.pt")
+CHECKPOINT = re.compile(r"checkpoint-(\d+)-([0-9a-f]{16})\.pt")
 
 
 class Damaged(ValueError):
     """A checkpoint is not what was written."""
 
 
-def name_of(step: int, data: bytes | memoryview) -> str:
+def checkpoint_name(step: int, data: bytes | memoryview) -> str:
     return f"checkpoint-{step:08d}-{digest(data)}.pt"
 
 
@@ -39,17 +39,14 @@ class Checkpoint:
     @property
     def step(self) -> int:
         """Number of optimiser steps before it."""
-        return int(NAME.fullmatch(self.file)[1])
+        return int(CHECKPOINT.fullmatch(self.file)[1])
 
     def read(self) -> bytes:
-        """Read the file and compare it with its checksum.
-
-        Raises:
-            Damaged: the file is not what was written, or is gone.
-        """
+        """Read the file; Damaged if it is not what was written, or is gone."""
+        # the sum is in the name: whoever lists a folder knows what he will get
         data = self.files.read(self.name)
         if data is None:
             raise Damaged(f"{self.name} is gone")
-        if digest(data) != NAME.fullmatch(self.file)[2]:
+        if digest(data) != CHECKPOINT.fullmatch(self.file)[2]:
             raise Damaged(f"{self.name} is damaged: its checksum is another")
         return data

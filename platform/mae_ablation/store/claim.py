@@ -12,13 +12,14 @@ import os
 import threading
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 from mae_ablation.store import atomic
 from mae_ablation.store.files import Files, LocalFiles
 
-FOLDER = ".claims"
+CLAIMS = ".claims"
 BEAT_S = 10.0
 DEAD_S = 60.0
 SETTLE_S = 1.0  # between writing a claim and looking whether it is still one's own
@@ -36,13 +37,10 @@ def take(files: Files, identity: str, owner: str) -> Claim | None:
     """Claim a phase; None: another process holds it.
 
     Args:
-        owner: who asks. A renewed claim of the same owner is taken over at once: its process is
-            known to have ended.
-
-    Raises:
-        OSError: the store cannot be written.
+        owner: takes over a renewed claim of its own at once: that process is known to have ended.
     """
-    name = f"{FOLDER}/{identity}"
+    # a file server may have no locks: it is then an object store to us
+    name = f"{CLAIMS}/{identity}"
     if isinstance(files, LocalFiles):
         files.require_here()
         try:
@@ -71,15 +69,15 @@ def _lock(path: Path) -> Claim | None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except PermissionError:  # another user's file in a shared store: a lock needs no more
         descriptor = os.open(path, os.O_RDONLY)
+    # the lock is the open file's: the system frees it however this process ends
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return _Lock(descriptor)
-    except BlockingIOError:
+    except OSError as error:
         os.close(descriptor)
-        return None
-    except OSError:
-        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            return None
         raise
+    return _Lock(descriptor)
 
 
 _watched: dict[tuple[str, str], tuple[bytes, float]] = {}
@@ -88,23 +86,22 @@ _watched: dict[tuple[str, str], tuple[bytes, float]] = {}
 
 def _beat(files: Files, name: str, owner: str) -> Claim | None:
     found = files.read_now(name)
-    if found and json.loads(found)["owner"] != owner and not _is_dead(files.root, name, found):
-        return None
+    if found and json.loads(found)["owner"] != owner:
+        # another's claim is dead when nobody has renewed it for a minute
+        seen, since = _watched.get((files.root, name), (b"", 0.0))
+        if seen != found:
+            _watched[files.root, name] = (found, time.monotonic())
+            return None
+        if time.monotonic() - since <= DEAD_S:
+            return None
+
+    # of several that ask at once the last one to write has it
     mine = _Beating(files, name, owner)
     time.sleep(SETTLE_S)
     if not mine.is_mine():
-        mine.leave()
         return None
     mine.start()
     return mine
-
-
-def _is_dead(root: str, name: str, found: bytes) -> bool:
-    seen, since = _watched.get((root, name), (b"", 0.0))
-    if seen != found:
-        _watched[root, name] = (found, time.monotonic())
-        return False
-    return time.monotonic() - since > DEAD_S
 
 
 class _Beating:
@@ -126,6 +123,7 @@ class _Beating:
         return bool(found) and json.loads(found)["token"] == self._token
 
     def leave(self) -> None:
+        """Renew it no more, as if the process had ended."""
         self._left.set()
 
     def release(self) -> None:
@@ -141,16 +139,9 @@ class _Beating:
 
     def _renew(self) -> None:
         while not self._left.wait(BEAT_S):
-            try:
-                if not self._beat():
+            # a place that is away is asked again at the next beat
+            with suppress(OSError), self._writing:
+                if self._left.is_set() or not self.is_mine():
                     return
-            except OSError:  # the place is away: the next beat tries again
-                continue
-
-    def _beat(self) -> bool:
-        with self._writing:
-            if self._left.is_set() or not self.is_mine():
-                return False
-            self._beats += 1
-            self._write()
-            return True
+                self._beats += 1
+                self._write()

@@ -12,6 +12,7 @@ def code_commit() -> str:
     """
     if told := os.environ.get("MAE_ABLATION_COMMIT"):
         return told
+    # documents and reports may differ, what makes numbers may not
     root = Path(__file__).parents[2]
     commit = _git(root, "rev-parse", "--short=10", "HEAD")
     if commit is None:

@@ -9,55 +9,16 @@ import os
 import shutil
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 from mae_ablation.store import atomic
 from mae_ablation.store.paths import expanded_place, is_remote
 
+if TYPE_CHECKING:
+    from mae_ablation.store.remote import RemoteFiles
+
 MARKER = ".store"
 """file by which a store is known to be the same one"""
-
-
-class Files(Protocol):
-    """What a store asks of the place where it lies."""
-
-    root: str
-
-    def read(self, name: str) -> bytes | None:
-        """Return the file's bytes; None where there is no such file."""
-
-    def write(self, name: str, data: bytes | memoryview) -> None:
-        """Put the whole file in place, or leave what was there."""
-
-    def append(self, name: str, line: bytes) -> None:
-        """Add a line to a file that one process writes."""
-
-    def names(self, folder: str) -> list[str]:
-        """Names directly in a folder, sorted; empty where there is no such folder."""
-
-    def exists(self, name: str) -> bool:
-        """Tell whether there is a file or a folder of this name."""
-
-    def size(self, name: str) -> int:
-        """Bytes of a file, or of all files in a folder."""
-
-    def remove(self, name: str) -> None:
-        """Remove a file, or a folder with all that is in it; nothing where there is none."""
-
-    def stamp(self, folder: str) -> object:
-        """Changes when a name directly in the folder comes or goes; None: no such folder."""
-
-    def refresh(self) -> None:
-        """See what others have written until now."""
-
-    def require_answer(self) -> None:
-        """Raises OSError if the place cannot be reached, after some seconds at most."""
-
-    def read_now(self, name: str) -> bytes | None:
-        """As `read`, from the place itself: for the few files that several processes write."""
-
-    def write_now(self, name: str, data: bytes) -> None:
-        """As `write`, beside whatever else this process is writing there."""
 
 
 class LocalFiles:
@@ -69,6 +30,7 @@ class LocalFiles:
         self._was_here = False
 
     def read(self, name: str) -> bytes | None:
+        """Return the file's bytes; None where there is no such file."""
         try:
             with open(f"{self.root}/{name}", "rb") as file:
                 return file.read()
@@ -76,38 +38,44 @@ class LocalFiles:
             return None
 
     def write(self, name: str, data: bytes | memoryview) -> None:
+        """Put the whole file in place, or leave what was there."""
         self.require_here()
         with atomic.replacing(self.path / name) as file:
             file.write(data)
 
     def append(self, name: str, line: bytes) -> None:
+        """Add a line to a file that one process writes."""
         with open(self.path / name, "ab") as file:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())  # a checkpoint that follows is not to outlive its points
 
     def require_here(self) -> None:
-        """Raises FileNotFoundError if the store's marker has gone since it was last seen: under a
-        mount that vanished, an empty folder of the same name takes everything."""
+        """Raise FileNotFoundError if the store's marker has gone since it was last seen."""
+        # under a mount that vanished, an empty folder of the same name takes everything
         here = os.path.exists(self.path / MARKER)
         if self._was_here and not here:
             raise FileNotFoundError(errno.ENOENT, "the store has vanished", self.root)
         self._was_here = self._was_here or here
 
     def names(self, folder: str) -> list[str]:
+        """List the names directly in a folder, sorted; none where there is no such folder."""
         try:
             return sorted(os.listdir(self.path / folder))
         except (FileNotFoundError, NotADirectoryError):
             return []
 
     def exists(self, name: str) -> bool:
+        """Tell whether there is a file or a folder of this name."""
         return os.path.exists(f"{self.root}/{name}")
 
     def size(self, name: str) -> int:
+        """Return the bytes of a file, or of all files in a folder."""
         path = self.path / name
         return sum(f.stat().st_size for f in (path.rglob("*") if path.is_dir() else [path]))
 
     def remove(self, name: str) -> None:
+        """Remove a file, or a folder with all that is in it; nothing where there is none."""
         path = self.path / name
         if path.is_dir():
             shutil.rmtree(path)
@@ -115,30 +83,33 @@ class LocalFiles:
             path.unlink(missing_ok=True)
 
     def stamp(self, folder: str) -> object:
+        """Return what changes when a name in the folder comes or goes; None: no such folder."""
         try:
             return os.stat(f"{self.root}/{folder}").st_mtime_ns
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def refresh(self) -> None:
-        """A folder is always read as it is."""
+        """See what others have written until now: a folder is always read as it is."""
 
     def require_answer(self) -> None:
-        """A folder answers at once, or its file server has its own patience."""
+        """Raise OSError if the place cannot be reached; a file server has its own patience."""
 
     def read_now(self, name: str) -> bytes | None:
+        """Read from the place itself: for the few files that several processes write."""
         return self.read(name)
 
     def write_now(self, name: str, data: bytes) -> None:
+        """Write beside whatever else this process is writing there."""
         self.write(name, data)
 
 
-def files_at(root: str | os.PathLike) -> Files:
-    """Return the files under a folder or URI: one object for each place and process.
+Files: TypeAlias = "LocalFiles | RemoteFiles"
+"""the files of one place, of either kind"""
 
-    Raises:
-        OSError, ValueError: the URI's scheme or place is unknown.
-    """
+
+def files_at(root: str | os.PathLike) -> Files:
+    """Return the files under a folder or URI: one object for each place and process."""
     text = expanded_place(root)
     return _files_at(text if is_remote(text) else os.path.join(os.getcwd(), text))
 
@@ -152,13 +123,9 @@ def _files_at(root: str) -> Files:
     return RemoteFiles(root)
 
 
-def require_writable(root: str | os.PathLike) -> None:
-    """Check that files can be written under a folder or URI; leaves nothing behind.
-
-    Raises:
-        OSError: they cannot.
-        ValueError: the URI's scheme is unknown.
-    """
+def try_writing(root: str | os.PathLike) -> None:
+    """Raise OSError or ValueError if nothing can be written there; leaves nothing behind."""
+    # an object store says only to a real file whether it may be written
     files = files_at(root)
     if not isinstance(files, LocalFiles):
         files.require_answer()

@@ -19,19 +19,60 @@ It may be a folder of this machine, of a file server, or a URI such as s3://buck
 import json
 import os
 import re
+import sys
+import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 from mae_ablation.store import atomic, claim, declaration
-from mae_ablation.store.checkpoint import NAME, Checkpoint, Damaged, name_of
+from mae_ablation.store.checkpoint import CHECKPOINT, Checkpoint, Damaged, checkpoint_name
 from mae_ablation.store.files import Files, files_at
-from mae_ablation.store.journal import Journal
 from mae_ablation.store.paths import expanded_place
 
 CHECKPOINTS_KEPT = 2
 PICTURE = re.compile(r"reconstruction-(\d+)\.png")
 IDENTITY = re.compile(r".*-([0-9a-f]{12})")
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """One phase's curve, a line per point: {"t": ms since 1970, "s": step, "m": {name: value}}."""
+
+    files: Files
+    name: str
+
+    def append(self, step: int, metrics: dict[str, float]) -> None:
+        line = json.dumps({"t": int(time.time() * 1000), "s": step, "m": metrics})
+        self.files.append(self.name, line.encode() + b"\n")
+
+    def read(self) -> list[dict]:
+        """Return all sound lines, in order; none if there is no journal yet."""
+        return [row for row in self.rows() if row is not None]
+
+    def rows(self) -> list[dict | None]:
+        """Return every whole line; None for one that is damaged."""
+        lines = (self.files.read(self.name) or b"").split(b"\n")[:-1]
+        return [_sound(line) for line in lines]  # a torn last one is of a killed writer
+
+    def cut(self, after_step: int) -> None:
+        """Forget the points after `after_step`: the phase resumes there and writes them again."""
+        # a step may have been written that no checkpoint holds any more
+        if self.files.read(self.name):
+            kept = [json.dumps(row) + "\n" for row in self.read() if row["s"] <= after_step]
+            self.files.write(self.name, "".join(kept).encode())
+
+    def mend(self) -> None:
+        """Drop the damaged lines."""
+        self.cut(after_step=sys.maxsize)
+
+
+def _sound(line: bytes) -> dict | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and {"t", "s", "m"} <= row.keys() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +116,7 @@ class PhaseFolder:
         return self._read("stopped.json")
 
     def stop(self, document: dict, why: dict) -> None:
-        """Note that a search has stopped the phase early. Its checkpoints stay: it may be gone on
-        with for another study.
-
-        Args:
-            document: what is hashed into the identity, for a phase that was never begun.
-            why: `search`, `epoch`, `reason`.
-        """
+        """Note the `search`, `epoch` and `reason` of a stop; checkpoints stay for other studies."""
         if self.document() is None:
             self.files.write(f"{self.name}/phase.json", atomic.to_json(document))
         self.files.write(f"{self.name}/stopped.json", atomic.to_json(why))
@@ -95,12 +130,10 @@ class PhaseFolder:
         return claim.take(self.files, self.identity, owner)
 
     def begin(self, document: dict) -> None:
-        """Make the folder, state what it is, forget an earlier failure and half-written files.
-
-        For the holder of the claim.
-        """
+        """Make the folder of a claimed phase, state what it is, forget an earlier failure."""
         if self.document() is None:
             self.files.write(f"{self.name}/phase.json", atomic.to_json(document))
+        # files that a killed process left half-written are nobody's
         for name in self.files.names(self.name):
             if name == "failure.json" or name.endswith(atomic.PART):
                 self.files.remove(f"{self.name}/{name}")
@@ -123,23 +156,20 @@ class PhaseFolder:
         self.files.write(f"{self.name}/out_of_memory.json", atomic.to_json(note))
 
     def checkpoints(self) -> list[Checkpoint]:
-        """Checkpoints, newest first."""
-        names = [name for name in self.files.names(self.name) if NAME.fullmatch(name)]
+        """Return the checkpoints, newest first."""
+        names = [name for name in self.files.names(self.name) if CHECKPOINT.fullmatch(name)]
         found = [Checkpoint(self.files, self.name, name) for name in names]
         return sorted(found, key=lambda checkpoint: checkpoint.step, reverse=True)
 
     def save_checkpoint(self, step: int, data: bytes | memoryview) -> None:
         """Write the checkpoint of a step; the last two are kept."""
-        self.files.write(f"{self.name}/{name_of(step, data)}", data)
+        # the new one first: at no moment is there none
+        self.files.write(f"{self.name}/{checkpoint_name(step, data)}", data)
         for old in self.checkpoints()[CHECKPOINTS_KEPT:]:
             self.files.remove(old.name)
 
     def sound_checkpoint(self) -> tuple[Checkpoint, bytes] | None:
-        """Return the newest checkpoint that is what was written, and its bytes; None if there is
-        none.
-
-        Damaged newer ones are warned of.
-        """
+        """Return the newest sound checkpoint and its bytes, or None; warns of damaged ones."""
         for checkpoint in self.checkpoints():
             try:
                 return checkpoint, checkpoint.read()
@@ -148,11 +178,8 @@ class PhaseFolder:
         return None
 
     def final_checkpoint(self) -> bytes:
-        """Return a finished phase's last checkpoint: an older one would be another model.
-
-        Raises:
-            Damaged: it is not what was written, or is not there.
-        """
+        """Return a finished phase's last checkpoint; Damaged if it is not what was written."""
+        # an older one would be another model than the result speaks of
         remedy = f"`mae-ablation store verify --mend {self.identity}` has it trained again"
         newest = next(iter(self.checkpoints()), None)
         if newest is None:
@@ -163,7 +190,7 @@ class PhaseFolder:
             raise Damaged(f"{error}: {remedy}") from None
 
     def pictures(self) -> list[int]:
-        """Steps of the pictures."""
+        """Return the steps of the pictures."""
         found = map(PICTURE.fullmatch, self.files.names(f"{self.name}/pictures"))
         return [int(match[1]) for match in found if match]
 
@@ -190,10 +217,11 @@ class PhaseFolder:
 
 
 _indices: dict[tuple[str, str], tuple[object, dict[str, str]]] = {}
-"""folder names by identity, of each store and kind, with the stamp of the listing they are from"""
+"""folder names by identity, for each store and kind, with the stamp of their listing"""
 
 
 def _index(files: Files, kind: str) -> dict[str, str]:
+    # listed again only when a folder has come or gone
     key, stamp = (files.root, kind), files.stamp(kind)
     if key not in _indices or _indices[key][0] != stamp:
         found = [(IDENTITY.fullmatch(name), name) for name in files.names(kind)]
@@ -215,8 +243,8 @@ class Store:
         return files_at(self.root)
 
     def phase(self, kind: str, name: str, identity: str) -> PhaseFolder:
-        """Return the folder of a phase, found by its identity; the readable part is for people
-        only."""
+        """Return the folder of a phase, found by its identity: names are for people only."""
+        # older versions may have named it otherwise: then a listing finds it
         files = self.files
         expected = f"{kind}/{name}-{identity}"
         if files.exists(expected):
@@ -226,12 +254,9 @@ class Store:
 
     def folders(self, kind: str | None = None) -> list[PhaseFolder]:
         """Return every phase's folder, of one kind or of all, sorted by name."""
-        others = (".", declaration.FOLDER)
+        # beside the kinds lie claims, the marker and declarations
+        others = (".", declaration.DECLARATIONS)
         kinds = [kind] if kind else [k for k in self.files.names("") if not k.startswith(others)]
         return [
             PhaseFolder(self.files, f"{k}/{name}") for k in kinds for name in self.files.names(k)
         ]
-
-    def results(self, kind: str) -> list[dict]:
-        """Results of every finished phase of one kind."""
-        return [result for folder in self.folders(kind) if (result := folder.result())]

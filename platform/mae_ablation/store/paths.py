@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-FILE = "file://"
+FILE_SCHEME = "file://"
 OPTIONS = re.compile(r"\?(?:[a-z_]+=[^&?#]*)(?:&[a-z_]+=[^&?#]*)*$")
 """settings of a file system behind its address: s3://bucket/store?region=eu-north-1"""
 
@@ -18,16 +18,17 @@ def expanded(path: str | os.PathLike) -> Path:
 def is_remote(place: str | os.PathLike) -> bool:
     """Tell whether a place is given by an address, other than of a file."""
     text = os.fspath(place)
-    return "://" in text and not text.startswith(FILE)
+    return "://" in text and not text.startswith(FILE_SCHEME)
 
 
 def expanded_place(place: str | os.PathLike) -> str:
     """Return a folder's path, or an address as it is."""
+    # only the first part of a path can be a home folder, and none of an address
     text = os.fspath(place)
     if is_remote(text):
         return text
-    if text.startswith(FILE):
-        return str(expanded(unquote(text.removeprefix(FILE).removeprefix("localhost"))))
+    if text.startswith(FILE_SCHEME):
+        return str(expanded(unquote(text.removeprefix(FILE_SCHEME).removeprefix("localhost"))))
     return str(expanded(text)) if text.startswith("~") else text
 
 
@@ -37,6 +38,7 @@ def quoted_address(address: str) -> str:
 
     A path may hold spaces, "#", "%" and "?", which mean something else in an address.
     """
+    # what looks like settings of a file system at the end stays so
     scheme, _, rest = address.partition("://")
     options = match[0] if (match := OPTIONS.search(rest)) else ""
     authority, slash, path = rest.removesuffix(options).partition("/")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NAME = "predictions.npz"
 SUM = "predictions_sha256"
-"""of the file, in result.json"""
+"""key of the file's SHA-256 in result.json"""
 
 
 class Predictions(NamedTuple):
@@ -32,10 +32,11 @@ class Predictions(NamedTuple):
         return 100 * float((self.predicted == self.label).mean())
 
 
-def pack(predictions: Predictions, classes: int) -> bytes:
+def pack_predictions(predictions: Predictions, classes: int) -> bytes:
     """Return the file's bytes; the same answers give the same bytes."""
     import numpy as np
 
+    # no dates and names in it: equal answers are equal files
     kind = np.uint8 if classes <= 256 else np.uint16
     file = io.BytesIO()
     arrays = {name: np.asarray(a).astype(kind) for name, a in predictions._asdict().items()}
@@ -44,8 +45,7 @@ def pack(predictions: Predictions, classes: int) -> bytes:
 
 
 def unpack(data: bytes) -> Predictions:
-    """Return what `pack` packed. Raises ValueError or an error of zipfile where it is something
-    else."""
+    """Return what was packed. Raises ValueError or an error of zipfile for something else."""
     import numpy as np
 
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
@@ -57,13 +57,10 @@ def sum_of(data: bytes) -> str:
 
 
 def predictions_of(folder: "PhaseFolder", result: dict) -> Predictions | None:
-    """Return a finished evaluation's answers; None where its result speaks of none.
-
-    Raises:
-        Damaged: the file is not there, or not the one that was written.
-    """
+    """Return a finished evaluation's answers, if its result names some; Damaged if those differ."""
     if SUM not in result:
         return None
+    # a result without them is older; one that names them stands and falls with them
     data = folder.files.read(f"{folder.name}/{NAME}")
     if data is None or sum_of(data) != result[SUM]:
         state = "is missing" if data is None else "is damaged"

@@ -30,13 +30,10 @@ class Seen:
 
 
 def file_system(uri: str):
-    """(pyarrow file system, path within it) of a URI.
-
-    Raises:
-        ValueError: nothing here knows its scheme.
-    """
+    """Return the pyarrow file system of a URI, and the path within it; ValueError: none knows."""
     from pyarrow import fs
 
+    # pyarrow's own object stores are the fast ones, fsspec knows all others
     scheme, _, rest = uri.partition("://")
     if not scheme or not rest.strip("/"):
         raise ValueError("an address needs a bucket or folder, as in s3://bucket/store")
@@ -55,7 +52,7 @@ def file_system(uri: str):
 
 
 class RemoteFiles:
-    """See `files.Files`."""
+    """Files under a URI, with the methods of `files.LocalFiles`; threads take turns."""
 
     def __init__(self, uri: str) -> None:
         self.root = uri.rstrip("/")
@@ -72,8 +69,7 @@ class RemoteFiles:
         self._sent_at: dict[str, float] = {}
 
     def require_answer(self) -> None:
-        """Raises TimeoutError if the place does not answer soon, OSError if it refuses: asked for
-        one name, since a long listing takes its time."""
+        # asked for one name, since a long listing takes its time
         answer_in_time(lambda: self._fs.get_file_info(self._base.rstrip("/")), self.root)
         self._has_answered = True
 
@@ -84,6 +80,8 @@ class RemoteFiles:
             seen = self._look().get(name)
             if seen is None:
                 return None
+
+            # what never changes is asked for once, with all its like: a request takes 50 ms
             last = name.rsplit("/", 1)[-1]
             if last not in LASTING:
                 return self._get(name)
@@ -95,8 +93,9 @@ class RemoteFiles:
         with self._guard:
             folder = name.rpartition("/")[0]
             self._lines.pop(name, None)
+            # a checkpoint is not to outlive the points of its folder
             for other in [n for n in self._lines if n.rpartition("/")[0] == folder]:
-                self._send(other)
+                self._put(other, bytes(self._lines.pop(other)))
             self._put(name, data)
 
     def append(self, name: str, line: bytes) -> None:
@@ -104,6 +103,7 @@ class RemoteFiles:
             if name not in self._lines:
                 self._lines[name] = bytearray(self.read(name) or b"")
                 self._sent_at[name] = time.monotonic()
+            # there is no appending to an object: the whole file goes again, now and then
             self._lines[name] += line
             if time.monotonic() - self._sent_at[name] > SEND_AFTER_S:
                 self._put(name, bytes(self._lines[name]))
@@ -142,7 +142,7 @@ class RemoteFiles:
         return self._get(name)
 
     def write_now(self, name: str, data: bytes) -> None:
-        """Without the guard: a checkpoint that is on its way for minutes holds it."""
+        # without the guard, which a checkpoint holds that is on its way for minutes
         self._upload(name, data)
 
     def refresh(self) -> None:
@@ -156,6 +156,7 @@ class RemoteFiles:
             self.require_answer()
         from pyarrow import fs
 
+        # one request for all: folders are names with slashes
         began = time.monotonic()
         everything = fs.FileSelector(self._base, allow_not_found=True, recursive=True)
         with waiting(f"the list of what is in {self.root}"):
@@ -165,12 +166,15 @@ class RemoteFiles:
             if info.is_file:
                 changed = info.mtime_ns or 0
                 self._note(info.path[len(self._base) :], Seen(info.size or 0, changed))
+
+        # a long listing is good for longer: it may not take most of the time
         self._listings += 1
         took = time.monotonic() - began
         self._good_until = time.monotonic() + max(LISTING_S, LISTING_SHARE * took)
         return self._listing
 
     def _note(self, name: str, seen: Seen) -> None:
+        # object stores have no folders: they follow from the names
         self._listing[name] = seen
         while name:
             parent, _, last = name.rpartition("/")
@@ -185,11 +189,10 @@ class RemoteFiles:
             if name.rsplit("/", 1)[-1] == last and self._kept.get(name, (None,))[0] != seen
         ]
         with ThreadPoolExecutor(READERS) as pool:
-            for (name, seen), data in zip(
-                wanted, pool.map(lambda pair: self._get(pair[0]), wanted), strict=True
-            ):
-                if data is not None:
-                    self._kept[name] = (seen, data)
+            contents = list(pool.map(self._get, (name for name, _ in wanted)))
+        for (name, seen), data in zip(wanted, contents, strict=True):
+            if data is not None:
+                self._kept[name] = (seen, data)
 
     def _get(self, name: str) -> bytes | None:
         try:
@@ -197,9 +200,6 @@ class RemoteFiles:
                 return file.read()
         except FileNotFoundError:
             return None
-
-    def _send(self, name: str) -> None:
-        self._put(name, bytes(self._lines.pop(name)))
 
     def _put(self, name: str, data: bytes | memoryview) -> None:
         self._upload(name, data)

@@ -1,8 +1,9 @@
-"""Says what is waited for: a line after five seconds, and an end where one is promised."""
+"""Waiting for a slow place: a line after five seconds, and an end where one is promised."""
 
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ Answer = TypeVar("Answer")
 @contextmanager
 def waiting(for_what: str) -> Iterator[None]:
     """Say on stderr what the block waits for, if it takes longer than five seconds."""
+    # a thread of its own: the block may hang in the system
     done = threading.Event()
 
     def say() -> None:
@@ -33,29 +35,22 @@ def waiting(for_what: str) -> Iterator[None]:
 
 
 def answer_in_time(ask: Callable[[], Answer], who: str) -> Answer:
-    """Return the answer of a place that may be out of reach, or raise its error.
-
-    Raises:
-        TimeoutError: none came within ANSWER_S; the question is left to itself.
-    """
-    found: list[Answer] = []
-    failed: list[BaseException] = []
+    """Return the answer of a place, or raise its error; TimeoutError if none comes in ANSWER_S."""
+    answer: Future[Answer] = Future()
 
     def run() -> None:
         try:
-            found.append(ask())
-        except BaseException as error:  # raised again below, in the thread that asked
-            failed.append(error)
+            answer.set_result(ask())
+        except BaseException as error:  # raised again in the thread that asked
+            answer.set_exception(error)
 
-    thread = threading.Thread(target=run, name="answer", daemon=True)
+    # a daemon's thread: the program may end while the place is still silent
+    threading.Thread(target=run, name="answer", daemon=True).start()
     with waiting(who):
-        thread.start()
-        thread.join(ANSWER_S)
-    if failed:
-        raise failed[0]
-    if not found:
-        raise TimeoutError(
-            f"{who} did not answer within {ANSWER_S:.0f} s: check its name, the network and the "
-            "credentials"
-        )
-    return found[0]
+        try:
+            return answer.result(ANSWER_S)
+        except TimeoutError:
+            if answer.done():  # the place's own
+                raise
+            message = f"{who} did not answer within {ANSWER_S:.0f} s: check its name, the network"
+            raise TimeoutError(f"{message} and the credentials") from None

@@ -8,6 +8,7 @@ import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -15,6 +16,7 @@ from mae_ablation.errors import UserError
 from mae_ablation.study.shipped import shipped_studies
 
 Key = tuple[str | int, ...]
+"""names and numbers on the way to a value"""
 TAGS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))
 COMMENT = re.compile(r"[ \t]+#[^\s#][^\n]*")
 """right behind a word, without a space after its sign: perhaps it was meant as text"""
@@ -26,7 +28,7 @@ class Text(str):
 
     quoted: bool
     cut: str
-    """what stands behind it and looks like text, but is a comment to YAML: "#2" """
+    """words behind it that look like text, but are a comment to YAML: "#2" """
 
     def __new__(cls, text: str, *, quoted: bool = False, cut: str = "") -> "Text":
         self = super().__new__(cls, text)
@@ -43,24 +45,34 @@ class Document:
     lines: dict[Key, int]
 
     def place(self, *key: str | int) -> str:
-        """`file:line` of a key, or of the nearest one above it."""
+        """Return `file:line` of a key, or of the nearest one above it."""
         while key and key not in self.lines:
             key = key[:-1]
         return f"{self.path}:{self.lines.get(key, 1)}"
 
 
-def read(path: Path) -> Document:
-    """Raises UserError for a file that cannot be read, is not YAML, or is not a mapping."""
+def read_yaml(path: Path) -> Document:
+    """Read a YAML file; UserError if that cannot be, is not YAML, or is not a mapping."""
     try:
         node = _compose(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
-        raise UserError(f"cannot read it: {_not_there(path)}", str(path)) from None
+        # perhaps one beside it was meant, or one in studies/, or one that ships, by its name alone
+        folders = (path.parent, Path("studies"))
+        beside = [p for folder in folders for p in sorted(folder.glob("*.yaml"))]
+        shipped = shipped_studies().glob("*.yaml") if not path.suffix else ()
+        beside += [Path(p.stem) for p in sorted(shipped)]
+        files = {each.stem: each for each in reversed(beside)}
+        near = difflib.get_close_matches(path.stem, files, n=1)
+        hint = f' (did you mean "{files[near[0]]}"?)' if near else ""
+        message = f"cannot read it: No such file or directory{hint}"
+        raise UserError(message, str(path)) from None
     except IsADirectoryError:
         raise UserError("cannot read it: a folder, not a file: name its .yaml", str(path)) from None
     except OSError as error:
         raise UserError(f"cannot read it: {error.strerror}", str(path)) from None
     except UnicodeDecodeError:
         raise UserError("cannot read it: not a text file in UTF-8", str(path)) from None
+    # a study or a recipe is a mapping; aliases of YAML's may make it endless
     if not isinstance(node, yaml.MappingNode):
         empty = "nothing in it; " if node is None else ""
         raise UserError(f"{empty}expected keys and values, `key: value`", f"{path}:1")
@@ -72,23 +84,17 @@ def read(path: Path) -> Document:
 
 
 def read_list(text: str, place: str) -> list | Text:
-    """Return a list in YAML's words, such as "[3, 6]", from an argument; any other text as it is.
-
-    Raises:
-        UserError: it begins like a list and is none.
-    """
-    if not text.lstrip().startswith("["):
+    """Return a list of words from an argument such as "[3, 6]"; any other text as it is."""
+    inside = text.strip()
+    if not inside.startswith("["):
         return Text(text)
-    node = _compose(text, place, lines=False)
-    return _plain(node, (), place, {}, in_file=False)
+    if not inside.endswith("]"):
+        raise UserError('a list ends with "]", as in [3, 6]', place)
+    return [Text(word.strip()) for word in inside[1:-1].split(",")]
 
 
 def text_at(value: object, what: str, place: str) -> str:
-    """Return a value as the text that is meant.
-
-    Raises:
-        UserError: it is a list or a mapping, or YAML would leave some of it off.
-    """
+    """Return a value as the text that is meant."""
     if not isinstance(value, str):
         kind = "a list" if isinstance(value, list) else "a mapping"
         raise UserError(f"{what} must be text, not {kind}", place)
@@ -99,46 +105,30 @@ def text_at(value: object, what: str, place: str) -> str:
     return str(value)
 
 
-def _compose(text: str, where: str, *, lines: bool = True) -> yaml.Node | None:
-    """Return the nodes of a YAML text, none of them resolved to a type. `where`: its file, for
-    errors."""
+def _compose(text: str, where: str) -> yaml.Node | None:
+    """Return the nodes of a YAML text, none of them resolved to a type."""
     try:
         return yaml.compose(text, Loader=yaml.BaseLoader)
     except yaml.MarkedYAMLError as error:
-        raise invalid(error, where, lines=lines) from None
+        raise invalid(error, where) from None
     except yaml.YAMLError:
         raise UserError("not valid YAML: forbidden characters", where) from None
     except RecursionError:
         raise UserError("not valid YAML: nested too deeply", where) from None
 
 
-def invalid(error: yaml.MarkedYAMLError, where: str, *, lines: bool = True) -> UserError:
-    """Return what to say of a text that YAML refuses. `where`: its file, `lines`: which has
-    lines."""
+def invalid(error: yaml.MarkedYAMLError, file: str) -> UserError:
+    """Return the error to raise for a file that YAML refuses."""
     mark = error.problem_mark or error.context_mark
-    line = mark.line + 1 if mark else 1
+    place = f"{file}:{mark.line + 1 if mark else 1}"
     remedy = ": indent with spaces" if "\\t" in str(error.problem) else ""
-    return UserError(
-        f"not valid YAML: {error.problem}{remedy}", f"{where}:{line}" if lines else where
-    )
+    return UserError(f"not valid YAML: {error.problem}{remedy}", place)
 
 
-def _not_there(path: Path) -> str:
-    """Return what to say of a missing file: the one that was meant, beside it, in studies/ or among
-    those that ship, which are called by their names alone."""
-    folders = [path.parent, Path("studies")]
-    beside = [p for folder in folders for p in sorted(folder.glob("*.yaml"))]
-    if not path.suffix:
-        beside += [Path(p.stem) for p in sorted(shipped_studies().glob("*.yaml"))]
-    files = {each.stem: each for each in reversed(beside)}
-    near = difflib.get_close_matches(path.stem, files, n=1)
-    hint = f' (did you mean "{files[near[0]]}"?)' if near else ""
-    return f"No such file or directory{hint}"
-
-
-def _plain(node: yaml.Node, key: Key, where: str, lines: dict[Key, int], *, in_file: bool = True):
-    """Return a node's lists, mappings and texts; notes the line of each."""
-    place = f"{where}:{node.start_mark.line + 1}" if in_file else where
+def _plain(node: yaml.Node, key: Key, where: str, lines: dict[Key, int]) -> Any:
+    """Return a node's lists, mappings and texts, and note the line of each in `lines`."""
+    place = f"{where}:{node.start_mark.line + 1}"
+    # a few aliases of aliases would make a file of a hundred bytes fill the memory
     if len(lines) >= MOST_VALUES:
         raise UserError(f"more than {MOST_VALUES:,} values", place)
     if node.tag not in TAGS:
@@ -147,11 +137,14 @@ def _plain(node: yaml.Node, key: Key, where: str, lines: dict[Key, int], *, in_f
         raise UserError(message, place)
     lines.setdefault(key, node.start_mark.line + 1)
     if isinstance(node, yaml.SequenceNode):
-        items = enumerate(node.value)
-        return [_plain(item, (*key, i), where, lines, in_file=in_file) for i, item in items]
+        return [_plain(item, (*key, i), where, lines) for i, item in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, key, where, lines)
-    return _text(node)
+    # a scalar, and what a person may have meant to be part of it
+    if node.style is not None:
+        return Text(node.value, quoted=True)
+    behind = COMMENT.match(node.end_mark.buffer or "", node.end_mark.pointer)
+    return Text(node.value, cut=behind.group().strip() if behind else "")
 
 
 def _mapping(node: yaml.MappingNode, key: Key, where: str, lines: dict[Key, int]) -> dict:
@@ -160,6 +153,7 @@ def _mapping(node: yaml.MappingNode, key: Key, where: str, lines: dict[Key, int]
         place = f"{where}:{name_node.start_mark.line + 1}"
         if not isinstance(name_node, yaml.ScalarNode) or not name_node.value:
             raise UserError("a key must be a plain word", place)
+        # what a merge key brings would have no line of its own
         if name_node.value == "<<" and name_node.style is None:
             message = 'merge key "<<" is not read: write the lines out that it stands for'
             raise UserError(message, place)
@@ -169,11 +163,3 @@ def _mapping(node: yaml.MappingNode, key: Key, where: str, lines: dict[Key, int]
         lines[(*key, name)] = name_node.start_mark.line + 1
         out[name] = _plain(value_node, (*key, name), where, lines)
     return out
-
-
-def _text(node: yaml.ScalarNode) -> Text:
-    if node.style is not None:
-        return Text(node.value, quoted=True)
-    end = node.end_mark
-    behind = COMMENT.match(end.buffer or "", end.pointer)
-    return Text(node.value, cut=behind.group().strip() if behind else "")

@@ -23,37 +23,35 @@ components stand where these are registered"""
 
 
 def version_of(kind: str) -> int | None:
-    """The version of the code behind a kind of phase; None: there is no such kind."""
+    """Return the version of the code behind a kind of phase; None: there is no such kind."""
     found = {each.name: each.version for each in registry.list_components("evaluation")}
     found |= {each: cls.component.version for each, cls in registry.preparations().items()}
     return PRETRAIN if kind == "pretrain" else found.get(kind)
 
 
-DIGITS = 12
-
-
 def identity(document: dict[str, Any]) -> str:
-    """Twelve hexadecimal digits; the same on every machine and Python."""
+    """Return twelve hexadecimal digits, the same on every machine and Python."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def data_document(recipe: Recipe, fingerprint: str) -> dict[str, Any]:
-    images = recipe.data.set
-    own = {images.component.section: section(images)} if images.component.settings else {}
-    code = {"components": images.component.meaning} if images.component.meaning else {}
-    return {**section(recipe.data), **own, **code, "fingerprint": fingerprint}
+    return {**section(recipe.data), **_own_part(recipe.data.set), "fingerprint": fingerprint}
 
 
 def model_document(recipe: Recipe) -> dict[str, Any]:
-    encoder = recipe.encoder
-    own = {encoder.component.section: section(encoder)} if encoder.component.settings else {}
-    code = {"components": encoder.component.meaning} if encoder.component.meaning else {}
-    return {**section(recipe.model), **own, **code}
+    return {**section(recipe.model), **_own_part(recipe.encoder)}
+
+
+def _own_part(part: Any) -> dict[str, Any]:
+    """Return settings and code of a data set or an encoder that is a user's, or has settings."""
+    component = part.component
+    own = {component.section: section(part)} if component.settings else {}
+    return {**own, **({"components": component.meaning} if component.meaning else {})}
 
 
 def component_document(part: Any, recipe: Recipe, channels: int) -> dict[str, Any]:
-    """The settings of a component as they enter a document."""
+    """Return the settings of a component as they enter a document."""
     own = part.document(recipe, channels)
     if own is not None:
         return own
@@ -61,7 +59,7 @@ def component_document(part: Any, recipe: Recipe, channels: int) -> dict[str, An
 
 
 def preparation_document(recipe: Recipe, fingerprint: str) -> dict[str, Any]:
-    """Document of what a target needs first: no seed, all seeds of a study share it."""
+    """Return the document of a target's preparation: no seed, all seeds of a study share it."""
     target = recipe.target
     component = target.component
     return {
@@ -80,12 +78,19 @@ def pretrain_document(
     upstream: str | None = None,
     timed: bool = False,
 ) -> dict[str, Any]:
-    """Document of a pre-training. `upstream`: identity of what its target needs, if it does;
-    `timed`: it is run for its hours, and shared with no study that is not about hours."""
+    """Return the document of a pre-training.
+
+    Args:
+        upstream: identity of what its target needs, if it needs something.
+        timed: it is run for its hours, and shared with no study that is not about hours.
+    """
+    # of the ratio only the number of patches counts, of the crop only what the augmentation uses
     pretrain, kept = section(recipe.pretrain), recipe.kept_counts
     del pretrain["mask_ratio"]
     if "crop_min_area" not in recipe.augmentation.uses:
         del pretrain["crop_min_area"]
+
+    # the components' settings, and the code of those that are a user's
     code: dict[str, Any] = {}
     for part in (recipe.target, recipe.sampler, recipe.augmentation):
         pretrain |= component_document(part, recipe, channels)
@@ -102,6 +107,7 @@ def pretrain_document(
             "kept_patches": next(iter(kept)) if len(kept) == 1 else [*map(list, kept.items())],
         },
     }
+    # keys that were added later stand only where they say something: older results stay valid
     document |= {"components": code} if code else {}
     document |= {"upstream": upstream} if upstream else {}
     return document | ({"timed": True} if timed else {})
@@ -110,9 +116,13 @@ def pretrain_document(
 def evaluation_document(
     kind: str, recipe: Recipe, seed: int, fingerprint: str, source: str, upstream: str | None
 ) -> dict[str, Any]:
-    """Document of an evaluation on a pre-trained encoder (`upstream` is its identity), on a
-    randomly initialised one ("random", "scratch": the encoder's shape matters, the decoder's does
-    not) or on "pixels" (no model at all)."""
+    """Return the document of an evaluation.
+
+    Args:
+        source: "pretrain", "random" or "scratch" (an initialised encoder), or "pixels" (no model).
+        upstream: identity of the pre-training.
+    """
+    # our own code is in the version alone, a user's in the hash of its source, too
     evaluation = recipe.chosen("evaluation", kind)
     code = evaluation.component.plugin
     document = {
@@ -124,7 +134,7 @@ def evaluation_document(
         kind: evaluation_section(evaluation, recipe, source),
         "encoder": source,
     }
-    if source not in ("pretrain", "pixels"):
+    if source not in ("pretrain", "pixels"):  # the decoder plays no part
         model = model_document(recipe).items()
         pretraining_only = ("decoder", "encoder_mask_tokens")
         document["model"] = {k: v for k, v in model if not k.startswith(pretraining_only)}
@@ -134,6 +144,6 @@ def evaluation_document(
 
 
 def evaluation_section(evaluation: Any, recipe: Recipe, source: str) -> dict[str, Any]:
-    """The settings of an evaluation that matter to it."""
+    """Return the settings of an evaluation that matter to it."""
     own = evaluation.document(recipe, source)
     return settings_used(evaluation, recipe) if own is None else own

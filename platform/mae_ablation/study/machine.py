@@ -1,4 +1,4 @@
-"""Machine: what this computer has, by the system's own files; no torch, so that a plan may ask."""
+"""This computer: cores, GPUs, memory, disk and speed, without torch, so that a plan may ask."""
 
 import os
 import re
@@ -26,26 +26,21 @@ print(2 * 256**3 / min(times))
 
 
 def cores() -> int:
-    """Cores this process may use."""
+    """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def cpu_quota(folder: Path = CGROUP) -> float | None:
-    """Cores that a container's limit allows (cgroup 2, else 1); None: no limit."""
+    """Return the cores that a container's limit allows; None: no limit."""
     try:
         quota, period = (folder / "cpu.max").read_text().split()
     except (OSError, ValueError):
-        try:
-            quota, period = (
-                (folder / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period")
-            )
-        except OSError:
-            return None
-    return None if quota.strip() in ("max", "-1") else int(quota) / int(period)
+        return None
+    return None if quota == "max" else int(quota) / int(period)
 
 
 def gpus() -> int:
-    """NVIDIA GPUs that the driver knows of, and that this process may see."""
+    """Count the NVIDIA GPUs that the driver knows of, and that this process may see."""
     try:
         number = len(list(NVIDIA.iterdir()))
     except OSError:
@@ -57,10 +52,7 @@ def gpus() -> int:
 
 
 def processor(cpuinfo: Path = CPUINFO) -> str:
-    """Name of the CPU and its cores: what times measured on it are times of.
-
-    With family and model, for a rented machine's CPUs of several generations may bear one name.
-    """
+    """Name the CPU that times are measured on, with its cores."""
     number = f"{os.cpu_count()} cores"
     try:
         first = cpuinfo.read_text().split("\n\n")[0]
@@ -68,6 +60,7 @@ def processor(cpuinfo: Path = CPUINFO) -> str:
         return number
     said = dict(re.findall(r"^(\w[\w ]*\w)\s*: (.*\S)", first, re.MULTILINE))
     name = said.get("model name")
+    # a rented machine's CPUs of several generations may bear one name
     if name and {"cpu family", "model"} <= said.keys():
         name += f" (family {said['cpu family']}, model {said['model']})"
     return f"{name}, {number}" if name else number
@@ -75,11 +68,11 @@ def processor(cpuinfo: Path = CPUINFO) -> str:
 
 @lru_cache(maxsize=1)
 def product_flops_per_s() -> float:
-    """Returns the FLOP/s of one thread in a float32 matrix product, measured for 0.1 s.
+    """Measure the FLOP/s of one thread in a float32 matrix product, which takes 0.1 s.
 
-    In a process of its own: how many threads BLAS takes is settled when numpy is imported. Of all
-    products the fastest counts, which a busy moment of the machine leaves alone.
+    Of all products the fastest counts, which a busy moment of the machine leaves alone.
     """
+    # a process of its own: how many threads BLAS takes is settled when numpy is imported
     done = subprocess.run(
         [sys.executable, "-c", PRODUCT],
         env={**os.environ, **{f"{name}_THREADS": "1" for name in THREADS}},
@@ -92,17 +85,18 @@ def product_flops_per_s() -> float:
 
 
 def total_memory() -> int:
-    """Bytes of memory that the system has."""
+    """Return the bytes of memory that the system has."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def free_memory() -> int | None:
-    """Bytes that programs may still take, within a container's limit; None: unknown."""
+    """Return the bytes that programs may still take, in a container's limit; None: unknown."""
     try:
         line = Path("/proc/meminfo").read_text().split("MemAvailable:")[1]
         free = int(line.split()[0]) * 1024
     except (OSError, IndexError, ValueError):
         return None
+    # in a container the kernel tells of the whole machine
     try:
         limit, used = ((CGROUP / f"memory.{name}").read_text() for name in ("max", "current"))
         return min(free, max(0, int(limit) - int(used)))
@@ -111,7 +105,7 @@ def free_memory() -> int | None:
 
 
 def free_disk(folder: Path | str) -> int:
-    """Bytes left where a folder lies or will lie."""
+    """Return the bytes left where a folder lies or will lie."""
     place = Path(folder).absolute()
     while not place.exists():
         place = place.parent

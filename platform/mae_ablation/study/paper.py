@@ -8,14 +8,14 @@ import yaml
 
 from mae_ablation.registry import list_components
 
-FILE = Path(__file__).with_name("paper_numbers.yaml")
+PAPER_NUMBERS = Path(__file__).with_name("paper_numbers.yaml")
 
 
 @lru_cache(maxsize=1)
 def paper_tables() -> dict[str, dict]:
     """Tables and figures of the ablation section by id, such as "figure_5" or "table_1a"."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    data = yaml.load(FILE.read_text(encoding="utf-8"), Loader=loader)
+    data = yaml.load(PAPER_NUMBERS.read_text(encoding="utf-8"), Loader=loader)
     return {table["id"]: table for table in data["studies"]}
 
 
@@ -32,15 +32,13 @@ FIELDS = {
 
 
 def paper_row(table: str | None, field: str | None, level: Any) -> dict:
-    """Return a level's row of a table; empty where the paper has none.
-
-    A ratio such as 0.75 is looked up as 75 where the paper's table counts in per cent.
-    """
+    """Return a level's row of a table; empty where the paper has none."""
     if table is None or FIELDS.get(table) != field:
         return {}
+    # the paper's levels are numbers or words, of the field that its table varies
     rows = paper_tables()[table]
     key = level
-    if rows.get("unit") == "percent":
+    if rows.get("unit") == "percent":  # a ratio such as 0.75 is its 75
         key = round(100 * level)
         if abs(key - 100 * level) > 1e-6:
             return {}
@@ -52,13 +50,14 @@ def paper_value(
 ) -> float | None:
     """Return the paper's number for a factor's level; None where it gives none.
 
-    `size` is the model's, "B", "L" or "H": Table 2 has rows of its own for ViT-H.
-
-    `column` is "linear_probe" or "finetune" (top-1 in per cent), "partial" (Figure 9, whose level 0
-    is the linear probe), or "hours".
+    Args:
+        column: "linear_probe" or "finetune" (top-1 in per cent), "partial" (Figure 9, whose level 0
+            is the linear probe), or "hours".
+        size: of the model, "B", "L" or "H".
     """
-    if table == "table_2":
+    if table == "table_2":  # which has rows of its own for ViT-H
         level = f"vit_{'h' if size == 'H' else 'l'}_{level}"
+    # an evaluation may stand in several columns of the paper, the first that has a number counts
     row = paper_row(table, field, level)
     kinds = {each.name: each.cls.paper_columns for each in list_components("evaluation")}
     found = (row.get(name) for name in kinds.get(column) or (column,))

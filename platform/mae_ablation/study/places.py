@@ -1,4 +1,4 @@
-"""Files that the user names, to be read or written: checked before anything heavy is imported."""
+"""Files and folders that the user names: checked before anything heavy is imported."""
 
 import hashlib
 import os
@@ -14,15 +14,19 @@ from mae_ablation.store import files
 from mae_ablation.store.atomic import replacing
 from mae_ablation.store.folder import PhaseFolder, Store
 
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+IDENTITY_START = re.compile(r"[0-9a-fA-F]{1,12}")
+LISTED = 10  # phases whose identities begin alike
+
+
+# files --------------------------------------------------------------------------------------------
+
 
 def require_file(path: Path, wanted: str) -> None:
     """Raise a UserError if there is no file to read; `wanted` says what to give instead."""
     if not path.is_file():
         fault = "is a folder" if path.is_dir() else "no such file"
         raise UserError(f"{fault}: give {wanted}", str(path))
-
-
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
 def require_suffix(path: Path) -> None:
@@ -36,17 +40,11 @@ def require_suffix(path: Path) -> None:
 
 
 def require_place(path: Path) -> None:
-    """Checks that a file can be written, before anything is computed for it.
-
-    Folders that are not there are made when it is written.
-
-    Raises:
-        UserError: it is a folder, below something that is none, or in a folder that is closed.
-    """
+    """Raise a UserError if a file cannot be written, before anything is computed for it."""
     if path.is_dir():
         raise UserError("is a folder: give the file's name, too", str(path))
-    folder = path.absolute().parent
-    while not folder.exists() and folder != folder.parent:
+    folder = path.absolute().parent  # what is not there is made when the file is written
+    while not folder.exists():
         folder = folder.parent
     if not folder.is_dir():
         raise UserError(f"cannot be written: {folder} is not a folder", str(path))
@@ -54,15 +52,41 @@ def require_place(path: Path) -> None:
         raise UserError(f"cannot be written: no permission in {folder}", str(path))
 
 
+@contextmanager
+def written(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file to write that is in place, whole, when the block ends without an exception."""
+    require_place(path)
+    try:
+        with replacing(path) as file:
+            yield file
+    except OSError as error:
+        raise UserError(f"cannot be written: {error.strerror or error}", str(path)) from None
+
+
+def require_hash(path: Path, expected: str, place: str) -> None:
+    """Raise a UserError if a file of tokeniser weights is not the one that the recipe means."""
+    if not path.is_file():
+        raise UserError(f"tokenizer.file {path}: no such file", place)
+    status = path.stat()
+    found = _sha256(path.absolute(), status.st_mtime_ns, status.st_size)
+    if found != expected.lower():
+        message = f"tokenizer.file {path}: its sha256 is {found}, the recipe expects {expected}"
+        raise UserError(message, place)
+
+
+@lru_cache(maxsize=8)
+def _sha256(path: Path, modified_ns: int, size: int) -> str:
+    """Hash a file, once as long as it is not written to: a study asks for each of its trials."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# the store ----------------------------------------------------------------------------------------
+
+
 def open_store(place: str, *, filled: bool = False) -> Store:
-    """Open a store and ask it for an answer, which takes 15 s at most.
-
-    Args:
-        filled: refuse one that has nothing in it.
-
-    Raises:
-        UserError: it cannot be read, or is empty.
-    """
+    """Open a store that answers, within 15 s, and has something in it if it has to be `filled`."""
+    # a store that is away is found out in seconds, before anything is computed for it
     try:
         store = Store(place)
         store.files.require_answer()
@@ -75,45 +99,17 @@ def open_store(place: str, *, filled: bool = False) -> Store:
 
 
 def require_writable(folder: Path | str) -> None:
-    """Check that a folder, or a store at an address, can be written.
-
-    Raises:
-        UserError: it cannot.
-    """
+    """Raise a UserError if a folder, or a store at an address, cannot be written."""
     try:
-        files.require_writable(folder)
-    except (OSError, ValueError) as error:  # ValueError: an unknown scheme
+        files.try_writing(folder)
+    except (OSError, ValueError) as error:
         raise UserError(f"cannot write there: {error}", str(folder)) from None
 
 
-@contextmanager
-def written(path: Path) -> Iterator[BinaryIO]:
-    """Yield a file to write that is in place, whole, when the block ends without an exception.
-
-    Raises:
-        UserError: it cannot be written, for whatever reason of the system's.
-    """
-    require_place(path)
-    try:
-        with replacing(path) as file:
-            yield file
-    except OSError as error:
-        raise UserError(f"cannot be written: {error.strerror or error}", str(path)) from None
-
-
-LISTED = 10
-IDENTITY = re.compile(r"[0-9a-fA-F]{1,12}")
-"""all of an identity, or its beginning"""
-
-
 def find_checkpoint(checkpoint: str, store: Store) -> Path | PhaseFolder:
-    """Return a checkpoint's file, or the pre-training in the store whose identity begins so.
-
-    Raises:
-        UserError: neither is there.
-    """
+    """Return a checkpoint's file, or the pre-training in the store whose identity begins so."""
     path = Path(checkpoint)
-    if path.exists() or not IDENTITY.fullmatch(checkpoint):
+    if path.exists() or not IDENTITY_START.fullmatch(checkpoint):
         require_file(path, "the path of a checkpoint, or the identity of a pre-training")
         return path
     return find_phase(store, checkpoint, "pretrain")
@@ -125,14 +121,13 @@ def find_phase(store: Store, identity: str, kind: str | None = None) -> PhaseFol
     Args:
         identity: hexadecimal digits, in either case; all twelve or the first few.
         kind: of the phases that are meant, such as "pretrain"; None: all.
-
-    Raises:
-        UserError: none, several, or one of another kind; a store that cannot be read.
     """
     try:
         folders = store.folders()
-    except (OSError, ValueError) as error:  # ValueError: an unknown scheme
+    except (OSError, ValueError) as error:
         raise UserError(f"cannot read the store: {error}", store.root) from None
+
+    # an identity is unique among all kinds, its beginning need not be
     found = [folder for folder in folders if folder.identity.startswith(identity.lower())]
     meant = [folder for folder in found if kind is None or folder.name.startswith(f"{kind}/")]
     if not meant:
@@ -142,32 +137,12 @@ def find_phase(store: Store, identity: str, kind: str | None = None) -> PhaseFol
     if len(meant) > 1:
         names = ", ".join(folder.name for folder in meant[:LISTED])
         more = f" and {len(meant) - LISTED} more" if len(meant) > LISTED else ""
-        raise UserError(
-            f"{identity!r} is the beginning of several: {names}{more}; give more of its digits",
-            store.root,
-        )
+        several = f"{identity!r} is the beginning of several: {names}{more}"
+        raise UserError(f"{several}; give more of its digits", store.root)
     return meant[0]
 
 
-def require_hash(path: Path, expected: str, place: str) -> None:
-    """Raises UserError: no such file, or one with another hash."""
-    if not path.is_file():
-        raise UserError(f"tokenizer.file {path}: no such file", place)
-    status = path.stat()
-    found = _sha256(path.absolute(), status.st_mtime_ns, status.st_size)
-    if found != expected.lower():
-        message = f"tokenizer.file {path}: its sha256 is {found}, the recipe expects {expected}"
-        raise UserError(message, place)
-
-
-@lru_cache(maxsize=8)
-def _sha256(path: Path, modified_ns: int, size: int) -> str:
-    """Of a file, read once as long as it is not written to."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+# reports ------------------------------------------------------------------------------------------
 
 
 def path_from(folder: Path, study: Path) -> str:
@@ -178,14 +153,13 @@ def path_from(folder: Path, study: Path) -> str:
 def another_study(recorded: object, folder: Path, study: Path) -> Path | None:
     """Return the file that is recorded as the owner, if it is another study than `study`.
 
-    It is not where nothing is recorded, where the recorded file is gone, or where it says the same.
-
     Args:
-        recorded: as `path_from` gave it, or an absolute path.
-        folder: what it is relative to.
+        recorded: a path as `path_from` gave it, relative to `folder`, or an absolute one.
     """
+    # none is recorded, the recorded one is gone, or it says the same: no other study
     if not isinstance(recorded, str) or not recorded:
         return None
+    # a copy of both folders, or of the study under another name, is the same study
     there = Path(os.path.normpath(os.path.join(os.path.realpath(folder), recorded)))
     if not there.is_file() or there.resolve() == study.resolve():
         return None
@@ -196,22 +170,17 @@ def another_study(recorded: object, folder: Path, study: Path) -> Path | None:
 
 
 def require_own_place(folder: Path, about: object, study: Path) -> None:
-    """Refuse to write a study's report over another study's.
+    """Raise a UserError rather than write a study's report over another study's.
 
     Args:
-        folder: of the report.
-        about: its report.json as it is now; anything else where there is none.
-
-    Raises:
-        UserError: it is another study's, or no folder.
+        about: the report.json of the folder as it is now; anything else where there is none.
     """
+    # said before anything is trained, too
     if folder.exists() and not folder.is_dir():
         message = f"a file is in the way of the report of {study}: --reports OTHER writes elsewhere"
         raise UserError(message, str(folder))
     recorded = about.get("study_file") if isinstance(about, dict) else None
     if there := another_study(recorded, folder, study):
-        raise UserError(
-            f"this is the report of {there}, which is another study than {study}: "
-            "rename one of the files, or write elsewhere with --reports OTHER",
-            str(folder),
-        )
+        message = f"this is the report of {there}, which is another study than {study}"
+        remedy = "rename one of the files, or write elsewhere with --reports OTHER"
+        raise UserError(f"{message}: {remedy}", str(folder))

@@ -1,4 +1,4 @@
-"""Plan: the trials of a study, each once, what of them is in the store, and what the rest costs."""
+"""Plan: the trials of a study, each once, and what of them is in the store."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -15,15 +15,19 @@ from mae_ablation.study.trial import DataFacts, Phase, Trial, evaluations, make_
 from mae_ablation.study.tune import applied
 from mae_ablation.study.values import format_value
 
+REFERENCES = {"random": "random encoder", "pixels": "raw pixels", "scratch": "from scratch"}
+"""Reference rows under every table: the evaluations without any pre-training."""
+Tuned = tuple[tuple[str, Any], ...]
+"""name and value of each tuned field"""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Try:
     """A row with one combination of the tuned values; where nothing is tuned, the row itself."""
 
-    values: tuple[tuple[str, Any], ...]
-    """name and value of each tuned field"""
+    values: Tuned
     trials: dict[int, Trial]
-    """by seed, with the evaluations of this row only"""
+    """a trial for each seed, with the evaluations of this row only"""
 
     @property
     def some(self) -> Trial:
@@ -34,75 +38,6 @@ class Try:
     def id(self) -> tuple[tuple[str, ...], ...]:
         """Identities of all its phases: tries of the same are one."""
         return tuple(trial.result_id for trial in self.trials.values())
-
-
-def combinations_of(
-    study: Study, recipe: Recipe
-) -> list[tuple[tuple[tuple[str, Any], ...], Recipe]]:
-    """Return what is tuned of a recipe, by names, and the recipe with it; itself where nothing
-    is."""
-    if study.tune is None:
-        return [((), recipe)]
-    return [
-        (tuple((study.tune.name_of(s.field), s.value) for s in values), applied(recipe, values))
-        for values in study.tune.combinations
-    ]
-
-
-def words(values: Iterable[tuple[str, Any]], equals: str = " ") -> str:
-    """Tuned values for people: "base_lr 0.1, weight_decay 0"."""
-    return ", ".join(f"{name}{equals}{value}" for name, value in values)
-
-
-def labelled(tries: list[Try]) -> list[Try]:
-    """Return the tries with their values told by their trials, where these make a difference."""
-    counts = Counter(each.id for each in tries)
-
-    def told(each: Try) -> Try:
-        tried = words(each.values) if counts[each.id] == 1 else ""
-        trials = {seed: replace(trial, tried=tried) for seed, trial in each.trials.items()}
-        return replace(each, trials=trials)
-
-    return [told(each) for each in tries]
-
-
-def searched(study: Study, tries: list[Try]) -> tuple[Try, ...]:
-    """Return a row's tries; where a scheduler may stop some, their own phases say of which search.
-
-    A phase that all tries share, such as their pre-training, is never stopped.
-    """
-    if study.tune is None or study.tune.scheduler == "none" or len({t.id for t in tries}) < 2:
-        return tuple(tries)
-    search = identity({"scheduler": study.tune.scheduler, "tries": [t.id for t in tries]})
-    counts = Counter(i for t in {t.id: t for t in tries}.values() for ids in t.id for i in ids)
-
-    def marked(trial: Trial) -> Trial:
-        phases = (replace(p, search=search) if counts[p.identity] == 1 else p for p in trial.phases)
-        return replace(trial, phases=tuple(phases))
-
-    return tuple(
-        replace(t, trials={seed: marked(trial) for seed, trial in t.trials.items()}) for t in tries
-    )
-
-
-def settled(phase: Phase, store: Store) -> bool:
-    """Tell whether nothing is to be run of a phase."""
-    folder = phase.folder(store)
-    return folder.finished() or stopped(phase, store)
-
-
-def stopped(phase: Phase, store: Store) -> bool:
-    """Tell whether the search that a phase belongs to has stopped it."""
-    return bool(phase.search) and stopped_by(phase, phase.folder(store).stopped())
-
-
-def stopped_by(phase: Phase, record: dict | None) -> bool:
-    """Tell whether a record of a stop is of the phase's search."""
-    return bool(phase.search and record) and record.get("search") == phase.search
-
-
-REFERENCES = {"random": "random encoder", "pixels": "raw pixels", "scratch": "from scratch"}
-"""Reference rows under every table: the evaluations without any pre-training."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,7 +55,7 @@ class Row:
 
     @property
     def trials(self) -> dict[int, Trial]:
-        """By seed; where the study tunes, those of the first try."""
+        """Trials by seed; where the study tunes, those of the first try."""
         return self.tries[0].trials
 
     @property
@@ -129,12 +64,7 @@ class Row:
 
     @property
     def recipe(self) -> Recipe:
-        return next(iter(self.trials.values())).recipe
-
-    def with_seeds(self, seeds: Sequence[int]) -> "Row":
-        """Return the row with the trials of some of its seeds."""
-        tries = (replace(t, trials={seed: t.trials[seed] for seed in seeds}) for t in self.tries)
-        return replace(self, tries=tuple(tries))
+        return self.tries[0].some.recipe
 
     def why_same(self) -> str:
         """Return why it is the same training, where rounding is the reason."""
@@ -146,7 +76,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a study needs. `rows` are in the study's order, `references` stand below them."""
+    """The trials that a study needs: its levels' in `rows`, and `references` below them."""
 
     study: Study
     rows: tuple[Row, ...]
@@ -156,15 +86,14 @@ class Plan:
 
     @cached_property
     def cells(self) -> list[Trial]:
-        """Return what the table's cells show, each once: rows that differ in an evaluation are
-        two."""
+        """Return each trial that a cell shows once: rows that differ in an evaluation are two."""
         rows = (*self.rows, *self.references)
         return list({t.result_id: t for row in rows for t in row.every_trial}.values())
 
     @cached_property
     def trials(self) -> list[Trial]:
         """Every trial once, with the evaluations of all rows, the longest first."""
-        return joined(self.cells)
+        return _merged(self.cells)
 
     @property
     def needed_phases(self) -> list[Phase]:
@@ -172,172 +101,97 @@ class Plan:
         return [p for t in self.trials for p in (*(t.needs.phases if t.needs else ()), *t.phases)]
 
     def missing(self) -> list[Trial]:
-        """Trials with an unfinished phase, after what they need."""
+        """Return the trials with an unfinished phase, after what they need."""
         return missing(self.trials, self.store)
 
     def up_to(self, seeds: int) -> "Plan":
         """Return the plan of the study's first seeds."""
+        # looks have their seeds in this order, so a plan of fewer is a part of the whole
         kept = self.study.seeds[:seeds]
+
+        def cut(row: Row) -> Row:
+            tries = (replace(t, trials={seed: t.trials[seed] for seed in kept}) for t in row.tries)
+            return replace(row, tries=tuple(tries))
+
         return replace(
             self,
             study=replace(self.study, seeds=kept),
-            rows=tuple(row.with_seeds(kept) for row in self.rows),
-            references=tuple(row.with_seeds(kept) for row in self.references),
+            rows=tuple(map(cut, self.rows)),
+            references=tuple(map(cut, self.references)),
         )
 
-    def chosen(self, trial: Trial, column: str) -> tuple[Phase, dict] | None:
-        """Return the phase behind a cell and its result; None while one of its phases has none.
-
-        Where several epochs were tried it is the one best on validation, the shortest of equals.
-        """
-        phases = [phase for phase in trial.phases if phase.column == column]
-        results = [phase.folder(self.store).result() for phase in phases]
-        if not phases or None in results:
-            return None
-        return best(list(zip(phases, results, strict=True)))
-
     def level_label(self, trial: Trial, factor: Factor) -> str:
-        """Level of a factor that a trial has, in the study's words: its row's, or the baseline's.
-
-        A stand-in says so.
-        """
+        """Return the level of a factor that a trial has: its row's, or the baseline's."""
+        # a trial that no level of the factor has is the baseline in it
         names = self._level_names[factor.name]
-        base = names.get(None) or format_value(_value(self.study.baseline, factor.field))
-        return names.get(trial.result_id, base)
+        if (name := names.get(trial.result_id) or names.get(None)) is not None:
+            return name
+        if factor.field is None or factor.field.endswith(".preset"):
+            return "baseline"
+        section, name = factor.field.split(".")
+        return format_value(getattr(getattr(self.study.baseline, section), name))
 
-    def tuned(self, trial: Trial) -> tuple[tuple[str, Any], ...]:
-        """Name and value of what is tuned and concerns the trial."""
+    def tuned(self, trial: Trial) -> Tuned:
+        """Return name and value of what is tuned and concerns the trial."""
         return self._tuned_values.get(trial.result_id, ())
 
     @cached_property
-    def _tuned_values(self) -> dict[tuple[str, ...], tuple[tuple[str, Any], ...]]:
-        """By a trial's result_id. A field whose values are one training does not concern it."""
-        found: dict = {}
+    def _tuned_values(self) -> dict[tuple[str, ...], Tuned]:
+        """Tuned values by result_id, without fields whose values are one training to the trial."""
+        found: dict[tuple[str, ...], Tuned] = {}
         for row in (*self.rows, *self.references):
             for each in row.tries:
-                for trial in each.trials.values():
-                    known = found.setdefault(trial.result_id, each.values)
-                    same = tuple(pair for pair in known if pair in each.values)
-                    found[trial.result_id] = same
+                for result_id in each.id:
+                    known = found.get(result_id, each.values)
+                    found[result_id] = tuple(pair for pair in known if pair in each.values)
         return found
 
     @cached_property
     def _level_names(self) -> dict[str, dict[tuple[str, ...] | None, str]]:
-        """By factor and a trial's result_id the level's name; the baseline's under None."""
+        """Names of levels, by factor and a trial's result_id; the baseline's is under None."""
         found: dict = {factor.name: {} for factor in self.study.factors}
         for row in self.rows:
             if row.level:
                 names = found[row.factor.name]
-                for trial in row.every_trial:
-                    names.setdefault(trial.result_id, row.level.name)
+                for result_id in (t.result_id for t in row.every_trial):
+                    names.setdefault(result_id, row.level.name)
                 if row.is_baseline:
                     names.setdefault(None, row.level.name)
         return found
 
 
-def best(tried: list[tuple[Phase, dict]]) -> tuple[Phase, dict]:
-    """Of phases with their results the one best on validation, the shortest of equals."""
-    if len(tried) == 1:
-        return tried[0]
-    return max(tried, key=lambda pair: (pair[1]["validation_acc1"], -pair[1].get("epochs", 0)))
-
-
-def _value(recipe: Recipe, field: str | None) -> Any:
-    if field is None or field.endswith(".preset"):
-        return "baseline"
-    section, name = field.split(".")
-    return getattr(getattr(recipe, section), name)
-
-
-def trials_of(plans: Sequence[Plan]) -> list[Trial]:
-    """Trials of some studies, each once, labelled with its study where they are several."""
-
-    def cells() -> Iterable[Trial]:
-        for plan in plans:
-            name = f"{plan.study.name} " if len(plans) > 1 else ""
-            yield from (replace(cell, label=name + cell.label) for cell in plan.cells)
-
-    return joined(cells())
-
-
-def joined(cells: Iterable[Trial]) -> list[Trial]:
-    """Trials of one plan or of many, each once with all its evaluations, the longest first.
-
-    Short ones fill the gaps at the end.
-    """
-    merged: dict[str, Trial] = {}
-    for cell in cells:
-        merged[cell.id] = merge(merged[cell.id], cell) if cell.id in merged else cell
-    return sorted(merged.values(), key=lambda trial: -trial.flops)
-
-
-def unfinished(trial: Trial, store: Store) -> list[Phase]:
-    """Phases of a trial that have no result in the store, and were not stopped by their search."""
-    return [phase for phase in trial.phases if not settled(phase, store)]
-
-
-def missing(trials: Iterable[Trial], store: Store) -> list[Trial]:
-    """Trials with an unfinished phase, and first what their pre-trainings need."""
-    return [trial for trial, _ in open_phases(trials, store)]
-
-
-def open_phases(trials: Iterable[Trial], store: Store) -> list[tuple[Trial, list[Phase]]]:
-    """Return the missing trials with their unfinished phases. The store is asked once for each
-    phase."""
-    wanted = [(trial, unfinished(trial, store)) for trial in trials]
-    wanted = [(trial, phases) for trial, phases in wanted if phases]
-    first = {
-        trial.needs.id: trial.needs
-        for trial, phases in wanted
-        if trial.needs and phases[0].kind == "pretrain"
-    }
-    needed = [(trial, unfinished(trial, store)) for trial in first.values()]
-    waiting = [
-        (trial if phases[0].kind == "pretrain" else replace(trial, needs=None), phases)
-        for trial, phases in wanted
-    ]
-    return [(trial, phases) for trial, phases in needed if phases] + waiting
-
-
 def make_plan(study: Study, store: Store, facts_of: Callable[[Data], DataFacts]) -> Plan:
     """Expand a study into rows and trials. Equal trainings become one trial."""
-    data = facts_of(study.baseline.data)
-    known: dict[str, Trial] = {}
-
-    def once(trial: Trial) -> Trial:
-        return known.setdefault(trial.result_id, trial)
+    known: dict[tuple[str, ...], Trial] = {}
 
     def tries(recipe: Recipe, source: str, label: str) -> tuple[Try, ...]:
         facts = facts_of(recipe.data)
         found = []
-        for values, tuned in combinations_of(study, recipe):
+        for values, tuned in _tuned_recipes(study, recipe):
             made = [make_trial(study, tuned, seed, source, label, facts) for seed in study.seeds]
             found.append(Try(values=values, trials={trial.seed: trial for trial in made}))
+        # of equal trials the first one stands for all, so that they are the same object
         return tuple(
-            replace(each, trials={s: once(trial) for s, trial in each.trials.items()})
-            for each in searched(study, labelled(found))
+            replace(t, trials={s: known.setdefault(x.result_id, x) for s, x in t.trials.items()})
+            for t in _marked(study, found)
         )
 
+    # levels before the baseline: an equal one gives its trials their label
     levels = [
-        (factor, level, tries(level.recipe, "pretrain", label_of(factor, level)))
+        (factor, level, tries(level.recipe, "pretrain", _label(factor, level)))
         for factor in study.factors
         for level in factor.levels
     ]
     baseline = tries(study.baseline, "pretrain", "baseline")
+
+    # rows in the study's order; the baseline is one of its own where no level equals it
     rows: list[Row] = []
     first: dict[tuple, str] = {}  # label of the first level of a factor that is this training
     for factor, level, mine in levels:
         training = (factor.name, *(each.id for each in mine))
-        rows.append(
-            Row(
-                label=level.label,
-                factor=factor,
-                level=level,
-                is_baseline=mine == baseline,
-                same_as=first.get(training),
-                tries=mine,
-            )
-        )
+        row = Row(label=level.label, factor=factor, level=level, tries=mine)
+        same = first.get(training)
+        rows.append(replace(row, is_baseline=mine == baseline, same_as=same))
         first.setdefault(training, level.label)
     if not any(row.is_baseline for row in rows):
         rows.insert(0, Row(label="baseline", is_baseline=True, tries=baseline))
@@ -346,9 +200,116 @@ def make_plan(study: Study, store: Store, facts_of: Callable[[Data], DataFacts])
         for source, label in REFERENCES.items()
         if evaluations(study, source)
     )
+    data = facts_of(study.baseline.data)
     return Plan(study=study, rows=tuple(rows), references=references, store=store, data=data)
 
 
-def label_of(factor: Factor, level: Level) -> str:
+def _label(factor: Factor, level: Level) -> str:
     """Return what a trial is called; a combination of factors names them itself."""
     return level.label if level.coordinates else f"{factor.name}={level.label}"
+
+
+def _tuned_recipes(study: Study, recipe: Recipe) -> list[tuple[Tuned, Recipe]]:
+    """Return each combination of tuned values and the recipe with it."""
+    if study.tune is None:
+        return [((), recipe)]
+    return [
+        (tuple((study.tune.name_of(s.field), s.value) for s in values), applied(recipe, values))
+        for values in study.tune.combinations
+    ]
+
+
+def _marked(study: Study, tries: list[Try]) -> list[Try]:
+    """Return a row's tries, whose trials tell their values, and phases the search they are of."""
+    # tries that are one training, as to a row that the tuned field does not concern, tell nothing
+    counts = Counter(each.id for each in tries)
+    if len(counts) < 2:
+        return tries
+    # a search is known by its tries, so that another one does not go by what this has stopped; a
+    # phase that all tries share, such as their pre-training, is never stopped
+    search = ""
+    if study.tune.scheduler != "none":
+        search = identity({"scheduler": study.tune.scheduler, "tries": [t.id for t in tries]})
+    uses = Counter(phase for each in counts for trial in each for phase in trial)
+
+    def mark(trial: Trial, tried: str) -> Trial:
+        phases = (replace(p, search=search) if uses[p.identity] == 1 else p for p in trial.phases)
+        return replace(trial, tried=tried, phases=tuple(phases))
+
+    marked = []
+    for each in tries:
+        tried = format_tuned(each.values) if counts[each.id] == 1 else ""
+        trials = {seed: mark(trial, tried) for seed, trial in each.trials.items()}
+        marked.append(replace(each, trials=trials))
+    return marked
+
+
+def format_tuned(values: Tuned, equals: str = " ") -> str:
+    """Write tuned values for people: "base_lr 0.1, weight_decay 0"."""
+    return ", ".join(f"{name}{equals}{value}" for name, value in values)
+
+
+# trials of several plans --------------------------------------------------------------------------
+
+
+def trials_of(plans: Sequence[Plan]) -> list[Trial]:
+    """Return the trials of some studies, each once, the longest first.
+
+    Short ones fill the gaps at the end.
+    """
+    # several studies share trials: each is run once, with what all of them want of it
+    if len(plans) == 1:
+        return plans[0].trials
+    cells = ((plan.study.name, cell) for plan in plans for cell in plan.cells)
+    return _merged(replace(cell, label=f"{name} {cell.label}") for name, cell in cells)
+
+
+def _merged(cells: Iterable[Trial]) -> list[Trial]:
+    """Return each trial once with all its evaluations, the longest first."""
+    merged: dict[str, Trial] = {}
+    for cell in cells:
+        merged[cell.id] = merge(merged[cell.id], cell) if cell.id in merged else cell
+    return sorted(merged.values(), key=lambda trial: -trial.flops)
+
+
+def missing(trials: Iterable[Trial], store: Store) -> list[Trial]:
+    """Return the trials with an unfinished phase, and first what their pre-trainings need."""
+    return [trial for trial, _ in open_phases(trials, store)]
+
+
+def open_phases(trials: Iterable[Trial], store: Store) -> list[tuple[Trial, list[Phase]]]:
+    """Return the missing trials with their unfinished phases; the store is asked once for each."""
+    # a pre-training that is finished needs nothing more, however many evaluations are open
+    wanted = [(trial, phases) for trial in trials if (phases := unfinished(trial, store))]
+    needed: dict[str, Trial] = {}
+    waiting: list[tuple[Trial, list[Phase]]] = []
+    for trial, phases in wanted:
+        if phases[0].kind != "pretrain":
+            trial = replace(trial, needs=None)
+        elif trial.needs:
+            needed.setdefault(trial.needs.id, trial.needs)
+        waiting.append((trial, phases))
+    first = [(trial, phases) for trial in needed.values() if (phases := unfinished(trial, store))]
+    return first + waiting
+
+
+def unfinished(trial: Trial, store: Store) -> list[Phase]:
+    """Return the phases of a trial that have no result and were not stopped by their search."""
+    return [p for p in trial.phases if not (p.folder(store).finished() or is_stopped(p, store))]
+
+
+def is_stopped(phase: Phase, store: Store) -> bool:
+    """Tell whether the search that a phase belongs to has stopped it."""
+    return bool(phase.search) and is_stopped_by(phase, phase.folder(store).stopped())
+
+
+def is_stopped_by(phase: Phase, record: dict | None) -> bool:
+    """Tell whether a record of a stop is of the phase's search."""
+    return bool(phase.search and record) and record.get("search") == phase.search
+
+
+def pick_best(tried: list[tuple[Phase, dict]]) -> tuple[Phase, dict]:
+    """Return of phases with their results the one best on validation, the shortest of equals."""
+    if len(tried) == 1:  # there is nothing to choose, nor a validation accuracy to choose by
+        return tried[0]
+    return max(tried, key=lambda pair: (pair[1]["validation_acc1"], -pair[1].get("epochs", 0)))

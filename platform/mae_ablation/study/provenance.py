@@ -16,6 +16,7 @@ from mae_ablation.study.trial import Phase
 
 def plugins_of(phases: Iterable[Phase]) -> list[Plugin]:
     """List the plug-ins that some phases use, in the order they were loaded."""
+    # an evaluation is no part of the recipe's components until a study asks for it
     used = set()
     for phase in phases:
         parts = phase.recipe.components
@@ -38,15 +39,14 @@ def plugin_lines(plans: Sequence[Plan]) -> list[str]:
 
 def commit_lines(plans: Sequence[Plan], commit: str) -> list[str]:
     """Say which finished results are of another commit, and of changes that no commit holds."""
+    # versions in identities agree, so these count: it is said, not refused
     lines, folders = [], [phase.folder(plans[0].store) for phase in _phases(plans)]
     made_by = Counter(r["commit"] for folder in folders if (r := folder.result()) and "commit" in r)
     others = {made: count for made, count in sorted(made_by.items()) if made != commit}
     if others:
         each = ", ".join(f"{count} by {made}" for made, count in others.items())
-        lines.append(
-            f"cached results of other code: {each}; this is {commit}. Versions of components "
-            "agree, so they count; another --store makes them anew"
-        )
+        agree = "Versions of components agree, so they count; another --store makes them anew"
+        lines.append(f"cached results of other code: {each}; this is {commit}. {agree}")
     if commit.endswith("+changes"):
         lines.append(f"this code has changes that no commit holds: new results say {commit}")
     return lines
@@ -64,16 +64,21 @@ def _changed_plugins(plans: Sequence[Plan]) -> list[str]:
     """Say which plug-ins have changed since results that differ in nothing else were made."""
     store, changed = plans[0].store, Counter()
     now = {plugin.hash: plugin.name for plugin in plugins()}
-    asked = [phase for phase in _phases(plans) if _sources(phase.document)]
-    for kind in {phase.kind for phase in asked}:
-        mine = [p for p in asked if p.kind == kind and not p.folder(store).finished()]
-        meant = {(p.name, identity(_without_sources(p.document))): p for p in mine}
-        for folder in store.folders(kind) if mine else ():
-            name, document = folder.name.split("/", 1)[1].rsplit("-", 1)[0], folder.document()
-            phase = meant.get((name, identity(_without_sources(document)))) if document else None
-            if phase and phase.identity != folder.identity and folder.finished():
-                news = _sources(phase.document) - _sources(document)
-                changed.update((now[new], new) for new in news if new in now)
+    meant: dict[str, dict[tuple[str, str], tuple[str, set[str]]]] = {}
+    for phase in _phases(plans):
+        sources, rest = _split_sources(phase.document)
+        if sources and not phase.folder(store).finished():
+            mine = meant.setdefault(phase.kind, {})
+            mine[phase.name, identity(rest)] = phase.identity, sources
+
+    # results of the same name and meaning, whose sources alone are others
+    for kind, mine in meant.items():
+        for folder in store.folders(kind):
+            sources, rest = _split_sources(folder.document() or {})
+            name = folder.name.split("/", 1)[1].rsplit("-", 1)[0]
+            asked, new = mine.get((name, identity(rest)), ("", set()))
+            if asked and asked != folder.identity and folder.finished():
+                changed.update((now[each], each) for each in new - sources if each in now)
     return [
         f"{name} has changed since {count} result{'s' * (count > 1)} of the store "
         f"{'were' if count > 1 else 'was'} made: its source is now {source}. These do not count "
@@ -82,34 +87,25 @@ def _changed_plugins(plans: Sequence[Plan]) -> list[str]:
     ]
 
 
-def _sources(document: dict) -> set[str]:
-    """Hashes of the sources in a document."""
-    nested = [_sources(value) for value in document.values() if isinstance(value, dict)]
-    own = {document["source"]} if _is_code(document) or _is_preparation(document) else set()
-    return own.union(*nested)
-
-
-def _without_sources(document: dict) -> dict:
-    """A document without the hashes of sources."""
-    dropped = _is_code(document) or _is_preparation(document)
-    return {
-        name: _without_sources(value) if isinstance(value, dict) else value
-        for name, value in document.items()
-        if not (dropped and name == "source")
-    }
-
-
-def _is_preparation(document: dict) -> bool:
-    """A user's target needs it: such a document has its source beside its version."""
-    return {"phase", "version", "source"} <= document.keys()
-
-
-def _is_code(document: dict) -> bool:
-    return document.keys() == {"version", "source"}
+def _split_sources(document: dict) -> tuple[set[str], dict]:
+    """Return the hashes of sources in a document, and the document without them."""
+    # a component's code, or the preparation of a user's target
+    keys = document.keys()
+    own = keys == {"version", "source"} or {"phase", "version", "source"} <= keys
+    sources, rest = set(), {}
+    for name, value in document.items():
+        if own and name == "source":
+            sources.add(value)
+        elif isinstance(value, dict):
+            nested, rest[name] = _split_sources(value)
+            sources |= nested
+        else:
+            rest[name] = value
+    return sources, rest
 
 
 def mixed(commits: Iterable[str]) -> str:
-    """What a table says of results of several commits, or of changes that none holds."""
+    """Say in brackets if results are of several commits, or of changes that none holds."""
     found = set(commits)
     notes = ["results of several versions of the code"] if len(found) > 1 else []
     notes += ["changes that no commit holds"] if any(c.endswith("+changes") for c in found) else []

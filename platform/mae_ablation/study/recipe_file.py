@@ -18,7 +18,7 @@ from typing import Any
 from mae_ablation.errors import UserError, unknown
 from mae_ablation.registry import component_names
 from mae_ablation.store.paths import expanded
-from mae_ablation.study.document import Document, Text, read, text_at
+from mae_ablation.study.document import Document, Text, read_yaml, text_at
 from mae_ablation.study.settings import (
     Setting,
     field_name,
@@ -29,31 +29,30 @@ from mae_ablation.study.settings import (
 from mae_ablation.study.shipped import recipe_folders
 from mae_ablation.study.values import format_value, is_null
 
-
-def phases() -> tuple[str, ...]:
-    """Everything that a study's `phases` may name."""
-    return ("pretrain", *component_names("evaluation"))
-
-
 COMMAND_LINE = "--recipe"
 """the place of a recipe that the command line names"""
 
 
+def phases() -> tuple[str, ...]:
+    """Return all that a study's `phases` may name."""
+    return ("pretrain", *component_names("evaluation"))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecipeFile:
-    """What a recipe file says."""
+    """A recipe file, read and checked line by line."""
 
     path: Path
     settings: tuple[Setting, ...]
     levels: dict[str, dict[Any, Setting]]
-    """by field, then by the paper's value: the value here"""
+    """the value here, by field and then by the paper's value"""
     skip: tuple[str, ...]
     """evaluations that are left out unless asked for on the command line"""
     more: str = ""
     """recipe that trains long enough to decide more, for `--recipe`; its reports say so"""
 
     def here(self, setting: Setting) -> Setting | None:
-        """A setting in the paper's terms as it is at this scale; None if it has no counterpart."""
+        """Return a setting of the paper as it is at this scale; None: it has no counterpart."""
         pairs = self.levels.get(setting.field, {})
         scaled = pairs.get(setting.value)
         if scaled is None:
@@ -62,15 +61,13 @@ class RecipeFile:
 
 
 def find_recipe(name: str, folder: Path, place: str) -> Path:
-    """The file of a recipe.
+    """Return the file of a recipe.
 
     A name is NAME.yaml in `folder`/recipes, or else among the recipes that ship. A file name is
-    looked for beside the study, which is in `folder`, then in `folder`/recipes, then from the
-    working directory; one from the command line is looked for in the working directory first.
-
-    Raises:
-        UserError: it is nowhere; the message says where it was looked for.
+    looked for beside the study, which is in `folder`, in `folder`/recipes and from the working
+    directory; if it is from the command line, there first.
     """
+    # a name, as it stands in a study
     recipes, shipped = recipe_folders(folder)
     if not name.endswith((".yaml", ".yml")):
         for file in (recipes / f"{name}.yaml", shipped / f"{name}.yaml"):
@@ -80,6 +77,8 @@ def find_recipe(name: str, folder: Path, place: str) -> Path:
         if (folder / f"{name}.yaml").is_file():
             known.append(f"{name}.yaml")  # a file beside the study is named with its ending
         raise UserError(unknown("recipe", name, known), place)
+
+    # a file, as it is typed or as it stands in a study that came with it
     file_name = expanded(name)
     beside, here = [folder / file_name, recipes / file_name], [file_name]
     places = list(dict.fromkeys([*here, *beside] if place == COMMAND_LINE else [*beside, *here]))
@@ -92,17 +91,15 @@ def find_recipe(name: str, folder: Path, place: str) -> Path:
 
 
 def read_recipe(
-    file: Path, read: Callable[[Path], Document] = read, recipes: Sequence[Path] = ()
+    file: Path, read: Callable[[Path], Document] = read_yaml, recipes: Sequence[Path] = ()
 ) -> RecipeFile:
     """Read a recipe file.
 
     Args:
         read: reads a document; many studies share a recipe, which is then read once.
         recipes: folders where `--recipe` looks for a name; none: the file's.
-
-    Raises:
-        UserError: a line of it that cannot be.
     """
+    # all that is no section of settings has a meaning of its own
     document = read(file)
     sections = [key for key in document.data if key not in ("levels", "skip", "more")]
     return RecipeFile(
@@ -115,10 +112,8 @@ def read_recipe(
 
 
 def _more(document: Document, file: Path, recipes: Sequence[Path]) -> str:
-    """Read which recipe to go to, as `--recipe` finds it beside the study: a name, or else a file.
-
-    A recipe file from elsewhere means the one beside itself.
-    """
+    """Read which recipe to go to, as `--recipe` finds it beside the study: a name, or a file."""
+    # a recipe file from elsewhere means the one beside itself
     if (name := text_of(document, "more")) is None:
         return ""
     known = [path for folder in (*recipes, file.parent) for path in folder.glob("*.yaml")]
@@ -140,6 +135,7 @@ def _levels(document: Document) -> dict[str, dict[Any, Setting]]:
         require_once(field, name, out, place)
         if not isinstance(pairs, dict):
             raise UserError(f"{name} needs pairs, such as {{512: 64}}", place)
+        # keys are the paper's levels, read as the field's type; null has no counterpart here
         out[field] = {}
         for paper, here in pairs.items():
             place = document.place("levels", name, paper)
@@ -153,7 +149,7 @@ def _levels(document: Document) -> dict[str, dict[Any, Setting]]:
 
 
 def text_of(document: Document, key: str) -> str | None:
-    """A key's text as it is written; None where the key is absent, empty or null."""
+    """Return a key's text as it is written; None where the key is absent, empty or null."""
     value = document.data.get(key)
     return None if is_null(value) else text_at(value, key, document.place(key))
 
@@ -161,12 +157,13 @@ def text_of(document: Document, key: str) -> str | None:
 def names_of(
     document: Document, key: str, known: tuple[str, ...], default: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """A list of known names under `key`, in the order of `known`."""
+    """Return the names listed under `key`, in the order of `known`."""
     value = document.data.get(key, list(default))
     place = document.place(key)
     if not isinstance(value, list):
         raise UserError(f"{key} must be a list out of {', '.join(known)}", place)
     what = {"phases": "phase", "skip": "evaluation"}.get(key, key)
+    # the place is the word's, as long lists go over many lines
     for i, name in enumerate(value):
         if name not in known:
             said = name if isinstance(name, str) else format_value(name)

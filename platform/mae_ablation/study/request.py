@@ -108,18 +108,14 @@ class Request(Selection):
     """price of a GPU-hour in any currency; the estimate then says the money"""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant.
-
-        Raises:
-            UserError: a number below one, two places, or a price or a budget of GPUs where none is
-                asked for.
-        """
+        """Raise a UserError for what cannot be meant."""
         super().__post_init__()
         for name in ("seeds", "most", "lanes", "workers", "micro_batch", "autoscale"):
             value = getattr(self, name)
             if isinstance(value, int) and value < 1:
                 message = f"{value} is too few: give a whole number from 1"
                 raise UserError(message, f"--{name.replace('_', '-')}")
+        # one place, and money only for what costs some
         places = {"--local": self.local, "--address": self.address, "--cluster": self.cluster}
         named = [flag for flag, value in places.items() if value]
         if len(named) > 1:
@@ -131,16 +127,13 @@ class Request(Selection):
             self.require_no_gpu_costs("--gpus 0 asks for no GPU: leave it out")
 
     def require_no_gpu_costs(self, why: str) -> None:
-        """Raise UserError if GPU-hours are to be limited or priced where there are none."""
+        """Raise a UserError if GPU-hours are to be limited or priced where there are none."""
         for flag, value in (("--price-per-gpu-hour", self.price), ("--gpu-hours", self.gpu_hours)):
             if value is not None:
                 raise UserError(why, flag)
 
     def machine(self, *, local: bool) -> "Machine":
-        """Say what it would run on, as far as that is known before Ray is started.
-
-        Args:
-            local: it runs on this machine; elsewhere there are GPUs, unless they are not wanted.
+        """Return the machine it would run on, as far as that is known before Ray is started.
 
         Raises:
             UserError: GPU-hours are to be limited or priced, and this machine has no GPU.
@@ -148,6 +141,7 @@ class Request(Selection):
         from mae_ablation.study.machine import gpus
         from mae_ablation.study.speed import machine_of
 
+        # elsewhere there are GPUs, unless they are not wanted
         found = self.gpus
         if found is None:
             found = 1.0 if not local or gpus() else 0.0

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, Literal, get_args, get_origin
 
 from mae_ablation.registry import component_names
-from mae_ablation.study.design import DESIGNS
+from mae_ablation.study.factors import DESIGNS
 from mae_ablation.study.paper import paper_tables
 from mae_ablation.study.recipe_file import phases
 from mae_ablation.study.settings import recipe_fields, recipe_sections, short_names
@@ -38,8 +38,6 @@ def study_schema() -> Schema:
             _object(
                 first={"type": "integer", "minimum": 2},
                 most={"type": "integer", "minimum": 2},
-                looks=_list({"type": "integer", "minimum": 2}),
-                start={"type": "integer", "minimum": 0},
             ),
         ],
     }
@@ -126,7 +124,6 @@ def _tune() -> Schema:
     values = {name: _list(field) for name, field in _settings().items()}
     return _object(
         **values,
-        tries={"type": "integer", "minimum": 1},
         scheduler={"enum": list(SCHEDULERS)},
     ) | {"description": "values that every level searches, chosen on the validation split"}
 

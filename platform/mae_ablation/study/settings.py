@@ -1,4 +1,4 @@
-"""From settings, each with its place, to a checked recipe.
+"""Settings, each with its place, and the checked recipe that they make.
 
 A recipe file, `--set`, a study's baseline and a level of a factor all say the same kind of thing:
 "this field has this value". A later setting wins; an error names the place of the setting that
@@ -37,27 +37,21 @@ class Setting:
 
     field: str
     value: Any
-    """of the field's type, or the text as written"""
+    """in the field's type, or the text as written"""
     place: str
 
 
 def read_setting(field: str, value: Any, place: str) -> Setting:
-    """A setting whose value, as a file has it, is taken as the field's type.
-
-    Raises:
-        UserError: it is of another type.
-    """
-    return Setting(field, typed(value, recipe_fields()[field], Setting(field, value, place)), place)
+    """Return a setting whose value, as a file has it, is taken as the field's type."""
+    value = _typed(value, recipe_fields()[field], Setting(field, value, place))
+    return Setting(field, value, place)
 
 
 def read_change(text: str) -> Setting:
-    """The setting of an argument `field=value` (`--set`).
+    """Return the setting of an argument `field=value` (`--set`).
 
     A text field takes all behind the sign as it is, "/d/exp #2" too; `null` leaves an optional one
-    unset. YAML is asked only where a list is wanted, as in epochs_tried=[3, 6].
-
-    Raises:
-        UserError: no such field, or a value of another type.
+    unset. A list stands in brackets, as in epochs_tried=[3, 6].
     """
     place = f"--set {text}"
     name, equals, value = text.partition("=")
@@ -69,14 +63,14 @@ def read_change(text: str) -> Setting:
 
 
 def recipe_sections() -> dict[str, type]:
-    """Class of every section of a recipe, by name."""
+    """Return the class of every section of a recipe, by name."""
     return {"data": Data, "model": Model, "pretrain": Pretrain, **registry.sections()}
 
 
 @registry.forgets
 @lru_cache(maxsize=1)
 def recipe_fields() -> dict[str, Any]:
-    """Type of everything that can be set, by dotted name: every field, and the presets."""
+    """Return the type of all that can be set, by dotted name: every field, and the presets."""
     found = {}
     for section, cls in recipe_sections().items():
         hints = get_type_hints(cls)
@@ -86,12 +80,12 @@ def recipe_fields() -> dict[str, Any]:
             kind = field.metadata.get("component")
             named = Literal[registry.component_names(kind)] if kind else hints[field.name]
             found[f"{section}.{field.name}"] = named
-    return {**found, **preset_fields()}
+    return {**found, **_preset_fields()}
 
 
-def preset_fields() -> dict[str, Any]:
-    """Type of each `preset`: set like a field, and no field, so two ways to the same values are
-    one."""
+def _preset_fields() -> dict[str, Any]:
+    """Return the type of each `preset`, which is set like a field, and none."""
+    # so two ways to the same values are one recipe
     return {
         f"{section}.preset": Literal[cls.presets]
         for section, cls in registry.sections().items()
@@ -100,14 +94,11 @@ def preset_fields() -> dict[str, Any]:
 
 
 def field_name(name: object, place: str, what: str = "key") -> str:
-    """Dotted name of a field given by it or, where only one section has it, by its last part.
-
-    Raises:
-        UserError: no such field (with the nearest one), or several.
-    """
+    """Return the dotted name of a field, given by it or, if that is clear, by its last part."""
     known = recipe_fields()
     if name in known:
         return name
+    # a last part that several sections have could mean any of them
     matches = short_names().get(name, [])
     if len(matches) == 1:
         return matches[0]
@@ -120,7 +111,8 @@ def field_name(name: object, place: str, what: str = "key") -> str:
 @registry.forgets
 @lru_cache(maxsize=1)
 def short_names() -> dict[str, list[str]]:
-    """Fields by their last part. A user's component takes no name from a field of ours."""
+    """Return fields by their last part; a user's component takes no name from one of ours."""
+    # else a plug-in would make a study's `epochs` ambiguous that was clear before
     ours: dict[str, list[str]] = {}
     theirs: dict[str, list[str]] = {}
     for field in recipe_fields():
@@ -132,7 +124,7 @@ def short_names() -> dict[str, list[str]]:
 
 
 def settings_in(document: Document, *key: str | int) -> list[Setting]:
-    """Settings of a mapping of fields in a document, such as `{mask_ratio: 0.5}`."""
+    """Return the settings of a mapping in a document, such as `{mask_ratio: 0.5}`."""
     values = document.data
     for part in key:
         values = values[part]
@@ -148,29 +140,21 @@ def settings_in(document: Document, *key: str | int) -> list[Setting]:
 
 
 def require_once(field: str, name: str, known: Container[str], place: str) -> None:
-    """Refuse a field that is there already, perhaps by its other name: mask_ratio is
-    pretrain.mask_ratio.
-
-    Raises:
-        UserError: `known` has the field.
-    """
+    """Raise a UserError for a field that is there already, perhaps by its other name."""
     if field in known:
         spelling = "" if name == field else f', here as "{name}"'
         raise UserError(f"{field} is given twice{spelling}", place)
 
 
 def section_settings(document: Document, section: str) -> list[Setting]:
-    """Settings of one section of a recipe file.
-
-    Raises:
-        UserError: no such section, or no such key in it.
-    """
+    """Return the settings of one section of a recipe file."""
     sections = list(recipe_sections())
     values, place = document.data[section], document.place(section)
     if section not in sections:
         raise UserError(unknown("section", section, sections), place)
     if not isinstance(values, dict):
         raise UserError(f'section "{section}" must hold `key: value` lines', place)
+    # short names are for studies: a recipe says each field in its section
     known = [f.split(".")[1] for f in recipe_fields() if f.startswith(f"{section}.")]
     out = []
     for name, value in values.items():
@@ -182,7 +166,7 @@ def section_settings(document: Document, section: str) -> list[Setting]:
 
 
 def resolve(settings: Iterable[Setting]) -> Recipe:
-    """The recipe of these settings over the defaults.
+    """Return the recipe of these settings over the defaults.
 
     Raises:
         UserError: a value of the wrong type or outside its range, at its place.
@@ -191,61 +175,58 @@ def resolve(settings: Iterable[Setting]) -> Recipe:
     for setting in settings:
         latest.pop(setting.field, None)  # the last word also stands last
         latest[setting.field] = setting
-    latest = expand_presets(latest)
-    sections: dict[str, dict[str, Any]] = {}
+    latest = _with_presets(latest)
+
+    # section by section, each with the settings that an error of its own may be about
+    fields_of, classes = recipe_fields(), recipe_sections()
+    by_section: dict[str, dict[str, Setting]] = {}
     for setting in latest.values():
         section, name = setting.field.split(".")
-        value = typed(setting.value, recipe_fields()[setting.field], setting)
-        sections.setdefault(section, {})[name] = value
-    classes = recipe_sections()
+        by_section.setdefault(section, {})[name] = setting
     built = {}
-    for section, values in sections.items():
-        said = {
-            s.field.split(".")[1]: s for s in latest.values() if s.field.split(".")[0] == section
-        }
+    for section, said in by_section.items():
+        values = {name: _typed(s.value, fields_of[s.field], s) for name, s in said.items()}
         built[section] = _build(classes[section], values, said)
     return _build(Recipe, built, latest)
 
 
-def expand_presets(latest: dict[str, Setting]) -> dict[str, Setting]:
-    """Presets replaced by their settings, beneath all others."""
+def _with_presets(latest: dict[str, Setting]) -> dict[str, Setting]:
+    """Replace presets by their settings, beneath all others."""
+    # a preset's values depend on the model's size, by which the paper's tables are made
     beneath: dict[str, Setting] = {}
-    size = _size(latest)
-    for field, hint in preset_fields().items():
+    hints = _preset_fields()
+    defaults = Model.__dataclass_fields__
+    width, depth = (
+        latest[full].value if (full := f"model.{name}") in latest else defaults[name].default
+        for name in ("encoder_width", "encoder_depth")
+    )
+    size = presets.model_size(width, depth)
+    for field, hint in hints.items():
         if field in latest:
             setting = latest[field]
-            name = typed(setting.value, hint, setting)
             section = field.split(".")[0]
-            for key, value in presets.PRESETS[name][size].items():
-                full = f"{section}.{key}"
-                if full in recipe_fields():
+            for key, value in presets.PRESETS[_typed(setting.value, hint, setting)][size].items():
+                if f"{section}.{key}" in recipe_fields():
+                    full = f"{section}.{key}"
                     beneath[full] = Setting(full, value, setting.place)
-    rest = {field: s for field, s in latest.items() if field not in preset_fields()}
+
+    # what is said of a field itself stands, before or after the preset
+    rest = {field: s for field, s in latest.items() if field not in hints}
     return {field: s for field, s in beneath.items() if field not in rest} | rest
-
-
-def _size(latest: dict[str, Setting]) -> str:
-    def value(name: str) -> object:
-        said = latest.get(f"model.{name}")
-        return said.value if said else Model.__dataclass_fields__[name].default
-
-    return presets.model_size(value("encoder_width"), value("encoder_depth"))
 
 
 def _build(cls: type, values: dict[str, Any], settings: dict[str, Setting]) -> Any:
     try:
         return cls(**values)
     except Invalid as error:
+        # of the fields that do not go together the one that was said last is to blame
         said = [s.place for name, s in settings.items() if name in error.fields]
         raise UserError(str(error), said[-1] if said else "recipe defaults") from None
 
 
-def typed(value: Any, hint: Any, setting: Setting) -> Any:
-    """`value` as the field's type, from text as it is written or from Python's own values.
-
-    Raises:
-        UserError: it is of another type, with the spelling that was meant where that is known.
-    """
+def _typed(value: Any, hint: Any, setting: Setting) -> Any:
+    """Return a value as the field's type, from text as written or from Python's own values."""
+    # an optional field, one of some words, a list, text
     if isinstance(hint, types.UnionType):
         hint = next(h for h in get_args(hint) if h is not types.NoneType)
         if is_null(value, text=hint is str):
@@ -260,25 +241,21 @@ def typed(value: Any, hint: Any, setting: Setting) -> Any:
     if get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
             raise UserError(f"{name} must be a list, not {format_given(value)}", place)
-        return tuple(typed(item, get_args(hint)[0], setting) for item in value)
+        return tuple(_typed(item, get_args(hint)[0], setting) for item in value)
     if hint is str:
         return text_at(value, name, place)
-    return _scalar(value, hint, name, place)
 
-
-def _scalar(value: Any, hint: type, name: str, place: str) -> int | float | bool:
-    """A value as a number or a truth value."""
+    # a number or a truth value; a whole number is a number, too
     remedy = ""
     if isinstance(value, str):
         try:
             return READ[hint](value)
         except Unreadable as error:
-            remedy = str(error)
+            remedy = f": {error}" if str(error) else ""
     if hint is float and type(value) is int:
         value = float(value)
     if type(value) is not hint:
-        message = f"{name} must be {KINDS[hint]}, not {format_given(value)}"
-        raise UserError(f"{message}: {remedy}" if remedy else message, place)
+        raise UserError(f"{name} must be {KINDS[hint]}, not {format_given(value)}{remedy}", place)
     if hint is float and not abs(value) < float("inf"):
         raise UserError(f"{name} must be finite, not {value}", place)
     return value

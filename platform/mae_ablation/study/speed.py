@@ -31,13 +31,15 @@ CONVERGED_PASSES = 1200  # of a converged classifier: twice the passes that all 
 # recipe laptop's: 33 GFLOP/s at 20 MFLOPs per image, 40 at 43, 46 at 83; fine-tuning 47 at 79.
 SHARE = 0.66  # what a large model comes close to
 STEP_FLOPS = 14e6  # per trained image: what is not a matrix product takes as long as these
-NARROW = 8  # products with as many columns as classes are so many times slower: 18 of 40 s a probe
+NARROW_SLOWDOWN = (
+    8  # products with as many columns as classes are so many times slower: 18 of 40 s a probe
+)
 GPU_FLOPS_PER_S = 10e12  # of one GPU on a ViT; no product is measured on a GPU
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
-    """What a phase has to do."""
+    """The images and FLOPs that a phase has to get through."""
 
     kind: str
     images: float
@@ -47,12 +49,8 @@ class Work:
     """those of them that are a converged classifier's"""
 
 
-def work_of(phase: Phase, source: str, data: DataFacts, *, encoded: bool = False) -> Work:
-    """Returns the work of a phase of a trial whose evaluations see `source`.
-
-    Args:
-        encoded: whether the trial's linear probe has encoded the images just before.
-    """
+def phase_work(phase: Phase, source: str, data: DataFacts, *, encoded: bool = False) -> Work:
+    """Return the work of a phase, for which images may have been `encoded` just before."""
     recipe, kind = phase.recipe, phase.kind
     if source == "prepare":
         images = training_images(recipe, data)
@@ -67,13 +65,16 @@ def work_of(phase: Phase, source: str, data: DataFacts, *, encoded: bool = False
     return Work(kind=kind, images=images, flops=0.0 if encoded else encode_all)
 
 
-def trainings() -> list[str]:
-    """Kinds of phases that train a whole model, pre-training first."""
+def _trainings() -> list[str]:
+    """Name the kinds of phases that train a whole model, pre-training first."""
     return ["pretrain", *(e.name for e in list_components("evaluation") if e.cls.trains_encoder)]
 
 
+# for the evaluations' own estimates ---------------------------------------------------------------
+
+
 def training_work(evaluation: Evaluation, recipe: Recipe, data: DataFacts) -> Work:
-    """The work of an evaluation that trains the encoder for some `epochs`."""
+    """Return the work of an evaluation that trains the encoder for some `epochs`."""
     patches = recipe.patches_at(evaluation.image_size)
     encode = encoder_flops(recipe, data.channels, patches)
     flops = training_flops(encode, embed_flops(recipe, data.channels, patches))
@@ -84,8 +85,10 @@ def training_work(evaluation: Evaluation, recipe: Recipe, data: DataFacts) -> Wo
 def encoding_flops(
     evaluation: Evaluation, recipe: Recipe, data: DataFacts, source: str
 ) -> tuple[int, float, float]:
-    """Training images whose labels are seen, FLOPs of encoding one, and those per training image
-    when validation and test images are encoded, too."""
+    """Return the training images of an evaluation and the FLOPs of encoding one of them.
+
+    Third, those for each training image when validation and test images are encoded, too.
+    """
     images = getattr(evaluation, "labels", None) or training_images(recipe, data)
     patches = recipe.patches_at(getattr(evaluation, "image_size", None))
     encode = 0.0 if source == "pixels" else encoder_flops(recipe, data.channels, patches)
@@ -94,24 +97,28 @@ def encoding_flops(
 
 
 def feature_width(recipe: Recipe, data: DataFacts, source: str) -> int:
-    """Values of an image that a classifier on frozen features sees."""
+    """Count the values of an image that a classifier on frozen features sees."""
     side = recipe.linear_probe.image_size or recipe.data.image_size
     return data.channels * side**2 if source == "pixels" else recipe.model.encoder_width
 
 
 def converged_flops(encode: float, width: int, classes: int) -> float:
-    """FLOPs per training image of a classifier brought to convergence on `width` features.
+    """Return the FLOPs per training image of a classifier brought to convergence on features.
 
     Args:
         encode: per training image, with what the images it is validated and tested on add.
+        width: numbers in a feature.
     """
     products = 2 * width * classes
     return encode + CONVERGED_PASSES * training_flops(products, products)
 
 
 def probe_flops(encode: float, epochs: int, afresh: bool) -> float:
-    """FLOPs per training image of a classifier on features; `afresh`: encoded in every epoch."""
+    """Return the FLOPs per training image of a probe, which may encode afresh in every epoch."""
     return encode * (ENCODED + epochs if afresh else ENCODED) + epochs * HEAD_FLOPS
+
+
+# as measured --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,20 +130,20 @@ class Measured:
     """per image"""
     flops_per_s: float
     lanes: int | None = None
-    """how many ran side by side; None: not said"""
+    """lanes that ran side by side; None: not recorded"""
 
 
-def measured(result: dict) -> Measured | None:
-    """A finished phase's speed; None where its result does not say it (an older version's)."""
+def read_speed(result: dict) -> Measured | None:
+    """Return a finished phase's speed; None where its result does not record it."""
     kind, rate = result.get("phase"), result.get("images_per_s")
     if not rate:
         return None
-    if kind in trainings():
+    # what a training wrote of itself, or what an evaluation makes of its own numbers
+    flops = 0.0
+    if kind in _trainings():
         flops = result.get("flops_per_image") or result.get("flops_per_s", 0.0) / rate
     elif kind in component_names("evaluation"):
         flops, rate = find_component("evaluation", kind).cls.measured(result)
-    else:
-        return None
     if not flops:
         return None
     return Measured(kind=kind, flops=flops, flops_per_s=flops * rate, lanes=result.get("lanes"))
@@ -144,24 +151,20 @@ def measured(result: dict) -> Measured | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """What a study would run on, as far as it matters to how long it takes."""
+    """The lanes that a study would run on, as far as they matter to how long it takes."""
 
     lanes: int = 1
     workers: int = 1
-    """of each lane"""
+    """workers of each lane"""
     gpus: float = 0.0
-    """of each worker"""
+    """GPUs, or the part of one, that each worker holds"""
     processor: str | None = None
-    """of the CPU; None: not known, as on a cluster"""
-
-    @property
-    def device(self) -> str:
-        return "gpu" if self.gpus else "cpu"
+    """name of the CPU; None: not known, as on a cluster, or of no importance"""
 
     def like(self, result: dict) -> bool:
-        """Whether a result was made on such a device, by as many workers."""
-        device = "cpu" if result.get("device", "cpu") == "cpu" else "gpu"
-        return device == self.device and result.get("workers", 1) == self.workers
+        """Tell whether a result was made on such a device, by as many workers."""
+        on_gpu = result.get("device", "cpu") != "cpu"
+        return on_gpu == bool(self.gpus) and result.get("workers", 1) == self.workers
 
     @property
     def assumed(self) -> float:
@@ -174,15 +177,16 @@ class Machine:
 def machine_of(
     *, lanes: int | None = None, workers: int = 1, gpus: float = 0.0, local: bool = True
 ) -> Machine:
-    """Returns what studies would run on, as far as it is known before Ray is started.
+    """Return what studies would run on, as far as it is known before Ray is started.
 
     Args:
         lanes: None: as many as this machine has room for; elsewhere nobody knows yet, and it is
             one.
-        local: whether they run on this machine.
+        local: they run on this machine.
     """
     if not local:
         return Machine(lanes=lanes or 1, workers=workers, gpus=gpus)
+    # lanes share the GPUs if there are any, else the cores
     room = here.gpus() / gpus if gpus else here.cores()
     return Machine(
         lanes=lanes or max(1, int(room) // workers),
@@ -193,51 +197,45 @@ def machine_of(
 
 
 class Speeds:
-    """FLOP/s by kind and shape."""
+    """FLOP/s by kind and shape, of a machine's finished phases."""
 
     def __init__(self, known: Iterable[Measured], machine: Machine) -> None:
         found: dict[str, list[Measured]] = defaultdict(list)
         for each in known:
             found[each.kind].append(each)
         self._machine = machine
-        self._curves = {kind: curve(beside(some, machine.lanes)) for kind, some in found.items()}
+        self._curves: dict[str, list[tuple[float, float]]] = {}
         self.count = sum(map(len, found.values()))
         """phases whose time is known"""
+        for kind, all_of_kind in found.items():
+            # lanes share a machine's memory: those beside as many others count, if there are any
+            alike = [each for each in all_of_kind if each.lanes in (machine.lanes, None)]
+            rates: dict[float, list[float]] = defaultdict(list)
+            for each in alike or all_of_kind:
+                rates[round(each.flops)].append(each.flops_per_s)
+            self._curves[kind] = sorted((flops, median(some)) for flops, some in rates.items())
 
     def seconds(self, work: Work) -> tuple[float, str]:
-        """Seconds of a phase, and what they rest on: "measured", "scaled" or "assumed"."""
-        slowed = work.flops + (NARROW - 1) * work.narrow_flops
-        for kind in dict.fromkeys((work.kind, *trainings())):
+        """Return seconds of a phase, and their basis: "measured", "scaled" or "assumed"."""
+        # the kind's own speeds, else those of trainings, else a share of a matrix product
+        slowed = work.flops + (NARROW_SLOWDOWN - 1) * work.narrow_flops
+        trainings = _trainings()
+        for kind in dict.fromkeys((work.kind, *trainings)):
             if points := self._curves.get(kind):
                 rate, exact = at(points, work.flops)
                 if kind == work.kind:  # its rate was measured over narrow products, too
                     return work.images * work.flops / rate, "measured" if exact else "scaled"
                 return work.images * slowed / rate, "scaled"
-        if work.kind in trainings():
+        if work.kind in trainings:
             slowed += STEP_FLOPS
         return work.images * slowed / self._machine.assumed, "assumed"
 
 
-def beside(known: list[Measured], lanes: int) -> list[Measured]:
-    """Those that ran beside as many others, if there are any: lanes share a machine's memory."""
-    same = [each for each in known if each.lanes in (lanes, None)]
-    return same or known
-
-
-def curve(known: Iterable[Measured]) -> list[tuple[float, float]]:
-    """Median FLOP/s of each shape, by FLOPs per image."""
-    found: dict[float, list[float]] = defaultdict(list)
-    for each in known:
-        found[round(each.flops)].append(each.flops_per_s)
-    return sorted((flops, median(rates)) for flops, rates in found.items())
-
-
 def at(points: list[tuple[float, float]], flops: float) -> tuple[float, bool]:
-    """FLOP/s at a shape, and whether it is a measured one.
-
-    Else halfway between all shapes' median and what lies between its two neighbours: neighbours
-    may have been measured in a bad hour, and the median is of shapes that are further away.
-    """
+    """Return the FLOP/s at a shape, and whether it is a measured one."""
+    # Else halfway between all shapes' median and what lies between its two neighbours, by the
+    # logarithm of their size: neighbours may have been measured in a bad hour, and the median is of
+    # shapes that are further away.
     flops = round(flops)
     place = bisect_left(points, (flops,))
     if place < len(points) and points[place][0] == flops:

@@ -36,53 +36,30 @@ from typing import Literal
 from mae_ablation.errors import UserError, unknown
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.registry import column_of, component_names, find_component
-from mae_ablation.study.design import DESIGNS, ONE_FACTOR, Size, combinations, size_of
-from mae_ablation.study.document import Document, read
-from mae_ablation.study.factors import Factor, alone, crossed, read_factors
+from mae_ablation.study.document import Document, read_yaml
+from mae_ablation.study.factors import (
+    DESIGNS,
+    ONE_FACTOR,
+    Factor,
+    alone,
+    combine,
+    crossed,
+    describe_design,
+    read_factors,
+)
 from mae_ablation.study.names import file_name, require_name, tracking_keys
 from mae_ablation.study.paper import paper_tables
-from mae_ablation.study.recipe_file import (
-    COMMAND_LINE,
-    RecipeFile,
-    find_recipe,
-    names_of,
-    read_recipe,
-    text_of,
-)
-from mae_ablation.study.recipe_file import (
-    phases as all_phases,
-)
-from mae_ablation.study.seeds import (
-    SeedPlan,
-    Sequential,
-    flags_of,
-    grown,
-    is_counted,
-    read_declared,
-    read_seeds,
-    seeds_of,
-)
-from mae_ablation.study.settings import Setting, read_change, resolve, settings_in
+from mae_ablation.study.recipe_file import COMMAND_LINE, find_recipe, names_of, read_recipe, text_of
+from mae_ablation.study.recipe_file import phases as all_phases
+from mae_ablation.study.seeds import SeedChoice, Sequential, choose_seeds, is_counted, read_declared
+from mae_ablation.study.settings import read_change, resolve, settings_in
 from mae_ablation.study.shipped import recipe_folders
 from mae_ablation.study.tune import Tune, applied, read_tune
-from mae_ablation.study.values import format_given, format_value, is_null
+from mae_ablation.study.values import format_given, format_value
 
-KEYS = (
-    "title",
-    "paper",
-    "recipe",
-    "baseline",
-    "factors",
-    "design",
-    "exclude",
-    "tune",
-    "budget",
-    "measure",
-    "seeds",
-    "margin",
-    "alpha",
-    "spending",
-    "phases",
+STUDY_KEYS = (
+    *("title", "paper", "recipe", "baseline", "factors", "design", "exclude", "tune", "budget"),
+    *("measure", "seeds", "margin", "alpha", "spending", "phases"),
 )
 
 
@@ -114,17 +91,17 @@ class Study:
     declared: Sequential
     """when it is looked at, and what it calls decided"""
     seed_flags: tuple[str, ...]
-    """what asks for these seeds on the command line; empty: the study's file does"""
+    """flags that ask for these seeds; empty: the study's file does"""
     phases: tuple[str, ...]
     design: Literal["one_factor", "grid", "zip"]
-    size: Size | None
-    """of the design; None: a single factor has no other"""
+    design_words: str
+    """levels of each factor and how they are combined; "" for a single factor"""
     tune: Tune | None
-    """what every level gets to search; None: nothing"""
+    """values that every level gets to search; None: none"""
     skipped: tuple[str, ...]
     """evaluations of the study that are not run"""
     skipped_by: str
-    """what leaves them out: "--phases", or the recipe"""
+    """"--phases", or the recipe that leaves them out"""
     asked_phases: tuple[str, ...] = ()
     """`--phases`, if it was given: it belongs into every table, too"""
     more: str = ""
@@ -137,12 +114,12 @@ class Study:
 
     @property
     def grows(self) -> bool:
-        """Whether it takes seeds until rows are decided."""
+        """Tell whether it takes seeds until rows are decided."""
         return len(self.declared.looks) > 1
 
     @property
     def may_grow(self) -> bool:
-        """Whether `--until-decided` may be asked of it."""
+        """Tell whether `--until-decided` may be asked of it."""
         judged = bool(self.columns) and self.measure == "accuracy"
         return judged and not self.tune and is_counted(self.seeds)
 
@@ -154,14 +131,14 @@ class Study:
 
     @property
     def tracking_keys(self) -> dict[str, str]:
-        """Each factor's key in MLflow, by its name. A run also has a seed, a recipe and what is
-        tuned."""
+        """Each factor's key in MLflow, by its name."""
+        # a run also has a seed, a recipe and what is tuned
         tried = self.tune.combinations[0] if self.tune else ()
         taken = ["seed", "recipe", *(self.tune.name_of(setting.field) for setting in tried)]
         return tracking_keys([factor.name for factor in self.factors], taken)
 
     def with_recipes(self, change: Callable[[Recipe], Recipe]) -> "Study":
-        """The study with every recipe, the baseline's and the levels', changed alike."""
+        """Return the study with every recipe, the baseline's and the levels', changed alike."""
         factors = tuple(
             replace(f, levels=tuple(replace(v, recipe=change(v.recipe)) for v in f.levels))
             for f in self.factors
@@ -169,70 +146,87 @@ class Study:
         return replace(self, baseline=change(self.baseline), factors=factors)
 
 
-def load(
+def load_study(
     path: Path,
     *,
     recipe: str | None = None,
     recipe_place: str = COMMAND_LINE,
     changes: Sequence[str] = (),
-    seeds: int | Sequence[int] | SeedPlan | None = None,
+    seeds: SeedChoice = None,
     phases: Sequence[str] = (),
     until_decided: bool = False,
     most: int | None = None,
-    read: Callable[[Path], Document] = read,
+    read: Callable[[Path], Document] = read_yaml,
 ) -> Study:
     """Read a study file.
 
     Args:
         recipe: another recipe than the file's (`--recipe`).
-        recipe_place: where that was said, for errors.
+        recipe_place: the place of that name, for errors.
         changes: `field=value` over the recipe and the study's baseline (`--set`).
         seeds: number of seeds, or the seeds, instead of the file's (`--seeds`).
         phases: instead of the file's (`--phases`); nothing of them is skipped.
         until_decided: take seeds until rows are decided (`--until-decided`).
         most: seeds that it may take then (`--most`).
         read: reads a document, of the study and of its recipe.
-
-    Raises:
-        UserError: with file and line of what cannot be.
     """
+    # what is asked for is refused before the file, whose words may all be right
     for phase in phases:
         if phase not in all_phases():
             raise UserError(unknown("phase", phase, all_phases()), "--phases")
     document = read(path)
     require_name(path.stem, "the study's file", str(path))
-    for key in document.data:
-        if key not in KEYS:
-            raise UserError(unknown("key", key, KEYS), document.place(key))
+    require_keys(document, STUDY_KEYS)
+
+    # the recipe, and what the paper's levels are at its scale
     name = recipe or text_of(document, "recipe")
     place = recipe_place if recipe else document.place("recipe")
     if name is None:
         raise UserError("which recipe? Add `recipe: NAME`", document.place())
     file = read_recipe(find_recipe(name, path.parent, place), read, recipe_folders(path.parent))
-    paper = _paper(document)
-    settings = [*file.settings, *_baseline(document, file, paper), *map(read_change, changes)]
-    wanted = _phases(document)
+    paper = text_of(document, "paper")
+    if paper is not None and paper not in paper_tables():
+        raise UserError(unknown("paper table", paper, paper_tables()), document.place("paper"))
+    scaled = [
+        (setting, file.here(setting) if paper else setting)
+        for setting in (settings_in(document, "baseline") if "baseline" in document.data else ())
+    ]
+    for setting, here in scaled:
+        if here is None:
+            message = f"{setting.field} {format_value(setting.value)} has no counterpart"
+            raise UserError(f"{message} in this recipe", setting.place)
+    settings = [*file.settings, *(here for _, here in scaled), *map(read_change, changes)]
+
+    # the phases, those left out for their price too
+    wanted = names_of(document, "phases", all_phases(), all_phases()[:2])
     kept = tuple(phases) or tuple(phase for phase in wanted if phase not in file.skip)
     kept = tuple(phase for phase in all_phases() if phase in kept or phase == "pretrain")
     kept = _without_lone_rows(document, kept, wanted, phases)
+    skipped_by = "--phases" if phases else f"recipe {name}"
+
+    # the baseline, the factors, and what each level searches
     baseline = resolve(settings)
     varied = read_factors(document, file if paper else None)
     design = _choice(document, "design", DESIGNS)
-    if design == ONE_FACTOR:
-        if "exclude" in document.data:
-            message = "exclude leaves combinations out of `design: grid` or `design: zip`"
-            raise UserError(message, document.place("exclude"))
-        combined, factors = [], tuple(alone(each, settings) for each in varied)
+    if design != ONE_FACTOR:
+        factors = (crossed(varied, combine(document, design, varied), settings),)
+    elif "exclude" in document.data:
+        message = "exclude leaves combinations out of `design: grid` or `design: zip`"
+        raise UserError(message, document.place("exclude"))
     else:
-        combined = combinations(document, design, varied)
-        factors = (crossed(varied, combined, settings),)
-    skipped_by = "--phases" if phases else f"recipe {name}"
+        factors = tuple(alone(each, settings) for each in varied)
     tune = read_tune(document, settings, varied, kept, wanted, skipped_by)
     for recipe_of in [baseline, *(level.recipe for f in factors for level in f.levels)]:
         for values in tune.combinations if tune else ():
-            applied(recipe_of, values)
-    variant = _variant(name, document.data.get("recipe"), changes, phases)
-    taken = _seeds(document, seeds, until_decided, most)
+            applied(recipe_of, values)  # raises for a value that a level cannot have
+
+    # a run that the command line has changed is another experiment, not more points in this
+    parts = [name] if name != document.data.get("recipe") else []
+    parts += [f"phases={'+'.join(phases)}"] if phases else []
+    variant = "-".join([*parts, *changes])
+    taken = choose_seeds(document, seeds, until_decided, most)
+
+    # all that anybody asks of a study later, so that its file is read once
     study = Study(
         name=path.stem,
         path=path,
@@ -246,13 +240,13 @@ def load(
         baseline=baseline,
         factors=factors,
         design=design,
-        size=size_of(design, varied, combined, settings, baseline) if len(varied) > 1 else None,
+        design_words=describe_design(design, varied, len(factors[0].levels)),
         tune=tune,
         budget=_choice(document, "budget", ("epochs", "flops")),
         measure=_choice(document, "measure", ("accuracy", "hours")),
         seeds=taken.seeds,
         declared=read_declared(document, taken),
-        seed_flags=flags_of(taken) if seeds is not None or until_decided else (),
+        seed_flags=taken.flags if seeds is not None or until_decided else (),
         phases=kept,
         skipped=tuple(phase for phase in wanted if phase not in kept),
         skipped_by=skipped_by,
@@ -263,27 +257,16 @@ def load(
     return study
 
 
-def _seeds(
-    document: Document,
-    given: int | Sequence[int] | SeedPlan | None,
-    grow: bool,
-    most: int | None,
-) -> SeedPlan:
-    """The seeds of the file, or those given instead; made to grow where that is asked for."""
-    if most is not None and not grow:
-        raise UserError("it goes with --until-decided: add that, or use --seeds N", "--most")
-    if given is None:
-        found = read_seeds(document)
-    elif isinstance(given, SeedPlan):
-        found = given
-    else:
-        found = seeds_of(given if isinstance(given, int) else list(given), "--seeds")
-    return grown(found, most) if grow else found
+def require_keys(document: Document, known: Sequence[str]) -> None:
+    """Raise a UserError for a key of a file that means nothing there."""
+    for key in document.data:
+        if key not in known:
+            raise UserError(unknown("key", key, known), document.place(key))
 
 
 def _require_decidable(study: Study, document: Document) -> None:
-    """Raises UserError for looks or a margin where there is no accuracy to decide by, and for looks
-    where every level searches: the choice of its values needs all seeds."""
+    """Refuse looks and a margin without an accuracy to decide by, and looks beside a search."""
+    # looks are said in the file, or asked for by the command
     place = document.place("seeds") if isinstance(document.data.get("seeds"), dict) else ""
     if (study.grows or study.declared.margin) and (study.measure == "hours" or not study.columns):
         what = "seeds until decided" if study.grows else "a margin"
@@ -297,42 +280,24 @@ def _require_decidable(study: Study, document: Document) -> None:
 def _without_lone_rows(
     document: Document, kept: tuple[str, ...], wanted: Sequence[str], asked: Sequence[str]
 ) -> tuple[str, ...]:
-    """Training from scratch is a row under fine-tuning, and left out with it.
-
-    Raises:
-        UserError: it was asked for alone.
-    """
-    alone = [name for name in kept[1:] if column_of(name) not in kept]
-    for name in alone:
+    """Leave out training from scratch, a row under fine-tuning, where that is left out."""
+    lone = [name for name in kept[1:] if column_of(name) not in kept]
+    for name in lone:
         column = column_of(name)
         if asked or column not in wanted:
             place = "--phases" if asked else document.place("phases")
             title = find_component("evaluation", column).cls.title.lower()
             raise UserError(f"{name} is a row under {title}: add {column}", place)
-    return tuple(name for name in kept if name not in alone)
-
-
-def _variant(
-    recipe: str, usual_recipe: str | None, changes: Sequence[str], phases: Sequence[str]
-) -> str:
-    """What the command line has made of the study: a run at another scale is another experiment,
-    not more points in this."""
-    other = [recipe] if recipe != usual_recipe else []
-    other += [f"phases={'+'.join(phases)}"] if phases else []
-    return "-".join([*other, *changes])
+    return tuple(name for name in kept if name not in lone)
 
 
 def experiment_name(study: str, variant: str) -> str:
-    """Name of the experiment and the report of a study or a suite."""
+    """Return the name of the experiment and the report of a study or a suite."""
     return file_name(f"{study}-{variant}" if variant else study)
 
 
 def title_of(document: Document) -> str:
-    """The title, in one line; the file's name where there is none.
-
-    Raises:
-        UserError: it holds line breaks or control characters.
-    """
+    """Return the title, in one line; the file's name where there is none."""
     said = text_of(document, "title") or document.path.stem
     title = said.rstrip("\n")  # a block of YAML's, | or >, ends with one
     require_name(title, "the title", document.place("title"))
@@ -340,36 +305,9 @@ def title_of(document: Document) -> str:
 
 
 def _choice(document: Document, key: str, known: tuple[str, ...]) -> str:
+    """Return one of the words that a key may have, by default the first."""
     value = document.data.get(key, known[0])
     if value not in known:
         said = value if isinstance(value, str) else format_given(value)
         raise UserError(unknown(key, said, known), document.place(key))
     return str(value)
-
-
-def _paper(document: Document) -> str | None:
-    name = text_of(document, "paper")
-    if name is not None and name not in paper_tables():
-        raise UserError(unknown("paper table", name, paper_tables()), document.place("paper"))
-    return name
-
-
-def _baseline(document: Document, file: RecipeFile, paper: str | None) -> list[Setting]:
-    if "baseline" not in document.data:
-        return []
-    given = settings_in(document, "baseline")
-    here = [file.here(setting) if paper else setting for setting in given]
-    for setting, scaled in zip(given, here, strict=True):
-        if scaled is None:
-            value = format_value(setting.value)
-            message = f"{setting.field} {value} has no counterpart in this recipe"
-            raise UserError(message, setting.place)
-    return here
-
-
-def _phases(document: Document) -> tuple[str, ...]:
-    if document.data.get("phases") == [] or is_null(document.data.get("phases", "")):
-        raise UserError(
-            f"phases must be a list out of {', '.join(all_phases())}", document.place("phases")
-        )
-    return names_of(document, "phases", all_phases(), all_phases()[:2])

@@ -17,7 +17,7 @@ from mae_ablation.study.study import Study
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataFacts:
-    """What a plan has to know about a data set without opening it."""
+    """Facts about a data set that a plan has to know without opening it."""
 
     fingerprint: str
     channels: int
@@ -25,9 +25,9 @@ class DataFacts:
     test_images: int
     classes: int
     missing: str = ""
-    """what is not on this machine, and how to get it; empty if the images are there"""
+    """files that are not on this machine, and how to get them; empty if the images are there"""
     left_out: str = ""
-    """what lies in the folder and is not taken, counted, in one line; empty: nothing"""
+    """files in the folder that are not taken, counted, in one line; empty: none"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +35,7 @@ class Phase:
     """One training with a result."""
 
     kind: str
-    """what a target needs first, "pretrain", or an evaluation's name"""
+    """"pretrain", an evaluation's name, or that of a target's preparation"""
     identity: str
     document: dict
     recipe: Recipe
@@ -48,7 +48,7 @@ class Phase:
 
     @property
     def prefix(self) -> str:
-        """Of its metrics: the kind; each of the epochs tried is a curve of its own."""
+        """Prefix of its metrics: the kind; each of the epochs tried is a curve of its own."""
         if not self.is_evaluation:
             return self.kind
         return self.recipe.chosen("evaluation", self.kind).prefix()
@@ -63,8 +63,7 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """One pre-training identity with the evaluations that hang on it; or a reference row, or what
-    several pre-trainings need first (a PCA, a tokeniser)."""
+    """One pre-training identity with the evaluations on it, a reference row, or a preparation."""
 
     label: str
     """level and seed, for people: "mask_ratio=0.75 seed 0" """
@@ -75,15 +74,15 @@ class Trial:
     flops: float
     """all FLOPs of its pre-training, forward and backward"""
     data: DataFacts
-    """of the images it is trained on"""
+    """facts about the images it is trained on"""
     needs: "Trial | None" = None
     """finished before this one starts"""
     tried: str = ""
-    """what is tuned of it, for people: "base_lr 0.1"; "" for nothing, or several values"""
+    """its tuned values, for people: "base_lr 0.1"; "" for none, or several tries'"""
 
     @property
     def name(self) -> str:
-        """ "mask_ratio=0.75 seed 0, base_lr 0.1"."""
+        """Label and tuned values: "mask_ratio=0.75 seed 0, base_lr 0.1"."""
         return f"{self.label}, {self.tried}" if self.tried else self.label
 
     @property
@@ -102,7 +101,7 @@ class Trial:
 
 
 def evaluations(study: Study, source: str) -> list[str]:
-    """Evaluations of a study that a row of this source has."""
+    """Return the evaluations of a study that a row of this source has."""
     if source == "pixels" and study.baseline.data.reading == "stream":
         return []  # 150,528 pixels of an image as its features: too many to keep or to classify
     rows = {kind: find_component("evaluation", kind).cls.rows for kind in study.phases[1:]}
@@ -110,7 +109,8 @@ def evaluations(study: Study, source: str) -> list[str]:
 
 
 def merge(one: Trial, other: Trial) -> Trial:
-    """A trial with the evaluations of both. What one of them is to finish no search may stop."""
+    """Return a trial with the evaluations of both."""
+    # one training may be a row of several studies; what one of them is to finish no search may stop
     known = {phase.identity for phase in one.phases}
     theirs = {phase.identity: phase.search for phase in other.phases}
     mine = tuple(
@@ -128,15 +128,25 @@ def merge(one: Trial, other: Trial) -> Trial:
 def make_trial(
     study: Study, recipe: Recipe, seed: int, source: str, label: str, facts: DataFacts
 ) -> Trial:
-    """A trial with its phases and their identities."""
+    """Return a trial with its phases and their identities."""
     phases, upstream, flops, needs = [], None, 0.0, None
     if source == "pretrain":
-        needs = preparation(recipe, facts)
+        needs = _preparation(recipe, facts)
+        # trainings for their hours are not shared with studies that may run beside others
         timed = study.measure == "hours"
-        phases.append(pretrain_phase(recipe, seed, facts, needs, timed))
+        upstream_of = needs.id if needs else None
+        document = pretrain_document(
+            recipe, seed, facts.fingerprint, facts.channels, upstream_of, timed
+        )
+        name = (
+            f"{_data_name(recipe)}-keep{recipe.kept_patches}of{recipe.patches}"
+            f"-{recipe.pretrain.target}-{recipe.pretrain.epochs}ep{'-timed' * timed}-s{seed}"
+        )
+        phases.append(_phase("pretrain", document, recipe, name))
         upstream = phases[0].identity
-        images = pretraining_images(recipe, facts)
-        flops = images * pretrain_flops(recipe, facts.channels)
+        flops = pretraining_images(recipe, facts) * pretrain_flops(recipe, facts.channels)
+
+    # its evaluations, each on what it trained, or on what stands in for that
     for column in evaluations(study, source):
         phases += evaluation_phases(column, recipe, seed, facts, source, upstream)
     return Trial(
@@ -150,74 +160,59 @@ def make_trial(
     )
 
 
-def place_name(recipe: Recipe) -> str:
+def _phase(kind: str, document: dict, recipe: Recipe, name: str, column: str = "") -> Phase:
+    return Phase(
+        kind=kind,
+        identity=identity(document),
+        document=document,
+        recipe=recipe,
+        name=name,
+        column=column,
+    )
+
+
+def _data_name(recipe: Recipe) -> str:
     return f"{recipe.data.name}-{recipe.data.image_size}px"
 
 
-def preparation(recipe: Recipe, facts: DataFacts) -> Trial | None:
-    """What a pre-training's target needs first, such as principal components or a tokeniser."""
+def _preparation(recipe: Recipe, facts: DataFacts) -> Trial | None:
+    """Return the trial that a target needs first, such as one of principal components."""
     target = recipe.target
     if not target.needs:
         return None
+    name = f"{_data_name(recipe)}-{target.preparation_name(recipe)}"
     document = preparation_document(recipe, facts.fingerprint)
-    name = f"{place_name(recipe)}-{target.preparation_name(recipe)}"
-    phase = Phase(
-        kind=target.needs, identity=identity(document), document=document, recipe=recipe, name=name
-    )
+    phases = (_phase(target.needs, document, recipe, name),)
     label = f"{target.needs} {name}"
-    return Trial(label=label, source="prepare", seed=0, phases=(phase,), flops=0.0, data=facts)
-
-
-def pretrain_phase(
-    recipe: Recipe, seed: int, facts: DataFacts, needs: Trial | None, timed: bool
-) -> Phase:
-    """`timed`: its hours are what is wanted. It is then not shared with other studies, whose
-    trainings may have run beside others or on other machines."""
-    document = pretrain_document(
-        recipe, seed, facts.fingerprint, facts.channels, needs.id if needs else None, timed
-    )
-    name = (
-        f"{place_name(recipe)}-keep{recipe.kept_patches}of{recipe.patches}"
-        f"-{recipe.pretrain.target}-{recipe.pretrain.epochs}ep{'-timed' * timed}-s{seed}"
-    )
-    return Phase(
-        kind="pretrain", identity=identity(document), document=document, recipe=recipe, name=name
-    )
+    return Trial(label=label, source="prepare", seed=0, phases=phases, flops=0.0, data=facts)
 
 
 def evaluation_phases(
     column: str, recipe: Recipe, seed: int, facts: DataFacts, source: str, upstream: str | None
 ) -> list[Phase]:
-    """The phases behind one evaluation: several where the best of several epochs is taken."""
+    """Return the phases of one evaluation: several where the best of several epochs is taken."""
+    # each of several epochs tried is a phase of its own, which other studies may share
     out = []
     for kind, each in recipe.chosen("evaluation", column).phases(recipe):
         document = evaluation_document(kind, each, seed, facts.fingerprint, source, upstream)
         told = each.chosen("evaluation", kind).describe(each)
-        out.append(
-            Phase(
-                kind=kind,
-                identity=identity(document),
-                document=document,
-                recipe=each,
-                name=f"{place_name(each)}-{source}-{told}-s{seed}",
-                column=column_of(column),
-            )
-        )
+        name = f"{_data_name(each)}-{source}-{told}-s{seed}"
+        out.append(_phase(kind, document, each, name, column_of(column)))
     return out
 
 
 def steps_per_epoch(recipe: Recipe, images: int) -> int:
-    """Optimiser steps of an epoch of pre-training; an incomplete last batch is dropped."""
+    """Count the optimiser steps of an epoch of pre-training; an incomplete batch is dropped."""
     whole = images // recipe.pretrain.batch_size
     return min(recipe.pretrain.steps_per_epoch or whole, whole)
 
 
 def pretraining_images(recipe: Recipe, facts: DataFacts) -> int:
-    """Images that a whole pre-training sees, each as often as it comes."""
+    """Count the images that a whole pre-training sees, each as often as it comes."""
     steps = steps_per_epoch(recipe, training_images(recipe, facts))
     return recipe.pretrain.epochs * steps * recipe.pretrain.batch_size
 
 
 def training_images(recipe: Recipe, facts: DataFacts) -> int:
-    """Images of the training split that a training sees in an epoch."""
+    """Count the images of the training split that a training sees in an epoch."""
     return recipe.data.train_images or facts.train_images - recipe.data.validation_images

@@ -3,7 +3,6 @@
     tune:
       linear_probe.base_lr: [0.05, 0.1, 0.2]     # fields of the study's phases: their product
       linear_probe.weight_decay: [0, 1e-4]
-      tries: 4                   # optional: a sample of the product, the same for every level
       scheduler: asha            # optional: stop what falls behind, epoch by epoch; default: none
 
 Every level, and every reference that the field concerns, searches the same values with the same
@@ -11,7 +10,6 @@ budget. For each level one combination is taken, the one of the best mean valida
 all seeds (of equals the earlier); the table shows its test accuracy.
 """
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -21,37 +19,43 @@ from mae_ablation.errors import UserError, unknown
 from mae_ablation.recipe.checks import Invalid
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.registry import list_components
-from mae_ablation.study.design import Varied
 from mae_ablation.study.document import Document
+from mae_ablation.study.factors import FileFactor
 from mae_ablation.study.settings import Setting, field_name, read_setting, require_once
-from mae_ablation.study.values import Unreadable, format_given, format_value, to_whole
+from mae_ablation.study.values import format_value
 
 SCHEDULERS = ("none", "asha")
-SAMPLE_SEED = 0
 Values = tuple[Setting, ...]
 """one combination: a value of each tuned field"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tune:
-    """What every level gets to search."""
+    """The values that every level gets to search, and what may stop a search early."""
 
     combinations: tuple[Values, ...]
     scheduler: Literal["none", "asha"]
 
     def name_of(self, field: str) -> str:
-        """The field's last part, where only one of the tuned fields has it."""
+        """Return the field's last part, where only one of the tuned fields has it."""
         last = field.split(".")[1]
         fields = [setting.field for setting in self.combinations[0]]
         return last if sum(f.endswith(f".{last}") for f in fields) == 1 else field
 
+    def __str__(self) -> str:
+        """Say what every level searches, in a line."""
+        by_field: dict[str, dict[Any, None]] = {}
+        for values in self.combinations:
+            for setting in values:
+                by_field.setdefault(self.name_of(setting.field), {})[setting.value] = None
+        fields = " x ".join(f"{name} {', '.join(map(str, by_field[name]))}" for name in by_field)
+        early = "; asha stops what falls behind" if self.scheduler == "asha" else ""
+        tries = len(self.combinations)
+        return f"tune: {fields}: {tries} tries of each level, chosen on validation{early}"
+
 
 def applied(recipe: Recipe, values: Values) -> Recipe:
-    """A recipe with the values of one combination.
-
-    Raises:
-        UserError: one is impossible in it.
-    """
+    """Return a recipe with the values of one combination."""
     for setting in values:
         section, name = setting.field.split(".")
         try:
@@ -62,73 +66,63 @@ def applied(recipe: Recipe, values: Values) -> Recipe:
     return recipe
 
 
-def tune_line(tune: Tune) -> str:
-    """What every level searches, in a line."""
-    by_field: dict[str, dict[Any, None]] = {}
-    for values in tune.combinations:
-        for setting in values:
-            by_field.setdefault(tune.name_of(setting.field), {})[setting.value] = None
-    fields = " x ".join(f"{name} {', '.join(map(str, found))}" for name, found in by_field.items())
-    early = "; asha stops what falls behind" if tune.scheduler == "asha" else ""
-    tries = len(tune.combinations)
-    return f"tune: {fields}: {tries} tries of each level, chosen on validation{early}"
-
-
 def read_tune(
     document: Document,
     said: Sequence[Setting],
-    varied: Sequence[Varied],
+    varied: Sequence[FileFactor],
     kept: Sequence[str],
     wanted: Sequence[str],
     skipped_by: str,
 ) -> Tune | None:
-    """The study's `tune`; None where it has none, or none of a phase that is run.
+    """Return the study's `tune`; None where it has none, or none of a phase that is run.
 
     Args:
         said: settings of the recipe, the study and the command line.
         kept: phases that are run; fields of `wanted` ones that `skipped_by` leaves out go with
             them.
-
-    Raises:
-        UserError: a field that is a factor, or in no phase of the study, or a value it cannot have.
     """
     if "tune" not in document.data:
         return None
     given = document.data["tune"]
-    fields = given if isinstance(given, dict) else {}
-    fields = {name: values for name, values in fields.items() if name not in ("tries", "scheduler")}
-    if not fields:
+    names = [name for name in given if name != "scheduler"] if isinstance(given, dict) else []
+    if not names:
         message = "tune needs a field and its values, such as `linear_probe.base_lr: [0.1, 0.2]`"
         raise UserError(message, document.place("tune"))
+
+    # every field once, and none that is set elsewhere
     found: list[list[Setting]] = []
-    for name in fields:
-        values = _values(document, name, [*kept, *wanted])
+    for name in names:
+        values = _read_values(document, name, [*kept, *wanted])
         field = values[0].field
         require_once(field, name, [each[0].field for each in found], document.place("tune", name))
         _require_free(values[0], said, varied)
         found.append(values)
-    found = [values for values in found if values[0].field.split(".")[0] in kept]
     scheduler = given.get("scheduler", "none")
     if scheduler not in SCHEDULERS:
-        raise UserError(
-            unknown("scheduler", scheduler, SCHEDULERS), document.place("tune", "scheduler")
-        )
+        place = document.place("tune", "scheduler")
+        raise UserError(unknown("scheduler", scheduler, SCHEDULERS), place)
+
+    # fields of phases that are not run go with them
+    found = [values for values in found if values[0].field.split(".")[0] in kept]
     if not found:
         return None
+
+    # something to choose by, and something to choose from
     left_out = [phase for phase in wanted if phase not in kept]
     if len(kept) < 2 and left_out:
         message = f"tune chooses by validation accuracy, and {skipped_by} leaves no evaluation"
         raise UserError(f"{message}: add {left_out[0]} to --phases", document.place("tune"))
-    _require_choice(document, found, kept, scheduler)
-    tried = _sample(document, list(product(*found)))
+    _require_accuracy(document, found, kept, scheduler)
+    tried = list(product(*found))
     if len(tried) < 2:
         message = "tune needs two combinations or more; a single value belongs under baseline"
         raise UserError(message, document.place("tune"))
     return Tune(combinations=tuple(tried), scheduler=scheduler)
 
 
-def _values(document: Document, name: Any, phases: Sequence[str]) -> list[Setting]:
-    """The values of one field, in their field's type."""
+def _read_values(document: Document, name: Any, phases: Sequence[str]) -> list[Setting]:
+    """Return the values of one field, in their field's type."""
+    # a field of a phase that the study has, by its own values and not by a preset's
     place = document.place("tune", name)
     field = field_name(name, place, "tuned field")
     if field.endswith(".preset"):
@@ -138,6 +132,8 @@ def _values(document: Document, name: Any, phases: Sequence[str]) -> list[Settin
     values = document.data["tune"][name]
     if not isinstance(values, list) or not values:
         raise UserError(f"{name} needs a list of values, such as [0.1, 0.2]", place)
+
+    # 0.1 and 1e-1 are one value
     out: list[Setting] = []
     for i, value in enumerate(values):
         setting = read_setting(field, value, document.place("tune", name, i))
@@ -148,11 +144,10 @@ def _values(document: Document, name: Any, phases: Sequence[str]) -> list[Settin
     return out
 
 
-def _require_free(tuned: Setting, said: Sequence[Setting], varied: Sequence[Varied]) -> None:
-    """A tuned field is no factor's, and is not set on the command line."""
+def _require_free(tuned: Setting, said: Sequence[Setting], varied: Sequence[FileFactor]) -> None:
+    """Refuse to tune a field that a factor or the command line sets."""
     for factor in varied:
-        settings = [s for level in factor.levels for s in level.settings or ()]
-        if tuned.field == factor.field or any(s.field == tuned.field for s in settings):
+        if tuned.field in {factor.field, *factor.fields}:
             message = f"{tuned.field} is tuned, and so is not a factor: it is one of {factor.key}"
             raise UserError(message, tuned.place)
     for setting in said:
@@ -160,10 +155,10 @@ def _require_free(tuned: Setting, said: Sequence[Setting], varied: Sequence[Vari
             raise UserError(f"the study tunes {tuned.field} ({tuned.place})", setting.place)
 
 
-def _require_choice(
+def _require_accuracy(
     document: Document, found: Sequence[Sequence[Setting]], kept: Sequence[str], scheduler: str
 ) -> None:
-    """There is a validation accuracy to choose by, and to stop by where that is asked."""
+    """Refuse a search without a validation accuracy to choose by, or to stop by if it is to."""
     if len(kept) < 2 or document.data.get("measure") == "hours":
         message = "tune chooses by validation accuracy: the study needs an evaluation, and no hours"
         raise UserError(message, document.place("tune"))
@@ -178,22 +173,3 @@ def _require_choice(
             f"{', '.join(by_epoch)}, not of {' and '.join(sorted(sections))}"
         )
         raise UserError(message, document.place("tune", "scheduler"))
-
-
-def _sample(document: Document, every: list[Values]) -> list[Values]:
-    """All combinations, or so many of them as `tries` says, in their order."""
-    given, place = document.data["tune"].get("tries"), document.place("tune", "tries")
-    if given is None:
-        return every
-    try:
-        tries = to_whole(given) if isinstance(given, str) else 0
-    except Unreadable:
-        tries = 0
-    if tries < 1:
-        message = f"tries must be a whole number from 1, not {format_given(given)}"
-        raise UserError(message, place)
-    if tries > len(every):
-        message = f"tries is {tries}, but there are only {len(every)} combinations"
-        raise UserError(f"{message}: use {len(every)} or fewer", place)
-    chosen = random.Random(SAMPLE_SEED).sample(range(len(every)), tries)
-    return [every[i] for i in sorted(chosen)]

@@ -1,7 +1,7 @@
 """Upkeep of a store: what lies in it, and whether each file is what was written."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from mae_ablation.registry import preparations
 from mae_ablation.store.checkpoint import Damaged
@@ -12,22 +12,14 @@ from mae_ablation.study.identity import identity
 from mae_ablation.study.places import find_phase, open_store
 from mae_ablation.study.request import LOCAL_STORE
 
-
-def state_of(folder: PhaseFolder) -> str:
-    """ "finished", "failed: why", "unfinished" or "damaged"."""
-    if damaged_notes(folder):
-        return "damaged"
-    if folder.result():
-        return "finished"
-    failure = folder.failure()
-    return f"failed: {failure['reason']}" if failure else "unfinished"
+DAMAGED = "is damaged"
 
 
 def list_phases(*, store: StorePlace = LOCAL_STORE) -> Iterator[str]:
     """List every phase, its size and state."""
     for folder in open_store(store, filled=True).folders():
         megabytes = folder.files.size(folder.name) / 1e6
-        yield f"{megabytes:9.1f} MB  {state_of(folder):<12}  {folder.name}"
+        yield f"{megabytes:9.1f} MB  {_state(folder):<12}  {folder.name}"
 
 
 def describe_phase(identity: str, *, store: StorePlace = LOCAL_STORE) -> Iterator[str]:
@@ -39,16 +31,16 @@ def describe_phase(identity: str, *, store: StorePlace = LOCAL_STORE) -> Iterato
     Raises:
         UserError: no phase has the identity, or several begin so.
     """
+    # how it ended, its curve, its weights
     folder = find_phase(open_store(store, filled=True), identity)
-    yield f"{folder.name}: {state_of(folder)}"
-    points = folder.journal.read()
-    if points:
-        yield f"journal: {len(points)} points, the last at step {points[-1]['s']}: " + ", ".join(
-            f"{name} {value:g}" for name, value in points[-1]["m"].items()
-        )
+    yield f"{folder.name}: {_state(folder)}"
+    if points := folder.journal.read():
+        last = ", ".join(f"{name} {value:g}" for name, value in points[-1]["m"].items())
+        yield f"journal: {len(points)} points, the last at step {points[-1]['s']}: {last}"
     for checkpoint in folder.checkpoints():
         size = folder.files.size(checkpoint.name) / 1e6
         yield f"checkpoint: {checkpoint.file} ({size:.1f} MB)"
+    # its notes, as JSON or as the traceback that they hold
     for title, content in (
         ("what was hashed", folder.document()),
         ("result", folder.result()),
@@ -58,68 +50,6 @@ def describe_phase(identity: str, *, store: StorePlace = LOCAL_STORE) -> Iterato
             yield f"{title}:"
             text = content.get("details") or json.dumps(content, indent=1, sort_keys=True)
             yield from ("  " + line for line in text.splitlines())
-
-
-def faults(folder: PhaseFolder) -> Iterator[str]:
-    """Yield what is wrong with a phase's files; nothing of a sound one."""
-    broken = damaged_notes(folder)
-    yield from (f"{name} is damaged" for name in broken)
-    if broken:
-        return
-    document = folder.document()
-    if document is None:
-        yield "phase.json is missing"
-    elif identity(document) != folder.identity:
-        yield f"phase.json has the identity {identity(document)}, not the folder's"
-    if lost := folder.journal.rows().count(None):
-        yield f"journal.jsonl has {lost} damaged lines"
-    for checkpoint in folder.checkpoints():
-        try:
-            checkpoint.read()
-        except Damaged:
-            yield f"{checkpoint.file} is damaged"
-    if not sound_predictions(folder):
-        yield "predictions.npz is missing or damaged"
-
-
-def sound_predictions(folder: PhaseFolder) -> bool:
-    """Tell whether the answers that a result speaks of are there as they were written."""
-    try:
-        predictions_of(folder, folder.result() or {})
-    except Damaged:
-        return False
-    return True
-
-
-def damaged_notes(folder: PhaseFolder) -> list[str]:
-    """Names of its JSON files that are none."""
-    readers = {
-        "phase.json": folder.document,
-        "result.json": folder.result,
-        "failure.json": folder.failure,
-    }
-    broken = []
-    for name, read in readers.items():
-        try:
-            read()
-        except Damaged:
-            broken.append(name)
-    return broken
-
-
-def lends_weights(folder: PhaseFolder, result: dict) -> bool:
-    """Tell whether others build on its last checkpoint."""
-    kind = folder.name.split("/")[0]
-    target = preparations().get(kind)
-    return kind == "pretrain" or (target is not None and target.saves(result))
-
-
-def is_result_alone(folder: PhaseFolder) -> bool:
-    """Tell whether its weights are elsewhere: it came home from a cluster without them."""
-    if damaged_notes(folder) or folder.checkpoints():
-        return False
-    result = folder.result()
-    return result is not None and lends_weights(folder, result)
 
 
 def verify(
@@ -139,53 +69,108 @@ def verify(
     Raises:
         UserError: no phase has one of the identities.
     """
+    # a phase at a time: a store may be larger than the memory
     opened = open_store(store, filled=True)
     folders = [find_phase(opened, one) for one in identities] or opened.folders()
     lines, left, alone = [], 0, 0
     for folder in folders:
-        wrong = list(faults(folder))
-        lines += [f"{folder.name}: {fault}" for fault in wrong]
-        named_alone = bool(identities) and is_result_alone(folder)
-        if mend and (wrong or named_alone) and _mended(folder):
+        wrong = _find_faults(folder)
+        lines += [f"{folder.name}: {file} {fault}" for file, fault in wrong.items()]
+        named_alone = bool(identities) and _is_without_weights(folder)
+        if mend and (wrong or named_alone) and _mend(folder):
             lines.append(f"{folder.name}: mended, the next run of its study finishes it again")
         elif wrong:
             left += 1
-        alone += is_result_alone(folder)
+        alone += _is_without_weights(folder)
     lines.append(f"{len(folders)} phases checked, {left} with faults")
     if alone:
         lines.append(f"{alone} have results without weights: these stayed where they were trained")
     return lines, left
 
 
-def _mended(folder: PhaseFolder) -> bool:
-    """Remove what is damaged, and the result that rests on it. Returns whether it is well; a phase
-    that another process is at work on is left to it."""
+def _state(folder: PhaseFolder) -> str:
+    """Return "finished", "failed: why", "unfinished" or "damaged"."""
+    if _damaged_notes(folder):
+        return "damaged"
+    if folder.result():
+        return "finished"
+    failure = folder.failure()
+    return f"failed: {failure['reason']}" if failure else "unfinished"
+
+
+def _find_faults(folder: PhaseFolder) -> dict[str, str]:
+    """Return what is wrong with a phase's files, by the file; nothing of a sound one."""
+    # notes that are no JSON; what the phase is has to be what its folder is called by
+    found = dict.fromkeys(_damaged_notes(folder), DAMAGED)
+    if "phase.json" not in found:
+        document = folder.document()
+        if document is None:
+            found["phase.json"] = "is missing"
+        elif (real := identity(document)) != folder.identity:
+            found["phase.json"] = f"has the identity {real}, not the folder's"
+
+    # curve, weights and answers, each with its own checksum
+    if lost := folder.journal.rows().count(None):
+        found["journal.jsonl"] = f"has {lost} damaged lines"
+    found |= {each.file: DAMAGED for each in folder.checkpoints() if _is_damaged(each.read)}
+    result = {} if "result.json" in found else folder.result() or {}
+    if _is_damaged(lambda: predictions_of(folder, result)):
+        found["predictions.npz"] = "is missing or damaged"
+    return found
+
+
+def _damaged_notes(folder: PhaseFolder) -> list[str]:
+    """Name the phase's JSON files that are none."""
+    notes = {"phase.json": folder.document, "result.json": folder.result}
+    notes["failure.json"] = folder.failure
+    return [name for name, read in notes.items() if _is_damaged(read)]
+
+
+def _is_damaged(read: Callable[[], object]) -> bool:
+    try:
+        read()
+    except Damaged:
+        return True
+    return False
+
+
+def _is_without_weights(folder: PhaseFolder) -> bool:
+    """Tell whether others would build on a model that stayed on the cluster it was trained on."""
+    if _damaged_notes(folder) or folder.checkpoints():
+        return False
+    result = folder.result()
+    return result is not None and _lends_weights(folder, result)
+
+
+def _lends_weights(folder: PhaseFolder, result: dict) -> bool:
+    """Tell whether others build on its last checkpoint."""
+    kind = folder.name.split("/")[0]
+    target = preparations().get(kind)
+    return kind == "pretrain" or (target is not None and target.saves(result))
+
+
+def _mend(folder: PhaseFolder) -> bool:
+    """Remove what is damaged and the result that rests on it; return whether the phase is well."""
     claim = folder.claim("verify")
-    if claim is None:
+    if claim is None:  # another process is at work on it
         return False
     try:
-        return _without_damage(folder)
+        # without phase.json nobody knows what the rest is; else only what is damaged goes
+        wrong, newest = _find_faults(folder), next(iter(folder.checkpoints()), None)
+        if wrong.get("phase.json") == DAMAGED:
+            folder.files.remove(folder.name)
+            return True
+        folder.journal.mend()
+
+        # a result stands for all other files, and for the weights that others build on
+        gone = [name for name, fault in wrong.items() if fault == DAMAGED]
+        stale = "predictions.npz" in wrong or any(name.endswith(".json") for name in gone)
+        if not stale and (result := folder.result()) and _lends_weights(folder, result):
+            stale = newest is None or newest.file in wrong  # an older one is another model
+        for name in gone:
+            folder.files.remove(f"{folder.name}/{name}")
+        if stale:
+            folder.files.remove(f"{folder.name}/result.json")
+        return not _find_faults(folder)
     finally:
         claim.release()
-
-
-def _without_damage(folder: PhaseFolder) -> bool:
-    broken = damaged_notes(folder)
-    for name in {*broken, "result.json"} if broken else ():
-        folder.files.remove(f"{folder.name}/{name}")
-    if "phase.json" in broken:  # it says what the rest is
-        folder.files.remove(folder.name)
-        return True
-    folder.journal.mend()
-    if not sound_predictions(folder):
-        folder.files.remove(f"{folder.name}/result.json")
-    result, newest = folder.result(), next(iter(folder.checkpoints()), None)
-    for checkpoint in folder.checkpoints():
-        try:
-            checkpoint.read()
-        except Damaged:
-            folder.files.remove(checkpoint.name)
-    left = next(iter(folder.checkpoints()), None)
-    if result and lends_weights(folder, result) and (left is None or left != newest):
-        folder.files.remove(f"{folder.name}/result.json")
-    return not any(faults(folder))

@@ -13,7 +13,6 @@ from mae_ablation.study.document import Text
 
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 LEADING_ZERO = re.compile(r"[+-]?0+\d", re.ASCII)
-OTHER_BASE = re.compile(r"[+-]?0[xXoObB][0-9a-fA-F]+", re.ASCII)
 NOT_FINITE = re.compile(r"[+-]?\.?(?:inf|infinity|nan)", re.IGNORECASE)
 TRUTH = {word: word[0] in "tT" for word in ("true", "True", "TRUE", "false", "False", "FALSE")}
 NOT_TRUTH = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
@@ -28,11 +27,7 @@ class Unreadable(ValueError):
 
 
 def to_number(text: str) -> float:
-    """Return a finite number in any decimal spelling.
-
-    Raises:
-        Unreadable: any other text.
-    """
+    """Return a finite number in any decimal spelling; raises Unreadable for any other text."""
     text = text.strip()
     if not NUMBER.fullmatch(text) or LEADING_ZERO.match(text):
         raise Unreadable(_remedy(text))
@@ -43,11 +38,7 @@ def to_number(text: str) -> float:
 
 
 def to_whole(text: str) -> int:
-    """Return a whole number in any decimal spelling: 2000, 2e3 and 2000.0 are one.
-
-    Raises:
-        Unreadable: any other text, such as 2.5.
-    """
+    """Return a whole number in any decimal spelling: 2000, 2e3 and 2000.0 are one."""
     to_number(text)  # bounds the exponent, too
     value = Decimal(text.strip())
     if value != value.to_integral_value():
@@ -56,11 +47,7 @@ def to_whole(text: str) -> int:
 
 
 def to_truth(text: str) -> bool:
-    """true or false, as YAML 1.2 spells them.
-
-    Raises:
-        Unreadable: any other text, such as yes.
-    """
+    """Return true or false, as YAML 1.2 spells them; `yes` and its like are Unreadable."""
     if (word := text.strip()) in TRUTH:
         return TRUTH[word]
     meant = NOT_TRUTH.get(word.lower())
@@ -73,11 +60,8 @@ def are_numbers(values: Iterable[Any]) -> bool:
 
 
 def is_null(value: Any, *, text: bool = True) -> bool:
-    """Tell whether a value leaves its field unset. `text`: the field holds text.
-
-    Quoted words are text. A folder may be called ~, so where text is meant only `null` and an
-    empty value count.
-    """
+    """Tell whether a value leaves its field unset, which may be a field of text."""
+    # quoted words are text, and so is ~ where a folder may be called so
     if not isinstance(value, Text):
         return value is None
     return not value.quoted and str(value) in (NULL if text else NULL_OF_YAML)
@@ -95,7 +79,7 @@ def format_value(value: Any) -> str:
 
 
 def format_given(value: Any) -> str:
-    """Whatever a file or an argument says, for a message: text in quotes, a list in brackets."""
+    """Write what a file or an argument says, for a message: text in quotes, lists in brackets."""
     if isinstance(value, dict):
         return "a mapping"
     return f'"{value}"' if isinstance(value, str) else format_value(value)
@@ -103,26 +87,12 @@ def format_given(value: Any) -> str:
 
 def _remedy(text: str) -> str:
     """Return how to write what somebody may have meant by a spelling that is refused."""
-    plain = text.replace("_", "")
+    # spellings of other languages, and of YAML's own older rules; Decimal drops leading zeros
+    plain, point = text.replace("_", ""), text.replace(",", ".", 1)
     if NOT_FINITE.fullmatch(text):
         return "a number must be finite"
     if "_" in text and NUMBER.fullmatch(plain):
-        return f"write {_without_zeros(plain)}, without underscores"
-    if OTHER_BASE.fullmatch(plain):
-        sign = "-" if plain.startswith("-") else ""
-        try:
-            return f"write it in decimals, {sign}{int(plain.lstrip('+-'), 0)}"
-        except ValueError:
-            return "write it in decimals"
+        return f"write {Decimal(plain)}, without underscores"
     if NUMBER.fullmatch(text) and LEADING_ZERO.match(text):
-        return f"write {_without_zeros(text)}; a leading zero may also mean base 8"
-    if NUMBER.fullmatch(text.replace(",", ".", 1)):
-        return f"write {_without_zeros(text.replace(',', '.', 1))}, with a point"
-    return ""
-
-
-def _without_zeros(text: str) -> str:
-    """Return a number without its leading zeros."""
-    sign, digits = (text[0], text[1:]) if text[0] in "+-" else ("", text)
-    digits = digits.lstrip("0") or "0"
-    return sign + digits if digits[0].isdigit() else f"{sign}0{digits}"
+        return f"write {Decimal(text)}; a leading zero may also mean base 8"
+    return f"write {Decimal(point)}, with a point" if NUMBER.fullmatch(point) else ""

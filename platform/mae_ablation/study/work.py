@@ -1,4 +1,4 @@
-"""Work: trials as they are handed to lanes, where a search decides which of them start.
+"""Work: trials as they are handed to lanes, where looks or a search decide which of them start.
 
 Without a search a trial is handed out as it is. Of one whose evaluations are tuned the pre-training
 is handed out first, for all, and then every try's evaluations by themselves, as the search asks for
@@ -12,8 +12,8 @@ from mae_ablation.store.folder import Store
 from mae_ablation.study.plan import Plan, Try, unfinished
 from mae_ablation.study.trial import Phase, Trial
 
-Key = tuple[tuple[str, ...], ...]
-"""of a try: identities of all its phases"""
+TryId = tuple[tuple[str, ...], ...]
+"""identities of all phases of a try"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +24,7 @@ class Searched:
     row: int
     """only tries of one row are compared"""
     phases: tuple[Phase, ...]
-    """of this try alone, of all seeds, the first seed's first; they end if it is stopped"""
+    """this try's alone, of all seeds, the first seed's first; they end if it is stopped"""
     first: tuple[int, ...]
     """numbers of the first seed's open work"""
     rest: tuple[int, ...]
@@ -38,7 +38,7 @@ class Searched:
 
     @property
     def epochs(self) -> int:
-        """Of the phase that is watched."""
+        """Epochs of the phase that is watched."""
         return getattr(self.watched.recipe, self.watched.kind).epochs
 
     @property
@@ -47,8 +47,8 @@ class Searched:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Work:
-    """What is to be run."""
+class OpenWork:
+    """The trials to be run, numbered by their place, and the searches among them."""
 
     trials: list[Trial]
     searched: list[Searched] = field(default_factory=list)
@@ -60,55 +60,64 @@ class Work:
         return frozenset(n for each in self.searched for n in (*each.first, *each.rest))
 
 
-def work_of(plans: Sequence[Plan], todo: Iterable[Trial], store: Store) -> Work:
+def work_of(plans: Sequence[Plan], todo: Iterable[Trial], store: Store) -> OpenWork:
     """Return the work of some open trials, as `missing` gives them."""
-    rows = rows_of(plans)
+    rows = _searching_rows(plans)
     if not rows:
-        return Work(trials=list(todo))
-    owners = owners_of(plans)
+        return OpenWork(trials=list(todo))
+
+    # trials in parts, each of one try or shared; what is shared comes first
+    owners = _owners(plans)
     names = {(t.id, seed): one.name for ts in rows for t in ts for seed, one in t.trials.items()}
-    parts = [part for part in split(todo, owners, names) if unfinished(part, store)]
-    parts.sort(key=lambda part: owners[part.id] is not None)  # what is shared comes first
-    mine: dict[Key, list[int]] = {}
+    parts = [part for part in _split(todo, owners, names) if unfinished(part, store)]
+    parts.sort(key=lambda part: owners[part.id] is not None)
+    mine: dict[TryId, list[int]] = {}
     for number, part in enumerate(parts):
         if owners[part.id] is not None:
             mine.setdefault(owners[part.id], []).append(number)
-    owned = set(owners.values())
-    searched = [
-        describe(each, i, owners, [(n, parts[n].seed) for n in mine.get(each.id, ())])
-        for i, tries in enumerate(rows)
-        if any(each.id in mine for each in tries)
-        for each in tries
-        if each.id in owned
-    ]
-    return Work(trials=parts, searched=searched)
+
+    # every try of a row that has open work takes part in its search, finished ones too
+    owned, searched = set(owners.values()), []
+    for i, tries in enumerate(rows):
+        if not any(each.id in mine for each in tries):
+            continue
+        for each in tries:
+            if each.id not in owned:
+                continue
+            numbers, seed = mine.get(each.id, ()), next(iter(each.trials))
+            phases = (phase for trial in each.trials.values() for phase in trial.phases)
+            searched.append(
+                Searched(
+                    name=each.some.name,
+                    row=i,
+                    phases=tuple(p for p in phases if owners[p.identity] == each.id),
+                    first=tuple(n for n in numbers if parts[n].seed == seed),
+                    rest=tuple(n for n in numbers if parts[n].seed != seed),
+                )
+            )
+    return OpenWork(trials=parts, searched=searched)
 
 
-def rows_of(plans: Sequence[Plan]) -> list[list[Try]]:
-    """Return the tries of every row that searches, each row once: as the study has it that stops
-    none of them, where several have it."""
-    found: dict[tuple[Key, ...], list[Try]] = {}
+def _searching_rows(plans: Sequence[Plan]) -> list[list[Try]]:
+    """Return the tries of every row that searches, once: as a study has it that stops none."""
+    found: dict[tuple[TryId, ...], list[Try]] = {}
     for plan in plans:
         for row in (*plan.rows, *plan.references):
             tries = {each.id: each for each in reversed(row.tries)}
-            if len(tries) > 1:
-                inside = [each for each in row.tries if tries[each.id] is each]
-                key = tuple(each.id for each in inside)
-                if key not in found or not may_be_stopped(inside):
-                    found[key] = inside
+            inside = [each for each in row.tries if tries[each.id] is each]
+            # a field that does not concern the row leaves one try, and nothing to search
+            if len(inside) < 2:
+                continue
+            key = tuple(each.id for each in inside)
+            trials = (trial for each in inside for trial in each.trials.values())
+            if key not in found or not any(p.search for trial in trials for p in trial.phases):
+                found[key] = inside
     return list(found.values())
 
 
-def may_be_stopped(tries: Iterable[Try]) -> bool:
-    """Tell whether a scheduler may stop some of them."""
-    trials = (trial for each in tries for trial in each.trials.values())
-    return any(phase.search for trial in trials for phase in trial.phases)
-
-
-def owners_of(plans: Sequence[Plan]) -> dict[str, Key | None]:
-    """Return the try that each phase belongs to; None where it is wanted by several, or without
-    one."""
-    owners: dict[str, Key | None] = {}
+def _owners(plans: Sequence[Plan]) -> dict[str, TryId | None]:
+    """Return each phase's try; None where the phase is wanted by several, or without one."""
+    owners: dict[str, TryId | None] = {}
     for plan in plans:
         for row in (*plan.rows, *plan.references):
             searches = len({each.id for each in row.tries}) > 1
@@ -120,24 +129,23 @@ def owners_of(plans: Sequence[Plan]) -> dict[str, Key | None]:
     return owners
 
 
-def split(
-    todo: Iterable[Trial], owners: dict[str, Key | None], names: dict[tuple[Key, int], str]
+def _split(
+    todo: Iterable[Trial], owners: dict[str, TryId | None], names: dict[tuple[TryId, int], str]
 ) -> Iterator[Trial]:
-    """Yield each trial as it is, or as its pre-training, what else is shared, and a part for every
-    try.
-
-    A phase that is in several trials without a pre-training is in the first one's part only.
-    """
+    """Yield a trial as it is, or its pre-training, its shared rest, and a part for every try."""
     seen: set[str] = set()
     for trial in todo:
+        # by whom its phases are wanted; references share some, which the first one's part has
         phases = [phase for phase in trial.phases if phase.identity not in seen]
         seen.update(phase.identity for phase in phases)
-        by_owner: dict[Key | None, list[Phase]] = {}
+        by_owner: dict[TryId | None, list[Phase]] = {}
         for phase in phases:
             by_owner.setdefault(owners.setdefault(phase.identity, None), []).append(phase)
         if len(by_owner) == 1 and len(phases) == len(trial.phases):
             yield replace(trial, label=trial.name)
             continue
+
+        # the pre-training goes first: the parts wait for it, on whatever lane they are
         needs = None
         if trial.source == "pretrain":
             needs = replace(trial, phases=trial.phases[:1])
@@ -149,20 +157,7 @@ def split(
                 yield replace(trial, label=name, phases=tuple(mine), needs=needs)
 
 
-def describe(
-    each: Try, row: int, owners: dict[str, Key | None], numbers: Sequence[tuple[int, int]]
-) -> Searched:
-    """Return a try with its open work, `numbers` with their seeds."""
-    first = next(iter(each.trials))
-    phases = (phase for trial in each.trials.values() for phase in trial.phases)
-    return Searched(
-        name=each.some.name,
-        row=row,
-        phases=tuple(phase for phase in phases if owners[phase.identity] == each.id),
-        first=tuple(n for n, seed in numbers if seed == first),
-        rest=tuple(n for n, seed in numbers if seed != first),
-    )
-
+# looks of growing studies -------------------------------------------------------------------------
 
 Told = tuple[str, int]
 """a study's name and how many of its looks are complete"""
@@ -173,21 +168,17 @@ class Asked:
     """Phases that some studies ask for, by identity, as far as rows are decided."""
 
     now: frozenset[str]
-    """of the look that is under way, and of the next one, which fills lanes that would wait"""
+    """phases of the look under way, and of the next one, which fills lanes that would wait"""
     later: frozenset[str] = frozenset()
-    """of all looks that may still come"""
+    """phases of all looks that may still come"""
     lines: Mapping[Told, str] = field(default_factory=dict)
-    """what the last complete look of each study decided"""
+    """a line for each study: the decisions of its last complete look"""
 
 
 def asked_of(trials: Iterable[Trial], identities: frozenset[str]) -> list[Trial]:
     """Return the trials with some of these phases, without their other evaluations."""
-    found = []
-    for trial in trials:
-        phases = tuple(p for p in trial.phases if p.identity in identities)
-        if phases:
-            found.append(replace(trial, phases=phases))
-    return found
+    found = ((t, tuple(p for p in t.phases if p.identity in identities)) for t in trials)
+    return [replace(trial, phases=phases) for trial, phases in found if phases]
 
 
 def order_trials(
@@ -201,7 +192,7 @@ def order_trials(
     Args:
         seconds: estimated, by identity of a phase; FLOPs decide where nothing is.
     """
-    rounds: dict[str, int] = {}
+    rounds: dict[str, int] = {}  # the earliest round in which a study takes a phase's seed
     for plan in plans:
         place = {seed: number for number, seed in enumerate(plan.study.seeds)}
         for trial in plan.cells:

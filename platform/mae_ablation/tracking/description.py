@@ -8,7 +8,7 @@ from mlflow.entities import Metric, Param
 
 from mae_ablation.registry import metrics_of
 from mae_ablation.study.names import cut
-from mae_ablation.study.plan import Plan, best
+from mae_ablation.study.plan import Plan, pick_best
 from mae_ablation.study.provenance import plugins_in
 from mae_ablation.study.study import Study
 from mae_ablation.study.trial import Trial
@@ -148,7 +148,7 @@ def result_metrics(
         tried = [(p, results.get(p.identity)) for p in trial.phases if p.column == column]
         fresh = any(phase.identity in new for phase, _ in tried)
         if fresh and all(result for _, result in tried):
-            phase, result = best(tried)
+            phase, result = pick_best(tried)
             if phase.prefix != column:
                 metrics += [
                     Metric(key, round(result[f"test_{name}"], 4), finished_at(result), 0)

@@ -10,9 +10,9 @@ from mlflow.exceptions import MlflowException
 
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.study.places import another_study, path_from
-from mae_ablation.study.plan import Plan, stopped_by, unfinished
+from mae_ablation.study.plan import Plan, is_stopped_by, unfinished
 from mae_ablation.study.trial import Phase, Trial
-from mae_ablation.study.trouble import AGAIN, MEND, remedy_of
+from mae_ablation.study.trouble import MEND, SAME_COMMAND, remedy_of
 from mae_ablation.tracking.address import run_url
 from mae_ablation.tracking.client import WriteLock
 from mae_ablation.tracking.description import (
@@ -57,7 +57,7 @@ class Experiment:
         self.experiment_id: str | None = None
         self.trouble: str | None = None
         """Why something is not shown, where MLflow itself is well."""
-        self.remedy = AGAIN
+        self.remedy = SAME_COMMAND
         self._owner: Path | None = None
         """Another study's file of the same name, whose report and note the experiment has."""
         self._runs: Runs | None = None
@@ -70,7 +70,7 @@ class Experiment:
         """Send what is new in the store. Raises what MLflow raises; then nothing is lost."""
         # whose turn it is
         if self._lock and not self._lock.take():
-            self.trouble, self.remedy = ANOTHER, AGAIN
+            self.trouble, self.remedy = ANOTHER, SAME_COMMAND
             return
         if self.trouble == ANOTHER:
             self.trouble = None
@@ -197,7 +197,7 @@ class Experiment:
                 results[phase.identity] = result
             elif failure := failure or folder.failure():
                 failures[phase.identity] = failure
-            elif phase.search and stopped_by(phase, stop := folder.stopped()):
+            elif phase.search and is_stopped_by(phase, stop := folder.stopped()):
                 stops[phase.identity] = stop
         return results, failures, stops
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mae_ablation.errors import UserError, unknown
 from mae_ablation.store.waiting import waiting
-from mae_ablation.study.plan import Plan, stopped_by
+from mae_ablation.study.plan import Plan, is_stopped_by
 from mae_ablation.study.trial import Phase
 from mae_ablation.tracking.address import hide_password, run_url, server_uri, tracking_place
 from mae_ablation.tracking.client import client_to_read
@@ -58,7 +58,7 @@ class MlflowReadings:
 
     def is_stopped(self, phase: Phase) -> bool:
         """Say whether the search that a phase belongs to has stopped it early."""
-        return stopped_by(phase, self._stops.get(phase.identity))
+        return is_stopped_by(phase, self._stops.get(phase.identity))
 
     def links(self) -> dict[str, str]:
         """Return the run's page by a trial's result_id, joined by commas."""

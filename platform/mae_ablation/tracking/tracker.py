@@ -15,7 +15,7 @@ from mae_ablation.errors import one_line
 from mae_ablation.store.waiting import waiting
 from mae_ablation.study.names import cut
 from mae_ablation.study.plan import Plan
-from mae_ablation.study.trouble import AGAIN, remedy_of
+from mae_ablation.study.trouble import SAME_COMMAND, remedy_of
 from mae_ablation.tracking.address import find_trouble, server_uri, tracking_place
 
 EVERY_S = 1.0
@@ -35,7 +35,7 @@ class Tracker(threading.Thread):
         self._answers = False  # what MLflow did last
         self.trouble: str | None = None
         """Why not everything is shown, in a line; None if it is."""
-        self.remedy = AGAIN
+        self.remedy = SAME_COMMAND
         """Remedy of the trouble."""
 
     def run(self) -> None:
@@ -97,7 +97,7 @@ class Tracker(threading.Thread):
         self._answers = True
         troubled = next((e for e in self._experiments if e.trouble), None)
         self.trouble = troubled.trouble if troubled else None
-        self.remedy = troubled.remedy if troubled else AGAIN
+        self.remedy = troubled.remedy if troubled else SAME_COMMAND
         return True
 
     def _look(self) -> None:

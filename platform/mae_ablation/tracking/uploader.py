@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from mae_ablation.store.folder import PhaseFolder
-from mae_ablation.store.journal import Journal
+from mae_ablation.store.folder import Journal, PhaseFolder
 
 POINTS_PER_CALL = 1000  # points per call, MLflow's limit
 

@@ -19,7 +19,7 @@ from mae_ablation.data.feed import plain
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.registry import Evaluation, ask
 from mae_ablation.store.folder import PhaseFolder
-from mae_ablation.store.predictions import NAME, SUM, Predictions, pack, sum_of
+from mae_ablation.store.predictions import NAME, SUM, Predictions, pack_predictions, sum_of
 from mae_ablation.train.models import load_encoder
 from mae_ablation.train.optim import generator
 from mae_ablation.train.precision import NumberFormat
@@ -168,7 +168,7 @@ class Job:
         # answers and labels in one small file, so that intervals can be computed from it alone
         labels = self.data.test.labels
         answers = Predictions(predicted=predicted.cpu().numpy(), label=labels.cpu().numpy())
-        packed, folder = pack(answers, self.data.classes), self.run.folder
+        packed, folder = pack_predictions(answers, self.data.classes), self.run.folder
         path = f"{folder.name}/{NAME}"
         self.run.workers.on_rank_zero(lambda: folder.files.write(path, packed))
         return {"test_acc1": answers.acc1, SUM: sum_of(packed)}
