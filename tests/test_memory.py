@@ -195,8 +195,15 @@ def test_a_plan_for_gpus_of_a_known_type_says_the_division_and_the_remedy():
     )
 
 
-def test_memory_is_given_back_between_trials(gpu):
-    device.free_gpu_memory("cpu")
-    assert not gpu
-    device.free_gpu_memory("cuda")
-    assert gpu == {"emptied": True}
+def test_a_trial_on_a_gpu_knows_its_memory_and_gives_it_back(trial, tmp_path, gpu, monkeypatch):
+    seen = {}
+
+    def train(trial, place, workers, owner, run_as):
+        seen.update(run_as)
+        gpu.clear()
+
+    monkeypatch.setattr(trials, "run_phases", train)
+    run_trial(trial, tmp_path)
+    assert "memory_bytes" not in seen and not gpu, "on a CPU nothing is asked of a GPU"
+    run_trial(trial, tmp_path, device="cuda", workers=Workers(gpu_share=0.25))
+    assert 19 * GIB < seen["memory_bytes"] < 20 * GIB and gpu == {"emptied": True}

@@ -1,4 +1,4 @@
-"""What a training costs, by arithmetic on its shapes: FLOPs per image, parameters, bytes.
+"""Costs of a training, by arithmetic on its shapes: FLOPs per image, parameters, bytes.
 
 Pure numbers, so that a plan needs no model. Only matrix products are counted, two FLOPs per
 multiply-accumulate (the convention of the paper's Table 1c and of torch's FlopCounterMode).
@@ -89,7 +89,7 @@ def _tokens(recipe: Recipe, kept: int) -> tuple[int, int]:
 
 
 def activation_bytes(recipe: Recipe) -> float:
-    """What one image of pre-training keeps for the backward pass, in float32, roughly.
+    """Estimate the bytes that an image of pre-training keeps for the backward pass, in float32.
 
     Per token and block: both norms, queries, keys and values (twice: as projected and by head),
     attention's output, the MLP's hidden layer before and after its non-linearity; and the scores.

@@ -87,16 +87,17 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
     checkpoints.resume()
     pictures = EpochPictures(recipe, model, data, run)
 
-    # compiled or not, by one worker or several
+    # compiled or not, by one worker or several; a curriculum of ratios has a graph for each
     model.train()
-    # a curriculum of masking ratios has a graph for each
     shapes = len({recipe.kept_at(epoch) for epoch in range(meter.epoch, epochs)})
     trained = workers.wrap(compile_model(model, shapes) if settings.compile else model)
     update = OptimizerStep(optimizer, meter, precision, parts, workers, trained)
 
-    def draw_masks(epoch: int, rng: torch.Generator) -> torch.Tensor:
-        given = (batch_size, model.grid, recipe.kept_at(epoch), rng)
-        return ask(recipe.sampler.shuffle, *given, epoch=epoch, epochs=epochs)
+    sampler = recipe.sampler
+
+    def draw_masks(epoch: int, kept: int, rng: torch.Generator) -> torch.Tensor:
+        given = (batch_size, model.grid, kept, rng)
+        return ask(sampler.shuffle, *given, epoch=epoch, epochs=epochs)
 
     for epoch in range(meter.epoch, epochs):
         checkpoints.begin_epoch()
@@ -109,7 +110,7 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
             shares=lambda n: [part.rows for part in parts],
         )
 
-        draw, left = partial(draw_masks, epoch), steps - meter.step
+        draw, left = partial(draw_masks, epoch, kept), steps - meter.step
         masks = draw_ahead(draw, mask_rng, left, in_thread=on_gpu)
 
         for step in range(meter.step, steps):

@@ -57,7 +57,7 @@ class PhaseRun:
     memory_bytes: int | None = None
     """bytes of its GPU that each worker may fill; None: it trains on a CPU"""
     division: dict[str, int] = field(default_factory=dict)
-    """how the batch was divided, for the result: images of a micro-batch, accumulated ones"""
+    """division of the batch, for the result: images of a micro-batch, accumulated ones"""
 
     def divide_batch(
         self, batch: int, needed: tuple[float, float], at_most: int | None = None
