@@ -8,7 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import write_place
+import yaml
+from conftest import TOY_RECIPE, write_place
 from toys import require_same, run_undisturbed
 
 from mae_ablation.api import plan_study
@@ -136,6 +137,31 @@ def test_a_lane_of_two_workers_over_two_nodes(cluster, plans, tmp_path):
     lanes, state, said = run(study, tmp_path / "store", Lanes(gpus=1, workers=2))
     assert (lanes.count, lanes.workers, said) == (1, 2, [])
     assert state.is_over and state.failed == {}
+    for node in nodes:
+        cluster.remove_node(node)
+
+
+@pytest.mark.rare
+def test_nodes_read_prepared_images_from_s3_and_keep_them(s3, cluster, images, tmp_path):
+    """The same numbers as in this process from the same shards, of which each came once."""
+    from mae_ablation.data.prepare import prepare_images
+    from mae_ablation.data.shards import list_images
+
+    prepare_images(str(images), f"{s3}/nodes", shard=4096)
+    data = {"name": "image_folder", "image_size": 30, "validation_images": 2, "workers": 1}
+    data |= {"folder": f"{s3}/nodes", "reading": "stream"}
+    toy = yaml.safe_load(TOY_RECIPE)
+    study = write_place(tmp_path, STUDY, yaml.safe_dump(toy | {"data": data}), batch_size=4)
+    run_undisturbed(study, tmp_path / "undisturbed")
+    data["cache_dir"] = str(tmp_path / "nvme")
+    study = write_place(tmp_path, STUDY, yaml.safe_dump(toy | {"data": data}), batch_size=4)
+
+    nodes = add_nodes(cluster, 2)
+    lanes, state, _ = run(study, tmp_path / "store", Lanes(gpus=1))
+    assert (lanes.count, state.failed) == (2, {})
+    require_same(tmp_path / "store", tmp_path / "undisturbed")
+    kept = sorted(path.name for path in (tmp_path / "nvme").glob("*/*.tar"))
+    assert kept == [shard.name for shard in list_images(f"{s3}/nodes").shards]
     for node in nodes:
         cluster.remove_node(node)
 

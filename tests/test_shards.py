@@ -24,6 +24,7 @@ from mae_ablation.data.catalog import facts
 from mae_ablation.data.dataset import load_dataset
 from mae_ablation.data.feed import Feed, plain
 from mae_ablation.data.folder import listing
+from mae_ablation.data.prepare import prepare_images
 from mae_ablation.data.shards import INDEX, UNFINISHED, list_images
 from mae_ablation.errors import UserError
 from mae_ablation.recipe.recipe import Data
@@ -38,7 +39,7 @@ FEW = 4096
 
 @pytest.fixture(autouse=True)
 def afresh():
-    shards.forget()
+    shards.forget_prepared()
     dataset._loaded.clear()
     shard_cache._given_up.clear()
     shard_cache._used.clear()
@@ -47,7 +48,7 @@ def afresh():
 @pytest.fixture
 def prepared(images):
     """The toy folder's images in a handful of shards."""
-    prepare.prepare(str(images), str(images / "shards"), shard=FEW)
+    prepare_images(str(images), str(images / "shards"), shard=FEW)
     return images / "shards"
 
 
@@ -119,7 +120,7 @@ def test_a_training_from_shards_is_bit_for_bit_that_from_the_folder(
 
 
 def test_the_fingerprint_is_of_the_images_and_not_of_how_they_are_packed(images, prepared):
-    prepare.prepare(str(images), str(images / "other"))
+    prepare_images(str(images), str(images / "other"))
     one, five = list_images(images / "other"), list_images(prepared)
     assert len(one.shards) == 1 and len(five.shards) > 3
     assert one.fingerprint == five.fingerprint == facts(data_in(prepared)).fingerprint
@@ -127,7 +128,7 @@ def test_the_fingerprint_is_of_the_images_and_not_of_how_they_are_packed(images,
         (images / "val" / "cat" / "0.png").read_bytes()
     )
     folder.forget()
-    prepare.prepare(str(images), str(images / "third"))
+    prepare_images(str(images), str(images / "third"))
     assert list_images(images / "third").fingerprint != one.fingerprint
 
 
@@ -135,7 +136,7 @@ def test_a_plan_reads_the_index_and_no_image(images, prepared, monkeypatch):
     known = facts(data_in(images))
     for path in (*images.glob("train/*/*"), *images.glob("val/*/*")):
         path.unlink()
-    monkeypatch.setattr(shards, "opened", None)
+    monkeypatch.setattr(shards, "open_file", None)
     found = facts(data_in(prepared))
     assert (found.train_images, found.test_images, found.classes) == (12, 4, 2)
     assert (known.train_images, known.test_images, known.classes) == (12, 4, 2)
@@ -162,7 +163,7 @@ def test_what_lies_in_the_index(images, prepared):
 def test_larger_images_are_made_smaller_once(images):
     large = images / "train" / "dog" / "5.JPEG"
     Image.new("RGB", (300, 100), "red").save(large, "JPEG")
-    prepare.prepare(str(images), str(images / "small"), side=40)
+    prepare_images(str(images), str(images / "small"), side=40)
     made = list_images(images / "small").images("train")
     with Image.open(large) as before:
         assert before.size == (300, 100)
@@ -197,7 +198,7 @@ def test_prepare_says_its_numbers_and_does_nothing_twice(images, capsys, monkeyp
 KILLED = """
 import os, signal, sys
 from mae_ablation.data import prepare
-put, count = prepare.put, 0
+put, count = prepare.put_shard, 0
 def killed(*arguments):
     global count
     note = put(*arguments)
@@ -205,8 +206,8 @@ def killed(*arguments):
     if count == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     return note
-prepare.put = killed
-prepare.prepare(sys.argv[1], sys.argv[2], shard=4096)
+prepare.put_shard = killed
+prepare.prepare_images(sys.argv[1], sys.argv[2], shard=4096)
 """
 
 
@@ -220,7 +221,7 @@ def test_a_killed_preparation_goes_on_and_gives_the_same_bytes(images, prepared,
     )
     capsys.readouterr()
     first = (again / "shard-00000.tar").stat().st_mtime_ns
-    prepare.prepare(str(images), str(again), shard=FEW)
+    prepare_images(str(images), str(again), shard=FEW)
     assert re.search(r"goes on behind \d+ images in 2 shards", capsys.readouterr().out)
     assert (again / "shard-00000.tar").stat().st_mtime_ns == first
     assert {p.name: p.read_bytes() for p in again.iterdir()} == {
@@ -231,7 +232,7 @@ def test_a_killed_preparation_goes_on_and_gives_the_same_bytes(images, prepared,
 def test_other_settings_begin_again_where_nothing_is_finished(images, prepared):
     again = images / "again"
     subprocess.run([sys.executable, "-c", KILLED, str(images), str(again)])
-    prepare.prepare(str(images), str(again))
+    prepare_images(str(images), str(again))
     assert sorted(path.name for path in again.iterdir()) == [INDEX, "shard-00000.tar"]
     assert list_images(again).fingerprint == list_images(prepared).fingerprint
 
@@ -263,13 +264,13 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(images, prepared):
     assert done.stderr == (
         f"{images}/y: cannot write: File too large; the same command goes on from there\n"
     )
-    prepare.prepare(str(images), str(images / "y"))
+    prepare_images(str(images), str(images / "y"))
     assert list_images(images / "y").fingerprint == list_images(prepared).fingerprint
 
 
 def test_a_disk_that_is_too_small_is_said_beforehand(images, monkeypatch):
     monkeypatch.setattr(prepare.shutil, "disk_usage", lambda _: shutil_usage(free=1000))
-    text = message(prepare.prepare, str(images), str(images / "z"))
+    text = message(prepare_images, str(images), str(images / "z"))
     assert text.startswith(f"{images}/z: 0.0 GB of images do not fit into 0.0 GB of free disk")
     assert not (images / "z").exists()
 
@@ -294,11 +295,11 @@ def test_a_wrong_flag_is_one_line(images, capsys, words, line):
 
 
 def test_places_that_cannot_be(images, prepared, tmp_path):
-    assert message(prepare.prepare, str(images), str(images)).endswith(
+    assert message(prepare_images, str(images), str(images)).endswith(
         "source and destination are one: choose another folder"
     )
-    assert "no folder" in message(prepare.prepare, str(tmp_path / "none"), str(tmp_path / "o"))
-    assert message(prepare.prepare, str(images), str(prepared), side=20) == (
+    assert "no folder" in message(prepare_images, str(tmp_path / "none"), str(tmp_path / "o"))
+    assert message(prepare_images, str(images), str(prepared), side=20) == (
         f"{prepared}: holds what was prepared from other images or with other settings: choose "
         "another place, or remove it"
     )
@@ -406,29 +407,38 @@ def test_sources_that_cannot_be_are_one_line(images, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     assert "nothing to prepare: expected train/CLASS/*.jpg and" in message(
-        prepare.prepare, str(empty), out
+        prepare_images, str(empty), out
     )
     parquet.write_table(pyarrow.table({"text": ["a"]}), empty / "train.parquet")
-    text = message(prepare.prepare, str(empty), out)
+    text = message(prepare_images, str(empty), out)
     assert text.startswith(f"{empty}: no files of validation or valid or val or dev or test: ")
     parquet.write_table(pyarrow.table({"text": ["a"]}), empty / "test.parquet")
-    assert message(prepare.prepare, str(empty), out) == (
+    assert message(prepare_images, str(empty), out) == (
         f"{empty}: cannot read train.parquet: no column of images among text"
     )
     (empty / "train.parquet").write_bytes(b"no table")
-    assert f"{empty}: cannot read train.parquet: " in message(prepare.prepare, str(empty), out)
+    assert f"{empty}: cannot read train.parquet: " in message(prepare_images, str(empty), out)
     for name in ("train", "test"):
         table = as_table([*rows_of(images, "train"), (b"x", -1, "y.jpg")])
         parquet.write_table(table, empty / f"{name}.parquet")
-    assert message(prepare.prepare, str(empty), out) == (
+    assert message(prepare_images, str(empty), out) == (
         f"{empty}: train has images without a label: 00000012.jpg, say"
     )
     (tmp_path / "tars").mkdir()
     for name in ("train", "val"):
         (tmp_path / "tars" / f"{name}.tar").write_bytes(b"no tar" * 200)
-    assert "cannot read train.tar: " in message(prepare.prepare, str(tmp_path / "tars"), out)
+    assert "cannot read train.tar: " in message(prepare_images, str(tmp_path / "tars"), out)
     assert "is an address: images are prepared from a folder" in message(
-        prepare.prepare, "s3://bucket/images", out
+        prepare_images, "s3://bucket/images", out
+    )
+
+
+def test_a_study_on_what_is_not_prepared_is_told_how(images, tmp_path, write_study, capsys):
+    as_parquet(images, tmp_path / "source")
+    line = refused(planned(tmp_path / "source", write_study), capsys)
+    assert line.endswith(
+        f"{tmp_path}/source holds a Hugging Face data set or a WebDataset: `mae-ablation data "
+        f"prepare {tmp_path}/source DEST` makes what a study can name of it"
     )
 
 
@@ -436,7 +446,7 @@ def test_other_splits_of_a_source_are_named(images, tmp_path, capsys):
     as_parquet(images, tmp_path / "source")
     one = next((tmp_path / "source" / "data").glob("validation-*"))
     one.with_name("test-00000-of-00001.parquet").write_bytes(one.read_bytes())
-    prepare.prepare(str(tmp_path / "source"), str(tmp_path / "out"))
+    prepare_images(str(tmp_path / "source"), str(tmp_path / "out"))
     assert "not taken: 1 file of other splits (data/test-00000-of-00001.parquet)" in (
         capsys.readouterr().out
     )
@@ -454,7 +464,7 @@ def planned(place, write_study, **more):
 
 
 def refused(study, capsys):
-    shards.forget()
+    shards.forget_prepared()
     assert main(["plan", str(study), "--store", str(study.parent / "store")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     return line
@@ -471,7 +481,7 @@ def test_a_shard_that_is_missing_or_cut_short_is_one_line(prepared, write_study,
     shard.unlink()
     line = refused(study, capsys)
     assert f"{prepared}: shard-00001.tar is missing: copy it again, or prepare the set" in line
-    prepare.prepare(str(prepared.parent), str(prepared), shard=FEW)
+    prepare_images(str(prepared.parent), str(prepared), shard=FEW)
     assert shard.read_bytes() == whole
     assert plan_study(study).trials
 
@@ -521,7 +531,7 @@ def kept(tmp_path):
 @pytest.fixture
 def remote(images, s3, request):
     place = f"{s3}/{request.node.name}"
-    prepare.prepare(str(images), place, shard=FEW)
+    prepare_images(str(images), place, shard=FEW)
     return place
 
 
@@ -551,19 +561,19 @@ def test_a_preparation_on_s3_goes_on_too(images, remote, s3, monkeypatch):
     class Killed(BaseException):
         pass
 
-    put = prepare.put
+    put = prepare.put_shard
 
     def killed(shard, number, *rest):
         if number == 2:
             raise Killed
         return put(shard, number, *rest)
 
-    monkeypatch.setattr(prepare, "put", killed)
+    monkeypatch.setattr(prepare, "put_shard", killed)
     with pytest.raises(Killed):
-        prepare.prepare(str(images), f"{s3}/half", shard=FEW)
-    monkeypatch.setattr(prepare, "put", put)
+        prepare_images(str(images), f"{s3}/half", shard=FEW)
+    monkeypatch.setattr(prepare, "put_shard", put)
     assert f"there is no {INDEX}" in message(list_images, f"{s3}/half")
-    prepare.prepare(str(images), f"{s3}/half", shard=FEW)
+    prepare_images(str(images), f"{s3}/half", shard=FEW)
     assert list_images(f"{s3}/half").fingerprint == list_images(remote).fingerprint
 
 
@@ -572,7 +582,7 @@ def test_a_shard_missing_on_s3_is_one_line(remote):
 
     key = f"{remote.removeprefix('s3://mae/')}/shard-00000.tar"
     boto3.client("s3").delete_object(Bucket="mae", Key=key)
-    shards.forget()
+    shards.forget_prepared()
     assert message(list_images, remote).startswith(f"{remote}: shard-00000.tar is missing: ")
 
 
@@ -649,7 +659,7 @@ def test_the_oldest_of_other_sets_go_first(images, s3, tmp_path):
     for name in ("a", "b"):
         Image.new("RGB", (30, 30), "red" if name == "a" else "blue").save(images / "val/cat/0.png")
         folder.forget()
-        prepare.prepare(str(images), f"{s3}/{name}", shard=FEW)
+        prepare_images(str(images), f"{s3}/{name}", shard=FEW)
     first, second = (list_images(f"{s3}/{name}") for name in ("a", "b"))
     size = sum(shard.size for shard in second.shards)
     more = a_cache(tmp_path, cache_gb=1.5 * size / 1e9, reading="stream")
@@ -698,7 +708,7 @@ def test_a_damaged_copy_on_a_node_is_passed_over(images, prepared, tmp_path):
     list(plain(load_dataset(data).train))
     for path in (tmp_path / "nvme").glob("*/*.tar"):
         damage(path)
-    shards.forget()
+    shards.forget_prepared()
     ours = torch.cat([pixels for pixels, _ in plain(load_dataset(data).train)])
     theirs = plain(load_dataset(data_in(images, reading="stream")).train)
     assert torch.equal(ours, torch.cat([pixels for pixels, _ in theirs]))
@@ -712,7 +722,7 @@ def test_where_shards_are_kept_is_no_part_of_a_result(prepared, tmp_path, write_
     assert [t.id for t in there.trials] == [t.id for t in moved.trials]
     Path(tmp_path / "other").mkdir()
     prepared.rename(tmp_path / "other" / "shards")
-    shards.forget()
+    shards.forget_prepared()
     study = planned(tmp_path / "other" / "shards", write_study)
     again = plan_study(study, store=tmp_path / "store")
     assert [t.id for t in there.trials] == [t.id for t in again.trials]

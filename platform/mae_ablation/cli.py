@@ -31,7 +31,7 @@ COMMANDS = {
     "reconstruct": api.reconstruct,
     "export": api.export,
     "masks": api.masks,
-    "data": {"": api.data, "prepare": "mae_ablation.data.prepare:prepare"},
+    "data": {"": api.data, "prepare": "mae_ablation.data.prepare:prepare_images"},
     "store": {
         "ls": "mae_ablation.study.upkeep:list_phases",
         "show": "mae_ablation.study.upkeep:describe_phase",

@@ -1,4 +1,4 @@
-"""What a data set is prepared from: images with classes, in the order in which they are stored.
+"""Opens what a data set is prepared from: images with classes, in the order they are stored in.
 
 A folder of images; a Hugging Face data set on disk (parquet, or arrow as `save_to_disk` writes it);
 a WebDataset (tar). Which split a file of the last two is of, its name says: train, and validation
@@ -24,7 +24,7 @@ from mae_ablation.store.paths import is_remote
 if TYPE_CHECKING:
     from pyarrow import ChunkedArray, Schema
 
-TABLES = (".parquet", ".arrow")
+TABLES, TARS = (".parquet", ".arrow"), (".tar",)
 SPLITS = {"train": ("train", "training"), "val": ("validation", "valid", "val", "dev", "test")}
 """words in the path of a file, the first that there is"""
 LABEL_NAMES = ("label", "labels", "class", "cls", "fine_label", "target", "y")
@@ -46,14 +46,16 @@ class Original:
     """SPLIT/CLASS/FILE of each image, SPLIT is "train" or "val" """
     sizes: Sequence[int]
     """bytes of each image, or of the file it is in: they tell whether it has changed"""
+    size: int
+    """bytes of all images, about"""
     left_out: tuple[str, ...]
-    """what else lies there and is not taken"""
+    """names what else lies there and is not taken"""
     read: Callable[[int], bytes]
     """bytes of an image, in any thread; raises OSError"""
 
 
 def open_original(place: str) -> Original:
-    """Find out what lies in a folder.
+    """Open whatever lies in a folder.
 
     Raises:
         UserError: nothing that can be prepared.
@@ -66,10 +68,10 @@ def open_original(place: str) -> Original:
     inside = folder / "train"
     if inside.is_dir() and any(entry.is_dir() for entry in os.scandir(inside)):
         return _open_folder(folder)
-    for suffixes, opened in ((TABLES, _open_tables), ((".tar",), _open_tars)):
+    for suffixes, opened in ((TABLES, _open_tables), (TARS, _open_tars)):
         found = sorted(path for path in folder.rglob("*") if path.suffix in suffixes)
         if found:
-            return opened(folder, *_split(folder, found))
+            return opened(folder, *_split_files(folder, found))
     raise UserError(f"nothing to prepare: expected {WHAT}", place)
 
 
@@ -82,18 +84,23 @@ def _open_folder(folder: Path) -> Original:
         classes=found.classes,
         names=images.names,
         sizes=found.train.sizes + found.val.sizes,
+        size=sum(found.train.sizes + found.val.sizes),
         left_out=tuple(map(str, found.left_out)),
         read=images.read,
     )
 
 
-def _split(folder: Path, files: Iterable[Path]) -> tuple[dict[str, list[Path]], tuple[str, ...]]:
-    """Files of each split, and what of them is not taken."""
+def _split_files(
+    folder: Path, files: Iterable[Path]
+) -> tuple[dict[str, list[Path]], tuple[str, ...]]:
+    """Sort files by split; returns what of them is not taken, too."""
     by_word: dict[str, list[Path]] = {}
     for path in files:
         words = re.split(r"[^a-z]+", str(path.relative_to(folder)).lower())
         word = next((w for known in SPLITS.values() for w in known if w in words), "")
         by_word.setdefault(word, []).append(path)
+
+    # validation wins over test: its labels are public more often
     found = {}
     for split, known in SPLITS.items():
         if not (word := next((word for word in known if word in by_word), None)):
@@ -105,10 +112,10 @@ def _split(folder: Path, files: Iterable[Path]) -> tuple[dict[str, list[Path]], 
     return found, lines
 
 
-def _named(
+def _name_images(
     folder: Path, splits: Sequence[str], labels: Sequence[Any], names: Sequence[str], known: Any
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The classes, and the name of each image.
+    """Name the classes, and each image after its split and class.
 
     Args:
         labels: a number or text for each image.
@@ -142,7 +149,7 @@ def _named(
 
 
 def _open_tables(folder: Path, found: dict[str, list[Path]], left_out: tuple[str, ...]) -> Original:
-    """Rows of parquet and arrow files: an image column (bytes and path) and one of labels."""
+    """Open parquet and arrow files: an image column (bytes and path) and one of labels."""
     where, splits, labels, names, sizes, known = [], [], [], [], [], None
     for split, path in ((split, path) for split, paths in found.items() for path in paths):
         try:
@@ -152,6 +159,7 @@ def _open_tables(folder: Path, found: dict[str, list[Path]], left_out: tuple[str
             labels += table.read(label)
         except (OSError, ValueError, LookupError) as error:  # pyarrow's are of these kinds
             raise UserError(f"cannot read {path.name}: {error}", str(folder)) from None
+        # names are numbers: what a table has as paths may repeat itself
         suffixes = (os.path.splitext(text or "")[1].lower() for text in texts)
         names += [
             f"{len(names) + row:08d}{suffix if suffix in EXTENSIONS else '.jpg'}"
@@ -160,7 +168,7 @@ def _open_tables(folder: Path, found: dict[str, list[Path]], left_out: tuple[str
         where += [(str(path), image, row) for row in range(len(texts))]
         splits += [split] * len(texts)
         sizes += [path.stat().st_size] * len(texts)
-    classes, names = _named(folder, splits, labels, names, known)
+    classes, names = _name_images(folder, splits, labels, names, known)
 
     def read(number: int) -> bytes:
         path, image, row = where[number]
@@ -174,18 +182,25 @@ def _open_tables(folder: Path, found: dict[str, list[Path]], left_out: tuple[str
         return data
 
     return Original(
-        root=str(folder), classes=classes, names=names, sizes=sizes, left_out=left_out, read=read
+        root=str(folder),
+        classes=classes,
+        names=names,
+        sizes=sizes,
+        size=sum(path.stat().st_size for paths in found.values() for path in paths),
+        left_out=left_out,
+        read=read,
     )
 
 
 def find_columns(schema: "Schema") -> tuple[str, str, list[str] | None]:
-    """Names of the columns with images and with labels, and the classes' names where it says them.
+    """Find the columns with images and with labels, and the classes' names where a table has them.
 
     Raises:
         LookupError: there is no such column.
     """
     from pyarrow import types
 
+    # Hugging Face's library leaves its types in the file; a struct with bytes is its Image
     about = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     features = about.get("info", {}).get("features", {})
     typed = {name: each.get("_type") for name, each in features.items() if isinstance(each, dict)}
@@ -270,13 +285,13 @@ def _part(path: str, image: str, part: int) -> "ChunkedArray":
 
 
 def _open_tars(folder: Path, found: dict[str, list[Path]], left_out: tuple[str, ...]) -> Original:
-    """Samples of tar files: KEY.jpg, and KEY.cls or KEY.json, or a folder of the class's name."""
+    """Open samples of tar files: KEY.jpg with KEY.cls, KEY.json or a folder of its class's name."""
     where, splits, labels, names, sizes = [], [], [], [], []
     for split, path in ((split, path) for split, paths in found.items() for path in paths):
         samples: dict[str, dict[str, tuple[int, int]]] = {}
         try:
             with tarfile.open(path, "r:") as file:
-                for member in file:
+                for member in file:  # headers alone are read: an image's bytes are left for later
                     if member.isfile():
                         parent, _, last = member.name.rpartition("/")
                         key, _, kind = last.partition(".")
@@ -293,19 +308,20 @@ def _open_tars(folder: Path, found: dict[str, list[Path]], left_out: tuple[str, 
             labels.append(_label(path, key, parts))
             names.append(f"{len(names):08d}{suffix}")
             sizes.append(parts[suffix][1])
-    classes, names = _named(folder, splits, labels, names, None)
+    classes, names = _name_images(folder, splits, labels, names, None)
     return Original(
         root=str(folder),
         classes=classes,
         names=names,
         sizes=sizes,
+        size=sum(sizes),
         left_out=left_out,
         read=lambda number: read_range(*where[number]),
     )
 
 
 def _label(path: Path, key: str, parts: dict[str, tuple[int, int]]) -> Any:
-    """The class of a sample: a number where there is one, else a text; None: there is none."""
+    """Read the class of a sample: a number where there is one, else a text; None: none."""
     kind = next((each for each in (".cls", ".json") if each in parts), None)
     if kind is None:
         return key.rpartition("/")[0].rpartition("/")[2] or None

@@ -26,7 +26,7 @@ from mae_ablation.data.shards import (
     INDEX,
     UNFINISHED,
     Prepared,
-    forget,
+    forget_prepared,
     make_index,
     open_prepared,
     read_index,
@@ -37,11 +37,11 @@ from mae_ablation.store.files import Files, files_at
 from mae_ablation.store.paths import is_remote
 from mae_ablation.study.flags import Count, DataPlace, flag
 
-SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 SHARD_BYTES = 512 * 2**20
 QUALITY = 95
-"""of the JPEG files that `side` makes"""
-AT_A_TIME = 256
+"""goes into the JPEG files that `side` makes"""
+READ_AHEAD = 256
 """images that are read before they are packed"""
 SAID_EVERY_S = 10.0
 
@@ -53,7 +53,7 @@ def read_bytes(text: str) -> int:
         ValueError: it is none, or too small for a shard.
     """
     match = re.fullmatch(r"(\d+)([KMG]?)", text.upper().removesuffix("B"))
-    if not match or not (size := int(match[1]) * SIZES[match[2]]):
+    if not match or not (size := int(match[1]) * UNITS[match[2]]):
         raise ValueError(f"{text!r} is no size: write 512M, say, or 1G")
     return size
 
@@ -61,7 +61,7 @@ def read_bytes(text: str) -> int:
 ShardBytes = Annotated[int, flag(read_bytes, "SIZE")]
 
 
-def prepare(
+def prepare_images(
     source: DataPlace,
     dest: DataPlace,
     *,
@@ -97,18 +97,18 @@ def prepare(
         print(f"not taken: {part}")
     stamp = packing.stamp(original, 0, total)
     if found := find_finished(dest, stamp):
-        print(f"is prepared already: {describe(found)}")
+        print(f"is prepared already: {describe_prepared(found)}")
         return
     parts = find_parts(files, original, packing)
     first = sum(len(part["names"]) for part in parts)
     if first:
         print(f"goes on behind {first:,} images in {len(parts)} shards", flush=True)
     if not side:
-        require_room(dest, sum(original.sizes[first:]))
+        require_room(dest, original.size * (total - first) // total)
 
     # the work, shard by shard, then the index, which makes a set of them
     try:
-        for part in pack(original, packing, files, len(parts), first, workers):
+        for part in pack_shards(original, packing, files, len(parts), first, workers):
             parts.append(part)
         files.write_now(INDEX, index_of(original, packing, parts, stamp))
         files.refresh()
@@ -121,28 +121,28 @@ def prepare(
         raise UserError(
             f"cannot write: {error.strerror or error}; the same command goes on from there", dest
         ) from error
-    forget()
-    print(describe(open_prepared(dest)))
+    forget_prepared()
+    print(describe_prepared(open_prepared(dest)))
     print(f"a study names it: `data: {{name: image_folder, folder: {dest}}}`")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Packing:
-    """What decides on the bytes of shards, beside the images."""
+    """Settings that decide on the bytes of shards, beside the images."""
 
     side: int | None
     shard: int
     quality: int = QUALITY
 
     def stamp(self, original: Original, first: int, end: int) -> str:
-        """Tells these images of a source, packed like this, from any others."""
+        """Hash what tells these images of a source, packed like this, from any others."""
         images = [original.names[first:end], list(original.sizes[first:end])]
         text = to_line([asdict(self), original.classes, images])
         return hashlib.sha256(text).hexdigest()
 
 
 def find_finished(dest: str, stamp: str) -> Prepared | None:
-    """The set that lies there whole; None: there is none, or it has lost a shard.
+    """Find the set that lies there whole; None: there is none, or it has lost a shard.
 
     Raises:
         UserError: another one lies there.
@@ -158,14 +158,14 @@ def find_finished(dest: str, stamp: str) -> Prepared | None:
             dest,
         )
     try:
-        forget()
+        forget_prepared()
         return open_prepared(dest)
     except UserError:
         return None
 
 
 def find_parts(files: Files, original: Original, packing: Packing) -> list[dict[str, Any]]:
-    """What was packed before, as far as it is what would be packed now."""
+    """Find what was packed before, as far as it is what would be packed now."""
     parts, first = [], 0
     while note := files.read_now(note_of(name := shard_name(len(parts)))):
         part = json.loads(note)
@@ -198,7 +198,7 @@ class Packed(NamedTuple):
     """An image that was read and decoded."""
 
     data: bytes
-    """as it goes into a shard"""
+    """goes into a shard like this"""
     reason: str = ""
     """why it cannot be read; "" if it can"""
 
@@ -225,7 +225,7 @@ class OpenShard:
         self.data += image + bytes(-len(image) % tarfile.BLOCKSIZE)
 
 
-def pack(
+def pack_shards(
     original: Original, packing: Packing, files: Files, number: int, first: int, workers: int
 ) -> Iterator[dict[str, Any]]:
     """Make shards from an image on; yields a note of each that is in place.
@@ -238,8 +238,8 @@ def pack(
         UserError: images cannot be read. All of them are named; no shard follows the first one.
         OSError: a shard cannot be written.
     """
-    broken, shard, progress = 0, OpenShard(), Progress(first, len(original.names))
-    for done, packed in enumerate(read_all(original, packing, first, workers), first):
+    broken, shard, progress = 0, OpenShard(), PackProgress(first, len(original.names))
+    for done, packed in enumerate(read_images(original, packing, first, workers), first):
         name = original.names[done]
         if packed.reason:
             print(f"{original.root}/{name}: cannot be read as an image: {packed.reason}")
@@ -250,7 +250,7 @@ def pack(
         shard.add(name, packed.data)
         if len(shard.data) >= packing.shard or done == len(original.names) - 1:
             begun = done + 1 - len(shard.names)
-            yield put(shard, number, packing.stamp(original, begun, done + 1), files)
+            yield put_shard(shard, number, packing.stamp(original, begun, done + 1), files)
             number, shard = number + 1, OpenShard()
     if broken:
         raise UserError(
@@ -260,7 +260,7 @@ def pack(
         )
 
 
-def put(shard: OpenShard, number: int, stamp: str, files: Files) -> dict[str, Any]:
+def put_shard(shard: OpenShard, number: int, stamp: str, files: Files) -> dict[str, Any]:
     """Write a shard, then the note that says so, which is returned."""
     shard.data += bytes(2 * tarfile.BLOCKSIZE)  # ends a tar file
     name, digest = shard_name(number), hashlib.sha256(shard.data).hexdigest()
@@ -271,12 +271,12 @@ def put(shard: OpenShard, number: int, stamp: str, files: Files) -> dict[str, An
     return note
 
 
-def read_all(original: Original, packing: Packing, first: int, workers: int) -> Iterator[Packed]:
-    """Images from one on, in order, some of them at a time."""
+def read_images(original: Original, packing: Packing, first: int, workers: int) -> Iterator[Packed]:
+    """Read images from one on, in order, some of them at a time."""
     look = partial(read_one, original, packing)
     with ThreadPoolExecutor(workers) as pool:
-        for begun in range(first, len(original.names), AT_A_TIME):
-            yield from pool.map(look, range(begun, min(begun + AT_A_TIME, len(original.names))))
+        for begun in range(first, len(original.names), READ_AHEAD):
+            yield from pool.map(look, range(begun, min(begun + READ_AHEAD, len(original.names))))
 
 
 def read_one(original: Original, packing: Packing, number: int) -> Packed:
@@ -306,7 +306,7 @@ def read_one(original: Original, packing: Packing, number: int) -> Packed:
 def index_of(
     original: Original, packing: Packing, parts: list[dict[str, Any]], stamp: str
 ) -> bytes:
-    """The index of all shards: training images first, those of a class beside each other."""
+    """Make the index of all shards: training images first, each class's beside each other."""
     place = {name: number for number, name in enumerate(original.classes)}
     rows = []
     for number, part in enumerate(parts):
@@ -340,8 +340,8 @@ def note_of(shard: str) -> str:
     return f"{UNFINISHED}/{shard}.json"
 
 
-def describe(found: Prepared) -> str:
-    """One line on a finished set."""
+def describe_prepared(found: Prepared) -> str:
+    """Describe a finished set in a line."""
     train, val, shards = sum(found.train.counts), sum(found.val.counts), len(found.shards)
     size = sum(shard.size for shard in found.shards)
     return (
@@ -352,7 +352,7 @@ def describe(found: Prepared) -> str:
     )
 
 
-class Progress:
+class PackProgress:
     """Says every ten seconds how far it is.
 
     Args:

@@ -44,7 +44,7 @@ class ShardCache:
 
     folder: str
     fingerprint: str
-    """of the set"""
+    """names the set"""
     most_bytes: int
 
     def fetch(self, root: str, shard: "Shard") -> str | None:
@@ -59,17 +59,19 @@ class ShardCache:
         path = str(folder / shard.name)
         if path in _given_up:
             return None
+
+        # every image of a shard comes through here: where it lies already, that costs one stat
         try:
-            with clear_errors():
+            with as_no_room():
                 folder.mkdir(parents=True, exist_ok=True)
             if not is_whole(path, shard.size):
-                with locked(path + LOCK):  # whoever waited finds it there
+                with hold_lock(path + LOCK):  # whoever waited finds it there
                     if not is_whole(path, shard.size):
                         self._make_room(folder, path + PART, shard.size)
-                        copy(root, shard, path)
+                        copy_shard(root, shard, path)
             if path not in _used:
                 _used.add(path)
-                with clear_errors():
+                with as_no_room():
                     os.utime(path)
         except NoRoom as error:
             if not _given_up:  # once in a process: it holds for every shard that follows
@@ -85,7 +87,8 @@ class ShardCache:
         Raises:
             NoRoom: it does not fit.
         """
-        with locked(f"{self.folder}/{LOCK}"), clear_errors():
+        with hold_lock(f"{self.folder}/{LOCK}"), as_no_room():
+            # shards on their way count with the size that they will have
             files = [each for each in Path(self.folder).glob("*/*") if each.suffix != LOCK]
             seen = {each: each.stat() for each in files if str(each) != part}
             used = sum(stat.st_size for stat in seen.values())
@@ -93,6 +96,7 @@ class ShardCache:
             others.sort(key=lambda each: seen[each].st_mtime_ns)
             if used - sum(seen[each].st_size for each in others) + size > self.most_bytes:
                 raise NoRoom(f"{self.most_bytes / 1e9:g} GB (data.cache_gb) do not hold the set")
+            # whole shards go, the one first that was used first
             for each in others:
                 if used + size <= self.most_bytes:
                     break
@@ -106,7 +110,7 @@ class ShardCache:
                 raise
 
 
-def copy(root: str, shard: "Shard", path: str) -> None:
+def copy_shard(root: str, shard: "Shard", path: str) -> None:
     """Copy a shard into the room that was taken for it.
 
     Raises:
@@ -118,11 +122,11 @@ def copy(root: str, shard: "Shard", path: str) -> None:
         with open(path + PART, "r+b") as file:
             for part in read_through(root, shard.name):
                 digest.update(part)
-                with clear_errors():
+                with as_no_room():
                     file.write(part)
         if digest.hexdigest() != shard.sha256:
             raise OSError(errno.EIO, "its sha256 is not what the index says")
-        with clear_errors():
+        with as_no_room():
             os.replace(path + PART, path)
     finally:
         Path(path + PART).unlink(missing_ok=True)
@@ -137,9 +141,9 @@ def is_whole(path: str, size: int) -> bool:
 
 
 @contextmanager
-def locked(path: str) -> Iterator[None]:
+def hold_lock(path: str) -> Iterator[None]:
     """Hold a lock that ends with this process, whatever ends it."""
-    with clear_errors():
+    with as_no_room():
         file = open(path, "wb")  # noqa: SIM115
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -147,7 +151,7 @@ def locked(path: str) -> Iterator[None]:
 
 
 @contextmanager
-def clear_errors() -> Iterator[None]:
+def as_no_room() -> Iterator[None]:
     """Make NoRoom of what the node's disk refuses."""
     try:
         yield

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mae_ablation.data.folder import FolderImages, Listing, check_layout, listing
-from mae_ablation.data.ranges import opened, read_range, remote_system, sizes_of
+from mae_ablation.data.ranges import open_file, read_range, remote_system, sizes_of
 from mae_ablation.data.shard_cache import ShardCache
 from mae_ablation.errors import UserError
 from mae_ablation.store.files import files_at
@@ -39,9 +39,11 @@ if TYPE_CHECKING:
 
 INDEX = "index.jsonl"
 UNFINISHED = "unfinished"
-"""folder of what `prepare` has to remember until the index is written"""
-FORMAT = 1
-AGAIN = "copy it again, or prepare the set again"
+"""folder with what `prepare` has to remember until the index is written"""
+PACKED = (".parquet", ".arrow", ".tar")
+"""files that `data prepare` takes images from"""
+INDEX_FORMAT = 1
+COPY_AGAIN = "copy it again, or prepare the set again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
-    """What an index says of its images as a whole; stands where a folder's Listing does."""
+    """Says of a prepared set what a Listing says of a folder."""
 
     root: str
     classes: tuple[str, ...]
@@ -72,18 +74,21 @@ class Prepared:
     fingerprint: str
     shards: tuple[Shard, ...]
     source: str
-    """fingerprint of what it was prepared from, and of the settings"""
+    """tells the source and the settings that it was prepared from, from any others"""
     left_out = ()
     """`prepare` has said what it did not take"""
 
     def images(self, split: str, cache: ShardCache | None = None) -> "ShardImages":
-        """The images of "train" or "val" by number, in the index's order.
+        """Return the images of "train" or "val" by number, in the index's order.
+
+        Five seconds for ImageNet's training images.
 
         Raises:
             UserError: the index cannot be read, or is another one by now.
         """
         import numpy as np
 
+        # read again, so that a process keeps only the columns of the splits that it reads
         lines, fingerprint = read_index(self.root)
         if fingerprint != self.fingerprint:
             raise UserError(f"{INDEX} has been changed while it was in use", self.root)
@@ -114,15 +119,15 @@ class ShardImages:
     sha256: "np.ndarray"
     """(n, 32) uint8"""
     cache: ShardCache | None = None
-    """where the shards come to on this node; None: they are read where they lie"""
+    """takes the shards to this node; None: they are read at `root`"""
     remedy = "copy that shard again, or remove it and prepare the set again"
-    """what to do about an image that cannot be decoded"""
+    """ends the line on an image that cannot be decoded"""
 
     def __len__(self) -> int:
         return len(self.names)
 
     def part(self, index: Sequence[int]) -> "ShardImages":
-        """The images at these positions."""
+        """Return the images at these positions."""
         import numpy as np
 
         rows = np.asarray(index, np.int64)
@@ -130,7 +135,7 @@ class ShardImages:
         return replace(self, names=names, where=self.where[rows], sha256=self.sha256[rows])
 
     def read(self, number: int) -> bytes:
-        """Bytes of an image, compared with the index.
+        """Return an image's bytes, compared with the index: a tenth of a millisecond.
 
         Raises:
             OSError: the shard cannot be read, or has other bytes there.
@@ -155,7 +160,7 @@ class ShardImages:
 def list_images(
     place: Path | str, classes: int | None = None, blamed: str = ""
 ) -> Listing | Prepared:
-    """What lies in a folder of images or in a prepared one, read once per process.
+    """List what lies in a folder of images or in a prepared one, read once per process.
 
     Args:
         classes: how many there have to be; None: any number.
@@ -165,6 +170,13 @@ def list_images(
         UserError: a layout that is wrong, an index or a shard that is missing or damaged.
     """
     if not is_prepared(place):
+        if has_packed_files(Path(place)):
+            command = f"`mae-ablation data prepare {place} DEST`"
+            raise UserError(
+                f"{place} holds a Hugging Face data set or a WebDataset: {command} makes what a "
+                "study can name of it",
+                blamed,
+            )
         check_layout(Path(place), classes, blamed)
         return listing(Path(place))
     try:
@@ -176,10 +188,17 @@ def list_images(
     return found
 
 
+def has_packed_files(folder: Path) -> bool:
+    """Tell whether a folder holds files of many images each, and no folders of classes."""
+    if any(each.is_dir() for each in folder.glob("train/*")):
+        return False
+    return any(each.suffix in PACKED for each in (*folder.glob("*"), *folder.glob("*/*")))
+
+
 def images_of(
     found: Listing | Prepared, split: str, data: "Data | None" = None
 ) -> FolderImages | ShardImages:
-    """The images of "train" or "val" by number, shards on this node as the recipe's data ask."""
+    """Return the images of "train" or "val" by number; shards come to this node if asked."""
     if isinstance(found, Listing) or data is None or data.cache_dir is None:
         return found.images(split)
     folder = str(expanded(data.cache_dir))
@@ -226,18 +245,18 @@ def open_prepared(root: str) -> Prepared:
         raise UserError(f"cannot look for the shards: {error}", root) from None
     for shard, size in zip(found.shards, sizes, strict=True):
         if size is None:
-            raise UserError(f"{shard.name} is missing: {AGAIN}", root)
+            raise UserError(f"{shard.name} is missing: {COPY_AGAIN}", root)
         if size != shard.size:
             raise UserError(
-                f"{shard.name} has {size:,} bytes, {INDEX} says {shard.size:,}: {AGAIN}", root
+                f"{shard.name} has {size:,} bytes, {INDEX} says {shard.size:,}: {COPY_AGAIN}", root
             )
     return found
 
 
-def forget() -> None:
-    """What was read of prepared sets is read again."""
+def forget_prepared() -> None:
+    """Read prepared sets again from here on."""
     open_prepared.cache_clear()
-    opened.cache_clear()
+    open_file.cache_clear()
     remote_system.cache_clear()
 
 
@@ -245,7 +264,7 @@ def forget() -> None:
 
 
 def read_index(root: str) -> tuple[list[bytes], str]:
-    """The lines of an index, and the fingerprint of its images.
+    """Return the lines of an index, and the fingerprint of its images.
 
     About a second and 170 MB for ImageNet.
 
@@ -261,23 +280,26 @@ def read_index(root: str) -> tuple[list[bytes], str]:
     if data is None:
         line = f"there is no {INDEX}: make it with `mae-ablation data prepare SOURCE {root}`"
         raise UserError(line, root)
+
+    # one pass gives both: the sum of the first two lines, and of all that the last line vouches for
     lines, digest, digests = data.splitlines(keepends=True), hashlib.sha256(), [""]
     for line in lines[:-1]:
         digest.update(line)
         digests.append(digest.hexdigest())
     if len(lines) != 5 or lines[4] != to_line({"sha256": digests[4]}):
-        raise UserError(f"{INDEX} is cut short or damaged: {AGAIN}", root)
-    if (found := json.loads(lines[0])["format"]) != FORMAT:
-        raise UserError(f"{INDEX} is of format {found}, this version reads {FORMAT}", root)
+        raise UserError(f"{INDEX} is cut short or damaged: {COPY_AGAIN}", root)
+    if (found := json.loads(lines[0])["format"]) != INDEX_FORMAT:
+        raise UserError(f"{INDEX} is of format {found}, this version reads {INDEX_FORMAT}", root)
     return lines, digests[2]
 
 
 def make_index(head: dict, known: dict, packing: dict, where: dict) -> bytes:
-    """The index of these four lines."""
-    lines = b"".join(to_line(each) for each in ({"format": FORMAT, **head}, known, packing, where))
+    """Make an index of these four lines."""
+    values = ({"format": INDEX_FORMAT, **head}, known, packing, where)
+    lines = b"".join(map(to_line, values))
     return lines + to_line({"sha256": hashlib.sha256(lines).hexdigest()})
 
 
 def to_line(value: Any) -> bytes:
-    """One line of JSON, the same for the same value; names that are no UTF-8 survive it."""
+    """Format a line of JSON, equal for equal values; names that are no UTF-8 survive it."""
     return json.dumps(value, separators=(",", ":")).encode() + b"\n"
