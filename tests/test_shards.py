@@ -399,6 +399,43 @@ def test_every_source_gives_the_images_of_its_classes(images, tmp_path, kind, ca
     load_dataset(data_in(tmp_path / "out"))
 
 
+def test_a_sample_s_own_image_is_taken_and_what_has_none_is_counted(images, tmp_path, capsys):
+    (tmp_path / "source").mkdir()
+    picture = (images / "train" / "cat" / "0.png").read_bytes()
+    for split in ("train", "val"):
+        with tarfile.open(tmp_path / "source" / f"{split}.tar", "w") as file:
+            for member, content in {
+                "a.mask.png": b"no picture",
+                "a.PNG": picture,
+                "a.cls": b"7",
+                "b.rgb.png": picture,
+                "b.cls": b"10",
+                "about.txt": b"words",
+            }.items():
+                info = tarfile.TarInfo(member)
+                info.size = len(content)
+                file.addfile(info, io.BytesIO(content))
+    (tmp_path / "source" / ".cache").mkdir()
+    (tmp_path / "source" / ".cache" / "train.parquet").touch()
+    prepare_images(str(tmp_path / "source"), str(tmp_path / "out"))
+    assert "not taken: 2 samples without an image\n" in capsys.readouterr().out
+    found = list_images(tmp_path / "out")
+    assert (found.classes, found.train.counts) == (("7", "10"), (1, 1))
+    assert found.images("train").names == ("train/7/00000000.png", "train/10/00000001.png")
+
+
+def test_names_of_any_bytes_and_length_are_kept(images, tmp_path):
+    cat = os.fsencode(images / "train" / "cat")
+    for name in (b"\xff\xfe.png", b"two\nlines.png", "\u732b".encode() * 60 + b".png"):
+        Path(os.fsdecode(cat + b"/" + name)).write_bytes((images / "val/cat/0.png").read_bytes())
+    folder.forget()
+    prepare_images(str(images), str(tmp_path / "odd"), shard=FEW)
+    found, theirs = list_images(tmp_path / "odd").images("train"), listing(images).train.names
+    assert found.names == theirs
+    for number, name in enumerate(theirs):
+        assert found.read(number) == (images / name).read_bytes()
+
+
 def test_sources_that_cannot_be_are_one_line(images, tmp_path):
     import pyarrow
     from pyarrow import parquet

@@ -69,7 +69,12 @@ def open_original(place: str) -> Original:
     if inside.is_dir() and any(entry.is_dir() for entry in os.scandir(inside)):
         return _open_folder(folder)
     for suffixes, opened in ((TABLES, _open_tables), (TARS, _open_tars)):
-        found = sorted(path for path in folder.rglob("*") if path.suffix in suffixes)
+        found = sorted(
+            path
+            for path in folder.rglob("*")
+            if path.suffix in suffixes
+            and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        )
         if found:
             return opened(folder, *_split_files(folder, found))
     raise UserError(f"nothing to prepare: expected {WHAT}", place)
@@ -286,7 +291,7 @@ def _part(path: str, image: str, part: int) -> "ChunkedArray":
 
 def _open_tars(folder: Path, found: dict[str, list[Path]], left_out: tuple[str, ...]) -> Original:
     """Open samples of tar files: KEY.jpg with KEY.cls, KEY.json or a folder of its class's name."""
-    where, splits, labels, names, sizes = [], [], [], [], []
+    where, splits, labels, names, sizes, others = [], [], [], [], [], 0
     for split, path in ((split, path) for split, paths in found.items() for path in paths):
         samples: dict[str, dict[str, tuple[int, int]]] = {}
         try:
@@ -296,18 +301,24 @@ def _open_tars(folder: Path, found: dict[str, list[Path]], left_out: tuple[str, 
                         parent, _, last = member.name.rpartition("/")
                         key, _, kind = last.partition(".")
                         place = (member.offset_data, member.size)
-                        samples.setdefault(f"{parent}/{key}", {})[f".{kind.lower()}"] = place
+                        samples.setdefault(f"{parent}/{key}", {})[kind.lower()] = place
         except (OSError, tarfile.TarError) as error:
             raise UserError(f"cannot read {path.name}: {error}", str(folder)) from None
         for key, parts in samples.items():
-            suffix = next((each for each in parts if each in EXTENSIONS), None)
-            if suffix is None:
+            # KEY.jpg before KEY.mask.png, of which a sample may have several
+            suffixes = {kind: f".{kind.rpartition('.')[2]}" for kind in parts}
+            images = [kind for kind, suffix in suffixes.items() if suffix in EXTENSIONS]
+            if not images:
+                others += 1
                 continue
-            where.append((str(path.parent), path.name, *parts[suffix]))
+            kind = min(images, key=lambda each: each.count("."))
+            where.append((str(path.parent), path.name, *parts[kind]))
             splits.append(split)
             labels.append(_label(path, key, parts))
-            names.append(f"{len(names):08d}{suffix}")
-            sizes.append(parts[suffix][1])
+            names.append(f"{len(names):08d}{suffixes[kind]}")
+            sizes.append(parts[kind][1])
+    if others:
+        left_out += (f"{others} sample{'s' * (others != 1)} without an image",)
     classes, names = _name_images(folder, splits, labels, names, None)
     return Original(
         root=str(folder),
@@ -322,11 +333,11 @@ def _open_tars(folder: Path, found: dict[str, list[Path]], left_out: tuple[str, 
 
 def _label(path: Path, key: str, parts: dict[str, tuple[int, int]]) -> Any:
     """Read the class of a sample: a number where there is one, else a text; None: none."""
-    kind = next((each for each in (".cls", ".json") if each in parts), None)
+    kind = next((each for each in ("cls", "json") if each in parts), None)
     if kind is None:
         return key.rpartition("/")[0].rpartition("/")[2] or None
     text = read_range(str(path.parent), path.name, *parts[kind]).decode("utf-8", "replace").strip()
-    if kind == ".json":
+    if kind == "json":
         try:
             about = json.loads(text)
             return next((about[name] for name in LABEL_NAMES if name in about), None)

@@ -41,8 +41,8 @@ UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 SHARD_BYTES = 512 * 2**20
 QUALITY = 95
 """goes into the JPEG files that `side` makes"""
-READ_AHEAD = 256
-"""images that are read before they are packed"""
+READ_AHEAD = 64
+"""images that are read before they are packed, and so in memory"""
 SAID_EVERY_S = 10.0
 
 
