@@ -296,7 +296,7 @@ def test_a_wrong_flag_is_one_line(images, capsys, words, line):
 
 def test_places_that_cannot_be(images, prepared, tmp_path):
     assert message(prepare_images, str(images), str(images)).endswith(
-        "source and destination are one: choose another folder"
+        "holds images or tables already: choose another folder"
     )
     assert "no folder" in message(prepare_images, str(tmp_path / "none"), str(tmp_path / "o"))
     assert message(prepare_images, str(images), str(prepared), side=20) == (

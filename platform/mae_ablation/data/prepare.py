@@ -87,8 +87,8 @@ def prepare_images(
         files.require_answer()
     except (OSError, ValueError) as error:  # ValueError: an unknown scheme
         raise UserError(f"cannot be reached: {error}", dest) from None
-    if not is_remote(dest) and Path(dest).absolute() == Path(source).absolute():
-        raise UserError("source and destination are one: choose another folder", dest)
+    if not is_remote(dest) and Path(dest, "train").is_dir():
+        raise UserError("holds images or tables already: choose another folder", dest)
 
     # what there is to do, in numbers, and what of it is done
     total = len(original.names)
