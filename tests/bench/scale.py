@@ -112,7 +112,7 @@ def stage_queue(place: Path) -> float:
     from mae_ablation.run.lanes import Lanes
     from mae_ablation.run.ray_session import ray_session
     from mae_ablation.store.folder import Store
-    from mae_ablation.study.work import Work
+    from mae_ablation.study.work import OpenWork
 
     trials, looks = _plan(place).trials, []
 
@@ -120,7 +120,7 @@ def stage_queue(place: Path) -> float:
         looks.append((time.monotonic(), len(state.finished)))
 
     store = Store(place / "store")
-    run = Run(work=Work(trials=trials), store=store, commit="abc", train=recorded)
+    run = Run(work=OpenWork(trials=trials), store=store, commit="abc", train=recorded)
     with ray_session():
         run_trials(run, Lanes(count=2, cpus=1), SimpleNamespace(show=show, say=print))
     assert looks[-1][1] == len(trials), looks[-1]

@@ -58,12 +58,12 @@ def lane_gap(place: Path) -> float:
     from mae_ablation.run.driver import Run, run_trials
     from mae_ablation.run.lanes import Lanes
     from mae_ablation.store.folder import Store
-    from mae_ablation.study.work import Work
+    from mae_ablation.study.work import OpenWork
 
     store = place / "store"
     store.mkdir()
     trials = plan_study(write_study(place, TRIALS), store=store).trials
-    run = Run(work=Work(trials=trials), store=Store(store), commit="", train=stand_in)
+    run = Run(work=OpenWork(trials=trials), store=Store(store), commit="", train=stand_in)
     silent = SimpleNamespace(show=lambda state: None, say=lambda line: None)
     run_trials(run, Lanes(count=1, cpus=1), silent)
     return median(gaps(store))

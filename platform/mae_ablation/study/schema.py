@@ -29,6 +29,7 @@ SETTINGS, NAMED = {"$ref": "#/$defs/settings"}, {"$ref": "#/$defs/named_levels"}
 
 def study_schema() -> Schema:
     """Return the schema of a study's file, or of a suite's, which is one that names studies."""
+    # what studies and suites have in common
     title = {"type": ["string", "number"], "description": "in one line; heads the report"}
     seeds = {
         "description": "a number n (0 to n-1), a list, or {first, most}: until decided",
@@ -63,6 +64,8 @@ def study_schema() -> Schema:
         spending={"enum": ["pocock", "obrien_fleming"]},
         phases=_list({"enum": list(phases())}),
     ) | {"required": ["factors"]}
+
+    # a suite is a file that names studies: an editor marks what only the other kind has
     studies = _list({"type": "string"}) | {"description": "names of studies beside this file"}
     suite = _object(title=title, studies=studies, recipe=recipe, seeds=seeds)
     return {
@@ -86,6 +89,7 @@ def study_schema() -> Schema:
 
 def recipe_schema() -> Schema:
     """Return the schema of a recipe's file."""
+    # each field by its last part, in its section alone
     sections = {}
     for section, cls in recipe_sections().items():
         inside = {
@@ -147,6 +151,7 @@ def _definitions() -> dict[str, Schema]:
 
 def _type(hint: Any) -> Schema:
     """Return the schema of a field's type."""
+    # an optional field, one of some words, a list, a scalar
     if isinstance(hint, types.UnionType):
         kept = next(each for each in get_args(hint) if each is not types.NoneType)
         return {"anyOf": [_type(kept), {"type": "null"}]}
@@ -172,6 +177,7 @@ def _described(text: str | None) -> Schema:
 @lru_cache(maxsize=256)
 def field_descriptions(cls: type) -> dict[str, str]:
     """Return the string under each field of a class, as its source has it; {} without source."""
+    # Python keeps no text under a field: only the source has it, of the bases first
     found: dict[str, str] = {}
     for each in reversed(cls.__mro__[:-1]):
         try:
