@@ -1,5 +1,6 @@
 """Data sets prepared once: the same training from shards as from the folder; kills, damage, S3."""
 
+import dataclasses
 import io
 import json
 import os
@@ -14,7 +15,7 @@ import pytest
 import torch
 from conftest import TOY_RECIPE
 from PIL import Image
-from toys import run_undisturbed, session_of
+from toys import Killed, a_folder, require_same_training, run_undisturbed, session_of
 
 from mae_ablation.api import plan_study
 from mae_ablation.cli import main
@@ -32,6 +33,8 @@ from mae_ablation.registry import find_component
 from mae_ablation.store.folder import Store
 from mae_ablation.train.checkpoints import load_checkpoint
 from mae_ablation.train.optim import generator
+from mae_ablation.train.pretrain import pretrain
+from mae_ablation.train.run import PhaseRun
 
 FEW = 4096
 """bytes of a shard: one, two or three of the toy images"""
@@ -117,6 +120,28 @@ def test_a_training_from_shards_is_bit_for_bit_that_from_the_folder(
         losses.append([trained.result()["train_loss"], *sorted(probes)])
     assert losses[0] == losses[1] and len(identities) == 2
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
+@pytest.mark.parametrize("reading", ["cache", "stream"])
+def test_killed_in_an_epoch_on_shards_it_resumes_as_the_folder_s_ends(
+    toy, images, prepared, tmp_path, reading
+):
+    def recipe(place):
+        few = dataclasses.replace(toy.pretrain, batch_size=4)
+        where = data_in(place, image_size=30, reading=reading)
+        return dataclasses.replace(toy, data=where, pretrain=few)
+
+    def kill(progress):  # two steps are an epoch
+        if 3 in progress.get("saved", {}).values():
+            raise Killed
+
+    whole, killed = a_folder(tmp_path, "whole"), a_folder(tmp_path, "killed")
+    pretrain(recipe(images), 0, PhaseRun(folder=whole))
+    with pytest.raises(Killed):
+        pretrain(recipe(prepared), 0, PhaseRun(folder=killed, report=kill))
+    assert killed.checkpoints()[0].step == 3
+    pretrain(recipe(prepared), 0, PhaseRun(folder=killed))
+    require_same_training(whole, killed)
 
 
 def test_the_fingerprint_is_of_the_images_and_not_of_how_they_are_packed(images, prepared):
@@ -595,9 +620,6 @@ def test_a_session_keeps_the_address(remote, write_study, tmp_path):
 
 
 def test_a_preparation_on_s3_goes_on_too(images, remote, s3, monkeypatch):
-    class Killed(BaseException):
-        pass
-
     put = prepare.put_shard
 
     def killed(shard, number, *rest):
