@@ -6,7 +6,6 @@ import shutil
 
 import pytest
 from conftest import ROOT, write_place
-from PIL import Image
 from toys import give_accuracies
 
 from mae_ablation.api import plan_study
@@ -20,17 +19,12 @@ LEVELS = ("0.25", "0.5", "0.75", "random encoder", "raw pixels")
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A folder with a finished study x, half of y, their reports, images, and broken pictures."""
+    """A folder with a finished study x, half of y, and their reports."""
     made = tmp_path_factory.mktemp("statuses")
     for name, study, seeds in (("x", STUDY, 2), ("y", STUDY.replace("0.5,", "0.25,"), 1)):
         plan = plan_study(write_place(made, study, name=name), store=made / "store")
         give_accuracies(plan, {label: [70.0, 71.0][:seeds] for label in LEVELS})
         write_report(plan, made / "reports" / name)
-    for split in ("train", "val"):
-        for name in ("images", "broken"):
-            (made / name / split / "cat").mkdir(parents=True)
-        Image.new("L", (30, 30), 128).save(made / "images" / split / "cat" / "1.png")
-        (made / "broken" / split / "cat" / "1.png").write_bytes(b"no picture")
     shutil.copy(ROOT / "cluster.yaml", made / "mine.yaml")
     return made
 
@@ -56,8 +50,6 @@ ASKED = [
     ("report studies/x.yaml --from mlflow", 2),
     ("compare x y", 0),
     ("compare x z", 2),
-    ("data images", 0),
-    ("data broken", 2),
     ("data nowhere", 2),
     ("doctor", 0),
     ("doctor --store mine.yaml", 1),
