@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from mae_ablation.errors import UserError
+from mae_ablation.errors import NO_RESULT, USER_ERROR, UserError
 from mae_ablation.launch import job as jobs
 from mae_ablation.launch.download import unpack_results
 from mae_ablation.launch.head import CLUSTER_FOLDER, SPEC, archive_of
@@ -22,7 +22,6 @@ from mae_ablation.study.request import LOCAL_STORE, Request
 from mae_ablation.study.trouble import remedy_of
 
 DETACHED = 130
-UNFINISHED, USER_ERROR = 1, 2
 
 
 def submit(session: Session, cluster: Cluster) -> int:
@@ -79,14 +78,14 @@ def submit(session: Session, cluster: Cluster) -> int:
             return DETACHED
         except jobs.Lost as why:
             print_now(f"the connection is lost ({why}){come_back}")
-            return UNFINISHED
+            return NO_RESULT
 
     # its results, seen from here as after a run on this machine
     if end.message:
         print_now(f"{job}: {end.message}; the same command goes on from the last checkpoints")
     if end.status == USER_ERROR:
         return USER_ERROR
-    return end.status if bring_home(session, cluster, job, began) else UNFINISHED
+    return end.status if bring_home(session, cluster, job, began) else NO_RESULT
 
 
 def stage_job(folder: Path, session: Session, cluster: Cluster) -> str:
