@@ -66,7 +66,7 @@ class Uploader:
         """Send the pictures the run does not have, each at its step."""
         from PIL import Image
 
-        # MLflow's names of those it has hold the step, such as "reconstruction%step%40%..."
+        # MLflow's names of those it has hold the step, such as "reconstruction+step+40+..."
         steps = folder.pictures()
         if steps and self._pictures is None:
             names = (file.path for file in self._client.list_artifacts(self._run_id, "images"))
