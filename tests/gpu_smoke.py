@@ -251,6 +251,30 @@ def memory(bench: Bench) -> str:
     )
 
 
+ASSERTION = """\
+import torch
+from mae_ablation.train.hardware import is_hardware_error
+try:
+    torch.zeros(3, device="cuda")[torch.tensor([5], device="cuda")].sum().item()
+except RuntimeError as error:
+    print("the GPU's" if is_hardware_error(error) else "the trial's own", end=", ")
+try:
+    torch.cuda.synchronize()
+    print("its process can go on")
+except RuntimeError:
+    print("its process cannot go on")
+"""
+
+
+def assertion(bench: Bench) -> str:
+    """A failed assertion of a kernel is the trial's own error, and the end of its process."""
+    bench.need_gpu()
+    words = [sys.executable, "-c", ASSERTION]
+    found = subprocess.run(words, capture_output=True, text=True, timeout=120).stdout.strip()
+    assert found == "the trial's own, its process cannot go on", found or "nothing was said"
+    return found
+
+
 def decoding(bench: Bench) -> str:
     """JPEG files decoded, cropped to 224 and on the device, by decoders."""
     from torchvision.io import write_jpeg
@@ -446,7 +470,7 @@ def workers(bench: Bench) -> str:
 
 POINTS: dict[str, Callable[[Bench], str]] = {
     each.__name__: each
-    for each in (machine, loss, phases, sync, resume, compiled, memory, decoding, rates)
+    for each in (machine, loss, phases, sync, resume, compiled, memory, assertion, decoding, rates)
 }
 WITH_RAY: dict[str, Callable[[Bench], str]] = {each.__name__: each for each in (lanes, workers)}
 
