@@ -366,7 +366,7 @@ STUDY = """\
 recipe: smoke
 factors:
   mask_ratio: [0.25, 0.5, 0.75, 0.9]
-phases: [pretrain, linear_probe]
+phases: [pretrain]
 seeds: 1
 """
 
@@ -385,7 +385,7 @@ def study(bench: Bench, *flags: str) -> subprocess.Popen:
     return process
 
 
-def finish(process: subprocess.Popen, timeout: float = 300) -> list[dict]:
+def finish(process: subprocess.Popen, timeout: float = 600) -> list[dict]:
     """Wait for a study, and read the results of its pre-trainings."""
     try:
         status = process.wait(timeout)
@@ -393,7 +393,8 @@ def finish(process: subprocess.Popen, timeout: float = 300) -> list[dict]:
         process.terminate()  # it saves, and ends its Ray
         status = f"after {timeout:g} s: {process.wait(120)}"
     log = (process.place / "log.txt").read_text()
-    assert status == 0, f"exit status {status}: {log[-400:]}"
+    last = "; ".join(log.split("\n")[-4:])
+    assert status == 0, f"exit status {status}: {last}"
     found = [json.loads(p.read_text()) for p in process.place.glob("store/pretrain/*/result.json")]
     assert len(found) == 4, f"{len(found)} of 4 results"
     return found
@@ -464,7 +465,7 @@ def workers(bench: Bench) -> str:
                 child.kill()
                 killed = True
                 break
-    finish(process, timeout=600)
+    finish(process)
     return f"losses within {worst:.1e}; one worker {'killed' if killed else 'was never seen'}"
 
 
