@@ -21,6 +21,7 @@ def draw_ahead(
             yield draw(rng)
         return
 
+    # a generator of the thread's own runs ahead; the loop's is set to where it is, value by value
     ahead = torch.Generator().set_state(rng.get_state())
 
     def draw_one() -> tuple[Any, torch.Tensor]:

@@ -100,6 +100,7 @@ class Checkpoints:
         self.meter.leave_out(self._took)
 
     def _write(self, in_epoch: dict) -> None:
+        # generators that run ahead are saved as they were when the epoch began
         now = {name: g.get_state() for name, g in (self.generators | self.replayed).items()}
         step = self.meter.global_step
         state = {

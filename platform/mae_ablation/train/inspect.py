@@ -233,6 +233,7 @@ def draw_reconstructions(
 
     # panels
     drawn = panels(model, batch, shuffle, keep, inspected.mean, inspected.std)
+    # the model's own pixels beside those that it saw, as in the paper's Figure 2
     titles = ("original", "masked", "reconstruction", "reconstruction + visible")
     arrays = (part.permute(0, 2, 3, 1).numpy() for part in drawn)
     caption = f"{sampling} sampling keeps {keep} of {patches} patches"

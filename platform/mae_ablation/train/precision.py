@@ -46,6 +46,7 @@ class NumberFormat:
 
     def autocast(self) -> AbstractContextManager:
         """Return the context of a forward pass."""
+        # weights stay float32: each product casts its inputs
         if self._half:
             return torch.autocast(self._type, dtype=self._half)
         return allow_tf32() if self._tf32 else nullcontext()

@@ -92,6 +92,7 @@ class Fitting:
         checkpoints.resume()
         update = OptimizerStep(optimizer, meter)
 
+        # images are shown as they are, so that only the order's generator is replayed
         for _ in range(meter.epoch, epochs):
             checkpoints.begin_epoch()
             order = torch.randperm(len(data.train), generator=order_rng)

@@ -71,6 +71,7 @@ class PhaseRun:
         Raises:
             UserError: the batch cannot be divided evenly.
         """
+        # the user's limit, the estimate's, and what was found out: the smallest counts
         workers, at_most = self.workers, at_most or self.workers.micro_batch
         if self.memory_bytes is not None:
             at_most = fit_micro_batch(batch, workers.size, at_most, self.memory_bytes, needed)
@@ -132,6 +133,7 @@ class PhaseRun:
 
     def describe(self) -> dict:
         """Describe how the result was made: code, versions, device, workers, attempts."""
+        # enough to make it again, or to say why it cannot be
         own = {"mae-ablation": __version__, "python": python_platform.python_version()}
         on_gpu = self.device.startswith("cuda")
         return {

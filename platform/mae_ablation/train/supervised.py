@@ -69,6 +69,7 @@ def supervised(job: Job, kind: str) -> dict:
     feed = Feed(train, view, device, workers=recipe.data.workers)
     erase = RandomErasing(settings.random_erasing, mode="pixel", device=device)
     mix = Mix(settings, data.classes)
+    # streams by the evaluation's name: fine-tuning and scratch see other orders
     order_rng, augment_rng = (generator(seed, f"{kind}/{s}") for s in ("order", "augment"))
 
     # model
@@ -155,6 +156,7 @@ def supervised(job: Job, kind: str) -> dict:
         run.report_epoch(name, meter.epoch, epochs, loss, steps * batch_size, seconds)
 
     # the test split, once, after the last epoch
+    # rates are of the training's own seconds: evaluation and checkpoints are left out
     images_per_s = epochs * steps * batch_size / meter.train_seconds
     return {
         **job.save_predictions(predict(data.test)),

@@ -177,6 +177,7 @@ def train_within_memory(
 
     It goes on from the last checkpoint. The batch and the loss stay the recipe's.
     """
+    # each try loads, builds and resumes anew: nothing of the failed one is held meanwhile
     while True:
         try:
             return train_phase(trial, phase, run, upstream)
@@ -193,6 +194,7 @@ def train_within_memory(
 
 def train_phase(trial: Trial, phase: Phase, run: PhaseRun, upstream: PhaseFolder | None) -> dict:
     """Run the phase's training; preparations run on rank zero while the others wait."""
+    # what is fitted for a target is small: sharing it out would cost more than it saves
     recipe, seed = phase.recipe, trial.seed
     if trial.source == "prepare":
         alone = replace(run, workers=Workers())
