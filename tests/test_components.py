@@ -15,6 +15,7 @@ from toys import change, trial_of
 from mae_ablation import registry
 from mae_ablation.cli import main
 from mae_ablation.errors import UserError
+from mae_ablation.store.plugin import unpack_plugin
 
 PACKAGE = ROOT / "platform" / "mae_ablation"
 LAB = ROOT / "tests" / "example_lab"
@@ -165,7 +166,7 @@ def test_the_source_is_part_of_what_uses_it_and_travels(lab):
     assert trial.id not in {each.id for each in after.trials}
     (line,) = [line for line in plugin_lines([after]) if "has changed" in line]
     assert "lab has changed since 1 result of the store was made" in line
-    packed = [registry.unpack_plugin(each.packed()) for each in registry.plugins()]
+    packed = [unpack_plugin(each.packed()) for each in registry.plugins()]
     assert packed == list(registry.plugins())
 
 

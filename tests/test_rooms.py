@@ -9,8 +9,8 @@ from conftest import ROOT
 PACKAGE = ROOT / "platform" / "mae_ablation"
 LEVELS = {
     "errors": -1,
-    "registry": 0,
-    "store": 1,
+    "store": 0,
+    "registry": 1,
     "recipe": 2,
     "study": 3,
     "data": 4,
@@ -23,7 +23,7 @@ LEVELS = {
     "launch": 9,
     "api": 10,
     "cli": 11,
-    "__init__": 1,
+    "__init__": 1.5,
     "__main__": 12,
 }
 """Every file of the package is under one of these rooms; imports point to lower ones."""

@@ -43,8 +43,9 @@ def main(job: str) -> int:
         return USER_ERROR
     from mae_ablation.errors import UserError
     from mae_ablation.launch.here import run_here
-    from mae_ablation.registry import install_plugins, unpack_plugin
+    from mae_ablation.registry import install_plugins
     from mae_ablation.run.session import Session
+    from mae_ablation.store.plugin import unpack_plugin
     from mae_ablation.study.request import Request
 
     # a job's own folder does not last: what was shipped goes to CLUSTER_FOLDER, and so do we

@@ -8,7 +8,8 @@ commit, of a tree with changes, or that a plug-in's source has changed and older
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from mae_ablation.registry import Plugin, plugins
+from mae_ablation.registry import plugins
+from mae_ablation.store.plugin import Plugin
 from mae_ablation.study.identity import identity
 from mae_ablation.study.plan import Plan, trials_of
 from mae_ablation.study.trial import Phase

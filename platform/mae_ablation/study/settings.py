@@ -118,8 +118,8 @@ def short_names() -> dict[str, list[str]]:
     for field in recipe_fields():
         section, name = field.split(".")
         cls = recipe_sections()[section]
-        outside = isinstance(cls, type) and registry.is_plugin(cls)
-        (theirs if outside else ours).setdefault(name, []).append(field)
+        component = getattr(cls, "component", None)
+        (theirs if component and component.plugin else ours).setdefault(name, []).append(field)
     return {**theirs, **ours}
 
 
