@@ -18,7 +18,6 @@ from mae_ablation.mae.checkpoints import (
     export_timm,
     load_into,
     open_checkpoint,
-    read_checkpoint,
     require_decoder,
     shape_of,
 )
@@ -52,7 +51,7 @@ def test_the_suffix_decides_on_writing_as_on_reading(tmp_path, suffix):
     opened = open_checkpoint(whole)
     assert opened.state.keys() == model.state_dict().keys() and opened.notes == ()
     assert opened.description == {"encoder_heads": 4, "decoder_heads": 2, "target": "pixel"}
-    assert shape_of(read_checkpoint(encoder)).encoder_depth == 2
+    assert shape_of(open_checkpoint(encoder).state).encoder_depth == 2
 
 
 def test_a_safetensors_file_says_what_library_it_is_for(tmp_path):
@@ -74,13 +73,13 @@ def test_a_file_under_the_other_format_s_suffix_says_how_to_call_it(tmp_path):
     torch.save(small().state_dict(), tmp_path / "a.safetensors")
     save_file(dict(small().state_dict()), tmp_path / "b.pth")
     for name, said in (("a.safetensors", "torch's own; call it .pth"), ("b.pth", ".safetensors")):
-        assert refusal(read_checkpoint, tmp_path / name).endswith(said)
+        assert refusal(open_checkpoint, tmp_path / name).endswith(said)
 
 
 def test_an_encoder_without_class_token_comes_back_from_timm_s_layout(tmp_path):
     model, other = small(class_token=False), small(seed=5, class_token=False)
     export_timm(model, tmp_path / "vit.pth")
-    state = read_checkpoint(tmp_path / "vit.pth")
+    state = open_checkpoint(tmp_path / "vit.pth").state
     assert state["pos_embed"].shape[1] == 24 and shape_of(state).grid == (4, 6)
     load_into(other, state, encoder_only=True, place="vit.pth")
     assert same(encoder_state(other), encoder_state(model))
@@ -110,7 +109,7 @@ def test_weights_are_found_two_wrappers_deep_and_under_a_key_of_one_s_own(tmp_pa
     state = small().state_dict()
     for content in ({"state_dict": {"model": state}}, {"mine": {"epoch": 3, "student": state}}):
         torch.save(content, tmp_path / "a.pth")
-        assert same(read_checkpoint(tmp_path / "a.pth"), state)
+        assert same(open_checkpoint(tmp_path / "a.pth").state, state)
 
 
 def test_the_model_is_taken_before_its_average_and_that_is_said(tmp_path):
@@ -139,14 +138,14 @@ def test_the_model_is_taken_before_its_average_and_that_is_said(tmp_path):
         assert same(opened.state, state)
         assert len(opened.notes) == 1 and expected in opened.notes[0]
     torch.save({"epoch": 1, "optimizer": optimiser}, tmp_path / "a.pth")
-    assert "holds no weights" in refusal(read_checkpoint, tmp_path / "a.pth")
+    assert "holds no weights" in refusal(open_checkpoint, tmp_path / "a.pth")
 
 
 def test_one_weight_under_two_names_is_refused(tmp_path):
     state = small().state_dict()
     torch.save({**state, "module.cls_token": state["cls_token"]}, tmp_path / "a.pth")
     assert "holds cls_token twice, as module.cls_token too" in refusal(
-        read_checkpoint, tmp_path / "a.pth"
+        open_checkpoint, tmp_path / "a.pth"
     )
 
 
@@ -166,7 +165,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path, number):
     state = small().state_dict()
     state["norm.bias"][3] = number
     torch.save(state, tmp_path / "a.pth")
-    assert refusal(read_checkpoint, tmp_path / "a.pth") == (
+    assert refusal(open_checkpoint, tmp_path / "a.pth") == (
         f"{tmp_path}/a.pth: holds NaN or infinite numbers in 1 of {len(state)} weights "
         "(norm.bias): its training diverged; take an earlier checkpoint"
     )
@@ -178,7 +177,7 @@ def test_the_published_format_goes_out_and_comes_back(tmp_path, changes):
     export_official(model, path)
     assert list(torch.load(path, weights_only=True)) == ["model", "mae_ablation"]
     other = small(seed=5, **changes)
-    load_into(other, read_checkpoint(path), place=str(path))
+    load_into(other, open_checkpoint(path).state, place=str(path))
     assert same(model.state_dict(), other.state_dict())
     assert [p.name for p in path.parent.iterdir()] == ["mae.pth"]  # nothing half-written
 
@@ -187,7 +186,7 @@ def test_a_published_file_with_its_command_s_arguments_is_read(tmp_path):
     state, path = small().state_dict(), tmp_path / "checkpoint-799.pth"
     arguments = argparse.Namespace(model="mae_vit_base_patch16", blr=1.5e-4)
     torch.save({"model": state, "optimizer": {"state": {}}, "epoch": 799, "args": arguments}, path)
-    assert same(read_checkpoint(path), state)
+    assert same(open_checkpoint(path).state, state)
 
 
 class Stranger:
@@ -197,7 +196,7 @@ class Stranger:
 def test_other_classes_are_refused_and_never_built(tmp_path):
     path = tmp_path / "strange.pth"
     torch.save({"model": small().state_dict(), "args": Stranger()}, path)
-    message = refusal(read_checkpoint, path)
+    message = refusal(open_checkpoint, path)
     assert message.startswith(f"{path}: holds an object of class ")
     assert "Stranger" in message
     assert 'torch.load("strange.pth", weights_only=False)["model"]' in message
@@ -205,17 +204,17 @@ def test_other_classes_are_refused_and_never_built(tmp_path):
 
 def test_what_is_no_checkpoint_is_refused(tmp_path):
     path = tmp_path / "x.pth"
-    assert "no such file" in refusal(read_checkpoint, path)
+    assert "no such file" in refusal(open_checkpoint, path)
     export_official(small(), path)
     whole = path.read_bytes()
     for damaged in (b"", b"text", whole[: len(whole) // 2]):
         path.write_bytes(damaged)
-        assert "not a checkpoint, or cut short" in refusal(read_checkpoint, path)
+        assert "not a checkpoint, or cut short" in refusal(open_checkpoint, path)
         (tmp_path / "x.safetensors").write_bytes(damaged)
-        assert "not a checkpoint" in refusal(read_checkpoint, tmp_path / "x.safetensors")
+        assert "not a checkpoint" in refusal(open_checkpoint, tmp_path / "x.safetensors")
     for content in ({"epoch": 3}, {"model": 3}, [1, 2], {}):
         torch.save(content, path)
-        assert "holds no weights" in refusal(read_checkpoint, path)
+        assert "holds no weights" in refusal(open_checkpoint, path)
 
 
 def test_a_classifier_s_weights_are_left_out_and_named(tmp_path):
@@ -283,7 +282,9 @@ def test_weights_that_do_not_fit_are_named_in_one_line():
         del state[name]
     message = refusal(load_into, small(), state, place="a.pth")
     assert message.startswith("a.pth: weights do not fit the model: 12 missing (blocks.1.norm1.")
-    assert "blocks.1.attn.qkv.weight, ...); 1 unexpected (head.weight); 5 of another " in message
+    assert (
+        "blocks.1.attn.qkv.weight and 9 more); 1 unexpected (head.weight); 5 of another " in message
+    )
     assert "pos_embed: file (1, 7, 16), model (1, 25, 16)" in message
 
 
@@ -295,7 +296,7 @@ def test_an_encoder_is_loaded_from_files_with_and_without_a_decoder():
         assert same(encoder_state(model), encoder_state(source))
         assert torch.equal(model.decoder_pred.weight, untouched.decoder_pred.weight)
     message = refusal(load_into, small(), encoder_state(source), place="a.pth")
-    assert "missing (mask_token, decoder_pos_embed, decoder_embed.weight, ...)" in message
+    assert "missing (mask_token, decoder_pos_embed, decoder_embed.weight and " in message
 
 
 def test_the_target_s_own_numbers_stay_out_of_an_encoder():
@@ -366,8 +367,3 @@ def test_positions_keep_a_ramp_on_another_grid(extra):
     assert torch.equal(resized[:, :extra], tokens)
     inner = resized[0, extra:].unflatten(0, (16, 20))[4:-4, 4:-4]  # bicubic reaches 2 cells
     assert torch.allclose(inner, ramp(16, 20)[4:-4, 4:-4], rtol=0, atol=0.05 / 8)
-
-
-def test_positions_of_another_grid_than_said_are_refused():
-    with pytest.raises(ValueError, match=r"25 rows, not 1 \+ 5 x 6"):
-        interpolate_positions(position_table(16, (4, 6)), (5, 6), (4, 4), 1)

@@ -15,7 +15,7 @@ from timm.models.vision_transformer import VisionTransformer
 from toys import a_folder, change, trial_of
 
 from mae_ablation import cli
-from mae_ablation.mae.checkpoints import export_official, read_checkpoint
+from mae_ablation.mae.checkpoints import export_official, open_checkpoint
 from mae_ablation.store.folder import Store
 from mae_ablation.study.identity import pretrain_document
 from mae_ablation.train.inspect import open_model, read_image
@@ -77,10 +77,10 @@ def test_an_official_file_is_read_and_written(toy, picture, tmp_path, capsys):
     assert call("reconstruct", "--image", picture, *words) == 0
     assert "true mean" not in capsys.readouterr().out
     assert call("export", *words[:2], "--format", "official", "--out", tmp_path / "b.pth") == 0
-    again = read_checkpoint(tmp_path / "b.pth")
+    again = open_checkpoint(tmp_path / "b.pth").state
     assert all(torch.equal(value, again[name]) for name, value in model.state_dict().items())
     assert call("export", *words[:2], "--out", tmp_path / "timm.pth") == 0
-    encoder = read_checkpoint(tmp_path / "timm.pth")
+    encoder = open_checkpoint(tmp_path / "timm.pth").state
     assert not any(name.startswith("decoder") for name in encoder)
 
 

@@ -77,11 +77,6 @@ def test_evaluation_never_changes_a_tokenizer():
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
-def test_a_grid_of_other_patches_is_refused():
-    with pytest.raises(ValueError, match=r"\(2, 3\) patches of the tokenizer, .* \(3, 2\)"):
-        small_tokenizer().tokens(stripes(1), (3, 2))
-
-
 def test_the_first_batch_gives_the_codebook():
     model = small_tokenizer()
     model.update(stripes(8), seeded())

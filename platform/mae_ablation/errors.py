@@ -52,3 +52,10 @@ def one_line(error: BaseException) -> str:
             name, _, words = raised.partition(": ")
             return f"{name.rsplit('.', 1)[-1]}: {words}"
     return f"{type(error).__name__}: {lines[0].strip()}"
+
+
+def name_first(names: Iterable[str], most: int = 3) -> str:
+    """List the first names, and how many more there are: "a, b, c and 2 more"."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

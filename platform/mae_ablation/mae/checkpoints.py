@@ -7,16 +7,16 @@ import argparse
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from mae_ablation.errors import UserError
+from mae_ablation.errors import UserError, name_first
 from mae_ablation.mae.model import MaskedAutoencoder
 from mae_ablation.mae.positions import position_table
-from mae_ablation.mae.unwrap import find_weights
+from mae_ablation.mae.unwrap import FoundWeights, find_weights
 from mae_ablation.study.places import require_file, require_suffix, written
 
 State = Mapping[str, torch.Tensor]
@@ -24,24 +24,8 @@ DESCRIPTION = "mae_ablation"
 """key beside "model" in files of this project"""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Opened:
-    """A checkpoint file's weights, and what is known beside them."""
-
-    state: dict[str, torch.Tensor]
-    description: dict
-    """what `export_official` wrote: heads and target; empty in files from elsewhere"""
-    notes: tuple[str, ...]
-    """what was taken of the file and what was not, for the user"""
-    others: tuple[str, ...]
-    """names of weights in the file that are not the model's"""
-
-
-def open_checkpoint(path: Path | str, *, convert: str = '["model"]') -> Opened:
-    """Reads the weights of a .pth, .pt, .bin or .safetensors file, on the CPU (unwrap.py).
-
-    The published files also hold the command's arguments, an `argparse.Namespace`: the only class
-    that is let in.
+def open_checkpoint(path: Path | str, *, convert: str = '["model"]') -> FoundWeights:
+    """Read the weights of a .pth, .pt, .bin or .safetensors file, on the CPU (unwrap.py).
 
     Args:
         convert: what gives the weights of an object that is refused, for the error's remedy.
@@ -51,42 +35,18 @@ def open_checkpoint(path: Path | str, *, convert: str = '["model"]') -> Opened:
     """
     path = Path(path)
     require_file(path, "the path of a checkpoint")
-    if path.suffix.lower() == ".safetensors":
-        content, description = _safetensors(path)
-    else:
-        content = _pickled(path, convert)
-        description = content.get(DESCRIPTION) if isinstance(content, dict) else None
-    found = find_weights(content, str(path))
-    return Opened(
-        state=found.state,
-        description=description if isinstance(description, dict) else {},
-        notes=found.notes,
-        others=found.others,
-    )
-
-
-def read_checkpoint(path: Path | str, *, convert: str = '["model"]') -> dict[str, torch.Tensor]:
-    """The weights of `open_checkpoint` alone. Raises as it does."""
-    return open_checkpoint(path, convert=convert).state
-
-
-def _safetensors(path: Path) -> tuple[dict, dict | None]:
-    """Tensors, and the description in the file's metadata."""
-    from safetensors import SafetensorError, safe_open  # comes with timm
-
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return content, json.loads(metadata.get(DESCRIPTION, "null"))
-    except (SafetensorError, ValueError) as error:
-        raise _damaged(path) from error
+        if path.suffix.lower() == ".safetensors":
+            from safetensors import safe_open  # comes with timm
 
-
-def _pickled(path: Path, convert: str) -> object:
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with safe_open(path, framework="pt") as file:
+                content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                description = json.loads((file.metadata() or {}).get(DESCRIPTION, "null"))
+        else:
+            # published files hold the command's arguments, the only class that is let in
+            with torch.serialization.safe_globals([argparse.Namespace]):
+                content = torch.load(path, map_location="cpu", weights_only=True)
+            description = content.get(DESCRIPTION) if isinstance(content, dict) else None
     except Exception as error:  # whatever the bytes lead to: IndexError, EOFError, RuntimeError
         refused = re.search(r"GLOBAL (\S+)", str(error))
         if not refused:
@@ -97,6 +57,8 @@ def _pickled(path: Path, convert: str) -> object:
             f'torch.load("{path.name}", weights_only=False){convert}, "weights.pth")',
             str(path),
         ) from error
+    known = description if isinstance(description, dict) else {}
+    return find_weights(content, str(path))._replace(description=known)
 
 
 def _damaged(path: Path) -> UserError:
@@ -124,7 +86,7 @@ class Shape:
     encoder_width: int
     encoder_depth: int
     decoder_width: int | None
-    """null: the file holds the encoder only"""
+    """None: the file holds the encoder only"""
     decoder_depth: int | None
     mlp_ratio: float
     class_token: bool
@@ -134,7 +96,7 @@ class Shape:
 
 
 def shape_of(state: State, place: str = "") -> Shape:
-    """Sizes inferred from names and shapes.
+    """Infer sizes from the names and shapes of weights.
 
     Raises:
         UserError: names of an encoder are missing; a grid that cannot be told.
@@ -163,14 +125,12 @@ def require_encoder(state: State, place: str) -> None:
     needed = ("pos_embed", "patch_embed.proj.weight", "blocks.0.mlp.fc1.weight")
     absent = [name for name in needed if name not in state]
     if absent:
-        raise UserError(f"not a masked autoencoder: without {some(absent)}", place)
+        raise UserError(f"not a masked autoencoder: without {name_first(absent)}", place)
 
 
 def with_class_row(state: State) -> State:
-    """Positions with a first row for the class token, which timm leaves out where there is none.
-
-    That row is zero, the row of a patch never is.
-    """
+    """Give positions the row of a class token, which timm leaves out where there is none."""
+    # that row is zero, the row of a patch never is
     table = state["pos_embed"]
     if "cls_token" in state or not table[:, 0].any():
         return state
@@ -181,12 +141,12 @@ GRID_ATOL = 5e-3  # sines and cosines in bfloat16 are off by up to 1/512
 
 
 def _depth(state: State, blocks: str) -> int:
-    numbers = (re.fullmatch(rf"{blocks}\.(\d+)\.norm1\.weight", name) for name in state)
-    return 1 + max((int(number[1]) for number in numbers if number), default=-1)
+    return sum(bool(re.fullmatch(rf"{blocks}\.\d+\.norm1\.weight", name)) for name in state)
 
 
 def _grid_of(table: torch.Tensor, place: str) -> tuple[int, int]:
     """Grid of a position table (1, 1 + L, D): the one whose sines it holds, else the square."""
+    # fine-tuning trains the table, which then is no sines
     patches, width = table.shape[1] - 1, table.shape[2]
     grids = [(rows, patches // rows) for rows in range(1, patches + 1) if patches % rows == 0]
     for grid in grids:
@@ -202,7 +162,7 @@ def _grid_of(table: torch.Tensor, place: str) -> tuple[int, int]:
 
 
 USUAL_HEADS = {512: 16, 768: 12, 1024: 16, 1280: 16}
-"""by width: the paper's encoders and decoder"""
+"""heads of the paper's encoders and decoder, by their width"""
 
 
 def load_into(
@@ -223,25 +183,24 @@ def load_into(
 
 
 def encoder_part(state: State) -> dict[str, torch.Tensor]:
-    """Without the decoder and the target's own numbers (PCA)."""
+    """Leave out the decoder and the target's own numbers (PCA)."""
     others = ("decoder", "mask_token", "target.")
     return {name: value for name, value in state.items() if not name.startswith(others)}
 
 
 def check_fit(expected: State, state: State, place: str) -> None:
     """Raise a UserError of one line if names or shapes of `state` differ from the model's."""
-    shared = [name for name in expected if name in state]
     reshaped = [
-        f"{name}: file {tuple(state[name].shape)}, model {tuple(expected[name].shape)}"
-        for name in shared
-        if state[name].shape != expected[name].shape
+        f"{name}: file {tuple(state[name].shape)}, model {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in state and state[name].shape != value.shape
     ]
     found = {
         "missing": [name for name in expected if name not in state],
         "unexpected": [name for name in state if name not in expected],
         "of another shape": reshaped,
     }
-    parts = [f"{len(names)} {what} ({some(names)})" for what, names in found.items() if names]
+    parts = [f"{len(names)} {what} ({name_first(names)})" for what, names in found.items() if names]
     if parts:
         raise UserError(
             f"weights do not fit the model: {'; '.join(parts)}: build the model as the file's was",
@@ -249,20 +208,11 @@ def check_fit(expected: State, state: State, place: str) -> None:
         )
 
 
-def some(names: Iterable[str], most: int = 3) -> str:
-    """The first few names, and a sign that there are more."""
-    names = list(names)
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
-
-
 def require_decoder(state: State, place: str, others: Sequence[str] = ()) -> None:
-    """Checks that a file holds what a reconstruction needs.
+    """Raise a UserError if a file has no decoder, or one under other names.
 
     Args:
         others: names of weights in the file that were not taken for the model's.
-
-    Raises:
-        UserError: it has no decoder, or one under other names.
     """
     if "decoder_pred.weight" in state:
         return
@@ -271,7 +221,7 @@ def require_decoder(state: State, place: str, others: Sequence[str] = ()) -> Non
     if decoder:
         raise UserError(
             f"its decoder has other names than the published ones: no decoder_pred.weight, but "
-            f"{some(decoder)}; rename them",
+            f"{name_first(decoder)}; rename them",
             place,
         )
     raise UserError(
@@ -306,7 +256,7 @@ def export_timm(model: MaskedAutoencoder, path: Path | str) -> None:
 
 
 def timm_state(model: MaskedAutoencoder) -> dict[str, torch.Tensor]:
-    """Weights of the encoder under timm's names, on the CPU."""
+    """Return the weights of the encoder under timm's names, on the CPU."""
     state = encoder_part(_plain(model.state_dict()))
     state.pop("encoder_mask_token", None)  # no patch is missing outside pre-training
     if "cls_token" not in state:
@@ -315,7 +265,7 @@ def timm_state(model: MaskedAutoencoder) -> dict[str, torch.Tensor]:
 
 
 def _plain(state: State) -> dict[str, torch.Tensor]:
-    """On the CPU, without the module's version metadata."""
+    """Weights on the CPU, without the module's version metadata."""
     return {name: value.detach().cpu() for name, value in state.items()}
 
 

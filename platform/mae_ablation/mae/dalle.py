@@ -13,14 +13,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mae_ablation.mae.checkpoints import check_fit, read_checkpoint
+from mae_ablation.mae.checkpoints import check_fit, open_checkpoint
 from mae_ablation.study.places import require_hash
 
-STRIDE = 8
-"""pixels per token: three poolings by 2"""
+STRIDE = 8  # pixels per token: three poolings by 2
 GROUPS, BLOCKS = 4, 2
-GAIN = 1 / (GROUPS * BLOCKS) ** 2
-"""of a residual path"""
+GAIN = 1 / (GROUPS * BLOCKS) ** 2  # of a residual path
+_AT_A_TIME = 64  # images: 0.8 GB for one activation of the first group at 112 x 112
 
 
 class Conv(nn.Module):
@@ -45,28 +44,14 @@ class Bottleneck(nn.Module):
         same = channels_in == channels_out
         self.id_path = nn.Identity() if same else Conv(channels_in, channels_out, 1)
         sizes = [(channels_in, inner, 3), (inner, inner, 3), (inner, inner, 3)]
-        self.res_path = nn.Sequential(_relu_convs([*sizes, (inner, channels_out, 1)]))
+        layers = OrderedDict()
+        for number, size in enumerate([*sizes, (inner, channels_out, 1)], start=1):
+            layers[f"relu_{number}"] = nn.ReLU()
+            layers[f"conv_{number}"] = Conv(*size)
+        self.res_path = nn.Sequential(layers)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.id_path(x) + GAIN * self.res_path(x)
-
-
-def _relu_convs(sizes: list[tuple[int, int, int]]) -> OrderedDict[str, nn.Module]:
-    layers = OrderedDict()
-    for number, size in enumerate(sizes, start=1):
-        layers[f"relu_{number}"] = nn.ReLU()
-        layers[f"conv_{number}"] = Conv(*size)
-    return layers
-
-
-def _group(channels_in: int, channels_out: int, *, pooled: bool) -> nn.Sequential:
-    layers = OrderedDict()
-    for number in range(1, BLOCKS + 1):
-        layers[f"block_{number}"] = Bottleneck(channels_in, channels_out)
-        channels_in = channels_out
-    if pooled:
-        layers["pool"] = nn.MaxPool2d(2)
-    return nn.Sequential(layers)
 
 
 class DalleEncoder(nn.Module):
@@ -83,9 +68,13 @@ class DalleEncoder(nn.Module):
         layers = OrderedDict(input=Conv(3, hidden, 7))
         channels = hidden
         for number in range(1, GROUPS + 1):
-            wider = hidden * 2 ** (number - 1)
-            layers[f"group_{number}"] = _group(channels, wider, pooled=number < GROUPS)
-            channels = wider
+            group, wider = OrderedDict(), hidden * 2 ** (number - 1)
+            for block in range(1, BLOCKS + 1):
+                group[f"block_{block}"] = Bottleneck(channels, wider)
+                channels = wider
+            if number < GROUPS:
+                group["pool"] = nn.MaxPool2d(2)
+            layers[f"group_{number}"] = nn.Sequential(group)
         output = OrderedDict(relu=nn.ReLU(), conv=Conv(channels, vocabulary, 1))
         layers["output"] = nn.Sequential(output)
         self.blocks = nn.Sequential(layers)
@@ -96,30 +85,26 @@ class DalleEncoder(nn.Module):
 
     @torch.no_grad()
     def tokens(self, pixels: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-        """Tokens (n, L) int64 of pixels (n, 1 or 3, h, w) in [0, 1], one per patch of the grid.
+        """Find the tokens (n, L) int64 of pixels (n, 1 or 3, h, w) in [0, 1], one per patch.
 
         The images are resized so that a patch has 8 pixels a side: 112 for 14 x 14 patches.
         """
-        return torch.cat([self._tokens(part, grid) for part in pixels.split(_AT_A_TIME)])
-
-    def _tokens(self, pixels: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-        size = tuple(STRIDE * side for side in grid)
-        resized = F.interpolate(pixels, size=size, mode="bicubic", antialias=True)
-        mapped = 0.8 * resized.clamp(0, 1) + 0.1  # bicubic overshoots; the dVAE saw 0.1 to 0.9
-        return self(mapped.expand(-1, 3, -1, -1)).argmax(dim=1).flatten(1)
-
-
-_AT_A_TIME = 64  # images: 0.8 GB for one activation of the first group at 112 x 112
+        size, tokens = tuple(STRIDE * side for side in grid), []
+        for part in pixels.split(_AT_A_TIME):
+            resized = F.interpolate(part, size=size, mode="bicubic", antialias=True)
+            mapped = 0.8 * resized.clamp(0, 1) + 0.1  # bicubic overshoots; the dVAE saw 0.1 to 0.9
+            tokens.append(self(mapped.expand(-1, 3, -1, -1)).argmax(dim=1).flatten(1))
+        return torch.cat(tokens)
 
 
 def load_dalle(path: Path | str, sha256: str) -> DalleEncoder:
-    """The encoder with a file's weights, ready for `tokens`, sizes as in the file.
+    """Build the encoder with a file's weights, ready for `tokens`, sizes as in the file.
 
     Raises:
         UserError: another hash; a pickled module; names or shapes that do not fit.
     """
     require_hash(Path(path), sha256, str(path))
-    state = read_checkpoint(path, convert=".state_dict()")
+    state = open_checkpoint(path, convert=".state_dict()").state
     first, last = state.get("blocks.input.w"), state.get("blocks.output.conv.w")
     sizes = {} if first is None or last is None else dict(hidden=len(first), vocabulary=len(last))
     with torch.device("meta"):  # the weights are taken, not copied

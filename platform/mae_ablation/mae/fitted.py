@@ -35,36 +35,32 @@ class FittedTarget(nn.Module):
         self._fitted = tuple(fitted or ())
         for name, tensor in (fitted or {}).items():
             self.register_buffer(name, tensor.clone())
+        self.can_draw = hasattr(component, "pixels")
+        """predictions can be shown as pixels"""
         methods = ("of", "error", "pixels") if self.can_draw else ("of", "error")
         # looked up once: torch.compile need not follow how it is found
         self._wanted = {name: wanted(getattr(component, name)) for name in methods}
 
-    @property
-    def can_draw(self) -> bool:
-        """Whether predictions can be shown as pixels."""
-        return hasattr(self.component, "pixels")
-
     def wants(self, name: str) -> bool:
-        """Whether `error` asks for this."""
+        """Tell whether `error` asks for this."""
         return name in self._wanted["error"]
 
     def of(self, patches: torch.Tensor, **offered: Any) -> torch.Tensor:
-        """Target (n, C, W) of patches (n, C, P)."""
-        return self.component.of(patches, **self._chosen("of", 1, offered))
+        """Make the target (n, C, W) of patches (n, C, P)."""
+        return self.component.of(patches, **self._choose("of", 1, offered))
 
     def error(self, predicted: torch.Tensor, target: torch.Tensor, **offered: Any) -> torch.Tensor:
-        """Error of each patch, (n, C)."""
-        return self.component.error(predicted, target, **self._chosen("error", 2, offered))
+        """Return the error of each patch, (n, C)."""
+        return self.component.error(predicted, target, **self._choose("error", 2, offered))
 
     def pixels(
         self, predicted: torch.Tensor, patches: torch.Tensor, **offered: Any
     ) -> torch.Tensor:
-        """Predicted patches (n, L, P) in normalised image space."""
-        return self.component.pixels(predicted, patches, **self._chosen("pixels", 2, offered))
+        """Turn predictions into patches (n, L, P) in normalised image space."""
+        return self.component.pixels(predicted, patches, **self._choose("pixels", 2, offered))
 
-    def _chosen(self, method: str, given: int, offered: dict[str, Any]) -> dict[str, Any]:
-        """What a method asks for beyond the arguments that it has to take."""
-        names = self._wanted[method][given:]
+    def _choose(self, method: str, given: int, offered: dict[str, Any]) -> dict[str, Any]:
+        """Pick what a method asks for beyond the arguments that it has to take."""
         fitted = {"fitted": {name: getattr(self, name) for name in self._fitted}}
         known = {**self._shape, **fitted, **offered}
-        return {name: known[name] for name in names if name in known}
+        return {name: known[name] for name in self._wanted[method][given:] if name in known}

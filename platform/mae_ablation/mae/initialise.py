@@ -13,8 +13,9 @@ def initialise(model: MaskedAutoencoder, encoder: torch.Generator, decoder: torc
     start from the same encoder, which keeps a comparison paired. So do models with and without a
     class token, or mask tokens in the encoder.
     """
+    # what a class token would have drawn is drawn without one, too
     own = model.encoder is None  # another encoder has drawn its own
-    if own and model.cls_token is None:  # what it would have drawn
+    if own and model.cls_token is None:
         torch.empty(model.pos_embed.shape[-1]).normal_(generator=encoder)
     for name, parameter in model.named_parameters():
         skipped = name.endswith("pos_embed") or name == "encoder_mask_token"

@@ -7,6 +7,7 @@ Shapes: n images, c channels, h x w pixels, p patch side, L patches, K kept patc
         for a patch (P for pixels), C = 1 with a class token, 0 without.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -23,7 +24,7 @@ from mae_ablation.mae.targets.pixels import Pixel
 
 
 class Reconstruction(NamedTuple):
-    """Predictions for every patch of some images, and which of them were removed."""
+    """Holds predictions for every patch of some images, and which of them were removed."""
 
     predictions: torch.Tensor
     """(n, L, W), in image order, in the space of the target"""
@@ -39,19 +40,19 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(channels, width, kernel_size=patch_size, stride=patch_size)
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
-        """Patches (n, k, P) -> (n, k, D). Only patches that are seen need to be given."""
+        """Embed patches (n, k, P) as (n, k, D); only those that are seen need to be given."""
         weight = self.proj.weight.permute(0, 2, 3, 1).flatten(1)  # (D, P), channel fastest
         return F.linear(patches, weight, self.proj.bias)
 
 
-def blocks(depth: int, width: int, heads: int, mlp_ratio: float) -> nn.ModuleList:
+layer_norm = partial(nn.LayerNorm, eps=1e-6)
+
+
+def build_blocks(depth: int, width: int, heads: int, mlp_ratio: float) -> nn.ModuleList:
+    """Stack timm's Transformer blocks, as the published checkpoints have them."""
     return nn.ModuleList(
         Block(width, heads, mlp_ratio, qkv_bias=True, norm_layer=layer_norm) for _ in range(depth)
     )
-
-
-def layer_norm(width: int, **kwargs) -> nn.LayerNorm:
-    return nn.LayerNorm(width, eps=1e-6, **kwargs)
 
 
 class MaskedAutoencoder(nn.Module):
@@ -95,8 +96,6 @@ class MaskedAutoencoder(nn.Module):
     ) -> None:
         super().__init__()
         h, w = (image_size, image_size) if isinstance(image_size, int) else image_size
-        if h % patch_size or w % patch_size:
-            raise ValueError(f"image {h} x {w} is not divisible by patch size {patch_size}")
         self.patch_size, self.loss_on = patch_size, loss_on
         self.gradient_checkpointing = gradient_checkpointing
         self.grid = (h // patch_size, w // patch_size)
@@ -108,6 +107,7 @@ class MaskedAutoencoder(nn.Module):
         def token(width: int) -> nn.Parameter:
             return nn.Parameter(torch.zeros(1, 1, width))
 
+        # names of parameters are those of published checkpoints; another encoder has its own
         self.encoder = encoder
         self.leading = class_token + extra_tokens
         """tokens before the patches"""
@@ -118,10 +118,10 @@ class MaskedAutoencoder(nn.Module):
         self.decoder_pos_embed = frozen(decoder_width)
         if own:
             self.patch_embed = PatchEmbed(patch_size, channels, encoder_width)
-            self.blocks = blocks(encoder_depth, encoder_width, encoder_heads, mlp_ratio)
+            self.blocks = build_blocks(encoder_depth, encoder_width, encoder_heads, mlp_ratio)
             self.norm = layer_norm(encoder_width)
         self.decoder_embed = nn.Linear(encoder_width, decoder_width)
-        self.decoder_blocks = blocks(decoder_depth, decoder_width, decoder_heads, mlp_ratio)
+        self.decoder_blocks = build_blocks(decoder_depth, decoder_width, decoder_heads, mlp_ratio)
         self.decoder_norm = layer_norm(decoder_width)
         self.decoder_pred = nn.Linear(decoder_width, self.target.width)
         self.encoder_mask_token = token(encoder_width) if encoder_mask_tokens else None
@@ -134,12 +134,12 @@ class MaskedAutoencoder(nn.Module):
         keep: int,
         given: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Mean error over the removed patches, or over all of them (paper, section 3): a scalar.
+        """Average the error over the removed patches, or over all (paper, section 3): a scalar.
 
         Args:
             images: (n, c, h, w), normalised.
             shuffle: (n, L) permutation of the patches, the kept ones first (masking.py).
-            keep: number of patches that stay visible, 1 to L - 1.
+            keep: patches that stay visible, 1 to L - 1.
             given: (n, L) or (n, L, W), the target where it was made from whole images.
         """
         # the patches whose error counts stand last in `shuffle`: only these are predicted
@@ -175,7 +175,7 @@ class MaskedAutoencoder(nn.Module):
     def encode_images(
         self, images: torch.Tensor, patches: torch.Tensor, shuffle: torch.Tensor, keep: int
     ) -> torch.Tensor:
-        """Encoder output (n, leading + K, D) of the visible patches, by whichever encoder."""
+        """Encode the visible patches by whichever encoder: (n, leading + K, D)."""
         if self.encoder is None:
             return self.encode(patches, shuffle, keep)
         return self.encoder(images, shuffle[:, :keep])
@@ -183,7 +183,7 @@ class MaskedAutoencoder(nn.Module):
     def encode(
         self, patches: torch.Tensor, shuffle: torch.Tensor | None = None, keep: int | None = None
     ) -> torch.Tensor:
-        """Encoder output after its last norm, class token first: (n, C + K, D).
+        """Encode patches, up to the last norm, class token first: (n, C + K, D).
 
         Without `shuffle` the encoder sees all patches (n, L, P), in image order. With it, it sees
         the first `keep` of the permutation, in that order; an encoder that takes mask tokens sees
@@ -203,11 +203,11 @@ class MaskedAutoencoder(nn.Module):
         return self.norm(self._run(self.blocks, x))
 
     def decode(self, encoded: torch.Tensor, shuffle: torch.Tensor, last: int) -> torch.Tensor:
-        """Predictions (n, last, W) for the last so many patches of the permutation.
+        """Predict (n, last, W) the last so many patches of the permutation.
 
-        Tokens stand in the order of `shuffle`: attention does not depend on it. `encoded` is what
-        `encode` returns; where it holds mask tokens, the decoder adds none.
+        `encoded` is what `encode` returns; where it holds mask tokens, the decoder adds none.
         """
+        # tokens stay in the order of `shuffle`, on which attention does not depend
         x = self.decoder_embed(encoded)
         lead, patches = x[:, : self.leading], x[:, self.leading :]
         if self.encoder_mask_token is None:
@@ -236,33 +236,7 @@ class MaskedAutoencoder(nn.Module):
         self.grid = grid
 
     def features(self, images: torch.Tensor, pooling: str) -> torch.Tensor:
-        """Features (n, D) of whole images: class token ("cls") or mean patch token ("mean")."""
+        """Encode whole images as (n, D): class token ("cls") or mean patch token ("mean")."""
         own = self.encoder is None
         x = self.encode(patchify(images, self.patch_size)) if own else self.encoder(images, None)
         return x[:, 0] if pooling == "cls" else x[:, self.leading :].mean(dim=1)
-
-
-OFFICIAL_SHAPES = {
-    "mae_vit_base_patch16": (16, 768, 12, 12),
-    "mae_vit_large_patch16": (16, 1024, 24, 16),
-    "mae_vit_huge_patch14": (14, 1280, 32, 16),
-}
-
-
-def official_model(name: str) -> MaskedAutoencoder:
-    """The paper's ViT-B/16, ViT-L/16 or ViT-H/14 at 224 x 224, decoder 8 x 512 (appendix A).
-
-    The state dict has the names and shapes of the published checkpoints of that name.
-    """
-    patch_size, width, depth, heads = OFFICIAL_SHAPES[name]
-    return MaskedAutoencoder(
-        image_size=224,
-        patch_size=patch_size,
-        channels=3,
-        encoder_width=width,
-        encoder_depth=depth,
-        encoder_heads=heads,
-        decoder_width=512,
-        decoder_depth=8,
-        decoder_heads=16,
-    )

@@ -31,7 +31,7 @@ def panels(
     mean: tuple[float, ...],
     std: tuple[float, ...],
 ) -> Panels:
-    """Panels of normalised images (n, c, h, w); other arguments as in the model's method."""
+    """Draw panels of normalised images (n, c, h, w); arguments as in the model's `reconstruct`."""
     out = model.reconstruct(images, shuffle, keep)
     patches = patchify(images, model.patch_size)
     mean, std = (torch.tensor(v, device=images.device).view(1, -1, 1, 1) for v in (mean, std))
@@ -51,7 +51,7 @@ def panels(
 
 
 def hide(images: torch.Tensor, mask: torch.Tensor, rows: int) -> torch.Tensor:
-    """Pixels (n, c, h, w) with the removed patches (mask (n, L) of that many rows) in grey."""
+    """Paint the removed patches of pixels (n, c, h, w) grey; the mask (n, L) has so many rows."""
     height, width = images.shape[2] // rows, images.shape[3] * rows // mask.shape[1]
     hidden = mask.view(len(mask), 1, rows, -1)
     hidden = hidden.repeat_interleave(height, -2).repeat_interleave(width, -1)

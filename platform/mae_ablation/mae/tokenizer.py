@@ -14,18 +14,16 @@ from torch.nn import functional as F
 
 from mae_ablation.mae.patches import unpatchify
 
-DECAY = 0.99
-"""of the codebook's moving averages, per batch"""
-SMOOTHING = 1e-5
-"""Laplace smoothing of the cluster sizes: a code without patches does not divide by zero"""
-COMMITMENT = 0.25
-"""weight of the term that holds the encoder at its codes (van den Oord et al., section 3.2)"""
-RESTART_AFTER = 20
-"""batches without a patch after which a code starts anew: a fifth of the averages' memory"""
+DECAY = 0.99  # of the codebook's moving averages, per batch
+SMOOTHING = 1e-5  # Laplace's, of cluster sizes: a code without patches does not divide by zero
+COMMITMENT = (
+    0.25  # weight of what holds the encoder at its codes (van den Oord et al., section 3.2)
+)
+RESTART_AFTER = 20  # batches without a patch, after which a code starts anew
 
 
 class Quantised(NamedTuple):
-    """What one forward pass gives."""
+    """Holds what one forward pass gives."""
 
     reconstruction: torch.Tensor
     """(n, c, h, w)"""
@@ -62,13 +60,7 @@ class PatchTokenizer(nn.Module):
     """
 
     def __init__(
-        self,
-        *,
-        channels: int,
-        patch_size: int,
-        codes: int,
-        width: int = 64,
-        code_width: int = 16,
+        self, *, channels: int, patch_size: int, codes: int, width: int = 64, code_width: int = 16
     ) -> None:
         super().__init__()
         self.patch_size, self.vocabulary = patch_size, codes
@@ -82,6 +74,7 @@ class PatchTokenizer(nn.Module):
             nn.Conv2d(code_width, width, kernel_size=1), nn.GELU(), ResidualBlock(width)
         )
         self.to_pixels = nn.Linear(width, patch_size**2 * channels)
+        # the codebook and its moving averages: buffers, since no gradient moves them
         self.register_buffer("codebook", torch.zeros(codes, code_width))
         self.register_buffer("cluster_sizes", torch.zeros(codes))
         self.register_buffer("cluster_sums", torch.zeros(codes, code_width))
@@ -94,21 +87,17 @@ class PatchTokenizer(nn.Module):
         tokens = self._nearest(latents)
         codes = self.codebook[tokens]
         passed_through = latents + (codes - latents).detach()  # gradient as if not quantised
-        reconstruction = self._decode(passed_through, self._grid(pixels))
-        error = F.mse_loss(reconstruction, pixels)
-        loss = error + COMMITMENT * F.mse_loss(latents, codes)
+        grid = (pixels.shape[2] // self.patch_size, pixels.shape[3] // self.patch_size)
+        decoded = self.decoder(passed_through.transpose(1, 2).unflatten(2, grid))
+        patches = self.to_pixels(decoded.flatten(2).transpose(1, 2))
+        reconstruction = unpatchify(patches, self.patch_size, grid)
+        loss = F.mse_loss(reconstruction, pixels) + COMMITMENT * F.mse_loss(latents, codes)
         return Quantised(reconstruction, tokens, loss)
 
     @torch.no_grad()
     def tokens(self, pixels: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-        """Tokens (n, L) int64 of pixels (n, c, h, w) in [0, 1], in the order of `patchify`.
-
-        Raises:
-            ValueError: the images do not have `grid` patches of the tokenizer's size.
-        """
-        ours = self._grid(pixels)
-        if ours != grid:
-            raise ValueError(f"images of {ours} patches of the tokenizer, the model has {grid}")
+        """Find the tokens (n, L) int64 of pixels (n, c, h, w) in [0, 1], in `patchify`'s order; the
+        grid is that of the model's patches, which are the tokeniser's, too."""
         return self._nearest(self._encode(pixels))
 
     @torch.no_grad()
@@ -124,17 +113,17 @@ class PatchTokenizer(nn.Module):
             self._start_codes(self.batches_unused >= 0, latents, generator)  # all of them
             self.seeded.fill_(True)
             return
+
+        # moving averages of what was assigned (van den Oord et al., appendix A.1)
         counts = tokens.bincount(minlength=self.vocabulary)
         sums = torch.zeros_like(self.cluster_sums).index_add_(0, tokens, latents)
         self.cluster_sizes.lerp_(counts.to(self.cluster_sizes), 1 - DECAY)
         self.cluster_sums.lerp_(sums, 1 - DECAY)
-        self.codebook.copy_(self.cluster_sums / self._smoothed_sizes()[:, None])
+        total = self.cluster_sizes.sum()
+        sizes = (self.cluster_sizes + SMOOTHING) * total / (total + self.vocabulary * SMOOTHING)
+        self.codebook.copy_(self.cluster_sums / sizes[:, None])
         self.batches_unused.add_(1).mul_(counts == 0)
         self._start_codes(self.batches_unused >= RESTART_AFTER, latents, generator)
-
-    def _smoothed_sizes(self) -> torch.Tensor:
-        total = self.cluster_sizes.sum()
-        return (self.cluster_sizes + SMOOTHING) * total / (total + self.vocabulary * SMOOTHING)
 
     def _start_codes(
         self, which: torch.Tensor, latents: torch.Tensor, generator: torch.Generator
@@ -149,9 +138,6 @@ class PatchTokenizer(nn.Module):
         self.cluster_sizes[which] = 1.0
         self.batches_unused[which] = 0
 
-    def _grid(self, pixels: torch.Tensor) -> tuple[int, int]:
-        return pixels.shape[2] // self.patch_size, pixels.shape[3] // self.patch_size
-
     def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """(n, c, h, w) -> (n, L, w), float32: a token must not depend on the precision."""
         return self.encoder(pixels).flatten(2).transpose(1, 2).float()
@@ -163,13 +149,8 @@ class PatchTokenizer(nn.Module):
         distance = torch.addmm(codes.square().sum(dim=1), rows, codes.T, alpha=-2)
         return distance.argmin(dim=1).view(latents.shape[:2])
 
-    def _decode(self, codes: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-        """(n, L, w) -> (n, c, h, w)."""
-        x = self.decoder(codes.transpose(1, 2).unflatten(2, grid))
-        return unpatchify(self.to_pixels(x.flatten(2).transpose(1, 2)), self.patch_size, grid)
-
 
 def perplexity(tokens: torch.Tensor, codes: int) -> float:
-    """Codes in effective use: exp of the entropy of the tokens' frequencies, 1 to `codes`."""
+    """Count the codes in effective use: exp of the entropy of the tokens' shares, 1 to `codes`."""
     shares = tokens.flatten().bincount(minlength=codes).double() / tokens.numel()
     return torch.special.entr(shares).sum().exp().item()

@@ -5,12 +5,12 @@ their own before or between the names. What is taken is one model, under the pub
 bits; what is left out of the file is said.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
 
-from mae_ablation.errors import UserError
+from mae_ablation.errors import UserError, name_first
 
 WRAPPERS = (
     *("model", "state_dict", "model_state_dict", "module", "network", "net", "weights"),
@@ -23,80 +23,95 @@ INSERTED = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_
 """parts of names that DDP, torch.compile, FSDP and activation checkpointing add"""
 ANCHOR = "patch_embed.proj.weight"
 """every encoder has it: what stands before it in a name is a prefix of all its names"""
-
-
 CLASSIFIER = "head."
 """begins timm's names of a classifier's weights: what somebody has fine-tuned is an encoder, too"""
 
 
-class Found(NamedTuple):
-    """One model's weights."""
+class FoundWeights(NamedTuple):
+    """One model's weights, and what is known beside them."""
 
     state: dict[str, torch.Tensor]
     notes: tuple[str, ...]
-    """what was taken or changed, and what the file holds besides; for the user"""
+    """lines for the user: what was taken or changed, and what the file holds besides"""
     others: tuple[str, ...] = ()
     """names of weights that were left out"""
+    description: Mapping = {}
+    """heads and target, which `export_official` wrote; empty in files from elsewhere"""
 
 
-def find_weights(content: object, place: str) -> Found:
-    """Takes one model's weights from what a file holds, under the published names, as float32.
+def find_weights(content: object, place: str) -> FoundWeights:
+    """Take one model's weights from what a file holds, under the published names, as float32.
 
     Raises:
         UserError: no weights; two of one name; numbers that are quantised, NaN or infinite.
     """
-    state, notes = _unwrapped(content)
+    state, notes = _unwrap(content)
     if not state:
         raise UserError(
             'holds no weights: a checkpoint has names and tensors, or those under "model"', place
         )
-    state, others = _without_prefix(_without_insertions(state, place))
-    others += [name for name in state if name.startswith(CLASSIFIER)]
-    state = {name: value for name, value in state.items() if not name.startswith(CLASSIFIER)}
+
+    # names as published: without what DDP and its like have put between their parts
+    bare = {}
+    for name, value in state.items():
+        short = ".".join(part for part in name.split(".") if part not in INSERTED)
+        if short in bare:
+            raise UserError(f"holds {short} twice, as {name} too: which is the model's?", place)
+        bare[short] = value
+    mine, others = _without_prefix(bare)
+    others += [name for name in mine if name.startswith(CLASSIFIER)]
+    mine = {name: value for name, value in mine.items() if not name.startswith(CLASSIFIER)}
     if others:
-        notes.append(f"left out of the file: {_some(others)}")
-    small = {str(v.dtype)[6:] for v in state.values() if v.is_floating_point() and v.itemsize < 4}
+        notes.append(f"left out of the file: {name_first(others)}")
+
+    # numbers that can be computed with: a training may have ended in NaN
+    small = {str(v.dtype)[6:] for v in mine.values() if v.is_floating_point() and v.itemsize < 4}
     if small:
         notes.append(f"saved as {', '.join(sorted(small))}, computed as float32")
-    state = {name: v.float() if v.is_floating_point() else v for name, v in state.items()}
-    _require_real(state, place)
-    return Found(state, tuple(notes), tuple(others))
+    if (first := mine.get(ANCHOR)) is not None and not first.is_floating_point():
+        message = f"{ANCHOR} is {str(first.dtype)[6:]}, which is quantised"
+        raise UserError(f"{message}: take the file with floating-point weights", place)
+    mine = {name: v.float() if v.is_floating_point() else v for name, v in mine.items()}
+    if bad := [name for name, value in mine.items() if not value.isfinite().all()]:
+        raise UserError(
+            f"holds NaN or infinite numbers in {len(bad)} of {len(mine)} weights "
+            f"({name_first(bad)}): its training diverged; take an earlier checkpoint",
+            place,
+        )
+    return FoundWeights(mine, tuple(notes), tuple(others))
 
 
-def _unwrapped(content: object) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """Descends into wrappers until the tensors lie directly in a dictionary."""
+def _unwrap(content: object) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """Descend into wrappers until the tensors lie directly in a dictionary."""
     path, beside = [], []
-    while isinstance(content, Mapping):
-        inner = _wrapped(content)
-        if not inner:
-            break
-        name = inner[0]
-        # bare weights may have an average beside them
-        if _numbers(_tensors(content).values()) >= _numbers(_all_tensors(content[name])):
+    while isinstance(content, Mapping) and (inner := _wrapped(content)):
+        # bare weights may have an average beside them: the larger part is the model
+        bare, wrapped = (
+            sum(tensor.numel() for tensor in tensors)
+            for tensors in (_tensors(content).values(), _all_tensors(content[inner[0]]))
+        )
+        if bare >= wrapped:
             beside += inner
             break
-        path.append(name)
+        path.append(inner[0])
         beside += inner[1:]
-        content = content[name]
-    notes = []
-    if beside:
-        where = f"under {'.'.join(path)}" if path else "at the top of the file"
-        notes.append(f"the weights {where} are taken, not those under {', '.join(beside)}")
-    return _tensors(content), notes
+        content = content[inner[0]]
+    where = f"under {'.'.join(path)}" if path else "at the top of the file"
+    said = f"the weights {where} are taken, not those under {', '.join(beside)}"
+    return _tensors(content), [said] if beside else []
 
 
 def _wrapped(content: Mapping) -> list[str]:
     """Keys of a dictionary under which there are weights, the first to be taken first."""
-    holding = [key for key, value in content.items() if any(True for _ in _all_tensors(value))]
-    holding = [key for key in holding if isinstance(content[key], Mapping)]
+    holding = [key for key, value in content.items() if isinstance(value, Mapping)]
+    holding = [key for key in holding if any(True for _ in _all_tensors(content[key]))]
     known = sorted((key for key in holding if key in WRAPPERS), key=WRAPPERS.index)
     return known or [key for key in holding if _has_anchor(content[key])]
 
 
 def _has_anchor(value: object) -> bool:
-    if not isinstance(value, Mapping):
-        return False
-    return any(str(k).endswith(ANCHOR) or _has_anchor(v) for k, v in value.items())
+    items = value.items() if isinstance(value, Mapping) else ()
+    return any(str(k).endswith(ANCHOR) or _has_anchor(v) for k, v in items)
 
 
 def _tensors(content: Any) -> dict[str, torch.Tensor]:
@@ -111,21 +126,6 @@ def _all_tensors(content: Any) -> Iterator[torch.Tensor]:
     elif isinstance(content, Mapping):
         for value in content.values():
             yield from _all_tensors(value)
-
-
-def _numbers(tensors: Iterable[torch.Tensor]) -> int:
-    return sum(tensor.numel() for tensor in tensors)
-
-
-def _without_insertions(state: dict[str, torch.Tensor], place: str) -> dict[str, torch.Tensor]:
-    """Names without what DDP and its like have put between their parts."""
-    out = {}
-    for name, value in state.items():
-        bare = ".".join(part for part in name.split(".") if part not in INSERTED)
-        if bare in out:
-            raise UserError(f"holds {bare} twice, as {name} too: which is the model's?", place)
-        out[bare] = value
-    return out
 
 
 def _without_prefix(
@@ -147,22 +147,3 @@ def _without_prefix(
     taken = [n for n in state if n.startswith(mine) and not (theirs and n.startswith(theirs))]
     others = [name for name in state if name not in set(taken)]
     return {name[len(mine) :]: state[name] for name in taken}, others
-
-
-def _require_real(state: Mapping[str, torch.Tensor], place: str) -> None:
-    """Refuse weights that are quantised, NaN or infinite."""
-    if (first := state.get(ANCHOR)) is not None and not first.is_floating_point():
-        message = f"{ANCHOR} is {str(first.dtype)[6:]}, which is quantised"
-        raise UserError(f"{message}: take the file with floating-point weights", place)
-    bad = [name for name, value in state.items() if not value.isfinite().all()]
-    if bad:
-        raise UserError(
-            f"holds NaN or infinite numbers in {len(bad)} of {len(state)} weights ({_some(bad)}): "
-            "its training diverged; take an earlier checkpoint",
-            place,
-        )
-
-
-def _some(names: list[str], most: int = 3) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

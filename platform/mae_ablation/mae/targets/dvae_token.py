@@ -11,8 +11,6 @@ from typing import Literal
 from mae_ablation.recipe.checks import above, at_least, between, check
 from mae_ablation.registry import path, register
 
-DALLE_CODES = 8192
-
 
 class GateClosed(RuntimeError):
     """The tokens are not good enough to be predicted."""
@@ -51,22 +49,19 @@ class Tokens:
 
     @property
     def stand_in(self) -> bool:
-        """The paper's tokens are DALL-E's."""
-        return self.source == "in_domain"
+        return self.source == "in_domain"  # the paper's tokens are DALL-E's
 
     def width(self, patch_values: int) -> int:
-        """A score per code."""
-        return DALLE_CODES if self.source == "dalle" else self.codes
+        return 8192 if self.source == "dalle" else self.codes  # a score per code
 
     def document(self, recipe, channels: int) -> dict:
-        """Nothing: which tokens they are, the phase says that makes them."""
-        return {}
+        return {}  # which tokens they are, the phase says that makes them
 
     def note(self, recipe, channels: int) -> str:
         return "stand-in tokeniser, in-domain" if self.stand_in else ""
 
     def check_data(self, recipe, channels: int) -> None:
-        """The user's file is the one that the recipe means."""
+        # the user's file is the one that the recipe means
         if self.source == "dalle":
             from mae_ablation.study.places import require_hash
 
@@ -83,14 +78,12 @@ class Tokens:
         return Path(self.file).expanduser()
 
     def preparation(self, recipe, data: dict) -> dict:
-        """Trained on the study's images with one seed of its own, so that all seeds of a study
-        predict the same tokens; or the user's file."""
+        # trained with one seed of its own, so that all seeds of a study predict the same tokens
         if self.source == "dalle":
             return {"tokenizer": {"source": self.source, "sha256": self.sha256}}
-        names = ("source", "codes", "epochs", "batch_size", "lr")  # gates are no part of it
-        settings = {name: getattr(self, name) for name in names}
-        patch = recipe.model.patch_size
-        return {"data": data, "patch_size": patch, "tokenizer": {**settings, "lr": float(self.lr)}}
+        names = ("source", "codes", "epochs", "batch_size")  # gates are no part of it
+        settings = {name: getattr(self, name) for name in names} | {"lr": float(self.lr)}
+        return {"data": data, "patch_size": recipe.model.patch_size, "tokenizer": settings}
 
     def preparation_name(self, recipe) -> str:
         return self.source
@@ -101,10 +94,10 @@ class Tokens:
         Raises:
             GateClosed: it is not good enough.
         """
-        import torch
-
         if self.source == "dalle":
             return {"source": self.source, "sha256": self.sha256, "seconds": 0.0}
+        import torch
+
         torch.manual_seed(0)  # the layers' own initialisation
         model = self.untrained(fitting.recipe, fitting.data.channels).to(fitting.device)
         codes = fitting.generator("codes")
@@ -122,8 +115,8 @@ class Tokens:
         return {**result, "seconds": seconds}
 
     def measure_quality(self, model, fitting) -> dict[str, float]:
-        """The perplexity of the codes, and the share of the pixels' variance they explain, on
-        validation images."""
+        """Measure the perplexity of the codes, and the share of the pixels' variance that they
+        explain, on validation images."""
         import torch
 
         from mae_ablation.mae.tokenizer import perplexity
@@ -143,41 +136,36 @@ class Tokens:
 
     @staticmethod
     def saves(result: dict) -> bool:
-        """A DALL-E encoder is the user's own file."""
-        return result.get("source") != "dalle"
+        return result.get("source") != "dalle"  # that one is the user's own file
 
     def error(self, predicted, target):
-        """Cross-entropy of each patch, (n, C), of scores (n, C, codes) and tokens (n, C)."""
+        # cross-entropy of scores (n, C, codes) and tokens (n, C)
         from torch.nn import functional as F
 
         return F.cross_entropy(predicted.transpose(1, 2), target, reduction="none")
 
     def of_images(self, recipe, channels: int, fitted, result: dict, device: str):
-        """Maps pixels (n, c, h, w) in [0, 1] to tokens (n, L) int64.
+        """Map pixels (n, c, h, w) in [0, 1] to tokens (n, L) int64.
 
         Raises:
             GateClosed: the tokeniser is not good enough.
         """
-        tokenizer = self.tokenizer(recipe, channels, fitted, result).to(device).eval()
-        grid = (recipe.grid, recipe.grid)
-
-        def tokens(pixels):
-            return tokenizer.tokens(pixels, grid)
-
-        tokens.width = tokenizer.vocabulary
-        return tokens
-
-    def tokenizer(self, recipe, channels: int, fitted, result: dict):
-        """The DALL-E encoder of the user's file, or the in-domain tokeniser of its finished
-        phase."""
+        # the DALL-E encoder of the user's file, or the in-domain tokeniser of its finished phase
         if self.source == "dalle":
             from mae_ablation.mae.dalle import load_dalle
 
-            return load_dalle(self.place, self.sha256)
-        self.require_quality(result)
-        tokenizer = self.untrained(recipe, channels)
-        tokenizer.load_state_dict(fitted()["model"])
-        return tokenizer
+            tokenizer = load_dalle(self.place, self.sha256)
+        else:
+            self.require_quality(result)
+            tokenizer = self.untrained(recipe, channels)
+            tokenizer.load_state_dict(fitted()["model"])
+        tokenizer.to(device).eval()
+
+        def tokens(pixels):
+            return tokenizer.tokens(pixels, (recipe.grid, recipe.grid))
+
+        tokens.width = tokenizer.vocabulary
+        return tokens
 
     def untrained(self, recipe, channels: int):
         from mae_ablation.mae.tokenizer import PatchTokenizer
@@ -186,11 +174,10 @@ class Tokens:
         return PatchTokenizer(channels=channels, patch_size=patch, codes=self.codes)
 
     def require_quality(self, result: dict) -> None:
-        """The recipe's gate on an in-domain tokeniser, whoever trained it.
+        """Check an in-domain tokeniser, whoever trained it, against the recipe's gates.
 
         Raises:
-            GateClosed: too few codes are in use, or they explain too little of the validation
-                images.
+            GateClosed: too few codes are in use, or they explain too little of the pixels.
         """
         used, explained = result["perplexity"], result["explained"]
         if used < self.min_perplexity:

@@ -26,15 +26,12 @@ class PCA:
         at_least(self, 1, "components")
 
     def width(self, patch_values: int) -> int:
-        """Coefficients of a patch: as asked for, or the paper's eighth."""
         return self.components or round(patch_values / 8)
 
     def flops(self, patch_values: int) -> float:
-        """One more matrix product, without a gradient."""
-        return 2 * patch_values * self.width(patch_values)
+        return 2 * patch_values * self.width(patch_values)  # a matrix product without a gradient
 
     def check_data(self, recipe, channels: int) -> None:
-        """A patch has no more components than values."""
         patch = recipe.model.patch_size
         values = patch**2 * channels
         check(
@@ -44,7 +41,7 @@ class PCA:
         )
 
     def document(self, recipe, channels: int) -> dict:
-        """Said or not, the usual number is the same training."""
+        # said or not, the usual number is the same training
         usual = self.components == PCA().width(recipe.model.patch_size**2 * channels)
         return {"pca_components": None if usual else self.components}
 
@@ -85,14 +82,12 @@ class PCA:
         return {"patches": count, "explained": (values.cumsum(0) / values.sum()).tolist()}
 
     def keep(self, fitted: dict, patch_values: int) -> dict:
-        """The mean and the first orthonormal columns W (P, k)."""
+        """Choose the mean and the first orthonormal columns W (P, k)."""
         columns = fitted["components"][:, : self.width(patch_values)]
         return {"mean": fitted["mean"], "components": columns}
 
     def of(self, patches, fitted):
-        """Coefficients (n, C, k) of patches (n, C, P)."""
         return (patches - fitted["mean"]) @ fitted["components"]
 
     def pixels(self, predicted, patches, fitted):
-        """Predicted patches (n, L, P) in normalised image space: W z + mean."""
         return predicted @ fitted["components"].T + fitted["mean"]
