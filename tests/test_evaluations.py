@@ -272,7 +272,7 @@ def test_a_dall_e_encoder_from_a_file(quick, tmp_path):
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     recipe = change(quick, "tokenizer", source="dalle", file=str(file), sha256=sha256)
     recipe = change(recipe, "pretrain", target="dvae_token", epochs=1, warmup_epochs=0)
-    assert not recipe.stand_in
+    assert not recipe.target.stand_in
     trial = trial_of(recipe, "pretrain")
     assert run_trial(trial.needs, tmp_path) is None and run_trial(trial, tmp_path) is None
     (phase,) = trial.phases

@@ -4,8 +4,7 @@ from mae_ablation.errors import UserError
 from mae_ablation.recipe.cost import activation_bytes
 from mae_ablation.recipe.recipe import Recipe
 
-ACTIVATION_BYTES = 2 * 2**30
-"""memory for activations of a worker on a CPU; larger micro-batches are no faster there"""
+ACTIVATION_BYTES = 2 * 2**30  # of a worker on a CPU; larger micro-batches are no faster there
 ACCELERATOR_GIB = {
     **{"T4": 15, "P100": 16, "V100": 16, "A10G": 22, "L4": 22, "A100": 40, "A100-40G": 40},
     **{"L40S": 44, "A100-80G": 80, "H100": 80, "H200": 141, "B200": 180},
@@ -16,10 +15,7 @@ FILLED, GPU_RESERVE = 0.9, 2**30
 
 
 def split_batch(batch: int, workers: int, at_most: int | None) -> tuple[int, int]:
-    """Compute the images of a micro-batch, and how many a worker accumulates for one step.
-
-    batch = images x workers x times. Micro-batches are as large as allowed and, where there are
-    several, even: mixup pairs the images of a micro-batch (train/workers.py).
+    """Compute the images of a micro-batch, and how many micro-batches a worker accumulates.
 
     Args:
         at_most: largest micro-batch; None: no limit.
@@ -29,8 +25,21 @@ def split_batch(batch: int, workers: int, at_most: int | None) -> tuple[int, int
     """
     if workers == 1 and (at_most is None or batch <= at_most):
         return batch, 1
+
+    # several micro-batches are even: mixup pairs the images of one (train/workers.py)
     if batch % (2 * workers):
-        raise UserError(_uneven(batch, workers))
+        pair = 2 * workers
+        near = " or ".join(str(n) for n in (batch // pair * pair, -(-batch // pair) * pair) if n)
+        fewer = next((n for n in range(workers - 1, 1, -1) if batch % (2 * n) == 0), None)
+        message = f"batch {batch} cannot be divided evenly"
+        if workers == 1:
+            raise UserError(f"{message}: use a batch of {near}")
+        raise UserError(
+            f"{message} among {workers} workers, an even number of images each: use a batch of "
+            f"{near}, or {f'{fewer} workers' if fewer else 'one worker'}"
+        )
+
+    # as large as allowed: batch = images x workers x times
     limit = batch if at_most is None else at_most
     if limit < 2:
         raise UserError(f"--micro-batch is {limit}, which is too few: use 2 or more")
@@ -79,17 +88,3 @@ def fit_micro_batch(
     if batch <= fits * workers or batch % (2 * workers):
         return at_most
     return min(fits, at_most or fits)
-
-
-def _uneven(batch: int, workers: int) -> str:
-    """Say which batches and numbers of workers would do."""
-    near = sorted({batch // (2 * workers) * 2 * workers, -(-batch // (2 * workers)) * 2 * workers})
-    batches = " or ".join(str(size) for size in near if size)
-    fewer = next((n for n in range(workers - 1, 0, -1) if batch % (2 * n) == 0), None)
-    other = f", or {fewer} workers" if fewer and fewer > 1 else ", or one worker"
-    if workers == 1:
-        return f"batch {batch} cannot be divided evenly: use a batch of {batches}"
-    return (
-        f"batch {batch} cannot be divided evenly among {workers} workers, an even number of images "
-        f"each: use a batch of {batches}{other}"
-    )

@@ -21,28 +21,20 @@ def added_later(default: object) -> object:
 
 
 def section(part: Any) -> dict[str, Any]:
-    """A section as it enters a document: no runtime fields, numbers in their field's type."""
-    out = {}
-    for name, absent, is_float in hashed_fields(type(part)):
-        value = getattr(part, name)
-        if value != absent:
-            out[name] = float(value) if is_float else value
+    """Write a section as it enters a document: no runtime fields, numbers in their field's type."""
+    hints, out = _type_hints(type(part)), {}
+    for each in fields(part):
+        value = getattr(part, each.name)
+        if not each.metadata.get("runtime") and value != each.metadata.get("added_later", ...):
+            out[each.name] = float(value) if hints[each.name] is float else value
     return out
 
 
-@lru_cache(maxsize=16)  # types are looked up per class, not per trial
-def hashed_fields(cls: type) -> tuple[tuple[str, Any, bool], ...]:
-    """Of each field that enters a document: name, the value that is left out, whether a float."""
-    hints = get_type_hints(cls)
-    return tuple(
-        (field.name, field.metadata.get("added_later", ...), hints[field.name] is float)
-        for field in fields(cls)
-        if not field.metadata.get("runtime")
-    )
+_type_hints = lru_cache(maxsize=16)(get_type_hints)  # looked up per class, not per trial
 
 
 def settings_used(part: Any, recipe: Any) -> dict[str, Any]:
-    """The settings of an evaluation; without an image size that is pre-training's, said or not."""
+    """Write an evaluation's settings, without an image size that is pre-training's, said or not."""
     out = section(part)
     if out.get("image_size") in (None, recipe.data.image_size):
         out.pop("image_size", None)
@@ -50,7 +42,7 @@ def settings_used(part: Any, recipe: Any) -> dict[str, Any]:
 
 
 class Invalid(ValueError):
-    """A value that cannot be. `fields` names those involved: the last one said is to blame."""
+    """Says that a value cannot be. `fields` are those involved: the last one said is to blame."""
 
     def __init__(self, message: str, *fields: str) -> None:
         super().__init__(message)
@@ -58,58 +50,55 @@ class Invalid(ValueError):
 
 
 def check(holds: bool, message: str, *fields: str) -> None:
+    """Raise Invalid, with the fields involved, where something does not hold."""
     if not holds:
         raise Invalid(message, *fields)
 
 
 def at_least(section: object, low: float, *names: str) -> None:
+    """Check that fields are None, or so large."""
     for name in names:
         value = getattr(section, name)
         check(value is None or value >= low, f"{name} is {value}, must be at least {low}", name)
 
 
 def above(section: object, low: float, *names: str) -> None:
+    """Check that fields are None, or larger."""
     for name in names:
         value = getattr(section, name)
         check(value is None or value > low, f"{name} is {value}, must be above {low}", name)
 
 
 def between(section: object, low: float, high: float, *names: str) -> None:
-    """Both ends included."""
+    """Check that fields lie in a range, both ends included."""
     for name in names:
         value = getattr(section, name)
         check(low <= value <= high, f"{name} is {value}, must lie in [{low}, {high}]", name)
 
 
 def warms_up(section: object) -> None:
-    """The warm-up must end before the training does."""
+    """Check that the warm-up ends before the training does."""
     warmup, epochs = section.warmup_epochs, section.epochs
-    check(
-        warmup < epochs,
-        f"warmup_epochs {warmup:g} is not below the {epochs} epochs of the training",
-        "warmup_epochs",
-        "epochs",
-    )
+    message = f"warmup_epochs {warmup:g} is not below the {epochs} epochs of the training"
+    check(warmup < epochs, message, "warmup_epochs", "epochs")
 
 
 def shares(section: object, *names: str) -> None:
-    """Values in [0, 1)."""
+    """Check that fields lie in [0, 1)."""
     for name in names:
         check(0 <= getattr(section, name) < 1, f"{name} must lie in [0, 1)", name)
 
 
 def check_encoding(recipe: object, section: object) -> None:
-    """The settings of an evaluation that encodes whole images fit the model."""
+    """Check that the settings of an evaluation that encodes whole images fit the model."""
     name, side, patch = section.component.section, section.image_size, recipe.model.patch_size
     check(
         side is None or side % patch == 0,
         f"image_size {side} is not divisible by patch_size {patch}",
-        f"{name}.image_size",
-        "model.patch_size",
+        *(f"{name}.image_size", "model.patch_size"),
     )
     check(
         recipe.model.class_token or section.pooling != "cls",
         f"{name}.pooling cls needs a class token: take mean",
-        f"{name}.pooling",
-        "model.class_token",
+        *(f"{name}.pooling", "model.class_token"),
     )

@@ -13,20 +13,20 @@ HALF_SHARE = 0.65  # of float32's activations kept by autocast: norms and sums s
 
 
 def block_flops(tokens: int, width: int, mlp_ratio: float) -> float:
-    """Forward pass of one Transformer block over a sequence."""
+    """Count the forward pass of one Transformer block over a sequence."""
     linear = tokens * width * width * (4 + 2 * mlp_ratio)  # qkv, projection, two MLP layers
     attention = 2 * tokens * tokens * width  # scores and weighted sum
     return 2 * (linear + attention)
 
 
 def embed_flops(recipe: Recipe, channels: int, patches: int) -> float:
-    """Forward pass of the linear map that embeds `patches` patches."""
+    """Count the forward pass of the linear map that embeds so many patches."""
     m = recipe.model
     return 2 * patches * m.patch_size**2 * channels * m.encoder_width
 
 
 def encoder_flops(recipe: Recipe, channels: int, patches: int) -> float:
-    """Forward pass of the encoder over `patches` patches and the class token."""
+    """Count the forward pass of the encoder over so many patches and the class token."""
     m = recipe.model
     tokens = patches + recipe.leading_tokens
     blocks = m.encoder_depth * block_flops(tokens, m.encoder_width, m.mlp_ratio)
@@ -34,19 +34,16 @@ def encoder_flops(recipe: Recipe, channels: int, patches: int) -> float:
 
 
 def prediction_width(recipe: Recipe, channels: int) -> int:
-    """Numbers the decoder predicts for a patch."""
+    """Return the numbers that the decoder predicts for a patch."""
     return recipe.target.width(recipe.model.patch_size**2 * channels)
 
 
 def pretrain_flops(recipe: Recipe, channels: int) -> float:
-    """Forward and backward pass of one pre-training image, as they are executed; the mean over the
-    epochs where these keep different numbers of patches.
-
-    Removed patches are not embedded, and only patches whose error counts are predicted. What a
-    tokeniser costs is not in it.
-    """
+    """Count forward and backward pass of one pre-training image, as they are executed; the mean
+    over the epochs where these keep different numbers of patches. Without a tokeniser's own."""
     target = recipe.target.flops(recipe.model.patch_size**2 * channels)
 
+    # removed patches are not embedded, and only patches whose error counts are predicted
     def at(kept: int) -> float:
         counted = recipe.patches if recipe.pretrain.loss_on == "all" else recipe.patches - kept
         forward = _forward_flops(recipe, channels, kept, counted, kept)
@@ -60,16 +57,16 @@ def pretrain_flops(recipe: Recipe, channels: int) -> float:
 
 
 def nominal_flops(recipe: Recipe, channels: int) -> float:
-    """Forward pass of one pre-training image as the paper's Table 1c counts it: every patch is
-    embedded and predicted, whether it is needed or not."""
+    """Count the forward pass of one pre-training image as the paper's Table 1c does: every patch
+    is embedded and predicted, needed or not."""
     return _forward_flops(recipe, channels, recipe.patches, recipe.patches, recipe.kept_patches)
 
 
 def _forward_flops(
     recipe: Recipe, channels: int, embedded: int, predicted: int, kept: int
 ) -> float:
-    """Forward pass: `embedded` patches, encoder on what it sees of `kept` ones, decoder on all
-    tokens, `predicted` patches."""
+    """Forward pass: so many patches embedded, the encoder on what it sees of the kept ones, the
+    decoder on all tokens, so many patches predicted."""
     m = recipe.model
     seen, tokens = _tokens(recipe, kept)
     embed = embed_flops(recipe, channels, embedded)
@@ -89,11 +86,7 @@ def _tokens(recipe: Recipe, kept: int) -> tuple[int, int]:
 
 
 def activation_bytes(recipe: Recipe) -> float:
-    """Estimate the bytes that an image of pre-training keeps for the backward pass, in float32.
-
-    Per token and block: both norms, queries, keys and values (twice: as projected and by head),
-    attention's output, the MLP's hidden layer before and after its non-linearity; and the scores.
-    """
+    """Estimate the bytes that an image of pre-training keeps for the backward pass, in float32."""
     m = recipe.model
     seen, tokens = _tokens(recipe, max(recipe.kept_counts))
     encoder = m.encoder_depth * block_floats(seen, m.encoder_width, m.encoder_heads, m.mlp_ratio)
@@ -102,7 +95,9 @@ def activation_bytes(recipe: Recipe) -> float:
 
 
 def block_floats(tokens: int, width: int, heads: int, mlp_ratio: float) -> float:
-    """Numbers that one Transformer block keeps of a sequence."""
+    """Count the numbers that one Transformer block keeps of a sequence."""
+    # per token: both norms, queries, keys and values (twice: as projected and by head), attention's
+    # output, the MLP's hidden layer before and after its non-linearity; and the scores
     return tokens * width * (12 + 2 * mlp_ratio) + heads * tokens**2
 
 
@@ -147,13 +142,13 @@ def _training_memory(weights: float, floats: float, settings: Any) -> tuple[floa
 
 
 def training_flops(forward: float, first: float) -> float:
-    """Forward and backward pass of layers, `first` of whose forward FLOPs are the first layer's: no
-    gradient of its input is needed."""
+    """Count forward and backward pass of layers, `first` of whose forward FLOPs are the first
+    layer's, of whose input no gradient is needed."""
     return (1 + BACKWARD) * forward - first
 
 
 def parameters(recipe: Recipe, channels: int) -> int:
-    """Parameters of encoder and decoder that are trained."""
+    """Count the parameters of encoder and decoder that are trained."""
     m = recipe.model
     decoder = stack_parameters(m.decoder_width, m.decoder_depth, m.mlp_ratio)
     if not m.encoder_mask_tokens:
@@ -164,7 +159,7 @@ def parameters(recipe: Recipe, channels: int) -> int:
 
 
 def encoder_parameters(recipe: Recipe, channels: int) -> int:
-    """Trainable parameters of the encoder."""
+    """Count the encoder's trainable parameters."""
     m = recipe.model
     values = m.patch_size**2 * channels
     tokens = 1 + recipe.leading_tokens + m.encoder_mask_tokens
@@ -173,7 +168,7 @@ def encoder_parameters(recipe: Recipe, channels: int) -> int:
 
 
 def stack_parameters(width: int, depth: int, mlp_ratio: float) -> int:
-    """Those of Transformer blocks and the norm behind them."""
+    """Count those of Transformer blocks and the norm behind them."""
     hidden = int(width * mlp_ratio)
     matrices = 4 * width * width + 2 * width * hidden
     vectors = 4 * width + hidden + width + 4 * width  # biases of qkv and projection, MLP; norms

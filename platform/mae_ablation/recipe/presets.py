@@ -7,7 +7,7 @@ everything but the epochs from Table 9.
 from typing import Any
 
 SIZES = {(768, 12): "B", (1024, 24): "L", (1280, 32): "H"}
-"""by encoder width and depth; any other encoder takes the values of ViT-B"""
+"""size of the encoder by its width and depth; any other takes the values of ViT-B"""
 
 _TABLE_9 = {
     "warmup_epochs": 5,
@@ -55,11 +55,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def model_size(encoder_width: int, encoder_depth: int) -> str:
-    """ "B", "L" or "H"."""
+    """Name the size of an encoder: "B", "L" or "H"."""
     return SIZES.get((encoder_width, encoder_depth), "B")
 
 
 def difference(preset: str, other: str, size: str) -> dict[str, tuple[Any, Any]]:
-    """Settings in which two presets differ, each with both values."""
+    """Find the settings in which two presets differ, each with both values."""
     one, two = PRESETS[preset][size], PRESETS[other][size]
     return {name: (one[name], two[name]) for name in one if one[name] != two[name]}

@@ -37,7 +37,7 @@ def settings_of(cls: type, changed: tuple[tuple[str, Any], ...]) -> Any:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Data:
-    """Which images, at which size, and how many of them are kept from training."""
+    """Chooses images, their size, and how many of them are kept from training."""
 
     name: str = component("dataset", "fashion_mnist")
     """the default is bundled"""
@@ -52,18 +52,18 @@ class Data:
     """cache: decoded once to image_size and kept in memory, crops are taken from that; stream:
     decoded from the files in every epoch, crops are taken from the full image"""
     folder: str | None = field(default=None, metadata=RUNTIME)
-    """where the files lie: a folder, or what `data prepare` made, also at an address such as s3://;
+    """place of the files: a folder, or what `data prepare` made, also at an address such as s3://;
     null: data/NAME"""
     cache_dir: str | None = field(default=None, metadata=RUNTIME)
     """folder of a node's own disk, to which prepared images come once for all of its lanes"""
     cache_gb: float = field(default=100.0, metadata=RUNTIME)
-    """what may lie there at most, in GB of 10^9 bytes; shards of other sets go first"""
+    """most that may lie there, in GB of 10^9 bytes; shards of other sets go first"""
     download: bool = field(default=False, metadata=RUNTIME)
     """fetch the set if it is not there"""
     workers: int = field(default=4, metadata=RUNTIME)
     """processes that decode, where images are streamed"""
     settings: tuple[tuple[str, Any], ...] = field(default=(), metadata={**RUNTIME, **INSIDE})
-    """of the set itself, where its section of the recipe differs from the defaults"""
+    """the set's own, as far as its section of the recipe differs from the defaults"""
 
     @property
     def set(self) -> registry.DataSet:
@@ -87,7 +87,7 @@ class Model:
     """Shape of encoder and decoder (paper: ViT-L/16 and 8 decoder blocks of width 512)."""
 
     encoder: str = field(default="vit", metadata={"added_later": "vit", "component": "encoder"})
-    """what encodes the patches that are seen"""
+    """encodes the patches that are seen"""
     patch_size: int = 16
     encoder_width: int = 1024
     encoder_depth: int = 24
@@ -107,12 +107,8 @@ class Model:
         above(self, 0, "mlp_ratio")
         for part in ("encoder", "decoder"):
             width, heads = getattr(self, f"{part}_width"), getattr(self, f"{part}_heads")
-            check(
-                width % heads == 0,
-                f"{part}_width {width} is not divisible by {part}_heads {heads}",
-                f"{part}_width",
-                f"{part}_heads",
-            )
+            message = f"{part}_width {width} is not divisible by {part}_heads {heads}"
+            check(width % heads == 0, message, f"{part}_width", f"{part}_heads")
             check(
                 width % 4 == 0,
                 f"{part}_width {width} is not divisible by 4 (sine and cosine, rows and columns)",
@@ -139,9 +135,9 @@ class Pretrain:
     mask_ratio: float = 0.75
     """share of the patches removed; kept = int(patches x (1 - mask_ratio))"""
     mask_sampling: str = component("sampler", "random")
-    """which patches are removed (paper Table 1f)"""
+    """chooses the patches that are removed (paper Table 1f)"""
     target: str = component("target", "pixel")
-    """what is predicted for a patch (paper Table 1d)"""
+    """is predicted for a patch (paper Table 1d)"""
     loss_on: Literal["masked", "all"] = "masked"
     """patches whose error counts"""
     augmentation: str = component("augmentation", "crop_random")
@@ -149,7 +145,7 @@ class Pretrain:
     crop_min_area: float = 0.2
     """crops of random size: smallest share of the image's area"""
     precision: PrecisionName = "float32"
-    """of forward passes; what is summed up over steps stays float32"""
+    """number format of forward passes; what is summed up over steps stays float32"""
     checkpoint_every_s: float = field(default=30.0, metadata=RUNTIME)
     """seconds between checkpoints, taken after the next step; 0: after every one"""
     compile: bool = field(default=False, metadata=RUNTIME)
@@ -174,13 +170,10 @@ class Pretrain:
 
 
 def largest_ratio(patches: int, sampler: registry.Sampler) -> float:
-    """The largest ratio of four digits that keeps a patch, of two patches or more.
-
-    Rounding of floats decides: 0.9975 keeps none of 400.
-    """
-    return next(
-        (n / 10_000 for n in range(9999, 0, -1) if sampler.kept(patches, n / 10_000) >= 1), 0.0
-    )
+    """Find the largest ratio of four digits that keeps a patch, of two patches or more."""
+    # tried one by one, for rounding of floats decides: 0.9975 keeps none of 400
+    ratios = (n / 10_000 for n in range(9999, 0, -1))
+    return next((ratio for ratio in ratios if sampler.kept(patches, ratio) >= 1), 0.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, init=False)
@@ -210,6 +203,8 @@ class Recipe:
                 raise TypeError(f"a recipe has no section {name}")
             values = ((each, getattr(settings, each.name)) for each in fields(settings))
             changed[name] = tuple((f.name, value) for f, value in values if value != f.default)
+
+        # the data set's settings stand in `data`, too, since data travel without the recipe
         data, parts = data or Data(), {name: each for name, each in changed.items() if each}
         section = registry.find_component("dataset", data.name).section
         for name, value in (
@@ -229,7 +224,7 @@ class Recipe:
         return settings_of(cls, dict(self.parts).get(section, ()))
 
     def chosen(self, kind: str, name: str) -> Any:
-        """A component with the settings that the recipe has for it."""
+        """Return a component with the settings that the recipe has for it."""
         found = registry.find_component(kind, name)
         return settings_of(found.cls, dict(self.parts).get(found.section, ()))
 
@@ -270,42 +265,40 @@ class Recipe:
         check(
             size % patch == 0,
             f"image_size {size} is not divisible by patch_size {patch}",
-            "data.image_size",
-            "model.patch_size",
+            *("data.image_size", "model.patch_size"),
         )
         check(
             self.patches > 1,
             f"patch_size {patch} makes one patch of an image of {size} px, which cannot be masked: "
             "take a smaller patch",
-            "data.image_size",
-            "model.patch_size",
+            *("data.image_size", "model.patch_size"),
         )
         self._check_kept()
         check(
             self.encoder.takes_mask_tokens or not self.model.encoder_mask_tokens,
             f"encoder {self.model.encoder} takes no mask tokens: it drops removed patches",
-            "model.encoder",
-            "model.encoder_mask_tokens",
+            *("model.encoder", "model.encoder_mask_tokens"),
         )
+
+        # what each component has to say of the whole
         for part in (*self.components, *self.evaluations):
             part.check(self)
 
     def _check_kept(self) -> None:
         """Some patches stay visible, and some are removed, in every epoch."""
         blamed = ("pretrain.mask_ratio", "data.image_size", "model.patch_size")
-        by_epoch = bool(registry.wanted(self.sampler.kept)[2:])
-        for kept in self.kept_counts:
-            if kept < 1 and not by_epoch:
-                raise Invalid(
-                    f"mask_ratio {self.pretrain.mask_ratio} keeps none of the {self.patches} "
-                    f"patches ({self.grid} x {self.grid}); the largest ratio that keeps one is "
-                    f"{largest_ratio(self.patches, self.sampler):g}",
-                    *blamed,
+        if registry.wanted(self.sampler.kept)[2:]:  # the sampler decides by the epoch
+            name, most = self.pretrain.mask_sampling, self.patches - 1
+            for kept in self.kept_counts:
+                said = (
+                    f"{name} keeps {kept} of {self.patches} patches in an epoch: keep 1 to {most}"
                 )
-            check(
-                1 <= kept < self.patches or not by_epoch,
-                f"{self.pretrain.mask_sampling} keeps {kept} of {self.patches} patches in an "
-                f"epoch: keep 1 to {self.patches - 1}",
+                check(1 <= kept <= most, said, *blamed)
+        elif self.kept_patches < 1:
+            raise Invalid(
+                f"mask_ratio {self.pretrain.mask_ratio} keeps none of the {self.patches} "
+                f"patches ({self.grid} x {self.grid}); the largest ratio that keeps one is "
+                f"{largest_ratio(self.patches, self.sampler):g}",
                 *blamed,
             )
 
@@ -320,11 +313,11 @@ class Recipe:
         return self.grid**2
 
     def patches_at(self, image_size: int | None) -> int:
-        """Patches per image at an evaluation's size; None: pre-training's."""
+        """Count the patches per image at an evaluation's size; None: pre-training's."""
         return ((image_size or self.data.image_size) // self.model.patch_size) ** 2
 
     def kept_at(self, epoch: int) -> int:
-        """Patches that stay visible in an epoch of pre-training, counted from 0."""
+        """Count the patches that stay visible in an epoch of pre-training, counted from 0."""
         epochs = {"epoch": epoch, "epochs": self.pretrain.epochs}
         return registry.ask(self.sampler.kept, self.patches, self.pretrain.mask_ratio, **epochs)
 
@@ -339,8 +332,3 @@ class Recipe:
         if not registry.wanted(self.sampler.kept)[2:]:
             return {self.kept_patches: self.pretrain.epochs}
         return Counter(self.kept_at(epoch) for epoch in range(self.pretrain.epochs))
-
-    @property
-    def stand_in(self) -> bool:
-        """What is predicted stands in for what the paper used."""
-        return self.target.stand_in

@@ -2,10 +2,10 @@
 
 
 def format_rate(base_lr: float, batch_size: int) -> str:
-    """ "lr 0.001 x 512 / 256 = 0.002"."""
+    """Write "lr 0.001 x 512 / 256 = 0.002"."""
     return f"lr {base_lr:g} x {batch_size} / 256 = {base_lr * batch_size / 256:g}"
 
 
 def format_schedule(section) -> str:
-    """ "8 epochs (1 warm-up, cosine)"."""
+    """Write "8 epochs (1 warm-up, cosine)"."""
     return f"{section.epochs} epochs ({section.warmup_epochs:g} warm-up, cosine)"

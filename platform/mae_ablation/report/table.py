@@ -107,7 +107,7 @@ def _line(plan: Plan, metric: str, shown: Shown, base: Shown) -> dict:
     # the paper's numbers, and what forbids a comparison with them
     paper, paper_base = paper_number(plan, metric, row), paper_number(plan, metric, base_row)
     both = not row.is_baseline and paper is not None and paper_base is not None
-    stand_in = any(recipe.stand_in for recipe in (*recipes, *base_recipes))
+    stand_in = any(recipe.target.stand_in for recipe in (*recipes, *base_recipes))
     apart, base_apart = (
         describe_outliers(side, plan.data) if accuracy else "" for side in (values, baseline)
     )

@@ -57,12 +57,12 @@ class Level:
     def name(self) -> str:
         """The study's word for it, and whether it stands in for what the paper used."""
         said = format_value(self.value)
-        return f"{said} (stand-in, in-domain)" if self.recipe.stand_in else said
+        return f"{said} (stand-in, in-domain)" if self.recipe.target.stand_in else said
 
     @property
     def label(self) -> str:
         notes = [f"here {self.here}"] if self.here else []
-        notes += ["stand-in, in-domain"] if self.recipe.stand_in else []
+        notes += ["stand-in, in-domain"] if self.recipe.target.stand_in else []
         said = format_value(self.value)
         return f"{said} ({'; '.join(notes)})" if notes else said
 
