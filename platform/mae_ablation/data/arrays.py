@@ -1,4 +1,4 @@
-"""Arrays of a data set that is read whole, checked, and what follows from them. numpy, no torch."""
+"""A data set that is read whole: its arrays, checked, and what follows from them. No torch."""
 
 import hashlib
 from functools import lru_cache
@@ -11,11 +11,11 @@ from mae_ablation.registry import DataSet, ask
 if TYPE_CHECKING:
     import numpy as np
 
-PARTS = ("train_images", "train_labels", "test_images", "test_labels")
+_PARTS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 def arrays_of(data: Data) -> dict[str, "np.ndarray"]:
-    """What the set's `read` returns; kept of a set that says nothing of itself beforehand.
+    """Read a set's arrays; they are kept of a set that says nothing of itself beforehand.
 
     Raises:
         UserError: arrays of another shape or type than a set needs.
@@ -24,10 +24,10 @@ def arrays_of(data: Data) -> dict[str, "np.ndarray"]:
 
 
 def measure_facts(data: Data) -> dict:
-    """The facts of a set that says none: sizes and a fingerprint of what is read."""
+    """Find the facts of a set that says none: sizes and a fingerprint of what is read."""
     arrays = _kept(data)
     digest = hashlib.sha256()
-    for name in PARTS:
+    for name in _PARTS:
         array = arrays[name]
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
         digest.update(array.tobytes())
@@ -42,8 +42,8 @@ def measure_facts(data: Data) -> dict:
 
 
 def statistics(data: Data) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel, of pixels in [0, 1]: the set's own, or those of its
-    training images."""
+    """Find mean and standard deviation per channel, of pixels in [0, 1]: the set's own, or those of
+    its training images."""
     if data.set.mean and data.set.std:
         return data.set.mean, data.set.std
     images = arrays_of(data)["train_images"]
@@ -58,10 +58,10 @@ def _kept(data: Data) -> dict[str, "np.ndarray"]:
 
 
 def _checked(data: Data) -> dict[str, "np.ndarray"]:
-    """What is read, in the shapes and types that a set needs."""
+    """Read arrays and refuse those of other shapes or types than a set needs."""
     place, arrays = f"data set {data.name}", ask(data.set.read, data=data)
-    if absent := [name for name in PARTS if name not in arrays]:
-        raise UserError(f"read() gives no {', '.join(absent)}: return {', '.join(PARTS)}", place)
+    if absent := [name for name in _PARTS if name not in arrays]:
+        raise UserError(f"read() gives no {', '.join(absent)}: return {', '.join(_PARTS)}", place)
     for part in ("train", "test"):
         images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
         square = images.ndim in (3, 4) and images.shape[-1] == images.shape[-2]

@@ -19,17 +19,14 @@ from mae_ablation.data.augmentations import Plain
 from mae_ablation.data.transfer import channel_constants, send
 from mae_ablation.registry import Augmentation, ask
 
-SHIFT = 8
-"""`shifted_boxes` are moved by up to this part of the side"""
-_ATTEMPTS = 10
-"""at a box that fits"""
-TABLE_SIDE = 40
-"""pixels up to which the weights of all boxes are kept: 10 MB at 32, by the fourth power of it"""
+SHIFT = 8  # `shifted_boxes` are moved by up to this part of the side
+_ATTEMPTS = 10  # at a box that fits
+TABLE_SIDE = 40  # pixels up to which all weights are kept: 10 MB at 32, by the fourth power of it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class View:
-    """How images are shown to a model. The defaults change nothing but the scale of the pixels."""
+    """Says how images are shown to a model; the defaults change nothing but the pixels' scale."""
 
     augmentation: Augmentation = Plain()
     crop_min_area: float = 0.2
@@ -61,11 +58,9 @@ def random_resized_boxes(
     generator: torch.Generator,
     drawn_once: bool = False,
 ) -> Boxes:
-    """Boxes of area uniform in [min_area, 1], aspect ratio log-uniform in [3/4, 4/3], half flipped.
+    """Draw boxes of area uniform in [min_area, 1], aspect ratio log-uniform in [3/4, 4/3].
 
-    A box that does not fit is drawn again, up to ten times, then the largest box of a permitted
-    shape is taken from the centre, which is all of a square image: the rule of torchvision's
-    RandomResizedCrop.
+    The rule is that of torchvision's RandomResizedCrop; half of the boxes are flipped.
 
     Args:
         size: side of square images, or (height, width).
@@ -73,6 +68,7 @@ def random_resized_boxes(
             the official code: fewer large boxes are lost (mean area of 375 x 500 pixels with
             `min_area` 0.08: 0.52 instead of 0.43).
     """
+    # all attempts at once
     tall, wide = (size, size) if isinstance(size, int) else size
     shape = (1 if drawn_once else _ATTEMPTS, n)
     area = tall * wide * torch.empty(shape).uniform_(min_area, 1.0, generator=generator)
@@ -82,6 +78,9 @@ def random_resized_boxes(
     height = (area / aspect).sqrt().round().long()
     if drawn_once:
         width, height = width.clamp(1, wide), height.clamp(1, tall)
+
+    # the first box that fits; where none does, the largest of a permitted shape, in the centre:
+    # of a square image that is all of it
     fits = (width > 0) & (width <= wide) & (height > 0) & (height <= tall)
     first = fits.int().argmax(dim=0)[None]
     none = ~fits.any(dim=0)
@@ -99,7 +98,7 @@ def random_resized_boxes(
 
 
 def shifted_boxes(n: int, side: int, generator: torch.Generator) -> Boxes:
-    """Boxes of full size, moved by up to 1/8 of the side, half flipped; outside it is black."""
+    """Draw boxes of full size, moved by up to 1/8 of the side, half flipped; outside is black."""
     reach = side // SHIFT
     full = torch.full((n,), side)
     return Boxes(
@@ -112,20 +111,20 @@ def shifted_boxes(n: int, side: int, generator: torch.Generator) -> Boxes:
 
 
 def uniform_below(bound: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Integers uniform in [0, bound), elementwise."""
+    """Draw integers uniform in [0, bound), elementwise."""
     return (torch.rand(bound.shape, generator=generator) * bound).long().minimum(bound - 1)
 
 
 def boxes_for(
     view: View, n: int, size: int | tuple[int, int], generator: torch.Generator
 ) -> Boxes | None:
-    """Boxes of one batch, if it is cropped."""
+    """Draw the boxes of one batch, if it is cropped."""
     how = {"min_area": view.crop_min_area, "drawn_once": view.crop_drawn_once}
     return ask(view.augmentation.boxes, n, size, generator, **how)
 
 
 def cubic_taps(offset: torch.Tensor) -> torch.Tensor:
-    """Keys' cubic kernel, a = -0.5, at the four pixels around a point: (n, t) -> (n, 4, t).
+    """Evaluate Keys' cubic kernel, a = -0.5, at four pixels around a point: (n, t) -> (n, 4, t).
 
     Args:
         offset: of the point from the second of the four, in [0, 1).
@@ -143,14 +142,15 @@ def cubic_taps(offset: torch.Tensor) -> torch.Tensor:
 def axis_weights(
     start: torch.Tensor, extent: torch.Tensor, side: int, mirrored: torch.Tensor
 ) -> torch.Tensor:
-    """Weights (n, side, side) that resample pixels [start, start + extent) to `side` of them.
+    """Compute weights (n, side, side) that resample pixels [start, start + extent) to `side`.
 
     A box is never larger than the image, so that nothing shrinks: the kernel reaches four pixels.
     Where the box reaches beyond the image, the missing pixels count as zeros.
 
     Args:
-        mirrored: (n,) bool, whose result runs backwards.
+        mirrored: (n,) bool: the result runs backwards.
     """
+    # points between the box's own pixels, and the kernel on those within it
     scale = extent[:, None].float() / side
     device = start.device
     at = scale * (torch.arange(side, device=device) + 0.5) - 0.5  # (n, t), from the first pixel
@@ -161,6 +161,8 @@ def axis_weights(
     pixels = first.long()[:, None] + near  # (n, 4, t), likewise
     weights *= (pixels >= 0) & (pixels < extent[:, None, None])
     weights /= weights.sum(dim=1, keepdim=True)
+
+    # as pixels of the image
     pixels += start[:, None, None]
     weights *= (pixels >= 0) & (pixels < side)
     dense = torch.zeros(len(start), side, side, device=device)  # (n, s, t)
@@ -170,7 +172,7 @@ def axis_weights(
 def known_weights(
     start: torch.Tensor, extent: torch.Tensor, side: int, mirrored: torch.Tensor
 ) -> torch.Tensor:
-    """`axis_weights`, looked up where images are small: a fifth of the time."""
+    """Look `axis_weights` up where images are small: a fifth of the time."""
     if side > TABLE_SIDE:
         return axis_weights(start, extent, side, mirrored)
     number = ((start + side // SHIFT) * side + extent - 1) * 2 + mirrored
@@ -179,14 +181,14 @@ def known_weights(
 
 @cache
 def every_weight(side: int, device: torch.device) -> torch.Tensor:
-    """Weights (boxes, side, side) of all boxes along an axis, shifted ones too, and mirrored."""
+    """Compute weights (boxes, side, side) of all boxes of an axis, shifted ones too, mirrored."""
     starts, extents = torch.arange(-(side // SHIFT), side), torch.arange(1, side + 1)
     start, extent, mirrored = torch.cartesian_prod(starts, extents, torch.arange(2)).unbind(1)
     return axis_weights(start, extent, side, mirrored.bool()).contiguous().to(device)
 
 
 def crop_resize_flip(images: torch.Tensor, boxes: Boxes) -> torch.Tensor:
-    """Float images (n, c, s, s) cropped to their boxes, resized back to (s, s), mirrored."""
+    """Crop float images (n, c, s, s) to their boxes, resize back to (s, s), mirror."""
     n, channels, side, _ = images.shape
     # a few integers per image travel; the weights, larger than the images, are made on the device
     start = torch.cat([boxes.top, boxes.left])
@@ -201,25 +203,20 @@ def crop_resize_flip(images: torch.Tensor, boxes: Boxes) -> torch.Tensor:
 
 
 def normalise(images: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]):
-    """Pixels in [0, 1] (n, c, h, w), minus the mean, over the standard deviation, per channel."""
+    """Subtract the mean of pixels (n, c, h, w), divide by the deviation, per channel."""
     mean, std = (channel_constants(tuple(v), images.device) for v in (mean, std))
     return (images - mean).div_(std)
 
 
 def cropped(images: torch.Tensor, boxes: Boxes | None) -> torch.Tensor:
-    """uint8 images (n, c, s, s) to float32 pixels in [0, 1], cropped, resized back, mirrored.
-
-    Interpolated values are clamped to the range of a pixel, as torchvision does for uint8.
-    """
+    """Turn uint8 images (n, c, s, s) into float32 pixels in [0, 1], cropped as `boxes` say."""
     pixels = images.float().div_(255)
+    # clamped to the range of a pixel, as torchvision does for uint8
     return pixels if boxes is None else crop_resize_flip(pixels, boxes).clamp_(0, 1)
 
 
 def resized(pixels: torch.Tensor, size: int | None) -> torch.Tensor:
-    """Pixels (n, c, s, s) at another side, antialiased bicubic; None: as they are.
-
-    Float pixels in [0, 1] stay in it; uint8 stays uint8.
-    """
+    """Resize pixels (n, c, s, s), antialiased bicubic; None: as they are. Floats stay in [0, 1]."""
     if size is None or size == pixels.shape[-1]:
         return pixels
     out = F.interpolate(pixels, size=(size, size), mode="bicubic", antialias=True)

@@ -1,10 +1,10 @@
-"""What a plan has to know of a recipe's data; no torch, since every plan comes through here."""
+"""A plan asks here about a recipe's data: no torch, since every plan comes through here."""
 
 from mae_ablation.data import folder
 from mae_ablation.data.arrays import measure_facts
 from mae_ablation.data.shards import list_images
 from mae_ablation.errors import UserError
-from mae_ablation.recipe.checks import Invalid
+from mae_ablation.recipe.checks import Invalid, check
 from mae_ablation.recipe.recipe import Data, Recipe
 from mae_ablation.registry import ask
 from mae_ablation.study.trial import DataFacts
@@ -13,7 +13,7 @@ _CACHE_BYTES = 32e9  # of decoded images: a node keeps them once, beside its lan
 
 
 def facts(data: Data, place: str = "") -> DataFacts:
-    """Fingerprint and sizes of a recipe's data set, its files there or not.
+    """Find fingerprint and sizes of a recipe's data set, its files there or not.
 
     A named folder that is not there has its nominal sizes and the fingerprint "absent-NAME".
 
@@ -45,106 +45,84 @@ def _folder_facts(data: Data, place: str) -> DataFacts:
 
 
 def require_present(data: Data, place: str) -> None:
-    """Files that a run needs, and that it is not told to fetch.
-
-    Raises:
-        UserError: what is not there and how to get it.
-    """
+    """Raise a UserError for files that a run needs and is not told to fetch: how to get them."""
     lacks = facts(data, place).missing
     if lacks and not (data.download and data.set.downloads):
         raise UserError(lacks, place)
 
 
 def require_fit(recipe: Recipe, place: str) -> None:
-    """The recipe against its data set, and against the tokenizer's file if it names one.
+    """Check a recipe against its data set, and against the tokeniser's file if it names one.
 
     Raises:
         UserError: images larger than asked for, too few of them, a batch or labels above the split,
             more PCA components than a patch has values, streaming of what has no files, another
             tokenizer.
     """
-    _check_images(recipe.data, place)
-    images = _check_sizes(recipe.data, place)
-    if recipe.pretrain.batch_size > images:
-        raise UserError(
-            f"pretrain.batch_size {recipe.pretrain.batch_size} is above the {images} training "
-            "images",
-            place,
-        )
-    _check_labels(recipe, images, place)
-    channels = facts(recipe.data, place).channels
-    for part in recipe.components:
-        try:
-            part.check_data(recipe, channels)
-        except (Invalid, UserError) as error:
-            raise UserError(str(error), place) from None
+    known = facts(recipe.data, place)
+    try:
+        _check_images(recipe.data, known)
+        images = recipe.data.train_images or known.train_images - recipe.data.validation_images
+        batch = recipe.pretrain.batch_size
+        message = f"pretrain.batch_size {batch} is above the {images} training images"
+        check(batch <= images, message)
+        for each in recipe.evaluations:
+            labels = getattr(each, "labels", None) or 0
+            check(
+                labels <= images,
+                f"{each.component.section}.labels {labels} is above the {images} training images: "
+                f"use at most {images}",
+            )
+        for part in recipe.components:
+            part.check_data(recipe, known.channels)
+    except (Invalid, UserError) as error:
+        raise UserError(str(error), place) from None
 
 
-def _check_images(data: Data, place: str) -> None:
-    known = data.set
-    if known.side is not None and data.image_size < known.side:
-        raise UserError(
-            f"data.image_size {data.image_size} is below the {known.side} pixels of "
-            f"{data.name}: images are padded, not shrunk",
-            place,
-        )
-    if data.reading == "stream" and not known.in_files:
-        raise UserError(
-            f"data.reading stream needs a file per image; {data.name} is read as a whole: "
-            "take cache",
-            place,
-        )
+def _check_images(data: Data, known: DataFacts) -> None:
+    """Raise Invalid where a set does not have what is asked of its images."""
+    side, files = data.set.side, data.set.in_files
+    check(
+        side is None or data.image_size >= side,
+        f"data.image_size {data.image_size} is below the {side} pixels of {data.name}: images are "
+        "padded, not shrunk",
+    )
+    check(
+        data.reading == "cache" or files,
+        f"data.reading stream needs a file per image; {data.name} is read as a whole: take cache",
+    )
 
-
-def _check_sizes(data: Data, place: str) -> int:
-    """Images of the training split that are used."""
-    known = facts(data, place)
+    # what is held out of training comes first
     left = known.train_images - data.validation_images
     wanted = left if data.train_images is None else data.train_images
-    if not 1 <= wanted <= left:
-        raise UserError(
-            f"{data.name} has {known.train_images} training images: {data.validation_images} for "
-            f"validation and {max(wanted, 1)} for training do not fit",
-            place,
-        )
-    if data.set.in_files and not known.missing:
-        _check_classes(data, place)
+    check(
+        1 <= wanted <= left,
+        f"{data.name} has {known.train_images} training images: {data.validation_images} for "
+        f"validation and {max(wanted, 1)} for training do not fit",
+    )
+    if files and not known.missing:
+        _check_classes(data)
     size = (known.train_images + known.test_images) * known.channels * data.image_size**2
-    if data.reading == "cache" and size > _CACHE_BYTES:
-        files = data.set.in_files
-        remedy = "take data.reading=stream" if files else "take a smaller data.image_size"
-        raise UserError(
-            f"{data.name} at {data.image_size} px is {size / 1e9:,.0f} GB in memory, more than "
-            f"{_CACHE_BYTES / 1e9:.0f}: {remedy}",
-            place,
-        )
-    return wanted
+    remedy = "take data.reading=stream" if files else "take a smaller data.image_size"
+    check(
+        data.reading == "stream" or size <= _CACHE_BYTES,
+        f"{data.name} at {data.image_size} px is {size / 1e9:,.0f} GB in memory, more than "
+        f"{_CACHE_BYTES / 1e9:.0f}: {remedy}",
+    )
 
 
-def _check_labels(recipe: Recipe, images: int, place: str) -> None:
-    for evaluation in recipe.evaluations:
-        section, labels = evaluation.component.section, getattr(evaluation, "labels", None)
-        if labels is not None and labels > images:
-            raise UserError(
-                f"{section}.labels {labels} is above the {images} training images: use at most "
-                f"{images}",
-                place,
-            )
-
-
-def _check_classes(data: Data, place: str) -> None:
+def _check_classes(data: Data) -> None:
     """Both choices are class-balanced: the smallest class of a folder may be too small."""
     found = list_images(data.set.location(data))
     classes = len(found.classes)
     held = even_shares(data.validation_images, classes)
     wanted = even_shares(data.train_images or classes, classes)  # at least one of each
     for name, count, h, w in zip(found.classes, found.train.counts, held, wanted, strict=True):
-        if h + w > count:
-            raise UserError(
-                f"class {name} of {data.name} has {count} training images: {h} for validation "
-                f"and {w} for training do not fit",
-                place,
-            )
+        check(
+            h + w <= count,
+            f"class {name} of {data.name} has {count} training images: {h} for validation and {w} "
+            "for training do not fit",
+        )
 
 
 def fetch_images(data: Data) -> None:
@@ -163,5 +141,5 @@ def fetch_images(data: Data) -> None:
 
 
 def even_shares(total: int, classes: int) -> list[int]:
-    """A class-balanced choice: images of each class, the first classes taking what is over."""
+    """Share a choice among classes, evenly; the first classes take what is over."""
     return [total // classes + (c < total % classes) for c in range(classes)]

@@ -28,7 +28,7 @@ class Split:
         return len(self.labels)
 
     def part(self, index: torch.Tensor) -> "Split":
-        """The images at these positions (m,)."""
+        """Take the images at these positions (m,)."""
         return Split(images=self.images[index], labels=self.labels[index])
 
 
@@ -45,7 +45,7 @@ class FileSplit:
         return len(self.labels)
 
     def part(self, index: torch.Tensor) -> "FileSplit":
-        """The files at these positions (m,)."""
+        """Take the files at these positions (m,)."""
         images = self.images.part(index.tolist())
         return replace(self, images=images, labels=self.labels[index])
 
@@ -72,12 +72,12 @@ class Dataset:
         return len(self.mean)
 
 
-KEPT = 2
+KEPT = 2  # of the data sets that a process has read
 _loaded: OrderedDict[Data, Dataset] = OrderedDict()
 
 
 def load_dataset(data: Data) -> Dataset:
-    """The data set of a recipe, read once per process; the last two are kept.
+    """Read a recipe's data set, once per process; the last two are kept.
 
     Raises:
         UserError: missing or damaged files, or a split that the set is too small for.
@@ -89,31 +89,31 @@ def load_dataset(data: Data) -> Dataset:
 
 
 def is_loaded(data: Data) -> bool:
-    """Whether `load` has it at hand."""
+    """Tell whether `load_dataset` has it at hand."""
     return key_of(data) in _loaded
 
 
 def read_dataset(data: Data) -> Dataset:
-    """The data set of a recipe, read from its files. Raises as `load` does."""
+    """Read a recipe's data set from its files. Raises as `load_dataset` does."""
     return _from_folder(data) if data.set.in_files else _from_arrays(data)
 
 
 def keep_dataset(data: Data, dataset: Dataset) -> None:
-    """From now on `load(data)` returns this data set: one that another process has read."""
+    """Have `load_dataset(data)` return this data set: one that another process has read."""
     while len(_loaded) >= KEPT:
         _loaded.popitem(last=False)
     _loaded[key_of(data)] = dataset
 
 
 def key_of(data: Data) -> Data:
-    """What tells data sets apart: not how one is read, but a folder of images, where it lies."""
+    """Reduce a section to what tells data sets apart: of a folder of images its place, too."""
     folder = str(data.set.location(data)) if data.set.in_files else None
     how = {"download": False, "workers": 0, "cache_dir": None, "cache_gb": 1}
     return replace(data, folder=folder, **how)
 
 
 def fits_in_memory(data: Data) -> bool:
-    """Whether the set, once read, is pixels in memory that can be handed to another process."""
+    """Tell whether the set, once read, is pixels in memory that another process can be given."""
     return data.reading == "cache"
 
 
@@ -187,42 +187,37 @@ def labels_of(part: Images | Counts) -> np.ndarray:
 
 
 def fit_to_side(images: torch.Tensor, size: int) -> torch.Tensor:
-    """Images at a side of `size`: smaller ones padded, larger ones resized down."""
+    """Bring images to a side of `size`: smaller ones are padded, larger ones resized down."""
     return resized(images, size) if images.shape[-1] > size else pad(images, size)
 
 
 def pad(images: torch.Tensor, size: int) -> torch.Tensor:
-    """Images with an even border of zeros, up to `size` x `size`."""
+    """Add an even border of zeros, up to `size` x `size`."""
     missing = size - images.shape[-1]
     before = missing // 2
     return F.pad(images, (before, missing - before, before, missing - before))
 
 
-PARTS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test")
 
 
 def to_arrays(dataset: Dataset) -> dict:
-    """A data set in memory as plain values and numpy arrays that share its memory."""
-    plain = {
-        key: getattr(dataset, key) for key in ("name", "fingerprint", "classes", "mean", "std")
-    }
-    for part in PARTS:
+    """Turn a data set into plain values and numpy arrays that share its memory."""
+    names = ("name", "fingerprint", "classes", "mean", "std")
+    plain = {name: getattr(dataset, name) for name in names}
+    for part in SPLITS:
         split = getattr(dataset, part)
-        plain[f"{part}_images"], plain[f"{part}_labels"] = (
-            split.images.numpy(),
-            split.labels.numpy(),
-        )
+        plain |= {f"{part}_images": split.images.numpy(), f"{part}_labels": split.labels.numpy()}
     return plain
 
 
 def from_arrays(arrays: dict) -> Dataset:
-    """The data set of `to_arrays`, on the arrays themselves. Nothing ever writes into them."""
+    """Undo `to_arrays`, on the arrays themselves: nothing ever writes into them."""
     plain = dict(arrays)
     with warnings.catch_warnings():  # arrays from Ray's object store are read-only: all the better
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        for part in PARTS:
-            images, labels = (
-                torch.from_numpy(plain.pop(f"{part}_{what}")) for what in ("images", "labels")
-            )
+        for part in SPLITS:
+            images, labels = (plain.pop(f"{part}_{what}") for what in ("images", "labels"))
+            images, labels = torch.from_numpy(images), torch.from_numpy(labels)
             plain[part] = Split(images=images, labels=labels)
     return Dataset(**plain)

@@ -37,28 +37,30 @@ Show = Callable[[torch.Tensor, int], torch.Tensor]
 
 
 def streamed(image: torch.Tensor, seed: int, *, view: View, side: int) -> torch.Tensor:
-    """(3, s, s): the crop of the full image, then RandAugment, all drawn from the seed.
-
-    A random box of the image as it is; or the short side is resized to s x 256 / 224 and s is cut
-    out, in the centre (paper's evaluation) or anywhere. Above 224 pixels evaluation resizes to s
-    itself, as the official code does.
-    """
+    """Crop the full image to (3, s, s), then apply RandAugment, all drawn from the seed."""
     rng = torch.Generator().manual_seed(seed)
+    # a random box of the image as it is; or the short side is resized to s x 256 / 224 and s is cut
+    # out, in the centre (paper's evaluation) or anywhere
     if view.augmentation.streamed == "box":
         boxes = boxes_for(view, 1, tuple(image.shape[1:]), rng)
         *box, flip = (int(part) for part in boxes)
         image = F.resized_crop(image, *box, [side, side], InterpolationMode.BICUBIC, antialias=True)
     else:
-        exact = view.augmentation.as_evaluated and side > 224
+        exact = view.augmentation.as_evaluated and side > 224  # as the official code evaluates
         image = short_side(image, side if exact else round(side * 256 / 224))
         where = torch.rand(3, generator=rng) if view.augmentation.streamed == "anywhere" else None
         image, flip = square(image, side, where), where is not None and where[2] < 0.5
     image = image.flip(-1) if flip else image
-    return with_randaugment(image, view, rng) if view.randaugment_magnitude else image
+    if not view.randaugment_magnitude:
+        return image
+    from mae_ablation.data.randaugment import randaugment
+
+    seeds = torch.randint(2**63 - 1, (1,), generator=rng).tolist()
+    return randaugment(image[None], seeds, view.randaugment_magnitude, view.randaugment_fill)[0]
 
 
 def square(image: torch.Tensor, side: int, where: torch.Tensor | None) -> torch.Tensor:
-    """(3, s, s) out of a larger image: at shares `where` of the room there is, or in the centre."""
+    """Cut (3, s, s) out of a larger image: at shares `where` of the room there is, or centred."""
     room = [extent - side for extent in image.shape[1:]]
     if where is None:
         top, left = (extent // 2 for extent in room)
@@ -67,21 +69,13 @@ def square(image: torch.Tensor, side: int, where: torch.Tensor | None) -> torch.
     return image[:, top : top + side, left : left + side]
 
 
-def with_randaugment(image: torch.Tensor, view: View, rng: torch.Generator) -> torch.Tensor:
-    from mae_ablation.data.randaugment import randaugment
-
-    seed = torch.randint(2**63 - 1, (1,), generator=rng)
-    settings = view.randaugment_magnitude, view.randaugment_fill
-    return randaugment(image[None], seed.tolist(), *settings)[0]
-
-
 def cached(image: torch.Tensor, seed: int, *, side: int) -> torch.Tensor:
-    """(3, s, s): short side resized to s, then the centre; nothing is random."""
+    """Resize the short side to s and cut out the centre, (3, s, s); nothing is random."""
     return square(short_side(image, side), side, None)
 
 
 def short_side(image: torch.Tensor, side: int) -> torch.Tensor:
-    """Resized, larger or smaller, until the short side has `side` pixels."""
+    """Resize, larger or smaller, until the short side has `side` pixels."""
     return F.resize(image, [side], InterpolationMode.BICUBIC, antialias=True)
 
 
@@ -89,12 +83,10 @@ class CannotDecode(ValueError):
     """A file is not one picture that can be read; the text says why, in one line."""
 
 
+# first bytes of JPEG, PNG, GIF and WebP: whatever a file is called, its content decides
 OF_TORCHVISION = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF")
-"""first bytes of JPEG, PNG, GIF and WebP: whatever a file is called, its content decides"""
-OF_PIL = ("BMP", "DIB", "TIFF", "JPEG2000", "PPM")
-"""formats that torchvision has no decoder for"""
-SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
-"""PIL's names of grey pixels of 16 bits"""
+OF_PIL = ("BMP", "DIB", "TIFF", "JPEG2000", "PPM")  # torchvision has no decoder for these
+SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")  # PIL's names of grey pixels of 16 bits
 
 
 def decode(path: Path) -> torch.Tensor:
@@ -119,8 +111,11 @@ def decode_read(read: Callable[[], bytes]) -> torch.Tensor:
             raise CannotDecode("the file is empty")
         if (pictures := _pictures_of_png(data)) > 1:
             raise CannotDecode(_several(pictures))
-        known = data.startswith(OF_TORCHVISION)
-        image = _decode_by_torchvision(data) if known else _decode_by_pil(data)
+        if data.startswith(OF_TORCHVISION):
+            content = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+            image = decode_image(content, mode="RGB")
+        else:
+            image = _decode_by_pil(data)
     except CannotDecode:
         raise
     except Exception as error:  # whatever the bytes lead to: OSError, RuntimeError, SyntaxError
@@ -129,10 +124,6 @@ def decode_read(read: Callable[[], bytes]) -> torch.Tensor:
         raise CannotDecode(_several(len(image)))
     # a PNG of 16 bits stays so
     return image if image.dtype == torch.uint8 else (image.int() >> 8).byte()
-
-
-def _decode_by_torchvision(data: bytes) -> torch.Tensor:
-    return decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode="RGB")
 
 
 def _decode_by_pil(data: bytes) -> torch.Tensor:
@@ -170,16 +161,9 @@ def _reason(error: Exception) -> str:
     return re.sub(r"^.*\.cpp:\d+, ", "", text)
 
 
-TURNS = {
-    2: (0, True),
-    3: (2, False),
-    4: (2, True),
-    5: (3, True),
-    6: (3, False),
-    7: (1, True),
-    8: (1, False),
-}
-"""EXIF orientation: quarter turns to the left, then mirrored left and right or not"""
+# by EXIF's orientation: quarter turns to the left, then mirrored left and right or not
+TURNS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False)}
+TURNS |= {7: (1, True), 8: (1, False)}
 
 
 def orientation(file: Path | io.BytesIO) -> int:
@@ -195,7 +179,7 @@ def orientation(file: Path | io.BytesIO) -> int:
 
 
 def upright(image: torch.Tensor, orientation: int) -> torch.Tensor:
-    """Turns a picture (3, h, w) as a person sees it: PIL's ImageOps.exif_transpose."""
+    """Turn a picture (3, h, w) as a person sees it: PIL's ImageOps.exif_transpose."""
     quarters, mirrored = TURNS.get(orientation, (0, False))
     image = torch.rot90(image, quarters, (1, 2))
     return image.flip(2) if mirrored else image
@@ -229,16 +213,14 @@ class Pictures:
 
 
 def collate(items: list[torch.Tensor | Broken]) -> torch.Tensor | list[Broken]:
-    """The batch, rows in memory in the order of its axes, or what of it is broken."""
+    """Stack a batch, rows in memory in the order of its axes, or list what of it is broken."""
     broken = [item for item in items if isinstance(item, Broken)]
     return broken or torch.stack(items).contiguous()
 
 
 class Agenda:
-    """The batches of an epoch as the DataLoader asks for them; the next epoch's replace them.
-
-    A DataLoader of its own for every epoch would start its workers anew.
-    """
+    """The batches of an epoch as the DataLoader asks for them; the next epoch's replace them, for a
+    DataLoader of its own would start its workers anew."""
 
     def __init__(self) -> None:
         self.batches: Sequence[tuple[torch.Tensor, torch.Tensor]] = ()
@@ -279,7 +261,7 @@ class Reader:
     def batches(
         self, batches: Sequence[tuple[torch.Tensor, torch.Tensor]]
     ) -> Iterator[torch.Tensor]:
-        """What is shown of each batch (indices (n,), seeds (n,)): (n, 3, s, s) uint8.
+        """Show each batch (indices (n,), seeds (n,)): (n, 3, s, s) uint8.
 
         Raises:
             UserError: a file cannot be decoded, with its name and the reason.
@@ -293,17 +275,13 @@ class Reader:
             yield batch
 
     def all(self, size: int) -> Iterator[torch.Tensor]:
-        """Every file in order, `size` at a time; errors as `batches`."""
-        return self.batches(in_order(len(self.images), size))
-
-
-def in_order(n: int, size: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Indices 0 to n - 1 in batches, with seeds that nothing uses."""
-    return [(index, torch.zeros_like(index)) for index in torch.arange(n).split(size)]
+        """Show every file in order, `size` at a time; errors as `batches`."""
+        parts = torch.arange(len(self.images)).split(size)
+        return self.batches([(index, torch.zeros_like(index)) for index in parts])  # unused seeds
 
 
 def fork_server() -> multiprocessing.context.BaseContext:
-    """The process's fork server; what it imports is fixed once it runs, so RandAugment, too."""
+    """Return the process's fork server, whose imports are fixed once it runs: RandAugment, too."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
         ["__main__", "mae_ablation.data.decode", "mae_ablation.data.randaugment"]

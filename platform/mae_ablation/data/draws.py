@@ -1,4 +1,4 @@
-"""Class-balanced draws of images: which are held out, which are trained on, whose labels are seen.
+"""Class-balanced draws: images that are held out, that are trained on, whose labels are seen.
 
 Each class is shuffled by itself and its first images are taken, so that a smaller draw of the same
 generator lies within a larger one, and the order of a set's files decides nothing.
@@ -10,14 +10,13 @@ import torch
 from mae_ablation.data.catalog import even_shares
 from mae_ablation.errors import UserError
 
-SPLIT_SEED = 20_240_229
-"""seed of the split into training and validation; no trial's, so that all trials share the split"""
+SPLIT_SEED = 20_240_229  # of the split into training and validation, which all trials share
 
 
 def shuffled_classes(
     labels: np.ndarray, classes: int, generator: torch.Generator
 ) -> list[np.ndarray]:
-    """Positions of every class's images, each class in an order of its own."""
+    """Find the positions of every class's images, each class in an order of its own."""
     found = [np.flatnonzero(labels == c) for c in range(classes)]
     return [rows[torch.randperm(len(rows), generator=generator).numpy()] for rows in found]
 
@@ -25,7 +24,7 @@ def shuffled_classes(
 def hold_out(
     labels: np.ndarray, validation: int, train: int | None, classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (train, validation), class-balanced and disjoint, sorted, the same for every seed.
+    """Draw positions (train, validation), class-balanced and disjoint, sorted, alike in all trials.
 
     Args:
         train: images wanted; None: all that are not held out.
@@ -44,17 +43,16 @@ def hold_out(
                 f"{wanted[c]} for training do not fit",
                 "data.train_images",
             )
+    ends = [None] * classes if train is None else [h + w for h, w in zip(held, wanted, strict=True)]
     out = [rows[:k] for rows, k in zip(per_class, held, strict=True)]
-    rest = [rows[k:] for rows, k in zip(per_class, held, strict=True)]
-    if train is not None:
-        rest = [rows[:k] for rows, k in zip(rest, wanted, strict=True)]
+    rest = [rows[k:end] for rows, k, end in zip(per_class, held, ends, strict=True)]
     return np.sort(np.concatenate(rest)), np.sort(np.concatenate(out))
 
 
 def draw_labelled(
     labels: np.ndarray, count: int, classes: int, generator: torch.Generator
 ) -> np.ndarray:
-    """Positions of a class-balanced part of `count` images, sorted.
+    """Draw the positions of a class-balanced part of `count` images, sorted.
 
     Raises:
         UserError: a class has too few.

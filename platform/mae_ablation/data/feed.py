@@ -1,17 +1,16 @@
 """Feed: batches of a split as a view shows them, from memory or from files.
 
-From memory, a batch is drawn when its turn comes: boxes first, then RandAugment; what comes after
-the crop has a generator of its own, so that images are cropped alike with it and without. From
-files, every image has a seed of its own, drawn before the first batch, so that nothing depends on
-how many workers there are or how far ahead they are; what comes after the crop is drawn when a
-batch's turn comes.
+From memory, a batch is drawn when its turn comes: boxes first, then RandAugment. From files, every
+image has a seed of its own, drawn before the first batch, so that nothing depends on how many
+workers there are or how far ahead they are; what comes after the crop is drawn when a batch's turn
+comes.
 
 Shapes: n images of a batch, c channels, s side asked for.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -25,7 +24,7 @@ Rows = torch.Tensor | slice
 
 
 def whole(n: int) -> Sequence[Rows]:
-    """All n images of a batch at once."""
+    """Share a batch of n images out whole."""
     return [slice(None)]
 
 
@@ -47,14 +46,12 @@ class Feed:
         workers: int = 0,
     ) -> None:
         self.split, self.view, self.device = split, view, torch.device(device)
-        self.reader = self._reader(workers) if isinstance(split, FileSplit) else None
+        self.reader = None
+        if isinstance(split, FileSplit):
+            from mae_ablation.data.decode import Reader, streamed
 
-    def _reader(self, workers: int):
-        from mae_ablation.data.decode import Reader, streamed
-
-        show = partial(streamed, view=self.view, side=self.view.image_size or self.split.image_size)
-        pin = self.device.type == "cuda"
-        return Reader(self.split.images, show, workers, pin)
+            show = partial(streamed, view=view, side=view.image_size or split.image_size)
+            self.reader = Reader(split.images, show, workers, self.device.type == "cuda")
 
     def batches(
         self,
@@ -64,13 +61,13 @@ class Feed:
         skip: int = 0,
         shares: Callable[[int], Sequence[Rows]] = whole,
     ) -> Iterator[Batch]:
-        """Pixels (n, c, s, s) float32 in [0, 1] and labels (n,) int64 of each index batch (n,).
+        """Show pixels (n, c, s, s) float32 in [0, 1] and labels (n,) int64 of index batches (n,).
 
         Take the batches of one call before those of the next: workers serve one at a time.
 
         Args:
             skip: so many batches at the beginning are not shown; what is random in them is drawn.
-            shares: which rows of a batch of n are shown, each share as a batch of its own; what is
+            shares: rows of a batch of n that are shown, each share as a batch of its own; what is
                 random is drawn for the whole batch.
 
         Raises:
@@ -81,27 +78,24 @@ class Feed:
         seeds = [torch.randint(2**63 - 1, index.shape, generator=generator) for index in indices]
         return self._from_files(indices, seeds, generator, skip, shares)
 
-    def _from_memory(
-        self,
-        indices: Sequence[torch.Tensor],
-        generator: torch.Generator,
-        skip: int,
-        shares: Callable[[int], Sequence[Rows]],
-    ) -> Iterator[Batch]:
-        change_rng = apart_from(generator)
+    def _from_memory(self, indices, generator, skip, shares) -> Iterator[Batch]:
+        view, side = self.view, self.split.images.shape[-1]
+        # what comes after the crop has a generator of its own: it follows from the other's state
+        # and takes nothing from it, so that the boxes of an epoch are the same with it and without
+        copy = torch.Generator().set_state(generator.get_state())
+        seed = int(torch.randint(2**62, (), generator=copy)) + 1
+        change_rng = torch.Generator().manual_seed(seed)
         for number, index in enumerate(indices):
-            drawn = self._draw(len(index), generator, change_rng)
+            boxes = boxes_for(view, len(index), side, generator)
+            change = view.augmentation.draw(len(index), change_rng)
+            seeds = None
+            if view.randaugment_magnitude:
+                seeds = torch.randint(2**63 - 1, (len(index),), generator=generator)
             for rows in shares(len(index)) if number >= skip else ():
-                yield self._show(index[rows], drawn.of(rows)), self._labels(index[rows])
+                drawn = (take_rows(each, rows) for each in (boxes, change, seeds))
+                yield self._show(index[rows], *drawn), self._labels(index[rows])
 
-    def _from_files(
-        self,
-        indices: Sequence[torch.Tensor],
-        seeds: Sequence[torch.Tensor],
-        generator: torch.Generator,
-        skip: int,
-        shares: Callable[[int], Sequence[Rows]],
-    ) -> Iterator[Batch]:
+    def _from_files(self, indices, seeds, generator, skip, shares) -> Iterator[Batch]:
         asked = zip(indices[skip:], seeds[skip:], strict=True)
         shown = self.reader.batches(
             [(index[rows], own[rows]) for index, own in asked for rows in shares(len(index))]
@@ -115,68 +109,31 @@ class Feed:
     def _labels(self, index: torch.Tensor) -> torch.Tensor:
         return send(self.split.labels[index], self.device)
 
-    def _draw(self, n: int, generator: torch.Generator, change_rng: torch.Generator) -> "Drawn":
-        view, side = self.view, self.split.images.shape[-1]
-        boxes = boxes_for(view, n, side, generator)
-        change = view.augmentation.draw(n, change_rng)
-        seeds = None
-        if view.randaugment_magnitude:
-            seeds = torch.randint(2**63 - 1, (n,), generator=generator)
-        return Drawn(boxes, change, seeds)
-
     def _changed(self, pixels: torch.Tensor, change: Any) -> torch.Tensor:
         return pixels if change is None else self.view.augmentation.apply(pixels, change)
 
-    def _show(self, index: torch.Tensor, drawn: "Drawn") -> torch.Tensor:
+    def _show(
+        self, index: torch.Tensor, boxes: Boxes | None, change: Any, seeds: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Show images of a split in memory as was drawn for them."""
         images = self.split.images.index_select(0, index)  # a tenth of indexing's time
-        pixels = self._changed(cropped(send(images, self.device), drawn.boxes), drawn.change)
-        if drawn.seeds is not None:
-            pixels = self._randaugmented(pixels, drawn.seeds)
+        pixels = self._changed(cropped(send(images, self.device), boxes), change)
+        if seeds is not None:
+            # through PIL, image by image: a tenth of a millisecond each at 30 pixels
+            from mae_ablation.data.randaugment import randaugment
+
+            settings = self.view.randaugment_magnitude, self.view.randaugment_fill
+            images = randaugment((pixels * 255).round().byte().cpu(), seeds.tolist(), *settings)
+            pixels = send(images, self.device).float() / 255
         return resized(pixels, self.view.image_size)
-
-    def _randaugmented(self, pixels: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
-        """Through PIL, image by image: a tenth of a millisecond each at 30 pixels."""
-        from mae_ablation.data.randaugment import randaugment
-
-        view = self.view
-        images = (pixels * 255).round().byte().cpu()
-        images = randaugment(
-            images,
-            seeds.tolist(),
-            view.randaugment_magnitude,
-            view.randaugment_fill,
-        )
-        return send(images, self.device).float() / 255
-
-
-class Drawn(NamedTuple):
-    """What is random about a batch of a split in memory."""
-
-    boxes: Boxes | None
-    change: Any
-    """drawn by the augmentation, for what it does after the crop; None: nothing"""
-    seeds: torch.Tensor | None
-    """(n,) int64, of RandAugment"""
-
-    def of(self, rows: Rows) -> "Drawn":
-        """That of some of its images."""
-        seeds = None if self.seeds is None else self.seeds[rows]
-        return Drawn(take_rows(self.boxes, rows), take_rows(self.change, rows), seeds)
 
 
 def take_rows(drawn: Any, rows: Rows) -> Any:
-    """The part of what was drawn for a batch that is some rows': of a tensor or a tuple of them."""
+    """Take some rows' part of what was drawn for a batch: of a tensor or a tuple of them."""
     if drawn is None or isinstance(drawn, torch.Tensor):
         return drawn if drawn is None else drawn[rows]
     parts = (values[rows] for values in drawn)
     return type(drawn)(*parts) if hasattr(drawn, "_fields") else tuple(parts)
-
-
-def apart_from(generator: torch.Generator) -> torch.Generator:
-    """A generator that follows from another's state and takes nothing from it: whatever is drawn
-    beside them, the boxes of an epoch are the same."""
-    copy = torch.Generator().set_state(generator.get_state())
-    return torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=copy)) + 1)
 
 
 def plain(
@@ -187,7 +144,7 @@ def plain(
     workers: int = 0,
     turns: slice = slice(None),
 ) -> Iterator[Batch]:
-    """The split in order and without augmentation, as `Feed.batches` gives it.
+    """Show the split in order and without augmentation, as `Feed.batches` does.
 
     Args:
         turns: which of the batches; all of them if not said.

@@ -13,15 +13,14 @@ import torch
 
 from mae_ablation.data.transfer import channel_constants, send
 
+# brightness, contrast and saturation change by a factor in 1 +- STRENGTH, the hue turns by up to
+# HUE of the circle; the paper does not say how strong its jitter is
 STRENGTH, HUE = 0.4, 0.1
-"""brightness, contrast and saturation change by a factor in 1 +- STRENGTH, the hue turns by up to
-HUE of the circle; the paper does not say how strong its jitter is"""
-LUMINANCE = (0.2989, 0.587, 0.114)
-"""weights of red, green and blue in a grey value, as in torchvision"""
+LUMINANCE = (0.2989, 0.587, 0.114)  # weights of red, green and blue in grey, as in torchvision
 
 
 class Jitter(NamedTuple):
-    """What is done to each of n images."""
+    """Holds what is done to each of n images."""
 
     brightness: torch.Tensor
     """(n,) float, a factor; so are the next two"""
@@ -36,7 +35,7 @@ class Jitter(NamedTuple):
 def random_jitter(
     n: int, generator: torch.Generator, *, strength: float = STRENGTH, hue: float = HUE
 ) -> Jitter:
-    """Factors uniform in [1 - strength, 1 + strength], hue in [-hue, hue], any order."""
+    """Draw factors uniform in [1 - strength, 1 + strength], hue in [-hue, hue], any order."""
 
     def uniform(low: float, high: float) -> torch.Tensor:
         return torch.empty(n).uniform_(low, high, generator=generator)
@@ -52,7 +51,7 @@ def random_jitter(
 
 
 def apply_jitter(pixels: torch.Tensor, jitter: Jitter) -> torch.Tensor:
-    """Float pixels (n, c, h, w) in [0, 1], jittered: a new tensor of the same shape and device."""
+    """Jitter float pixels (n, c, h, w) in [0, 1]: a new tensor of the same shape and device."""
     pixels = pixels.clone()
     factors = send(torch.stack(jitter[:4]), pixels.device)[:, :, None, None, None]
     # the images of each operation are counted where they were drawn, and sent in one piece, so that
@@ -68,46 +67,45 @@ def apply_jitter(pixels: torch.Tensor, jitter: Jitter) -> torch.Tensor:
 
 
 def grey(pixels: torch.Tensor) -> torch.Tensor:
-    """Grey values (n, 1, h, w)."""
+    """Compute grey values (n, 1, h, w)."""
     if pixels.shape[1] == 1:
         return pixels
     return (pixels * channel_constants(LUMINANCE, pixels.device)).sum(dim=1, keepdim=True)
 
 
 def brightness(pixels: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    """Scale towards, or away from, black."""
     return (pixels * factor).clamp(0, 1)
 
 
 def contrast(pixels: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """Away from, or towards, the image's mean grey."""
+    """Scale away from, or towards, the image's mean grey."""
     mean = grey(pixels).mean(dim=(1, 2, 3), keepdim=True)
     return (pixels * factor + mean * (1 - factor)).clamp(0, 1)
 
 
 def saturation(pixels: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """Away from, or towards, each pixel's grey; one channel has no colour and stays as it is."""
+    """Scale away from, or towards, each pixel's grey; one channel stays as it is."""
     if pixels.shape[1] == 1:
         return pixels
     return (pixels * factor + grey(pixels) * (1 - factor)).clamp(0, 1)
 
 
 def turned_hue(pixels: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-    """Hue turned by a share of the circle at constant HSV saturation and value.
-
-    Each channel of a colour of hue H (in sixths of the circle) is its value minus its range times
-    a trapezoid of H that is 0 for the two sixths around the channel's own hue.
-    """
+    """Turn the hue by a share of the circle at constant HSV saturation and value."""
     if pixels.shape[1] == 1:
         return pixels
     value, lowest = pixels.amax(dim=1, keepdim=True), pixels.amin(dim=1, keepdim=True)
     spread = value - lowest
     hue = sixths(pixels, value, spread) + 6 * share
+    # each channel is the value minus the range times a trapezoid of the hue (in sixths of the
+    # circle) that is 0 for the two sixths around the channel's own
     k = (channel_constants((5.0, 3.0, 1.0), pixels.device) + hue) % 6
     return value - spread * torch.minimum(k, 4 - k).clamp(0, 1)
 
 
 def sixths(pixels: torch.Tensor, value: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
-    """Hue (n, 1, h, w) in sixths of the circle, from red; any number where there is no colour."""
+    """Compute the hue (n, 1, h, w) in sixths of the circle, from red; grey has any."""
     red, green, blue = pixels.split(1, dim=1)
     spread = torch.where(spread == 0, 1.0, spread)
     from_green, from_blue = 2 + (blue - red) / spread, 4 + (red - green) / spread
