@@ -391,6 +391,7 @@ class Settings:
 
     def with_absolute_paths(self):
         """Return the settings with files that are found from any working directory."""
+        # other processes and machines stand elsewhere
         paths = [each.name for each in fields(self) if each.metadata.get("path")]
         given = {name: value for name in paths if (value := getattr(self, name)) is not None}
         found = {name: str(Path(value).expanduser().absolute()) for name, value in given.items()}
@@ -450,6 +451,7 @@ class Register:
     """Decorators, one per kind: `@register.target("hog", version=1)`."""
 
     def __getattr__(self, kind: str) -> Callable[..., Callable[[type], type]]:
+        # `register.targets` is a mistake to be told at once
         if kind not in BASES:
             raise AttributeError(unknown("kind of component", kind, BASES))
 
@@ -520,6 +522,7 @@ def _check_methods(cls: type, arguments: dict[str, tuple[str, ...]], place: str)
         method = cls.__dict__.get(name)
         if not inspect.isfunction(method):
             continue
+        # names count only behind what has to be taken
         required = given[: given.index("*")] if "*" in given else given
         parameters = list(inspect.signature(method).parameters.values())[1:]
         if len(parameters) < len(required):
@@ -565,6 +568,7 @@ def _discover() -> None:
 def list_components(kind: str | None = None) -> list[Component]:
     """List all components, or those of a kind, in their order."""
     _discover()
+    # by kind first, in the order of BASES: tables and lists agree
     found = [each for each in _components.values() if kind in (None, each.kind)]
     kinds = list(BASES)
     return sorted(found, key=lambda each: (kinds.index(each.kind), each.cls.order))
@@ -596,6 +600,7 @@ def describe_components() -> Iterator[str]:
         yield f"{kind}s:"
         for each in list_components(kind):
             yield f"  {each.name}  {each.summary} ({each.origin})"
+            # settings as `--set` takes them
             for setting in (f for f in fields(each.cls) if not f.metadata.get("inside")):
                 default = "null" if setting.default is None else setting.default
                 yield f"      {each.section}.{setting.name}: {default}"
@@ -609,6 +614,7 @@ def column_of(evaluation: str) -> str:
 def metrics_of(evaluation: str) -> dict[str, tuple[str, str]]:
     """Return name and title of each number of an evaluation, by the metric that it is."""
     cls = find_component("evaluation", evaluation).cls
+    # most give top-1 accuracy alone
     numbers = cls.numbers or {"acc1": cls.title or evaluation}
     return {f"{evaluation}_{name}": (name, title) for name, title in numbers.items()}
 
@@ -649,6 +655,7 @@ def load_plugins(named: Iterable[str]) -> None:
     _discover()
     for name in named:
         _load(read_plugin(name))
+    # installed ones need no flag, so they come whatever the command says
     for entry in entry_points(group=GROUP):
         _load(read_plugin(entry.value.partition(":")[0], entry.name))
 
@@ -697,6 +704,7 @@ def _load(plugin: Plugin, *, shipped: bool = False) -> None:
 
 def _unload(plugin: Plugin, modules: Iterable[str]) -> None:
     """Forget a plug-in's components, and modules that it has brought."""
+    # its modules, too: the same name must be read again
     for name in [name for name, each in _components.items() if each.plugin == plugin]:
         del _components[name]
     for name in modules:
@@ -708,6 +716,7 @@ def _plugin_of(cls: type) -> Plugin | None:
     """Read the source of a class that no command names, as in a notebook; None: it is ours."""
     if cls.__module__.startswith("mae_ablation."):
         return None
+    # source that is in no file could not be part of an identity
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     if not file or not Path(file).is_file():
         message = "register components in a file: their source is part of the results"

@@ -26,11 +26,14 @@ def arrays_of(data: Data) -> dict[str, "np.ndarray"]:
 def measure_facts(data: Data) -> dict:
     """Find the facts of a set that says none: sizes and a fingerprint of what is read."""
     arrays = _kept(data)
+    # types and shapes count, too: the same bytes may be other images
     digest = hashlib.sha256()
     for name in _PARTS:
         array = arrays[name]
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
         digest.update(array.tobytes())
+
+    # sizes; labels are 0 to classes - 1, though a split may lack some
     images = arrays["train_images"]
     return {
         "fingerprint": digest.hexdigest(),
@@ -48,6 +51,7 @@ def statistics(data: Data) -> tuple[tuple[float, ...], tuple[float, ...]]:
         return data.set.mean, data.set.std
     images = arrays_of(data)["train_images"]
     images = images if images.ndim == 4 else images[:, None]
+    # channel by channel: float64 of all of them would be eight times the set
     channels = [images[:, c].astype("float64") / 255 for c in range(images.shape[1])]
     return tuple(float(c.mean()) for c in channels), tuple(float(c.std()) for c in channels)
 
@@ -60,6 +64,7 @@ def _kept(data: Data) -> dict[str, "np.ndarray"]:
 def _checked(data: Data) -> dict[str, "np.ndarray"]:
     """Read arrays and refuse those of other shapes or types than a set needs."""
     place, arrays = f"data set {data.name}", ask(data.set.read, data=data)
+    # a user's set is checked where it is read, so that no training meets what it cannot use
     if absent := [name for name in _PARTS if name not in arrays]:
         raise UserError(f"read() gives no {', '.join(absent)}: return {', '.join(_PARTS)}", place)
     for part in ("train", "test"):

@@ -73,6 +73,7 @@ def random_resized_boxes(
     shape = (1 if drawn_once else _ATTEMPTS, n)
     area = tall * wide * torch.empty(shape).uniform_(min_area, 1.0, generator=generator)
     bound = math.log(4 / 3)
+    # aspect ratios are symmetric about 1 on a logarithmic scale
     aspect = torch.empty(shape).uniform_(-bound, bound, generator=generator).exp()
     width = (area * aspect).sqrt().round().long()
     height = (area / aspect).sqrt().round().long()
@@ -155,11 +156,14 @@ def axis_weights(
     device = start.device
     at = scale * (torch.arange(side, device=device) + 0.5) - 0.5  # (n, t), from the first pixel
     at = torch.where(mirrored[:, None], at.flip(1), at)
+    # the kernel reaches from the pixel before the point to the second one behind it
     first = at.floor()
     weights = cubic_taps(at - first)
     near = torch.arange(-1, 3, device=device)[:, None]
     pixels = first.long()[:, None] + near  # (n, 4, t), likewise
     weights *= (pixels >= 0) & (pixels < extent[:, None, None])
+
+    # at the box's edge the kernel is cut off, not mirrored: what is left sums to 1
     weights /= weights.sum(dim=1, keepdim=True)
 
     # as pixels of the image

@@ -46,6 +46,7 @@ class CropJitter(CropRandom):
     order = 40
 
     def check_data(self, recipe, channels: int) -> None:
+        # hue and saturation are defined for red, green and blue alone
         message = "pretrain.augmentation crop_jitter needs 1 or 3 channels, the images have"
         check(channels in (1, 3), f"{message} {channels}: take crop_random")
 

@@ -59,9 +59,12 @@ def require_fit(recipe: Recipe, place: str) -> None:
             more PCA components than a patch has values, streaming of what has no files, another
             tokenizer.
     """
+    # found outside: errors of the data's own have the place already
     known = facts(recipe.data, place)
     try:
         _check_images(recipe.data, known)
+
+        # what is left for training bounds a batch and a draw of labels
         images = recipe.data.train_images or known.train_images - recipe.data.validation_images
         batch = recipe.pretrain.batch_size
         message = f"pretrain.batch_size {batch} is above the {images} training images"
@@ -73,6 +76,7 @@ def require_fit(recipe: Recipe, place: str) -> None:
                 f"{each.component.section}.labels {labels} is above the {images} training images: "
                 f"use at most {images}",
             )
+        # what each component has to say of the images
         for part in recipe.components:
             part.check_data(recipe, known.channels)
     except (Invalid, UserError) as error:

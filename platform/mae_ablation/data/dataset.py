@@ -100,6 +100,7 @@ def read_dataset(data: Data) -> Dataset:
 
 def keep_dataset(data: Data, dataset: Dataset) -> None:
     """Have `load_dataset(data)` return this data set: one that another process has read."""
+    # a lane goes from one set to the next: two are enough, the oldest goes
     while len(_loaded) >= KEPT:
         _loaded.popitem(last=False)
     _loaded[key_of(data)] = dataset
@@ -118,6 +119,7 @@ def fits_in_memory(data: Data) -> bool:
 
 
 def _from_arrays(data: Data) -> Dataset:
+    # held-out images are drawn before anything is copied: the arrays are shared
     fetch_images(data)
     arrays, known = arrays_of(data), facts(data)
     mean, std = statistics(data)
@@ -193,6 +195,7 @@ def fit_to_side(images: torch.Tensor, size: int) -> torch.Tensor:
 
 def pad(images: torch.Tensor, size: int) -> torch.Tensor:
     """Add an even border of zeros, up to `size` x `size`."""
+    # 28 to 32 pixels: two more on every side; an odd pixel goes to the end
     missing = size - images.shape[-1]
     before = missing // 2
     return F.pad(images, (before, missing - before, before, missing - before))

@@ -65,6 +65,7 @@ def square(image: torch.Tensor, side: int, where: torch.Tensor | None) -> torch.
     if where is None:
         top, left = (extent // 2 for extent in room)
     else:
+        # each place is equally likely, the last one too
         top, left = (int(share * (n + 1)) for share, n in zip(where.tolist(), room, strict=False))
     return image[:, top : top + side, left : left + side]
 
@@ -143,6 +144,7 @@ def _pictures_of_png(data: bytes) -> int:
     """Pictures of an animated PNG, whose decoders show the first alone; 1 of any other file."""
     if not data.startswith(b"\x89PNG"):
         return 1
+    # the chunk acTL, before the pixels, says how many frames there are
     said = data.find(b"acTL", 0, max(data.find(b"IDAT"), 0))
     return int.from_bytes(data[said + 4 : said + 8], "big") if said > 0 else 1
 
@@ -200,6 +202,7 @@ class Pictures:
     show: Show
 
     def __getitem__(self, item: tuple[int, int]) -> torch.Tensor | Broken:
+        # what is wrong with a file is returned, what is wrong with us is raised
         index, seed = item
         name = self.images.names[index]
         try:
@@ -291,6 +294,7 @@ def fork_server() -> multiprocessing.context.BaseContext:
 
 def read_all(images: FolderImages | ShardImages, side: int, workers: int) -> torch.Tensor:
     """Every file as `cached` shows it: one tensor (n, 3, s, s) uint8; errors as `batches`."""
+    # filled as batches arrive: the set is never in memory twice
     out = torch.empty(len(images), 3, side, side, dtype=torch.uint8)
     done = 0
     for batch in Reader(images, partial(cached, side=side), workers).all(64):

@@ -33,6 +33,7 @@ def hold_out(
         UserError: a class has too few.
     """
     generator = torch.Generator().manual_seed(SPLIT_SEED)
+    # one seed for all: trials differ in nothing but what they compare
     per_class = shuffled_classes(labels, classes, generator)
     held = even_shares(validation, classes)
     wanted = even_shares(train, classes) if train is not None else [1] * classes
@@ -44,6 +45,7 @@ def hold_out(
                 "data.train_images",
             )
     ends = [None] * classes if train is None else [h + w for h, w in zip(held, wanted, strict=True)]
+    # held out first, so that more training images never change what is held out
     out = [rows[:k] for rows, k in zip(per_class, held, strict=True)]
     rest = [rows[k:end] for rows, k, end in zip(per_class, held, ends, strict=True)]
     return np.sort(np.concatenate(rest)), np.sort(np.concatenate(out))
@@ -57,6 +59,7 @@ def draw_labelled(
     Raises:
         UserError: a class has too few.
     """
+    # of the training part alone: held-out labels are never seen
     per_class = shuffled_classes(labels, classes, generator)
     shares = even_shares(count, classes)
     for c, (rows, share) in enumerate(zip(per_class, shares, strict=True)):

@@ -42,6 +42,7 @@ class Looks:
         return len(self.images)
 
     def __getitem__(self, index: int) -> Examined:
+        # reasons are values, not exceptions: one broken file must not end the check
         name, data = self.images.names[index], b""
 
         def read() -> bytes:

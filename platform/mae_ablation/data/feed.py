@@ -75,6 +75,7 @@ class Feed:
         """
         if self.reader is None:
             return self._from_memory(indices, generator, skip, shares)
+        # all seeds before the first batch: workers may run ahead as far as they like
         seeds = [torch.randint(2**63 - 1, index.shape, generator=generator) for index in indices]
         return self._from_files(indices, seeds, generator, skip, shares)
 
@@ -96,6 +97,7 @@ class Feed:
                 yield self._show(index[rows], *drawn), self._labels(index[rows])
 
     def _from_files(self, indices, seeds, generator, skip, shares) -> Iterator[Batch]:
+        # batches that are skipped are neither opened nor decoded, but drawn below
         asked = zip(indices[skip:], seeds[skip:], strict=True)
         shown = self.reader.batches(
             [(index[rows], own[rows]) for index, own in asked for rows in shares(len(index))]
@@ -132,6 +134,7 @@ def take_rows(drawn: Any, rows: Rows) -> Any:
     """Take some rows' part of what was drawn for a batch: of a tensor or a tuple of them."""
     if drawn is None or isinstance(drawn, torch.Tensor):
         return drawn if drawn is None else drawn[rows]
+    # a named tuple, such as Boxes, stays one
     parts = (values[rows] for values in drawn)
     return type(drawn)(*parts) if hasattr(drawn, "_fields") else tuple(parts)
 

@@ -118,6 +118,8 @@ def check_layout(folder: Path, classes: int | None = None, place: str = "") -> N
         if not class_names(folder / split):
             raise UserError(f"{folder / split} has no class folders: expected {LAYOUT}", place)
     _check_classes(folder, classes, place)
+
+    # a class without an image would shift the labels of all that follow it
     for split in ("train", "val"):
         names = class_names(folder / split)
         empty = [name for name in names if not files(folder / split / name).images]
@@ -204,6 +206,7 @@ def _below(folder: Path) -> Iterator[str]:
 @lru_cache(maxsize=4)
 def listing(folder: Path) -> Listing:
     """What lies in a folder that passes `check_layout`, read once per process."""
+    # check_layout has found the same classes in both
     names = tuple(class_names(folder / "train"))
     train, val = (_images(folder, split, names) for split in ("train", "val"))
     left_out = [

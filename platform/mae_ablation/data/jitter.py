@@ -40,6 +40,7 @@ def random_jitter(
     def uniform(low: float, high: float) -> torch.Tensor:
         return torch.empty(n).uniform_(low, high, generator=generator)
 
+    # drawn in this order, which is part of what a seed means
     low, high = 1 - strength, 1 + strength
     return Jitter(
         brightness=uniform(low, high),
@@ -108,6 +109,7 @@ def sixths(pixels: torch.Tensor, value: torch.Tensor, spread: torch.Tensor) -> t
     """Compute the hue (n, 1, h, w) in sixths of the circle, from red; grey has any."""
     red, green, blue = pixels.split(1, dim=1)
     spread = torch.where(spread == 0, 1.0, spread)
+    # the largest channel says which third of the circle the hue lies in
     from_green, from_blue = 2 + (blue - red) / spread, 4 + (red - green) / spread
     other = torch.where(value == green, from_green, from_blue)
     return torch.where(value == red, (green - blue) / spread, other)

@@ -38,6 +38,7 @@ def operations(magnitude: int, fill: tuple[float, ...]):
 @contextmanager
 def kept_random_state() -> Iterator[None]:
     """Leave Python's and numpy's global random states as they were."""
+    # whatever else draws from them in this process must not notice
     python, numpy = random.getstate(), np.random.get_state()
     try:
         yield

@@ -58,6 +58,8 @@ class Known:
         else:
             absent = not all((folder / file).is_file() for file in self.files)
             layout = f"{self.files[0]} and the like"
+
+        # what torchvision can fetch is offered first
         remedy = "--set data.download=true or " if self.downloads else ""
         message = f"data set {self.component.name} is not in {folder}, where {layout} were expected"
         return f"{message}: {remedy}--set data.folder=FOLDER" if absent else ""
@@ -93,6 +95,7 @@ def read_fashion_mnist() -> dict:
     """
     import numpy as np
 
+    # hashed as it is read, so that no image changes unnoticed
     raw = FASHION_MNIST.read_bytes()
     found = hashlib.sha256(raw).hexdigest()
     if found != SHA256:
@@ -120,6 +123,7 @@ class TorchvisionSet(Known):
     def read(self, data: Data) -> dict:
         import numpy as np
 
+        # both splits; STL-10 calls its labels otherwise than CIFAR
         arrays = {}
         for number, part in enumerate(("train", "test")):
             source = self.open_split(data, number)

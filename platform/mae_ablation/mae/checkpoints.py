@@ -57,12 +57,14 @@ def open_checkpoint(path: Path | str, *, convert: str = '["model"]') -> FoundWei
             f'torch.load("{path.name}", weights_only=False){convert}, "weights.pth")',
             str(path),
         ) from error
+    # what stands beside the weights is a stranger's: taken only in the form we write
     known = description if isinstance(description, dict) else {}
     return find_weights(content, str(path))._replace(description=known)
 
 
 def _damaged(path: Path) -> UserError:
     """The error of a file that is no checkpoint, or one under the other format's suffix."""
+    # zip archives begin with PK, safetensors with eight bytes of length and a brace
     with open(path, "rb") as file:
         begins = file.read(9)
     named = path.suffix.lower() == ".safetensors"
@@ -102,6 +104,7 @@ def shape_of(state: State, place: str = "") -> Shape:
         UserError: names of an encoder are missing; a grid that cannot be told.
     """
     require_encoder(state, place)
+    # a file without decoder is an encoder, which evaluations can take
     width, channels, patch_size, _ = state["patch_embed.proj.weight"].shape
     decoder = "decoder_pred.weight" in state
     prediction_width, decoder_width = state["decoder_pred.weight"].shape if decoder else (None,) * 2
@@ -148,6 +151,7 @@ def _grid_of(table: torch.Tensor, place: str) -> tuple[int, int]:
     """Grid of a position table (1, 1 + L, D): the one whose sines it holds, else the square."""
     # fine-tuning trains the table, which then is no sines
     patches, width = table.shape[1] - 1, table.shape[2]
+    # every factorisation is tried: 14 x 14 and 7 x 28 have equally many patches
     grids = [(rows, patches // rows) for rows in range(1, patches + 1) if patches % rows == 0]
     for grid in grids:
         if torch.allclose(position_table(width, grid), table.float().cpu(), atol=GRID_ATOL):
@@ -174,6 +178,7 @@ def load_into(
         UserError: one line with what is missing, unexpected or of another shape.
     """
     expected = model.state_dict()
+    # timm's layout and ours differ in the row of a class token that is not there
     if "pos_embed" in state:
         state = with_class_row(state)
     if encoder_only:
@@ -190,6 +195,7 @@ def encoder_part(state: State) -> dict[str, torch.Tensor]:
 
 def check_fit(expected: State, state: State, place: str) -> None:
     """Raise a UserError of one line if names or shapes of `state` differ from the model's."""
+    # all differences in one line: a wrong patch size shows in many weights at once
     reshaped = [
         f"{name}: file {tuple(state[name].shape)}, model {tuple(value.shape)}"
         for name, value in expected.items()
@@ -217,6 +223,7 @@ def require_decoder(state: State, place: str, others: Sequence[str] = ()) -> Non
     if "decoder_pred.weight" in state:
         return
     require_encoder(state, place)
+    # weights of another code's decoder are worth naming: renaming them may do
     decoder = [name for name in (*state, *others) if "decoder" in name]
     if decoder:
         raise UserError(

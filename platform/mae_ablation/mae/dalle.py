@@ -65,6 +65,7 @@ class DalleEncoder(nn.Module):
     def __init__(self, *, hidden: int = 256, vocabulary: int = 8192) -> None:
         super().__init__()
         self.vocabulary = vocabulary
+        # names of layers are those of the released weights: blocks.group_1.block_1.res_path
         layers = OrderedDict(input=Conv(3, hidden, 7))
         channels = hidden
         for number in range(1, GROUPS + 1):
@@ -105,6 +106,7 @@ def load_dalle(path: Path | str, sha256: str) -> DalleEncoder:
     """
     require_hash(Path(path), sha256, str(path))
     state = open_checkpoint(path, convert=".state_dict()").state
+    # sizes are the file's: small ones serve tests
     first, last = state.get("blocks.input.w"), state.get("blocks.output.conv.w")
     sizes = {} if first is None or last is None else dict(hidden=len(first), vocabulary=len(last))
     with torch.device("meta"):  # the weights are taken, not copied

@@ -61,6 +61,7 @@ class FittedTarget(nn.Module):
 
     def _choose(self, method: str, given: int, offered: dict[str, Any]) -> dict[str, Any]:
         """Pick what a method asks for beyond the arguments that it has to take."""
+        # buffers are read again each time: moving the model to a GPU replaces them
         fitted = {"fitted": {name: getattr(self, name) for name in self._fitted}}
         known = {**self._shape, **fitted, **offered}
         return {name: known[name] for name in self._wanted[method][given:] if name in known}

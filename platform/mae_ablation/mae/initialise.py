@@ -17,6 +17,7 @@ def initialise(model: MaskedAutoencoder, encoder: torch.Generator, decoder: torc
     own = model.encoder is None  # another encoder has drawn its own
     if own and model.cls_token is None:
         torch.empty(model.pos_embed.shape[-1]).normal_(generator=encoder)
+    # in the order of the state dict, which is part of what a seed means
     for name, parameter in model.named_parameters():
         skipped = name.endswith("pos_embed") or name == "encoder_mask_token"
         if not skipped and not name.startswith("encoder."):

@@ -62,6 +62,7 @@ def block_masks(
     another one drawn. Unlike BEiT's it does not end before the count is reached: what is missing
     after MAX_ROUNDS is filled with random patches.
     """
+    # all images of the batch at once, each until its own count is reached
     rows, columns = grid
     masks = torch.zeros(n, rows, columns, dtype=torch.bool, device=generator.device)
     left_over = torch.full((n,), rows * columns - keep, device=generator.device)
@@ -86,6 +87,7 @@ def draw_blocks(
     """
     rows, columns = grid
     shape = (4, len(left_over), CANDIDATES)
+    # one draw for everything, so that a round costs one call of the generator
     u, v, *places = torch.rand(shape, generator=generator, device=generator.device)
     most = left_over[:, None].float()
     least = most.clamp(max=MIN_SHARE * rows * columns)  # else the bounds swap near the end
@@ -105,6 +107,7 @@ def _first_that_fits(
 
     Where none is acceptable the block has no height and adds nothing.
     """
+    # a block may overlap what is removed, but must add something and not too much
     added = _patches_added(blocks, masks)
     fits = (blocks.height <= masks.shape[1]) & (blocks.width <= masks.shape[2])
     fits &= (added >= 1) & (added <= left_over[:, None])
@@ -118,6 +121,7 @@ def _patches_added(blocks: Blocks, masks: torch.Tensor) -> torch.Tensor:
     """Patches (n, a) inside each block that `masks` (n, rows, columns) does not remove yet."""
     rows, columns = masks.shape[1:]
     sums = F.pad((~masks).cumsum(1).cumsum(2), (1, 0, 1, 0)).flatten(1)  # of all above and left
+    # sums of rectangles by their four corners (summed-area table)
     bottom = (blocks.top + blocks.height).clamp(max=rows) * (columns + 1)
     right = (blocks.left + blocks.width).clamp(max=columns)
     top, left = blocks.top * (columns + 1), blocks.left

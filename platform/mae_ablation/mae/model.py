@@ -169,6 +169,7 @@ class MaskedAutoencoder(nn.Module):
         patches = patchify(images, self.patch_size)
         encoded = self.encode_images(images, patches, shuffle, keep)
         predictions = self.decode(encoded, shuffle, shuffle.shape[1])
+        # predictions come in the order of the permutation
         in_image_order = gather_patches(predictions, shuffle.argsort(dim=1))
         return Reconstruction(in_image_order, removed_mask(shuffle, keep))
 
@@ -189,12 +190,14 @@ class MaskedAutoencoder(nn.Module):
         the first `keep` of the permutation, in that order; an encoder that takes mask tokens sees
         these behind them, in place of the removed patches: (n, C + L, D).
         """
+        # only patches that are seen are embedded: a quarter of the work (section 3)
         positions = self.pos_embed[0, 1:]
         if shuffle is None:
             x = self.patch_embed(patches) + positions
         else:
             seen, removed = shuffle[:, :keep], shuffle[:, keep:]
             x = self.patch_embed(gather_patches(patches, seen)) + positions[seen]
+            # Table 1c's variant: mask tokens go through the encoder, at its cost
             if self.encoder_mask_token is not None:
                 x = torch.cat([x, self.encoder_mask_token + positions[removed]], dim=1)
         if self.cls_token is not None:
@@ -210,9 +213,11 @@ class MaskedAutoencoder(nn.Module):
         # tokens stay in the order of `shuffle`, on which attention does not depend
         x = self.decoder_embed(encoded)
         lead, patches = x[:, : self.leading], x[:, self.leading :]
+        # a learned token stands for every removed patch, told apart by its position
         if self.encoder_mask_token is None:
             missing = shuffle.shape[1] - patches.shape[1]
             patches = torch.cat([patches, self.mask_token.expand(len(x), missing, -1)], dim=1)
+        # registers, if an encoder has them, share the class token's position
         lead = lead + self.decoder_pos_embed[:, :1]
         x = torch.cat([lead, patches + self.decoder_pos_embed[0, 1:][shuffle]], dim=1)
         x = self._run(self.decoder_blocks, x)[:, -last:]

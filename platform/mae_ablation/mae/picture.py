@@ -36,10 +36,13 @@ def panels(
     patches = patchify(images, model.patch_size)
     mean, std = (torch.tensor(v, device=images.device).view(1, -1, 1, 1) for v in (mean, std))
 
+    # from normalised patches to an image that can be shown
     def pixels(these: torch.Tensor) -> torch.Tensor:
         return (unpatchify(these, model.patch_size, model.grid) * std + mean).clamp(0, 1)
 
     whole = model.target.pixels(out.predictions, patches, grid=model.grid)
+
+    # visible patches are pasted over the reconstruction, which predicts them, too
     mask = out.mask[..., None]
     original = pixels(patches)
     return Panels(
@@ -52,6 +55,7 @@ def panels(
 
 def hide(images: torch.Tensor, mask: torch.Tensor, rows: int) -> torch.Tensor:
     """Paint the removed patches of pixels (n, c, h, w) grey; the mask (n, L) has so many rows."""
+    # a patch's sides follow from the mask: the model is not needed here
     height, width = images.shape[2] // rows, images.shape[3] * rows // mask.shape[1]
     hidden = mask.view(len(mask), 1, rows, -1)
     hidden = hidden.repeat_interleave(height, -2).repeat_interleave(width, -1)

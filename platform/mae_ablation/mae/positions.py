@@ -31,6 +31,7 @@ def interpolate_positions(
     `extra_tokens` rows kept."""
     if tuple(from_grid) == tuple(to_grid):
         return table
+    # in float32, whatever the table is kept in
     extra, patches = table[:, :extra_tokens], table[:, extra_tokens:]
     image = patches.transpose(1, 2).unflatten(2, from_grid)
     image = F.interpolate(image.float(), size=to_grid, mode="bicubic", align_corners=False)

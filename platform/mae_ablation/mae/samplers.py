@@ -39,6 +39,7 @@ class EvenGrid:
     examples = (("grid 75 %", 4),)
 
     def check(self, recipe) -> None:
+        # a grid that does not fit would remove another share than the recipe says
         rule = "grid sampling keeps one patch of every 2 x 2"
         check(
             recipe.grid % 2 == 0,

@@ -83,6 +83,7 @@ class PatchTokenizer(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> Quantised:
         """Reconstruct pixels (n, c, h, w) in [0, 1] from their tokens; changes no state."""
+        # straight through: the gradient passes as if nothing had been quantised
         latents = self._encode(pixels)
         tokens = self._nearest(latents)
         codes = self.codebook[tokens]
@@ -129,6 +130,7 @@ class PatchTokenizer(nn.Module):
         self, which: torch.Tensor, latents: torch.Tensor, generator: torch.Generator
     ) -> None:
         """Codes `which` (codes,) bool become latents drawn from the batch (N, w), of size 1."""
+        # drawn with repetition: a batch may have fewer patches than there are codes
         index = torch.randint(
             len(latents), (int(which.sum()),), generator=generator, device=generator.device
         )

@@ -105,6 +105,7 @@ def _wrapped(content: Mapping) -> list[str]:
     """Keys of a dictionary under which there are weights, the first to be taken first."""
     holding = [key for key, value in content.items() if isinstance(value, Mapping)]
     holding = [key for key in holding if any(True for _ in _all_tensors(content[key]))]
+    # a key of the user's own counts where an encoder lies under it
     known = sorted((key for key in holding if key in WRAPPERS), key=WRAPPERS.index)
     return known or [key for key in holding if _has_anchor(content[key])]
 
@@ -133,6 +134,7 @@ def _without_prefix(
 ) -> tuple[dict[str, torch.Tensor], list[str]]:
     """One model's weights without the prefix of all their names, and the names of the rest."""
     prefixes = [name.removesuffix(ANCHOR) for name in state if name.endswith(ANCHOR)]
+    # a prefix ends with a dot: "my_patch_embed" is another layer
     prefixes = [prefix for prefix in prefixes if not prefix or prefix.endswith(".")]
     if not prefixes:
         return state, []

@@ -43,6 +43,7 @@ def split_batch(batch: int, workers: int, at_most: int | None) -> tuple[int, int
     limit = batch if at_most is None else at_most
     if limit < 2:
         raise UserError(f"--micro-batch is {limit}, which is too few: use 2 or more")
+    # the fewest micro-batches that respect the limit, all of one size
     pairs = batch // (2 * workers)
     times = next(n for n in range(1, pairs + 1) if pairs % n == 0 and 2 * pairs // n <= limit)
     return 2 * pairs // times, times
@@ -59,6 +60,7 @@ def limit_micro_batch(
     Args:
         at_most: the user's limit.
     """
+    # one pair of images at least, whatever it takes
     batch = recipe.pretrain.batch_size
     fits = max(2, int(ACTIVATION_BYTES / activation_bytes(recipe)))
     if on_gpu or batch <= fits * workers or batch % (2 * workers):

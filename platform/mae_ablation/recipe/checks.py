@@ -35,6 +35,7 @@ _type_hints = lru_cache(maxsize=16)(get_type_hints)  # looked up per class, not 
 
 def settings_used(part: Any, recipe: Any) -> dict[str, Any]:
     """Write an evaluation's settings, without an image size that is pre-training's, said or not."""
+    # said or not, the same size is the same evaluation
     out = section(part)
     if out.get("image_size") in (None, recipe.data.image_size):
         out.pop("image_size", None)

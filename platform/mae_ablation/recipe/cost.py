@@ -50,6 +50,7 @@ def pretrain_flops(recipe: Recipe, channels: int) -> float:
         embed = embed_flops(recipe, channels, kept)
         return training_flops(forward, embed) + counted * target
 
+    # a curriculum's epochs differ; each counts with its own number of visible patches
     counts = recipe.kept_counts
     if len(counts) == 1:
         return at(recipe.kept_patches)
@@ -79,6 +80,7 @@ def _forward_flops(
 
 def _tokens(recipe: Recipe, kept: int) -> tuple[int, int]:
     """Tokens that the encoder and the decoder see in pre-training, the class token included."""
+    # Table 1c: mask tokens in the encoder make it see as many tokens as the decoder
     tokens = recipe.patches + recipe.leading_tokens
     if recipe.model.encoder_mask_tokens:
         return tokens, tokens
@@ -150,6 +152,7 @@ def training_flops(forward: float, first: float) -> float:
 def parameters(recipe: Recipe, channels: int) -> int:
     """Count the parameters of encoder and decoder that are trained."""
     m = recipe.model
+    # position tables are fixed sines and cosines: no parameters
     decoder = stack_parameters(m.decoder_width, m.decoder_depth, m.mlp_ratio)
     if not m.encoder_mask_tokens:
         decoder += m.decoder_width  # the decoder's own mask token
@@ -162,6 +165,7 @@ def encoder_parameters(recipe: Recipe, channels: int) -> int:
     """Count the encoder's trainable parameters."""
     m = recipe.model
     values = m.patch_size**2 * channels
+    # biases and learned tokens are vectors of the encoder's width
     tokens = 1 + recipe.leading_tokens + m.encoder_mask_tokens
     stack = stack_parameters(m.encoder_width, m.encoder_depth, m.mlp_ratio)
     return stack + (values + tokens) * m.encoder_width

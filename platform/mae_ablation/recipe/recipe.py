@@ -106,6 +106,7 @@ class Model:
         at_least(self, 1, "decoder_width", "decoder_depth", "decoder_heads")
         above(self, 0, "mlp_ratio")
         for part in ("encoder", "decoder"):
+            # heads share the width evenly, positions need two sines and two cosines
             width, heads = getattr(self, f"{part}_width"), getattr(self, f"{part}_heads")
             message = f"{part}_width {width} is not divisible by {part}_heads {heads}"
             check(width % heads == 0, message, f"{part}_width", f"{part}_heads")
@@ -197,6 +198,7 @@ class Recipe:
         parts: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = (),
         **sections: Any,
     ) -> None:
+        # values that equal the defaults are left out, so that equal recipes compare equal
         changed = dict(parts)
         for name, settings in sections.items():
             if name not in registry.sections():
@@ -261,6 +263,7 @@ class Recipe:
         return self.model.class_token + self.encoder.extra_tokens
 
     def _check(self) -> None:
+        # patches: a whole number of them, and more than one
         size, patch = self.data.image_size, self.model.patch_size
         check(
             size % patch == 0,
@@ -273,6 +276,8 @@ class Recipe:
             "take a smaller patch",
             *("data.image_size", "model.patch_size"),
         )
+
+        # something visible and something removed
         self._check_kept()
         check(
             self.encoder.takes_mask_tokens or not self.model.encoder_mask_tokens,

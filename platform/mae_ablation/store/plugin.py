@@ -37,6 +37,7 @@ class Plugin:
     @property
     def hash(self) -> str:
         """Twelve hexadecimal digits over the files; of a single file its place does not count."""
+        # lengths are hashed, too: text cannot move from one file to the next unnoticed
         digest = hashlib.sha256()
         for path, source in self.files:
             name = "" if path == self.name else path
@@ -53,6 +54,7 @@ class Plugin:
 
     def put_on_path(self) -> None:
         """Write a package that was shipped where Python finds it; methods may import it later."""
+        # a single file needs none: it is run from memory
         folder = tempfile.mkdtemp(prefix="mae-plugin-")
         for path, source in self.files:
             if path != self.name:

@@ -98,6 +98,7 @@ class Tokens:
             return {"source": self.source, "sha256": self.sha256, "seconds": 0.0}
         import torch
 
+        # one seed for every study: the tokens are part of the data
         torch.manual_seed(0)  # the layers' own initialisation
         model = self.untrained(fitting.recipe, fitting.data.channels).to(fitting.device)
         codes = fitting.generator("codes")
@@ -110,6 +111,7 @@ class Tokens:
             after_step=lambda pixels: model.update(pixels, codes),
             generators={"codes": codes},
         )
+        # a bad tokeniser ends its phase with a reason, before hours of pre-training
         result = {"source": self.source, **self.measure_quality(model, fitting)}
         self.require_quality(result)
         return {**result, "seconds": seconds}
@@ -123,6 +125,7 @@ class Tokens:
 
         model.eval()
         tokens, wrong, varied = [], 0.0, 0.0
+        # against the mean image, as explained variance is defined
         mean = torch.tensor(fitting.data.mean, device=fitting.device).view(1, -1, 1, 1)
         with torch.no_grad():
             for pixels in fitting.validation():

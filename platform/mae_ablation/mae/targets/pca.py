@@ -62,6 +62,7 @@ class PCA:
         from mae_ablation.mae.patches import patchify
 
         # covariance in float64, image by image
+        # a million patches are plenty for 768 x 768 covariances
         patch, patches = fitting.recipe.model.patch_size, fitting.recipe.patches
         width = patch**2 * fitting.data.channels
         count, total, products = 0, torch.zeros(width).double(), torch.zeros(width, width).double()
