@@ -53,6 +53,26 @@ def toy(tmp_path_factory):
 
 
 @pytest.fixture
+def own_components():
+    """Whatever components a test loads are gone after it."""
+    import sys
+
+    from mae_ablation import registry
+
+    registry.load_plugins([])
+    kept = dict(registry._components), dict(registry._plugins), set(sys.modules), list(sys.path)
+    yield
+    for known, before in zip((registry._components, registry._plugins), kept[:2], strict=True):
+        known.clear()
+        known.update(before)
+    for name in set(sys.modules) - kept[2]:
+        if name == "lab" or name.startswith(("lab.", "mae_ablation_plugin")):
+            del sys.modules[name]
+    sys.path[:] = kept[3]
+    registry._forget()
+
+
+@pytest.fixture
 def images(tmp_path):
     """Two classes, six training and two validation images each, JPEG and PNG, of many shapes."""
     import torch

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from mae_ablation.store.plugin import unpack_plugin
 
 PACKAGE = ROOT / "platform" / "mae_ablation"
 LAB = ROOT / "tests" / "example_lab"
+pytestmark = pytest.mark.usefixtures("own_components")
 TARGET = """
 from mae_ablation import register
 
@@ -29,22 +31,6 @@ class Mine:
 """
 
 
-@pytest.fixture(autouse=True)
-def own_components():
-    """Whatever a test loads is gone after it."""
-    registry.load_plugins([])
-    kept = dict(registry._components), dict(registry._plugins), set(sys.modules), list(sys.path)
-    yield
-    for known, before in zip((registry._components, registry._plugins), kept[:2], strict=True):
-        known.clear()
-        known.update(before)
-    for name in set(sys.modules) - kept[2]:
-        if name == "lab" or name.startswith(("lab.", "mae_ablation_plugin")):
-            del sys.modules[name]
-    sys.path[:] = kept[3]
-    registry._forget()
-
-
 @pytest.fixture
 def lab(tmp_path, monkeypatch):
     """A copy of the example lab, with its images, as the working directory."""
@@ -52,6 +38,35 @@ def lab(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "lab_copy")
     subprocess.run([sys.executable, "make_images.py"], check=True)
     return tmp_path / "lab_copy"
+
+
+CORNERS = """
+from mae_ablation import register
+
+@register.augmentation("corners", version=1)
+class Corners:
+    '''A part of the image, at its top left or its bottom right, and some light.'''
+
+    share: float = 0.7
+    streamed = "box"
+
+    def boxes(self, n, size, generator):
+        import torch
+        from mae_ablation.data.augment import Boxes
+
+        tall, wide = (torch.full((n,), round(side * self.share)) for side in size)
+        low = torch.rand(n, generator=generator) < 0.5
+        top, left = (torch.where(low, side - part, 0) for side, part in zip(size, (tall, wide)))
+        return Boxes(top, left, tall, wide, flip=low)
+
+    def draw(self, n, generator):
+        import torch
+
+        return (torch.rand(n, 1, 1, 1, generator=generator) / 4,)
+
+    def apply(self, pixels, drawn):
+        return (pixels + drawn[0].to(pixels.device)).clamp(0, 1)
+"""
 
 
 def file_of(tmp_path, body, name="mine"):
@@ -170,6 +185,71 @@ def test_the_source_is_part_of_what_uses_it_and_travels(lab):
     assert packed == list(registry.plugins())
 
 
+def test_an_installed_package_needs_no_flag(tmp_path, monkeypatch):
+    """Its entry point names its module; what a driver has shipped comes before it."""
+    package, facts = tmp_path / "lab", tmp_path / "my_lab-1.0.dist-info"
+    for folder in (package, facts):
+        folder.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: my-lab\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text("[mae_ablation.components]\nmy-lab = lab.targets\n")
+    (package / "__init__.py").write_text("")
+    (package / "targets.py").write_text(TARGET.format(name="mine", body="bins: int = 9"))
+    monkeypatch.syspath_prepend(tmp_path)
+    registry.load_plugins([])
+    found = registry.find_component("target", "mine")
+    assert (found.origin, found.plugin.entry, found.plugin.module) == (
+        "my-lab",
+        True,
+        "lab.targets",
+    )
+    assert [path for path, _ in found.plugin.files] == ["lab/__init__.py", "lab/targets.py"]
+    assert found.meaning == {"mine": {"version": 1, "source": found.plugin.hash}}
+
+    source = (package / "targets.py").read_text().replace("9", "6").encode()
+    sent = replace(found.plugin, files=(("lab/__init__.py", b""), ("lab/targets.py", source)))
+    registry.install_plugins([sent])
+    registry.load_plugins([])
+    assert registry.find_component("target", "mine").cls().bins == 6
+
+
+def test_a_plan_names_the_first_and_the_last_count_of_a_curriculum(write_study, capsys):
+    study = write_study(
+        "recipe: toy\nbaseline: {mask_sampling: curriculum}\n"
+        "factors:\n  curriculum.first: [0.25, 0.5]\nphases: [pretrain]\n"
+    )
+    plugin = str(ROOT / "tests" / "plugin_of_needs.py")
+    assert main(["plan", str(study), "--plugin", plugin]) == 0
+    said = capsys.readouterr().out
+    assert "first=0.25 seed 0                keeps 27-9" in said
+    assert "first=0.5 seed 0                 keeps 18-9" in said
+
+
+def test_crops_of_one_s_own_are_drawn_by_the_workers_that_decode(images, tmp_path):
+    """They build the augmentation from the source that is sent, and draw what one process draws."""
+    import torch
+
+    from mae_ablation.data.augment import View
+    from mae_ablation.data.dataset import load_dataset
+    from mae_ablation.data.feed import Feed
+    from mae_ablation.recipe.recipe import Data
+
+    file = tmp_path / "corners.py"
+    file.write_text(CORNERS)
+    registry.load_plugins([str(file)])
+    place = {"name": "image_folder", "folder": str(images), "reading": "stream"}
+    split = load_dataset(Data(**place, image_size=16, validation_images=2)).train
+    view = View(augmentation=registry.find_component("augmentation", "corners").cls(share=0.5))
+
+    def first_epoch(workers):
+        feed = Feed(split, view, workers=workers)
+        rng = torch.Generator().manual_seed(0)
+        return torch.cat([pixels for pixels, _ in feed.batches([torch.arange(4)] * 2, rng)])
+
+    alone = first_epoch(0)
+    assert torch.equal(first_epoch(1), alone)
+    assert not torch.equal(alone[:4], alone[4:])  # the same images, cropped anew
+
+
 def test_a_table_says_that_its_results_are_of_several_versions_of_the_code():
     from mae_ablation.study.provenance import mixed
 
@@ -215,11 +295,11 @@ def test_a_target_that_is_wrong_fails_with_its_name(toy, tmp_path, body, reason)
 def test_components_may_need_more_than_one_call(toy, tmp_path):
     """A loss in another domain, weighted by distance, with a term on features; a ratio that grows;
     five channels; two columns."""
-    from dataclasses import replace
-
+    from mae_ablation.data.catalog import require_fit
     from mae_ablation.recipe.cost import pretrain_flops
     from mae_ablation.recipe.recipe import Data
     from mae_ablation.store.folder import Store
+    from mae_ablation.train.inspect import open_model
     from mae_ablation.train.trial import run_trial
 
     registry.load_plugins([str(ROOT / "tests" / "plugin_of_needs.py")])
@@ -240,6 +320,9 @@ def test_components_may_need_more_than_one_call(toy, tmp_path):
     assert trained["train_loss"] > 0
     assert 0 <= measured["test_worst"] <= measured["test_acc1"] <= 100
     assert list(registry.metrics_of("two_numbers")) == ["two_numbers_acc1", "two_numbers_worst"]
+    assert open_model(trial.id, Store(tmp_path)).keep == 4  # drawn as at the end
+    with pytest.raises(UserError, match="needs 1 or 3 channels, .* 5: set finetune.randaug.*=0"):
+        require_fit(recipe, "x.yaml", ["pretrain", "finetune"])
     assert trial.phases[0].document["pretrain"]["kept_patches"] == [[12, 1], [8, 1], [4, 1]]
 
 

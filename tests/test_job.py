@@ -17,7 +17,9 @@ from mae_ablation.launch import job as jobs
 from mae_ablation.launch.download import begun_folders, pack_results, unpack_results
 from mae_ablation.launch.place import Cluster
 from mae_ablation.recipe.recipe import Data
+from mae_ablation.registry import find_component
 from mae_ablation.store.folder import Store
+from mae_ablation.store.plugin import unpack_plugin
 from mae_ablation.study.declared import declare_plan, declared_in, packed_declarations
 from mae_ablation.study.request import Request, Selection
 from mae_ablation.study.suite import load_all
@@ -376,6 +378,32 @@ def test_the_head_gets_the_request_as_it_was_made(clone):
     there = Request(**spec["request"])
     assert there == replace(session.request, cluster=None, store="s3://theirs/store")
     assert spec["mlflow"] is None
+
+
+def test_the_source_of_a_plug_in_goes_along(clone, own_components):
+    """The head finds the components in the request, whatever is installed there."""
+    (clone / "mine.py").write_text(
+        "from mae_ablation import register\n\n\n"
+        "@register.target('mine', version=1)\nclass Mine:\n    pass\n"
+    )
+    study = "recipe: toy\nfactors:\n  target: [pixel, mine]\n"
+    (clone / "studies" / "x.yaml").write_text(study)
+    session = session_of("studies/x.yaml", plugins=("mine.py",))
+    (clone / "staged").mkdir()
+    name = submit.prepare(clone / "staged", session, CLUSTER)
+    spec = json.loads((clone / "staged" / "job.json").read_text())
+    (sent,) = spec["plugins"]
+    assert unpack_plugin(sent) == find_component("target", "mine").plugin
+    assert spec["request"]["plugins"] == []  # no file there to be named
+    assert not list((clone / "staged").rglob("*.py"))
+
+    # another source is another job
+    (clone / "mine.py").write_text((clone / "mine.py").read_text() + "# another line\n")
+    (clone / "again").mkdir()
+    assert (
+        submit.prepare(clone / "again", session_of("studies/x.yaml", plugins=("mine.py",)), CLUSTER)
+        != name
+    )
 
 
 def test_a_head_that_lacks_packages_says_so_in_one_line(monkeypatch, capsys):

@@ -121,6 +121,14 @@ def test_grid_keeps_the_top_left_of_every_two_by_two():
     assert (masks("grid", (4, 4), 4, n=20) == expected).all()
 
 
+@pytest.mark.parametrize(
+    ("grid", "keep", "message"), [((7, 6), 10, "even sides"), ((6, 6), 12, "keeps 9 patches")]
+)
+def test_grid_is_refused_where_it_has_no_exact_solution(grid, keep, message):
+    with pytest.raises(ValueError, match=message):
+        sample_shuffle("grid", 2, grid, keep, seeded())
+
+
 @pytest.mark.parametrize("sampling", ["random", "block", "grid"])
 def test_a_seed_means_the_same_masks(sampling):
     one, two, other = (sample_shuffle(sampling, 8, (6, 6), 9, seeded(s)) for s in (1, 1, 2))

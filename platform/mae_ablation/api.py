@@ -199,6 +199,7 @@ def reconstruct(
     heads: Heads | None = None,
     out: File = Path("reconstruction.png"),
     store: StorePlace = LOCAL_STORE,
+    plugins: Plugins = (),
 ) -> str:
     """Draw what a model makes of images: the four panels of the paper's Figure 2.
 
@@ -209,10 +210,12 @@ def reconstruct(
         target: prediction target of a checkpoint that does not record it (default: pixel)
         out: the picture (default: reconstruction.png)
     """
+    from mae_ablation.registry import load_plugins
     from mae_ablation.store.folder import Store
     from mae_ablation.study.places import find_checkpoint, require_file, require_place
 
     # what can be refused, before torch is imported
+    load_plugins(plugins)
     opened = Store(store)
     require_place(out)
     find_checkpoint(checkpoint, opened)
@@ -237,6 +240,7 @@ def export(
     format: Literal["timm", "official"] = "timm",
     heads: Heads | None = None,
     store: StorePlace = LOCAL_STORE,
+    plugins: Plugins = (),
 ) -> str:
     """Write a model's weights: the encoder for timm, or all of it in the official format.
 
@@ -244,10 +248,12 @@ def export(
         out: its suffix decides: .safetensors; .pth, .pt or .bin for torch's own format
         format: timm: the encoder; official: with the decoder (default: timm)
     """
+    from mae_ablation.registry import load_plugins
     from mae_ablation.store.folder import Store
     from mae_ablation.study.places import find_checkpoint, require_place, require_suffix
 
     # what can be refused, before torch is imported
+    load_plugins(plugins)
     opened = Store(store)
     require_suffix(out)
     require_place(out)

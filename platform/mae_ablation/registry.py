@@ -595,9 +595,12 @@ def sections() -> dict[str, type]:
 
 
 def describe_components() -> Iterator[str]:
-    """List what there is, kind by kind: name, one sentence, origin, then settings and defaults."""
+    """List what there is, kind by kind: methods that a new one may have, and what they may ask for;
+    then name, one sentence, origin, settings and defaults of each."""
     for kind in BASES:
-        yield f"{kind}s:"
+        methods = BASES[kind].arguments.items()
+        given = (f"{name}({', '.join(arguments)})" for name, arguments in methods)
+        yield f"{kind}s: {', '.join(given)}"
         for each in list_components(kind):
             yield f"  {each.name}  {each.summary} ({each.origin})"
             # settings as `--set` takes them
@@ -655,9 +658,10 @@ def load_plugins(named: Iterable[str]) -> None:
     _discover()
     for name in named:
         _load(read_plugin(name))
-    # installed ones need no flag, so they come whatever the command says
+    # installed ones need no flag; what was shipped to this machine comes before what it has
     for entry in entry_points(group=GROUP):
-        _load(read_plugin(entry.value.partition(":")[0], entry.name))
+        if entry.name not in _plugins:
+            _load(read_plugin(entry.value.partition(":")[0], entry.name))
 
 
 def install_plugins(shipped: Iterable[Plugin]) -> None:

@@ -1,5 +1,7 @@
 """A plan asks here about a recipe's data: no torch, since every plan comes through here."""
 
+from collections.abc import Sequence
+
 from mae_ablation.data import folder
 from mae_ablation.data.arrays import measure_facts
 from mae_ablation.data.shards import list_images
@@ -51,8 +53,11 @@ def require_present(data: Data, place: str) -> None:
         raise UserError(lacks, place)
 
 
-def require_fit(recipe: Recipe, place: str) -> None:
+def require_fit(recipe: Recipe, place: str, phases: Sequence[str] = ()) -> None:
     """Check a recipe against its data set, and against the tokeniser's file if it names one.
+
+    Args:
+        phases: evaluations that are wanted, among others, and are checked, too.
 
     Raises:
         UserError: images larger than asked for, too few of them, a batch or labels above the split,
@@ -77,7 +82,8 @@ def require_fit(recipe: Recipe, place: str) -> None:
                 f"use at most {images}",
             )
         # what each component has to say of the images
-        for part in recipe.components:
+        wanted = (each for each in recipe.evaluations if each.component.name in phases)
+        for part in (*recipe.components, *wanted):
             part.check_data(recipe, known.channels)
     except (Invalid, UserError) as error:
         raise UserError(str(error), place) from None

@@ -46,8 +46,13 @@ def shuffle_within(removed: torch.Tensor, generator: torch.Generator) -> torch.T
     return (noise + removed).argsort(dim=1)  # noise lies below 1
 
 
-def grid_mask(grid: tuple[int, int]) -> torch.Tensor:
+def grid_mask(grid: tuple[int, int], keep: int) -> torch.Tensor:
     """Bool (rows, columns), false at the top left of every 2 x 2 cell (paper, Figure 6)."""
+    rows, columns = grid
+    if rows % 2 or columns % 2:
+        raise ValueError(f"grid sampling needs even sides, not {rows} x {columns} patches")
+    if keep * 4 != rows * columns:
+        raise ValueError(f"grid sampling keeps {rows * columns // 4} patches, not {keep}")
     removed = torch.ones(grid, dtype=torch.bool)
     removed[::2, ::2] = False
     return removed

@@ -56,5 +56,5 @@ class EvenGrid:
     def shuffle(self, n, grid, keep, generator):
         from mae_ablation.mae.masking import grid_mask, shuffle_within
 
-        removed = grid_mask(grid).to(generator.device)
+        removed = grid_mask(grid, keep).to(generator.device)
         return shuffle_within(removed.expand(n, -1, -1), generator)

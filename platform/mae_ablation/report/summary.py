@@ -208,7 +208,10 @@ def trial_lines(plan: Plan, seconds: Mapping[str, float] | None = None) -> str:
     for trial in order_trials([*first.values(), *plan.trials], [plan], seconds or {}):
         todo = unfinished(trial, plan.store)
         state = "to run: " + ", ".join(p.prefix for p in todo) if todo else "finished"
-        kept = f"keeps {trial.recipe.kept_patches:>3}" if trial.source == "pretrain" else ""
+        # a curriculum's first and last epoch, else one number
+        counts = list(trial.recipe.kept_counts) if trial.source == "pretrain" else []
+        ends = "-".join(str(count) for count in dict.fromkeys((*counts[:1], *counts[-1:])))
+        kept = f"keeps {ends:>3}" if counts else ""
         lines.append(f"  {trial.id}  {trial.label:<32} {kept:<10} {state}")
     return "\n".join(lines)
 

@@ -101,10 +101,10 @@ def require_study_fits(study: Study) -> None:
         UserError: one does not fit; it names the study's file and the level.
     """
     said_by = ", ".join([f"recipe {study.recipe_name}", *(f"--set {c}" for c in study.changed)])
-    require_fit(study.baseline, f"{study.path}, {said_by}")
+    require_fit(study.baseline, f"{study.path}, {said_by}", study.phases)
     for factor in study.factors:
         for level in factor.levels:
-            require_fit(level.recipe, f"{study.path}, {factor.name} {level.label}")
+            require_fit(level.recipe, f"{study.path}, {factor.name} {level.label}", study.phases)
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:

@@ -47,7 +47,7 @@ class Inspected:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     keep: int
-    """visible patches in training; a quarter where that is not known"""
+    """visible patches at the end of training; a quarter where that is not known"""
     sampling: str
     notes: tuple[str, ...] = ()
     """lines for the user on what was taken from its file and what was not"""
@@ -88,6 +88,9 @@ def open_model(
     encoder_only, patches = shape.decoder_width is None, shape.grid[0] * shape.grid[1]
     known = document["model"] if document else opened.description
     trained = document["pretrain"] if document else known
+    chosen = find_component("target", trained.get("target", target or "pixel"))
+    component = chosen.cls(**trained.get(chosen.section, {}))
+    kept = trained.get("kept_patches", patches // 4)
     known = known | dict(zip(("encoder_heads", "decoder_heads"), heads or (), strict=False))
 
     model = MaskedAutoencoder(
@@ -103,7 +106,7 @@ def open_model(
         if encoder_only
         else _count_heads("decoder", shape.decoder_width, known, place),
         mlp_ratio=shape.mlp_ratio,
-        target=_restore_target(shape, state, trained.get("target", target or "pixel")),
+        target=_restore_target(shape, state, component),
         encoder_mask_tokens=shape.encoder_mask_tokens,
         class_token=shape.class_token,
     )
@@ -120,7 +123,7 @@ def open_model(
         place=checkpoint,
         mean=mean,
         std=std,
-        keep=trained.get("kept_patches", patches // 4),
+        keep=kept if isinstance(kept, int) else kept[-1][0],  # a curriculum's last
         sampling=trained.get("mask_sampling", "random"),
         notes=() if document else opened.notes,
     )
@@ -156,9 +159,8 @@ def _count_heads(part: str, width: int, known: dict, place: str) -> int:
     return heads
 
 
-def _restore_target(shape: Shape, state: dict, target: str) -> FittedTarget:
+def _restore_target(shape: Shape, state: dict, component: Target) -> FittedTarget:
     """Make the target with what the file has of it; one that cannot be drawn if widths differ."""
-    component = find_component("target", target).cls()
     prefix = "target."
     fitted = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
     values, width = shape.patch_size**2 * shape.channels, shape.prediction_width

@@ -12,7 +12,6 @@ from mae_ablation.data.augment import View, normalise
 from mae_ablation.data.augmentations import CropRandom
 from mae_ablation.data.dataset import FileSplit, Split
 from mae_ablation.data.feed import Feed
-from mae_ablation.errors import UserError
 from mae_ablation.recipe.cost import (
     classifier_memory,
     embed_flops,
@@ -56,9 +55,6 @@ def supervised(job: Job, kind: str) -> dict:
     batch_size, epochs = min(settings.batch_size, len(train) // 2 * 2), settings.epochs
     steps = len(train) // batch_size
     parts = run.divide_batch(batch_size, classifier_memory(recipe, settings, data.channels))
-    if settings.randaugment_magnitude and data.channels not in (1, 3):
-        message = f"RandAugment needs 1 or 3 channels, the images have {data.channels}"
-        raise UserError(f"{message}: set {kind}.randaugment_magnitude=0")
     view = View(
         augmentation=CropRandom(),
         crop_min_area=settings.crop_min_area,

@@ -91,6 +91,11 @@ class Finetune:
     def check(self, recipe) -> None:
         check_encoding(recipe, self)
 
+    def check_data(self, recipe, channels: int) -> None:
+        message = f"RandAugment needs 1 or 3 channels, the images have {channels}"
+        remedy = f"set {self.component.section}.randaugment_magnitude=0"
+        check(not self.randaugment_magnitude or channels in (1, 3), f"{message}: {remedy}")
+
     def describe(self, recipe) -> str:
         return f"{self.epochs}ep"
 
