@@ -7,11 +7,13 @@ Sorted class names give the labels 0, 1, ... This is file names alone: no image 
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
-from mae_ablation.errors import UserError
+from mae_ablation.errors import UserError, name_first
 
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif"),
@@ -40,7 +42,7 @@ class FolderImages:
     names: tuple[str, ...]
     """relative to the root"""
     remedy = "replace or remove it"
-    """what to do about one that cannot be decoded"""
+    """advice on one that cannot be decoded"""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -55,7 +57,7 @@ class FolderImages:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listing:
-    """What lies in a folder whose layout is right."""
+    """Lists a folder whose layout is right."""
 
     root: str
     classes: tuple[str, ...]
@@ -64,7 +66,7 @@ class Listing:
     fingerprint: str
     """sha256 over sorted relative names and sizes: cheap, and enough to tell sets apart"""
     left_out: tuple["LeftOut", ...]
-    """what else lies there, by kind"""
+    """everything else that lies there, by kind"""
 
     def images(self, split: str) -> FolderImages:
         """The files of "train" or "val" by number."""
@@ -82,7 +84,7 @@ class LeftOut:
     """the first one's name, relative to the set's folder"""
 
     def __str__(self) -> str:
-        """ "2 hidden files (train/cat/.a.jpg, ...)"."""
+        """Write "2 hidden files (train/cat/.a.jpg, ...)"."""
         kind = self.kind.replace("{s}", "s" * (self.count != 1))
         return f"{self.count} {kind} ({self.example}{', ...' * (self.count > 1)})"
 
@@ -94,9 +96,8 @@ HIDDEN, HIDDEN_FOLDER = "hidden file{s}", "hidden folder{s}"
 LINK = "broken link{s}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Inside:
-    """What lies in one class folder."""
+class Inside(NamedTuple):
+    """Lists one class folder."""
 
     images: tuple[tuple[str, int], ...]
     """sorted names and sizes in bytes"""
@@ -105,10 +106,10 @@ class Inside:
 
 
 def check_layout(folder: Path, classes: int | None = None, place: str = "") -> None:
-    """The folder against the layout, and against the number of classes if that is known.
+    """Check a folder's layout, and the number of its classes if that is known.
 
     Raises:
-        UserError: what is missing, or differs between the splits, in one line.
+        UserError: one line on what is missing, or differs between the splits.
     """
     if not folder.is_dir():
         raise UserError(f"no folder {folder}: expected {LAYOUT} in it", place)
@@ -125,9 +126,10 @@ def check_layout(folder: Path, classes: int | None = None, place: str = "") -> N
         empty = [name for name in names if not files(folder / split / name).images]
         if empty:
             known = " ".join(EXTENSIONS)
-            other = "; ".join(map(str, _left_in(folder, split, empty)))
+            other = "; ".join(map(str, _count_kinds(_left_in(folder, split, empty))))
             there = f"; what is there is not taken: {other}" if other else ""
-            raise UserError(f"{folder / split}: no image ({known}) in {first(empty)}{there}", place)
+            message = f"no image ({known}) in {name_first(empty, 5)}{there}"
+            raise UserError(f"{folder / split}: {message}", place)
 
 
 def _check_classes(folder: Path, classes: int | None, place: str) -> None:
@@ -136,31 +138,21 @@ def _check_classes(folder: Path, classes: int | None, place: str) -> None:
         only = sorted(set(here) - set(there))
         if only:
             raise UserError(
-                f"{folder}: class folders in {split}/ but not in {other}/: {first(only)}; every "
-                "class needs images in both",
+                f"{folder}: class folders in {split}/ but not in {other}/: {name_first(only, 5)}; "
+                "every class needs images in both",
                 place,
             )
     if classes is not None and len(train) != classes:
         raise UserError(f"{folder} has {len(train)} class folders, expected {classes}", place)
 
 
-def first(names: list[str]) -> str:
-    """Up to five names, and how many more there are."""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more
-
-
 def class_names(split: Path) -> list[str]:
-    """Sorted names of the folders in a split's folder; hidden ones are not classes."""
+    """Sort the names of the folders in a split's folder; hidden ones are not classes."""
     return sorted(e.name for e in entries(split) if e.is_dir() and not e.name.startswith("."))
 
 
 def entries(folder: Path) -> list[os.DirEntry]:
-    """Everything directly in a folder.
-
-    Raises:
-        UserError: it cannot be read.
-    """
+    """List everything directly in a folder; raise a UserError for one that cannot be read."""
     try:
         with os.scandir(folder) as found:
             return list(found)
@@ -170,7 +162,7 @@ def entries(folder: Path) -> list[os.DirEntry]:
 
 @lru_cache(maxsize=4096)  # ImageNet has 2,000 folders: checked, then listed, read from disk once
 def files(folder: Path) -> Inside:
-    """Lists a class folder: images with their sizes, and what is not taken."""
+    """List a class folder: images with their sizes, and what is not taken."""
     images, others = [], []
     for entry in entries(folder):
         if kind := _why_not(entry):
@@ -179,7 +171,7 @@ def files(folder: Path) -> Inside:
             others += [(DEEPER, f"{entry.name}/{name}") for name in _below(Path(entry.path))]
         else:
             images.append((entry.name, entry.stat().st_size))
-    return Inside(images=tuple(sorted(images)), left_out=tuple(sorted(others)))
+    return Inside(tuple(sorted(images)), tuple(sorted(others)))
 
 
 def _why_not(entry: os.DirEntry) -> str:
@@ -205,22 +197,18 @@ def _below(folder: Path) -> Iterator[str]:
 
 @lru_cache(maxsize=4)
 def listing(folder: Path) -> Listing:
-    """What lies in a folder that passes `check_layout`, read once per process."""
+    """List a folder that passes `check_layout`, once per process."""
     # check_layout has found the same classes in both
     names = tuple(class_names(folder / "train"))
     train, val = (_images(folder, split, names) for split in ("train", "val"))
-    left_out = [
-        *_left_in(folder, "train", names),
-        *_left_in(folder, "val", names),
-        *_by_kind(_beside(folder)),
-    ]
+    left_in = (_left_in(folder, split, names) for split in ("train", "val"))
     return Listing(
         root=str(folder),
         classes=names,
         train=train,
         val=val,
         fingerprint=_fingerprint(train, val),
-        left_out=tuple(_together(left_out)),
+        left_out=tuple(_count_kinds(chain(*left_in, _beside(folder)))),
     )
 
 
@@ -237,27 +225,19 @@ def _beside(folder: Path) -> Iterator[tuple[str, str]]:
                 yield (kind if named else BESIDE), f"{split}/{entry.name}"
 
 
-def _left_in(folder: Path, split: str, classes: Iterable[str]) -> list[LeftOut]:
-    """What of some classes' folders is not taken."""
-    return _by_kind(
-        (kind, f"{split}/{name}/{file}")
-        for name in classes
-        for kind, file in files(folder / split / name).left_out
-    )
+def _left_in(folder: Path, split: str, classes: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Kind and name of what is not taken of some classes' folders."""
+    for name in classes:
+        for kind, file in files(folder / split / name).left_out:
+            yield kind, f"{split}/{name}/{file}"
 
 
-def _by_kind(found: Iterable[tuple[str, str]]) -> list[LeftOut]:
-    """Counts kinds and names, with the first name of each kind."""
-    return _together(LeftOut(kind=kind, count=1, example=name) for kind, name in found)
-
-
-def _together(parts: Iterable[LeftOut]) -> list[LeftOut]:
-    """Adds up the parts of each kind."""
-    known: dict[str, LeftOut] = {}
-    for part in parts:
-        first = known.get(part.kind)
-        known[part.kind] = replace(first, count=first.count + part.count) if first else part
-    return list(known.values())
+def _count_kinds(found: Iterable[tuple[str, str]]) -> list[LeftOut]:
+    """Counts kinds, with the first name of each."""
+    names: dict[str, list[str]] = {}
+    for kind, name in found:
+        names.setdefault(kind, []).append(name)
+    return [LeftOut(kind=kind, count=len(n), example=n[0]) for kind, n in names.items()]
 
 
 def _images(folder: Path, split: str, classes: tuple[str, ...]) -> Images:
@@ -276,6 +256,6 @@ def _fingerprint(*parts: Images) -> str:
 
 
 def forget() -> None:
-    """What was read of folders is read again: after a download, say."""
+    """Read folders again: after a download, say."""
     files.cache_clear()
     listing.cache_clear()

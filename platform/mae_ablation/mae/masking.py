@@ -9,6 +9,9 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
+from mae_ablation.recipe.recipe import Recipe
+from mae_ablation.registry import ask
+
 MAX_ASPECT = 1 / 0.3
 """height / width of a block lies between the inverse of this and this (BEiT, appendix)"""
 MIN_SHARE = 16 / 196
@@ -141,6 +144,28 @@ def _painted(blocks: Blocks, grid: tuple[int, int]) -> torch.Tensor:
     in_rows = (row >= blocks.top) & (row < blocks.top + blocks.height)
     in_columns = (column >= blocks.left) & (column < blocks.left + blocks.width)
     return in_rows[:, :, None] & in_columns[:, None, :]
+
+
+def require_permutations(recipe: Recipe) -> None:
+    """Try a user's sampler before anything is trained.
+
+    Raises:
+        ValueError: it gives no permutation of the patches for each image.
+    """
+    sampler, epochs = recipe.sampler, recipe.pretrain.epochs
+    if sampler.component.plugin is None:
+        return
+    rng, grid = torch.Generator().manual_seed(0), (recipe.grid, recipe.grid)
+    for epoch in {0, epochs - 1}:  # a curriculum's ends
+        at = {"epoch": epoch, "epochs": epochs}
+        found = ask(sampler.shuffle, 2, grid, recipe.kept_at(epoch), rng, **at)
+        wanted = torch.arange(recipe.patches).expand(2, -1)
+        if found.dtype != torch.int64 or not torch.equal(found.sort(dim=1).values, wanted):
+            raise ValueError(
+                f"sampler {sampler.component.name} gives {str(found.dtype)[6:]} of "
+                f"{tuple(found.shape)}: return each image's permutation of the {recipe.patches} "
+                f"patches, int64 of {tuple(wanted.shape)}"
+            )
 
 
 def removed_mask(shuffle: torch.Tensor, keep: int) -> torch.Tensor:

@@ -324,7 +324,8 @@ class Recipe:
     def kept_at(self, epoch: int) -> int:
         """Count the patches that stay visible in an epoch of pre-training, counted from 0."""
         epochs = {"epoch": epoch, "epochs": self.pretrain.epochs}
-        return registry.ask(self.sampler.kept, self.patches, self.pretrain.mask_ratio, **epochs)
+        asked = self.patches, self.pretrain.mask_ratio
+        return int(registry.ask(self.sampler.kept, *asked, **epochs))
 
     @property
     def kept_patches(self) -> int:

@@ -218,7 +218,11 @@ def evaluate(
     job = Job(recipe=recipe, seed=seed, run=run, source=source, upstream=upstream)
     result = evaluation.evaluate(job)
 
-    # a user's evaluation may return anything
+    # a user's evaluation may return anything; numbers of torch and numpy are as good
+    if not isinstance(result, dict):
+        given = type(result).__name__
+        raise ValueError(f"{kind} returns {given}: return a dict of numbers such as test_acc1")
+    result = {k: v.item() if getattr(v, "ndim", None) == 0 else v for k, v in result.items()}
     for number in evaluation.numbers or ("acc1",):
         value = result.get(f"test_{number}")
         if not isinstance(value, int | float) or not math.isfinite(value):

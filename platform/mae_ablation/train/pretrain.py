@@ -12,6 +12,7 @@ from mae_ablation.data.augment import View, normalise
 from mae_ablation.data.dataset import load_dataset
 from mae_ablation.data.feed import Feed
 from mae_ablation.data.transfer import send
+from mae_ablation.mae.masking import require_permutations
 from mae_ablation.recipe.batch import limit_micro_batch
 from mae_ablation.recipe.cost import pretrain_flops, pretrain_memory
 from mae_ablation.recipe.recipe import Recipe
@@ -63,6 +64,7 @@ def pretrain(recipe: Recipe, seed: int, run: PhaseRun, upstream: PhaseFolder | N
     parts = run.divide_batch(batch_size, pretrain_memory(recipe, data.channels), at_most)
     view = View(augmentation=recipe.augmentation, crop_min_area=settings.crop_min_area)
     feed = Feed(data.train, view, device, workers=recipe.data.workers)
+    require_permutations(recipe)
     order_rng, augment_rng, mask_rng = (generator(seed, s) for s in ("order", "augment", "mask"))
 
     # model
