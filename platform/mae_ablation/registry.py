@@ -436,7 +436,7 @@ class Component:
 
     @property
     def meaning(self) -> dict[str, Any]:
-        """What its code adds to an identity: our version above 1, or a user's source."""
+        """Code's share of an identity: our version above 1, or the hash of a user's source."""
         if self.plugin:
             return {self.name: {"version": self.version, "source": self.plugin.hash}}
         return {self.name: {"version": self.version}} if self.version > 1 else {}

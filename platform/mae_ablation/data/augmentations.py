@@ -1,4 +1,4 @@
-"""How training images are changed (paper, Table 1e)."""
+"""Changes of training images (paper, Table 1e)."""
 
 from mae_ablation.recipe.checks import check
 from mae_ablation.registry import register

@@ -1,4 +1,4 @@
-"""What encodes the visible patches: the paper's encoder, which model.py has itself."""
+"""Encoders of the visible patches: the paper's, which model.py has itself."""
 
 from mae_ablation.registry import register
 

@@ -12,16 +12,15 @@ from torch.nn import functional as F
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.registry import ask
 
+# height / width of a block lies between the inverse of this and this (BEiT, appendix)
 MAX_ASPECT = 1 / 0.3
-"""height / width of a block lies between the inverse of this and this (BEiT, appendix)"""
-MIN_SHARE = 16 / 196
-"""smallest block, as a share of the patches (BEiT: 16 of 196)"""
+MIN_SHARE = 16 / 196  # smallest block, as a share of the patches (BEiT: 16 of 196)
+# blocks drawn at once: a rejected block changes nothing, so the first that fits of several is the
+# same draw as one after the other, in a third of the rounds
 CANDIDATES = 8
-"""blocks drawn at once: a rejected block changes nothing, so the first that fits of several is the
-same draw as one after the other, in a third of the rounds"""
+# for grids on which hardly a block fits: of 4,096 masks the slowest took 20 rounds at 147 of
+# 14 x 14 patches, 33 at 177
 MAX_ROUNDS = 40
-"""of 4,096 masks the slowest took 20 at 147 of 14 x 14 patches, 33 at 177; the cap is for grids on
-which hardly a block fits"""
 
 
 class Blocks(NamedTuple):

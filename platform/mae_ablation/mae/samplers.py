@@ -1,4 +1,4 @@
-"""Which patches are removed (paper, Table 1f)."""
+"""Samplers choose the patches that are removed (paper, Table 1f)."""
 
 from mae_ablation.recipe.checks import check
 from mae_ablation.registry import register

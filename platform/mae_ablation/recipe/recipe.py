@@ -142,7 +142,7 @@ class Pretrain:
     loss_on: Literal["masked", "all"] = "masked"
     """patches whose error counts"""
     augmentation: str = component("augmentation", "crop_random")
-    """how training images are changed (paper Table 1e)"""
+    """changes training images (paper Table 1e)"""
     crop_min_area: float = 0.2
     """crops of random size: smallest share of the image's area"""
     precision: PrecisionName = "float32"

@@ -41,7 +41,7 @@ class DatasetCache:
             self._sets[key] = reference
 
 
-def load_dataset(cache: Any, lane: str, trial: Trial) -> None:
+def share_dataset(cache: Any, lane: str, trial: Trial) -> None:
     """Have the trial's data set in this process, from the cache where it fits in memory.
 
     A set that cannot be decoded is left to the trial, which meets the same error and says so.

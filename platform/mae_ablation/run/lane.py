@@ -152,7 +152,7 @@ def run_task(task: Task, config: dict, device: str, workers: Any, beat: "Heartbe
     Raises:
         HardwareError: the trial is not to blame, and its GPU is good for nothing in this process.
     """
-    from mae_ablation.run.dataset_cache import load_dataset
+    from mae_ablation.run.dataset_cache import share_dataset
     from mae_ablation.train.hardware import is_hardware_error
     from mae_ablation.train.run import Busy, Stopped
     from mae_ablation.train.trial import run_trial
@@ -160,7 +160,7 @@ def run_task(task: Task, config: dict, device: str, workers: Any, beat: "Heartbe
     # each exception says who is to try the trial next
     train = config["train"] or run_trial
     try:
-        load_dataset(config["cache"], config["lane"], task.trial)
+        share_dataset(config["cache"], config["lane"], task.trial)
         failure = train(
             task.trial,
             config["store"],

@@ -1,1 +1,1 @@
-"""What the decoder predicts (paper, Table 1d): a module for each registered target."""
+"""Targets are what the decoder predicts (paper, Table 1d): modules that register them."""
