@@ -584,8 +584,14 @@ def find_component(kind: str, name: str) -> Component:
     _discover()
     found = _components.get(name)
     if found is None or found.kind != kind:
-        raise UserError(unknown(kind, name, component_names(kind)))
+        raise UserError(unknown_component(kind, name, component_names(kind)))
     return found
+
+
+def unknown_component(what: str, name: str, known: Iterable[str]) -> str:
+    """Say that no such name is known, and how one of the user's own becomes known."""
+    said = unknown(what, name, known)
+    return said if "did you mean" in said else f"{said}; one of your own comes with --plugin FILE"
 
 
 @lru_cache(maxsize=1)

@@ -36,11 +36,11 @@ class Plugin:
 
     @property
     def hash(self) -> str:
-        """Twelve hexadecimal digits over the files; of a single file its place does not count."""
+        """Twelve hexadecimal digits over the files; a single one may lie, and be called, anyhow."""
         # lengths are hashed, too: text cannot move from one file to the next unnoticed
         digest = hashlib.sha256()
         for path, source in self.files:
-            name = "" if path == self.name else path
+            name = "" if len(self.files) == 1 else path
             digest.update(f"{name}\0{len(source)}\0".encode() + source)
         return digest.hexdigest()[:12]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mae_ablation.errors import UserError, unknown
-from mae_ablation.registry import component_names
+from mae_ablation.registry import component_names, unknown_component
 from mae_ablation.store.paths import expanded
 from mae_ablation.study.document import Document, Text, read_yaml, text_at
 from mae_ablation.study.settings import (
@@ -167,5 +167,5 @@ def names_of(
     for i, name in enumerate(value):
         if name not in known:
             said = name if isinstance(name, str) else format_value(name)
-            raise UserError(unknown(what, said, known), document.place(key, i))
+            raise UserError(unknown_component(what, said, known), document.place(key, i))
     return tuple(name for name in known if name in value)

@@ -236,7 +236,9 @@ def _typed(value: Any, hint: Any, setting: Setting) -> Any:
         choices = get_args(hint)
         if value not in choices:
             said = value if isinstance(value, str) else format_value(value)
-            raise UserError(unknown(name, said, choices), place)
+            ours = {each.name for each in registry.list_components()}
+            say = registry.unknown_component if ours & set(choices) else unknown
+            raise UserError(say(name, said, choices), place)
         return str(value)
     if get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
