@@ -2,6 +2,7 @@
 
 import warnings
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,8 +13,8 @@ from mae_ablation.data.arrays import arrays_of, statistics
 from mae_ablation.data.augment import resized
 from mae_ablation.data.catalog import facts, fetch_images
 from mae_ablation.data.draws import hold_out
-from mae_ablation.data.folder import FolderImages, Images
-from mae_ablation.data.shards import Counts, ShardImages, images_of, list_images
+from mae_ablation.data.folder import FolderImages
+from mae_ablation.data.shards import ShardImages, images_of, list_images
 from mae_ablation.recipe.recipe import Data
 
 
@@ -72,6 +73,8 @@ class Dataset:
         return len(self.mean)
 
 
+Show = Callable[[str, np.ndarray, torch.Tensor], Split | FileSplit]
+"""Makes a split of "train" or "test", of images at some positions, with their labels."""
 KEPT = 2  # of the data sets that a process has read
 _loaded: OrderedDict[Data, Dataset] = OrderedDict()
 
@@ -95,7 +98,58 @@ def is_loaded(data: Data) -> bool:
 
 def read_dataset(data: Data) -> Dataset:
     """Read a recipe's data set from its files. Raises as `load_dataset` does."""
-    return _from_folder(data) if data.set.in_files else _from_arrays(data)
+    fetch_images(data)
+    labels, show = _open_files(data) if data.set.in_files else _open_arrays(data)
+    known, (mean, std) = facts(data, "data.folder"), statistics(data)
+
+    # held-out images are drawn before anything is decoded or copied
+    train, validation = hold_out(
+        labels["train"], data.validation_images, data.train_images, known.classes
+    )
+
+    def split(part: str, index: np.ndarray | slice) -> Split | FileSplit:
+        index = np.arange(len(labels[part]))[index]
+        return show(part, index, torch.from_numpy(labels[part][index]).long())
+
+    return Dataset(
+        name=data.name,
+        fingerprint=known.fingerprint,
+        classes=known.classes,
+        mean=mean,
+        std=std,
+        train=split("train", train),
+        validation=split("train", validation),
+        test=split("test", slice(None)),
+    )
+
+
+def _open_arrays(data: Data) -> tuple[dict[str, np.ndarray], Show]:
+    """Labels of a set that is read whole, and what makes splits of it."""
+    arrays = arrays_of(data)
+
+    def show(part: str, index: np.ndarray, labels: torch.Tensor) -> Split:
+        images = torch.from_numpy(arrays[f"{part}_images"][index])  # copies: arrays are shared
+        images = images if images.ndim == 4 else images[:, None]
+        return Split(images=fit_to_side(images, data.image_size), labels=labels)
+
+    return {part: arrays[f"{part}_labels"] for part in ("train", "test")}, show
+
+
+def _open_files(data: Data) -> tuple[dict[str, np.ndarray], Show]:
+    """Labels of a set of files, the places of sorted class names, and what makes splits of it."""
+    found = list_images(data.set.location(data), data.set.classes, "data.folder")
+    folders = {"train": "train", "test": "val"}
+
+    def show(part: str, index: np.ndarray, labels: torch.Tensor) -> Split | FileSplit:
+        images = images_of(found, folders[part], data).part(index)
+        if data.reading == "stream":
+            return FileSplit(images=images, labels=labels, image_size=data.image_size)
+        from mae_ablation.data.decode import read_all
+
+        return Split(images=read_all(images, data.image_size, data.workers), labels=labels)
+
+    counts = {part: getattr(found, folder).counts for part, folder in folders.items()}
+    return {part: np.repeat(np.arange(len(n)), n) for part, n in counts.items()}, show
 
 
 def keep_dataset(data: Data, dataset: Dataset) -> None:
@@ -116,76 +170,6 @@ def key_of(data: Data) -> Data:
 def fits_in_memory(data: Data) -> bool:
     """Tell whether the set, once read, is pixels in memory that another process can be given."""
     return data.reading == "cache"
-
-
-def _from_arrays(data: Data) -> Dataset:
-    # held-out images are drawn before anything is copied: the arrays are shared
-    fetch_images(data)
-    arrays, known = arrays_of(data), facts(data)
-    mean, std = statistics(data)
-    train, validation = hold_out(
-        arrays["train_labels"], data.validation_images, data.train_images, known.classes
-    )
-
-    def split(part: str, index: np.ndarray | slice) -> Split:
-        index = np.arange(len(arrays[f"{part}_labels"]))[index]  # copies: the arrays are shared
-        images = torch.from_numpy(arrays[f"{part}_images"][index])
-        images = images if images.ndim == 4 else images[:, None]
-        labels = torch.from_numpy(arrays[f"{part}_labels"][index]).long()
-        return Split(images=fit_to_side(images, data.image_size), labels=labels)
-
-    return Dataset(
-        name=data.name,
-        fingerprint=known.fingerprint,
-        classes=known.classes,
-        mean=mean,
-        std=std,
-        train=split("train", train),
-        validation=split("train", validation),
-        test=split("test", slice(None)),
-    )
-
-
-def _from_folder(data: Data) -> Dataset:
-    """Sorted class names are the labels; the folder's val/ is `test`."""
-    known = data.set
-    fetch_images(data)
-    found = list_images(known.location(data), known.classes, "data.folder")
-    train, validation = hold_out(
-        labels_of(found.train), data.validation_images, data.train_images, len(found.classes)
-    )
-
-    def split(part: str, index: np.ndarray | slice) -> Split | FileSplit:
-        labels = labels_of(getattr(found, part))
-        index = np.arange(len(labels))[index]
-        images = images_of(found, part, data).part(index)
-        return _read(data, images, torch.from_numpy(labels[index]))
-
-    return Dataset(
-        name=data.name,
-        fingerprint=found.fingerprint,
-        classes=len(found.classes),
-        mean=known.mean,
-        std=known.std,
-        train=split("train", train),
-        validation=split("train", validation),
-        test=split("val", slice(None)),
-    )
-
-
-def _read(
-    data: Data, images: FolderImages | ShardImages, labels: torch.Tensor
-) -> Split | FileSplit:
-    if data.reading == "stream":
-        return FileSplit(images=images, labels=labels, image_size=data.image_size)
-    from mae_ablation.data.decode import read_all
-
-    return Split(images=read_all(images, data.image_size, data.workers), labels=labels)
-
-
-def labels_of(part: Images | Counts) -> np.ndarray:
-    """(n,) int64, in the order of the names."""
-    return np.repeat(np.arange(len(part.counts)), part.counts)
 
 
 def fit_to_side(images: torch.Tensor, size: int) -> torch.Tensor:
