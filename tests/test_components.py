@@ -16,7 +16,7 @@ from toys import change, trial_of
 from mae_ablation import registry
 from mae_ablation.cli import main
 from mae_ablation.errors import UserError
-from mae_ablation.store.plugin import unpack_plugin
+from mae_ablation.store.plugin import read_plugin, unpack_plugin
 
 PACKAGE = ROOT / "platform" / "mae_ablation"
 LAB = ROOT / "tests" / "example_lab"
@@ -40,6 +40,25 @@ def lab(tmp_path, monkeypatch):
     return tmp_path / "lab_copy"
 
 
+WRONG = """
+from mae_ablation import register
+
+@register.sampler("short", version=1)
+class Short:
+    '''Gives the visible patches alone.'''
+
+    def shuffle(self, n, grid, keep, generator):
+        import torch
+
+        return torch.rand(n, grid[0] * grid[1], generator=generator).argsort(dim=1)[:, :keep]
+
+@register.evaluation("silent", version=1)
+class Silent:
+    '''Prints instead of returning.'''
+
+    def evaluate(self, job):
+        print(len(job.data.test))
+"""
 CORNERS = """
 from mae_ablation import register
 
@@ -205,11 +224,18 @@ def test_an_installed_package_needs_no_flag(tmp_path, monkeypatch):
     assert [path for path, _ in found.plugin.files] == ["lab/__init__.py", "lab/targets.py"]
     assert found.meaning == {"mine": {"version": 1, "source": found.plugin.hash}}
 
+    # a driver's own version of it
     source = (package / "targets.py").read_text().replace("9", "6").encode()
     sent = replace(found.plugin, files=(("lab/__init__.py", b""), ("lab/targets.py", source)))
     registry.install_plugins([sent])
     registry.load_plugins([])
     assert registry.find_component("target", "mine").cls().bins == 6
+
+
+def test_a_file_is_the_same_plug_in_as_the_module_of_its_name(tmp_path, monkeypatch):
+    file_of(tmp_path, "bins: int = 9")
+    monkeypatch.chdir(tmp_path)
+    assert read_plugin("mine.py").hash == read_plugin("mine").hash
 
 
 def test_a_plan_names_the_first_and_the_last_count_of_a_curriculum(write_study, capsys):
@@ -228,7 +254,7 @@ def test_crops_of_one_s_own_are_drawn_by_the_workers_that_decode(images, tmp_pat
     """They build the augmentation from the source that is sent, and draw what one process draws."""
     import torch
 
-    from mae_ablation.data.augment import View
+    from mae_ablation.data.augment import View, boxes_for
     from mae_ablation.data.dataset import load_dataset
     from mae_ablation.data.feed import Feed
     from mae_ablation.recipe.recipe import Data
@@ -248,6 +274,9 @@ def test_crops_of_one_s_own_are_drawn_by_the_workers_that_decode(images, tmp_pat
     alone = first_epoch(0)
     assert torch.equal(first_epoch(1), alone)
     assert not torch.equal(alone[:4], alone[4:])  # the same images, cropped anew
+    wide = View(augmentation=registry.find_component("augmentation", "corners").cls(share=1.5))
+    with pytest.raises(ValueError, match="corners draws boxes outside of 30 pixels: begin from -3"):
+        boxes_for(wide, 2, (30, 40), torch.Generator())
 
 
 def test_a_table_says_that_its_results_are_of_several_versions_of_the_code():
@@ -269,6 +298,8 @@ def test_a_broken_plugin_is_one_line(tmp_path):
     assert "no such file" in refused(str(tmp_path / "absent.py"))
     assert "no such module" in refused("absent_module")
     assert "no such module" in refused("json.absent_module")
+    with pytest.raises(UserError, match="known: block, grid, random.; one of your own .* --plugin"):
+        registry.find_component("sampler", "curriculum")
     taken = file_of(tmp_path, "bins: int = 9", name="knn")
     assert "the name is taken by the evaluation of mae_ablation" in refused(taken)
     assert "setting bins has no default" in refused(file_of(tmp_path, "bins: int"))
@@ -290,6 +321,21 @@ def test_a_target_that_is_wrong_fails_with_its_name(toy, tmp_path, body, reason)
     registry.load_plugins([file_of(tmp_path, body)])
     recipe = change(toy, "pretrain", target="mine")
     assert reason in run_trial(trial_of(recipe, "pretrain"), tmp_path / "store")
+
+
+def test_a_sampler_or_an_evaluation_that_is_wrong_fails_with_its_name(toy, tmp_path):
+    from mae_ablation.train.trial import run_trial
+
+    (tmp_path / "wrong.py").write_text(WRONG)
+    registry.load_plugins([str(tmp_path / "wrong.py")])
+    recipe = change(toy, "pretrain", mask_sampling="short")
+    assert run_trial(trial_of(recipe, "pretrain"), tmp_path / "store") == (
+        "pretrain: ValueError: sampler short gives int64 of (2, 9): return each image's "
+        "permutation of the 36 patches, int64 of (2, 36)"
+    )
+    recipe = change(toy, "pretrain", epochs=2, reconstructions=0)
+    said = run_trial(trial_of(recipe, "pretrain", "silent"), tmp_path / "store")
+    assert "silent returns NoneType: return a dict of numbers such as test_acc1" in said
 
 
 def test_components_may_need_more_than_one_call(toy, tmp_path):

@@ -119,9 +119,26 @@ def uniform_below(bound: torch.Tensor, generator: torch.Generator) -> torch.Tens
 def boxes_for(
     view: View, n: int, size: int | tuple[int, int], generator: torch.Generator
 ) -> Boxes | None:
-    """Draw the boxes of one batch, if it is cropped."""
+    """Draw the boxes of one batch, if it is cropped.
+
+    Raises:
+        ValueError: a user's augmentation draws a box that the weights below are not made for.
+    """
     how = {"min_area": view.crop_min_area, "drawn_once": view.crop_drawn_once}
-    return ask(view.augmentation.boxes, n, size, generator, **how)
+    boxes = ask(view.augmentation.boxes, n, size, generator, **how)
+    component = view.augmentation.component
+    if boxes is None or component.plugin is None:
+        return boxes
+    tall, wide = (size, size) if isinstance(size, int) else size
+    for start, extent, side in ((boxes.top, boxes.height, tall), (boxes.left, boxes.width, wide)):
+        least, most = start.new_tensor((-(side // SHIFT), 1)), start.new_tensor((side - 1, side))
+        found = torch.stack([start, extent], dim=1)
+        if not ((least <= found) & (found <= most)).all():
+            raise ValueError(
+                f"augmentation {component.name} draws boxes outside of {side} pixels: begin from "
+                f"{least[0]} to {most[0]}, 1 to {side} pixels long"
+            )
+    return boxes
 
 
 def cubic_taps(offset: torch.Tensor) -> torch.Tensor:
