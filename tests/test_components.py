@@ -366,7 +366,7 @@ def test_components_may_need_more_than_one_call(toy, tmp_path):
     assert trained["train_loss"] > 0
     assert 0 <= measured["test_worst"] <= measured["test_acc1"] <= 100
     assert list(registry.metrics_of("two_numbers")) == ["two_numbers_acc1", "two_numbers_worst"]
-    assert open_model(trial.id, Store(tmp_path)).keep == 4  # drawn as at the end
+    assert open_model(trial.id, Store(tmp_path), None).keep == 4  # drawn as at the end
     with pytest.raises(UserError, match="needs 1 or 3 channels, .* 5: set finetune.randaug.*=0"):
         require_fit(recipe, "x.yaml", ["pretrain", "finetune"])
     assert trial.phases[0].document["pretrain"]["kept_patches"] == [[12, 1], [8, 1], [4, 1]]

@@ -292,20 +292,18 @@ class Recipe:
     def _check_kept(self) -> None:
         """Some patches stay visible, and some are removed, in every epoch."""
         blamed = ("pretrain.mask_ratio", "data.image_size", "model.patch_size")
-        if registry.wanted(self.sampler.kept)[2:]:  # the sampler decides by the epoch
-            name, most = self.pretrain.mask_sampling, self.patches - 1
-            for kept in self.kept_counts:
-                said = (
-                    f"{name} keeps {kept} of {self.patches} patches in an epoch: keep 1 to {most}"
-                )
-                check(1 <= kept <= most, said, *blamed)
-        elif self.kept_patches < 1:
+        counts, most = self.kept_counts, self.patches - 1
+        if min(counts) < 1 and not registry.wanted(self.sampler.kept)[2:]:  # the ratio decides
             raise Invalid(
                 f"mask_ratio {self.pretrain.mask_ratio} keeps none of the {self.patches} "
                 f"patches ({self.grid} x {self.grid}); the largest ratio that keeps one is "
                 f"{largest_ratio(self.patches, self.sampler):g}",
                 *blamed,
             )
+        name = self.pretrain.mask_sampling
+        for kept in counts:
+            said = f"{name} keeps {kept} of {self.patches} patches in an epoch: keep 1 to {most}"
+            check(1 <= kept <= most, said, *blamed)
 
     @property
     def grid(self) -> int:
