@@ -79,7 +79,7 @@ def damage(path):
 
 def test_a_set_in_memory_is_the_folder_s(images, prepared):
     ours, theirs = load_dataset(data_in(prepared)), load_dataset(data_in(images))
-    for part in dataset.SPLITS:
+    for part in dataset.PARTS:
         a, b = getattr(ours, part), getattr(theirs, part)
         assert torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels)
     assert (ours.classes, ours.mean) == (theirs.classes, theirs.mean)

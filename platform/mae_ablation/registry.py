@@ -480,6 +480,7 @@ def _add(kind: str, name: str, version: int, section: str, cls: type) -> type:
     if name in TAKEN or (known and (known.plugin is None or known.plugin.name != plugin.name)):
         whose = f"the {known.kind} of {known.origin}" if known else "a section of the recipe"
         raise UserError(f"the name is taken by {whose}: choose another one", place)
+    # what a recipe could not read, or nobody would ever give, is refused before it is used
     _check_settings(cls, place)
     _check_methods(cls, Settings.every | BASES[kind].arguments, place)
 
@@ -559,7 +560,8 @@ def _discover() -> None:
     global _discovered
     if _discovered:
         return
-    _discovered = True  # before the imports, which ask for components themselves
+    # set before the imports, which may ask for components themselves
+    _discovered = True
     for home in HOMES:
         for module in pkgutil.iter_modules(getattr(import_module(home), "__path__", ())):
             import_module(f"{home}.{module.name}")
@@ -687,6 +689,7 @@ def _load(plugin: Plugin, *, shipped: bool = False) -> None:
     if any(each.hash == plugin.hash for each in _plugins.values()):
         return
     if known := _plugins.get(plugin.name):  # edited since, in a notebook: it takes its place
+        # all of its package is imported anew
         top = known.module.partition(".")[0]
         _unload(known, {n for n in sys.modules if n == top or n.startswith(f"{top}.")})
 

@@ -73,7 +73,7 @@ class Dataset:
         return len(self.mean)
 
 
-Show = Callable[[str, np.ndarray, torch.Tensor], Split | FileSplit]
+_MakeSplit = Callable[[str, np.ndarray, torch.Tensor], Split | FileSplit]
 """Makes a split of "train" or "test", of images at some positions, with their labels."""
 KEPT = 2  # of the data sets that a process has read
 _loaded: OrderedDict[Data, Dataset] = OrderedDict()
@@ -123,7 +123,7 @@ def read_dataset(data: Data) -> Dataset:
     )
 
 
-def _open_arrays(data: Data) -> tuple[dict[str, np.ndarray], Show]:
+def _open_arrays(data: Data) -> tuple[dict[str, np.ndarray], _MakeSplit]:
     """Labels of a set that is read whole, and what makes splits of it."""
     arrays = arrays_of(data)
 
@@ -135,7 +135,7 @@ def _open_arrays(data: Data) -> tuple[dict[str, np.ndarray], Show]:
     return {part: arrays[f"{part}_labels"] for part in ("train", "test")}, show
 
 
-def _open_files(data: Data) -> tuple[dict[str, np.ndarray], Show]:
+def _open_files(data: Data) -> tuple[dict[str, np.ndarray], _MakeSplit]:
     """Labels of a set of files, the places of sorted class names, and what makes splits of it."""
     found = list_images(data.set.location(data), data.set.classes, "data.folder")
     folders = {"train": "train", "test": "val"}
@@ -185,14 +185,15 @@ def pad(images: torch.Tensor, size: int) -> torch.Tensor:
     return F.pad(images, (before, missing - before, before, missing - before))
 
 
-SPLITS = ("train", "validation", "test")
+PARTS = ("train", "validation", "test")
 
 
 def to_arrays(dataset: Dataset) -> dict:
     """Turn a data set into plain values and numpy arrays that share its memory."""
+    # Ray shares arrays between processes without a copy, tensors it would pickle
     names = ("name", "fingerprint", "classes", "mean", "std")
     plain = {name: getattr(dataset, name) for name in names}
-    for part in SPLITS:
+    for part in PARTS:
         split = getattr(dataset, part)
         plain |= {f"{part}_images": split.images.numpy(), f"{part}_labels": split.labels.numpy()}
     return plain
@@ -203,7 +204,7 @@ def from_arrays(arrays: dict) -> Dataset:
     plain = dict(arrays)
     with warnings.catch_warnings():  # arrays from Ray's object store are read-only: all the better
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        for part in SPLITS:
+        for part in PARTS:
             images, labels = (plain.pop(f"{part}_{what}") for what in ("images", "labels"))
             images, labels = torch.from_numpy(images), torch.from_numpy(labels)
             plain[part] = Split(images=images, labels=labels)

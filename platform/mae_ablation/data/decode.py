@@ -91,12 +91,12 @@ SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")  # PIL's names of grey pixels
 
 
 def decode(path: Path) -> torch.Tensor:
-    """Reads the picture in a file: see `decode_read`."""
+    """Read the picture in a file: see `decode_read`."""
     return decode_read(path.read_bytes)
 
 
 def decode_read(read: Callable[[], bytes]) -> torch.Tensor:
-    """Decodes one picture of any format in folder.EXTENSIONS as (3, h, w) uint8.
+    """Decode one picture of any format in folder.EXTENSIONS as (3, h, w) uint8.
 
     Grey, palette and CMYK are converted, 16 bits keep the upper 8, transparency is left out, and
     the pixels lie as PIL and ImageFolder have them: not turned by EXIF data, but in TIFF files.
@@ -128,6 +128,7 @@ def decode_read(read: Callable[[], bytes]) -> torch.Tensor:
 
 
 def _decode_by_pil(data: bytes) -> torch.Tensor:
+    # the formats are named, so that nothing exotic is opened by its first bytes
     with Image.open(io.BytesIO(data), formats=OF_PIL) as picture:
         if (pictures := getattr(picture, "n_frames", 1)) > 1:
             raise CannotDecode(_several(pictures))
@@ -169,7 +170,7 @@ TURNS |= {7: (1, True), 8: (1, False)}
 
 
 def orientation(file: Path | io.BytesIO) -> int:
-    """Reads how a picture, as `decode` gives it, is to be turned: EXIF's 1 (not at all) to 8."""
+    """Read how a picture, as `decode` gives it, is to be turned: EXIF's 1 (not at all) to 8."""
     try:
         with Image.open(file) as picture:
             if picture.format == "TIFF":  # PIL turns these itself, ImageFolder's too
@@ -196,7 +197,7 @@ class Broken(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """What workers hold: files by number. Items are asked for with a seed."""
+    """Files by number, as workers hold them; items are asked for with a seed."""
 
     images: FolderImages | ShardImages
     show: Show
@@ -293,7 +294,7 @@ def fork_server() -> multiprocessing.context.BaseContext:
 
 
 def read_all(images: FolderImages | ShardImages, side: int, workers: int) -> torch.Tensor:
-    """Every file as `cached` shows it: one tensor (n, 3, s, s) uint8; errors as `batches`."""
+    """Decode every file as `cached` shows it, into (n, 3, s, s) uint8; errors as `batches`."""
     # filled as batches arrive: the set is never in memory twice
     out = torch.empty(len(images), 3, side, side, dtype=torch.uint8)
     done = 0

@@ -34,7 +34,7 @@ class Examined(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """What workers hold: images by number."""
+    """Images by number, as the workers that open them hold them."""
 
     images: FolderImages | ShardImages
 
@@ -58,7 +58,7 @@ class Looks:
 
 
 def examine_images(folder: Path | str, workers: int = 2) -> Iterator[Examined]:
-    """Opens every image that a training would take, of both splits, in the listing's order.
+    """Open every image that a training would take, of both splits, in the listing's order.
 
     Args:
         folder: of images, or of what `data prepare` made, then also an address.
@@ -81,7 +81,8 @@ def examine_images(folder: Path | str, workers: int = 2) -> Iterator[Examined]:
 
 
 def describe_folder(found: Listing | Prepared, seen: list[Examined]) -> list[str]:
-    """The lines that say what a folder holds, what is not taken of it, and what is odd."""
+    """Write lines on what a folder holds, what is not taken of it, and what is odd."""
+    # what a training would find
     train, val = sum(found.train.counts), sum(found.val.counts)
     classes = f"{len(found.classes)} class{'es' * (len(found.classes) != 1)}"
     lines = [f"{train} training and {val} validation images of {classes}"]

@@ -333,6 +333,7 @@ class Recipe:
     @property
     def kept_counts(self) -> Mapping[int, int]:
         """Epochs of pre-training for each number of patches that stay visible."""
+        # only a curriculum is asked for every epoch
         if not registry.wanted(self.sampler.kept)[2:]:
             return {self.kept_patches: self.pretrain.epochs}
         return Counter(self.kept_at(epoch) for epoch in range(self.pretrain.epochs))
