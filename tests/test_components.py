@@ -159,6 +159,8 @@ def test_components_are_listed_with_settings_and_origin(lab, capsys):
     said = capsys.readouterr().out
     assert "  hog  A histogram of the directions of each patch's gradients. (lab)" in said
     assert "      hog.bins: 9" in said
+    assert "samplers: kept(patches, mask_ratio, *, epoch, epochs), shuffle(n, grid, keep" in said
+    assert said.endswith(f"may say: {PACKAGE / 'registry.py'}\n")
     assert "  knn  Votes of the nearest training images, by cosine of frozen features. (mae" in said
 
 

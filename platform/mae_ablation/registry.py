@@ -615,6 +615,7 @@ def describe_components() -> Iterator[str]:
             for setting in (f for f in fields(each.cls) if not f.metadata.get("inside")):
                 default = "null" if setting.default is None else setting.default
                 yield f"      {each.section}.{setting.name}: {default}"
+    yield f"what the methods do, and what else a class may say: {__file__}"
 
 
 def column_of(evaluation: str) -> str:
