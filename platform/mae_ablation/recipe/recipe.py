@@ -87,7 +87,7 @@ class Model:
     """Shape of encoder and decoder (paper: ViT-L/16 and 8 decoder blocks of width 512)."""
 
     encoder: str = field(default="vit", metadata={"added_later": "vit", "component": "encoder"})
-    """encodes the patches that are seen"""
+    """network that encodes the patches that are seen"""
     patch_size: int = 16
     encoder_width: int = 1024
     encoder_depth: int = 24
@@ -136,13 +136,13 @@ class Pretrain:
     mask_ratio: float = 0.75
     """share of the patches removed; kept = int(patches x (1 - mask_ratio))"""
     mask_sampling: str = component("sampler", "random")
-    """chooses the patches that are removed (paper Table 1f)"""
+    """sampler of the patches that are removed (paper Table 1f)"""
     target: str = component("target", "pixel")
-    """is predicted for a patch (paper Table 1d)"""
+    """prediction target of a patch (paper Table 1d)"""
     loss_on: Literal["masked", "all"] = "masked"
     """patches whose error counts"""
     augmentation: str = component("augmentation", "crop_random")
-    """changes training images (paper Table 1e)"""
+    """changes of training images (paper Table 1e)"""
     crop_min_area: float = 0.2
     """crops of random size: smallest share of the image's area"""
     precision: PrecisionName = "float32"
