@@ -570,10 +570,10 @@ def _discover() -> None:
 def list_components(kind: str | None = None) -> list[Component]:
     """List all components, or those of a kind, in their order."""
     _discover()
-    # by kind first, in the order of BASES: tables and lists agree
+    # by kind first, in the order of BASES, at last by name: never by who was imported first
     found = [each for each in _components.values() if kind in (None, each.kind)]
     kinds = list(BASES)
-    return sorted(found, key=lambda each: (kinds.index(each.kind), each.cls.order))
+    return sorted(found, key=lambda each: (kinds.index(each.kind), each.cls.order, each.name))
 
 
 def component_names(kind: str) -> tuple[str, ...]:
