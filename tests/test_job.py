@@ -390,7 +390,7 @@ def test_the_source_of_a_plug_in_goes_along(clone, own_components):
     (clone / "studies" / "x.yaml").write_text(study)
     session = session_of("studies/x.yaml", plugins=("mine.py",))
     (clone / "staged").mkdir()
-    name = submit.prepare(clone / "staged", session, CLUSTER)
+    name = submit.stage_job(clone / "staged", session, CLUSTER)
     spec = json.loads((clone / "staged" / "job.json").read_text())
     (sent,) = spec["plugins"]
     assert unpack_plugin(sent) == find_component("target", "mine").plugin
@@ -401,7 +401,9 @@ def test_the_source_of_a_plug_in_goes_along(clone, own_components):
     (clone / "mine.py").write_text((clone / "mine.py").read_text() + "# another line\n")
     (clone / "again").mkdir()
     assert (
-        submit.prepare(clone / "again", session_of("studies/x.yaml", plugins=("mine.py",)), CLUSTER)
+        submit.stage_job(
+            clone / "again", session_of("studies/x.yaml", plugins=("mine.py",)), CLUSTER
+        )
         != name
     )
 
