@@ -71,8 +71,8 @@ def test_a_lane_puts_such_a_trial_back(monkeypatch):
     config = dict.fromkeys(("cache", "lane", "store", "commit", "lanes", "run"))
     task, beat = Task(0, trial=None), SimpleNamespace(report=None)
     with pytest.raises(HardwareError, match="uncorrectable ECC"):
-        run_task(task, {**config, "train": train, "gpu": True}, "cpu", Workers(), beat)
-    outcome = run_task(task, {**config, "train": train, "gpu": False}, "cpu", Workers(), beat)
+        run_task(task, {**config, "train": train, "gpus": 1.0}, "cpu", Workers(), beat)
+    outcome = run_task(task, {**config, "train": train, "gpus": 0.0}, "cpu", Workers(), beat)
     assert "uncorrectable ECC" in outcome.failure, "no GPU, no error of a GPU's"
 
 

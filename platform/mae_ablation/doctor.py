@@ -99,7 +99,7 @@ def check_packages(distribution: str = DISTRIBUTION) -> Finding:
 
 def check_ray(start: bool = False) -> Finding:
     """Check what Ray needs; it is started only if asked."""
-    from mae_ablation.run.readiness import shared_memory, socket_path_left, starts
+    from mae_ablation.run.ray_session import shared_memory, socket_path_left, try_start
 
     # sockets have paths of 107 characters at most, and Ray's lie deep in its temporary folder
     if find_spec("ray") is None:
@@ -109,7 +109,7 @@ def check_ray(start: bool = False) -> Finding:
         value += f", its temporary folder's path is {-left} characters too long"
         return Finding(FAIL, "Ray", value, "set RAY_TMPDIR=/tmp")
     if start:
-        why = starts()
+        why = try_start()
         value += f": {why}" if why else ", started and stopped"
         return Finding(FAIL if why else OK, "Ray", value, "see /tmp/ray")
 

@@ -99,7 +99,7 @@ def run_trials(
         "store": place,
         "store_id": store_id(place),
         "threads": lanes.cpus,
-        "gpu": lanes.gpus > 0,
+        "gpus": lanes.gpus,
         "micro_batch": lanes.micro_batch,
         "commit": run.commit,
         "plugins": plugins(),

@@ -26,7 +26,7 @@ def lane_loop(config: dict) -> None:
 
     Args:
         config: `queue` (actor), `cache` (actor of shared data sets), `lane` (its name), `lanes`
-            (their number), `store` (absolute path or URI), `store_id`, `threads`, `gpu` (bool),
+            (their number), `store` (absolute path or URI), `store_id`, `threads`, `gpus`,
             `micro_batch`, `commit`, `plugins`, `run` (a name of its own for this run), `train`
             (stands in for run_trial, or None).
     """
@@ -43,7 +43,7 @@ def lane_loop(config: dict) -> None:
     torch.set_num_threads(config["threads"])
     install_plugins(config["plugins"])
     keep_freed_memory()
-    gpu = name_gpu() if config["gpu"] else ""
+    gpu = name_gpu() if config["gpus"] else ""
     try:
         device = find_device(queue, lane, gpu)
         assigned = ray.get_runtime_context().get_assigned_resources()
@@ -179,7 +179,7 @@ def run_task(task: Task, config: dict, device: str, workers: Any, beat: "Heartbe
     except Stopped:
         return Outcome(task.number, put_back="stopped")
     except Exception as error:
-        if config["gpu"] and is_hardware_error(error):
+        if config["gpus"] and is_hardware_error(error):
             raise HardwareError(one_line(error)) from None
         if workers.size > 1:
             raise

@@ -2,10 +2,13 @@
 
 import os
 import secrets
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from mae_ablation.errors import UserError, one_line
 from mae_ablation.run.ray_private import dead_processes, silence_dead_workers
@@ -13,6 +16,9 @@ from mae_ablation.study.machine import cores
 
 STARTS = 5  # Ray itself waits 30 s for its processes: too little on a busy machine
 VITAL = ("gcs_server", "raylet")
+SOCKET_AT_MOST = 107  # characters of a Unix socket's path, on Linux
+BELOW = len("/session_2026-01-31_12-00-00_123456_1234567/sockets/plasma_store")
+SHM = Path("/dev/shm")
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -113,3 +119,30 @@ def require_alive() -> None:
     """
     if gone := [name for name in dead_processes() if name in VITAL]:
         raise RayDied(f"Ray on this machine died: its {' and '.join(gone)} ended")
+
+
+# what the doctor asks
+
+
+def socket_path_left() -> int:
+    """Count the characters left for Ray's socket paths under its temporary folder; below 0: too
+    long."""
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or tempfile.gettempdir()
+    return SOCKET_AT_MOST - len(f"{folder}/ray") - BELOW
+
+
+def shared_memory() -> int | None:
+    """Return the free bytes of /dev/shm, where Ray keeps objects; None: there is no such place."""
+    try:
+        return shutil.disk_usage(SHM).free
+    except OSError:
+        return None
+
+
+def try_start() -> str:
+    """Start Ray as a run does, ask it for its cores, and stop it. Returns why it failed, or ""."""
+    try:
+        with ray_session("local"):
+            return "" if any(node.get("CPU") for node in list_nodes()) else "it has no cores"
+    except RayDied as error:
+        return str(error)
