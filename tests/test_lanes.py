@@ -104,6 +104,14 @@ def test_one_gpu_for_each_worker_wherever_there_are_any_or_may_be():
     assert choose_gpus(Lanes(gpus=0.5), [GPU_NODE], None).gpus == 0.5
 
 
+def test_the_type_of_the_gpus_is_known_where_all_nodes_have_the_same():
+    other = {"CPU": 4.0, "GPU": 1.0, "accelerator_type:H100": 1.0}
+    assert capacity.find_gpu_type(Lanes(gpus=1), [HEAD, GPU_NODE, GPU_NODE]) == "A10G"
+    assert capacity.find_gpu_type(Lanes(gpus=1), [GPU_NODE, other]) is None
+    assert capacity.find_gpu_type(Lanes(gpus=0), [GPU_NODE]) is None
+    assert str(Lanes(count=8, cpus=4, gpus=1, gpu_type="A10G")) == "8 lanes x 4 threads and 1 A10G"
+
+
 def test_lanes_without_gpus_start_no_nodes_with_gpus():
     """The head's four cores, and not the 32 beside eight GPUs."""
     assert GROWTH.count_most(Lanes(gpus=0)) == 4

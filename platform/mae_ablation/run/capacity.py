@@ -107,6 +107,15 @@ def count_room(nodes: Sequence[Node], lanes: Lanes) -> int:
     return sum(seats(node, lanes) for node in nodes) // lanes.workers
 
 
+def find_gpu_type(lanes: Lanes, nodes: Sequence[Node]) -> str | None:
+    """Find the type of the GPUs that lanes may run on; None: there are several, or nobody knows."""
+    usable = [node for node in nodes if lanes.gpus and seats(node, lanes)]
+    types = {
+        name.removeprefix(ACCELERATOR) for node in usable for name in node if ACCELERATOR in name
+    }
+    return types.pop() if len(types) == 1 else None
+
+
 def fit_threads(lanes: Lanes, nodes: Sequence[Node]) -> Lanes:
     """Return the lanes with the threads that come to each worker.
 

@@ -61,9 +61,10 @@ def fit_lanes(lanes: Lanes, address: str = "local", autoscale: int | None = None
     growth = capacity.read_growth() if address != "local" else None
     if growth is None and autoscale:
         growth = capacity.Growth(lanes=autoscale)
-    may_join = [node for node, _ in growth.types] if growth else []
+    every_kind = nodes + ([node for node, _ in growth.types] if growth else [])
     lanes = capacity.choose_gpus(lanes, nodes, growth)
-    shape = capacity.fit_threads(lanes, nodes + may_join)
+    lanes = replace(lanes, gpu_type=capacity.find_gpu_type(lanes, every_kind))
+    shape = capacity.fit_threads(lanes, every_kind)
     count = capacity.count_lanes(shape, nodes, growth)
     scales = growth is not None and growth.is_stated
     return replace(shape, count=count, scales=scales, grows=lanes.count is None and not scales)

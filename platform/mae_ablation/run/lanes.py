@@ -36,7 +36,9 @@ class Lanes:
     micro_batch: int | None = None
     """largest number of images per forward pass; None: a worker's whole part of the batch"""
     accelerator: str | None = None
-    """type of GPU, as Ray names it, such as "A10G" """
+    """type of GPU that is asked for, as Ray names it, such as "A10G" """
+    gpu_type: str | None = None
+    """type of the GPUs that lanes run on, where all nodes have the same"""
 
     @classmethod
     def from_request(cls, request: Request) -> "Lanes":
@@ -61,7 +63,9 @@ class Lanes:
 
     def __str__(self) -> str:
         each = f"{self.cpus} thread{'s' * (self.cpus > 1)}"
-        each += f" and {self.gpus:g} {self.accelerator or 'GPU'}" if self.gpus else ""
+        each += (
+            f" and {self.gpus:g} {self.accelerator or self.gpu_type or 'GPU'}" if self.gpus else ""
+        )
         count = self.count or 1
         workers = f"{self.workers} workers x " if self.workers > 1 else ""
         return f"{count} lane{'s' * (count > 1)} x {workers}{each}"
