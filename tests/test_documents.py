@@ -23,7 +23,7 @@ DOCUMENTS = [
     *sorted((ROOT / "reports").glob("*.md")),
     *sorted((ROOT / "studies").rglob("*.md")),
     *sorted((ROOT / "studies").rglob("*.yaml")),
-    *sorted((ROOT / "platform" / "mae_ablation" / "cluster" / "templates").glob("*.yaml")),
+    *sorted((ROOT / "platform" / "mae_ablation" / "launch" / "templates").glob("*.yaml")),
 ]
 OURS = re.compile(r"(?:python -m (?:platform|mae_ablation)(?:\.run)?|(?<=`)mae-ablation) [^\n`|>]*")
 MAKE = re.compile(r"^    make (\S+)", re.MULTILINE)
