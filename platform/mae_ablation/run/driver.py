@@ -22,7 +22,7 @@ from mae_ablation.run.seed_gate import Ask, SeedGate
 from mae_ablation.run.shared_store import store_id
 from mae_ablation.run.stopping import Interrupt, TimeLimit
 from mae_ablation.store.folder import Store
-from mae_ablation.study.work import OpenWork, Searched
+from mae_ablation.study.work import OpenWork
 
 if TYPE_CHECKING:
     from mae_ablation.run.progress import Progress
@@ -81,7 +81,7 @@ def run_trials(
     Returns how they stand: `stopped` if the user left, `spent` if the time limit did.
 
     Raises:
-        UserError: the store is not shared with a node.
+        UserError: the store is not shared with a node, or no GPU is left.
         RayDied: Ray is gone.
     """
     import ray
@@ -109,7 +109,12 @@ def run_trials(
 
     # lanes under watch, until their trials have ended
     pool = LanePool(lanes, config, notes, len(state.trials))
-    search = start_search(run.work.searched, queue, place, notes, lanes.count or 1)
+    search = None
+    if searched := run.work.searched:
+        from mae_ablation.run.search import Search  # Ray Tune takes seconds to import
+
+        search = Search(searched, queue, store=place, notes=notes, lanes=lanes.count or 1)
+        search.start()
     driver = Driver(
         state=state,
         queue=queue,
@@ -202,19 +207,6 @@ class Driver:
         known = (state.ended, state.deaths, held, state.devices, state.faults)
         queue.restore.remote(self.kept, *known)
         state.take(ask_queue(queue.snapshot.remote(state.since)))
-
-
-def start_search(
-    searched: Sequence[Searched], queue: Any, store: str, notes: str, lanes: int
-) -> Any:
-    """Start the search over these tries; None where there are none."""
-    if not searched:
-        return None
-    from mae_ablation.run.search import Search  # Ray Tune takes seconds to import
-
-    search = Search(searched, queue, store=store, notes=notes, lanes=lanes)
-    search.start()
-    return search
 
 
 def ask_queue(reference: Any) -> Any:
