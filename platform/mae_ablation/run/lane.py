@@ -46,8 +46,7 @@ def lane_loop(config: dict) -> None:
     gpu = name_gpu() if config["gpus"] else ""
     try:
         device = find_device(queue, lane, gpu)
-        assigned = ray.get_runtime_context().get_assigned_resources()
-        share = min(1.0, assigned.get("GPU", 1.0)) if device == "cuda" else 1.0
+        share = min(1.0, config["gpus"]) if device == "cuda" else 1.0
         workers = Workers.connect(config["micro_batch"], share)
         if reason := sharing_error(config["store"], config["store_id"]):
             ray.get(queue.refuse.remote(reason))

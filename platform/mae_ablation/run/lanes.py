@@ -63,9 +63,8 @@ class Lanes:
 
     def __str__(self) -> str:
         each = f"{self.cpus} thread{'s' * (self.cpus > 1)}"
-        each += (
-            f" and {self.gpus:g} {self.accelerator or self.gpu_type or 'GPU'}" if self.gpus else ""
-        )
+        gpu = self.accelerator or self.gpu_type or "GPU"
+        each += f" and {self.gpus:g} {gpu}" if self.gpus else ""
         count = self.count or 1
         workers = f"{self.workers} workers x " if self.workers > 1 else ""
         return f"{count} lane{'s' * (count > 1)} x {workers}{each}"
@@ -90,8 +89,10 @@ def division_lines(recipe: Recipe, kinds: Iterable[str], lanes: Lanes) -> list[s
     Raises:
         UserError: one cannot be divided evenly.
     """
-    lines, memory = {}, ACCELERATOR_GIB.get(lanes.accelerator, 0) * 2**30 * min(1.0, lanes.gpus)
+    gpu_type = lanes.accelerator or lanes.gpu_type
+    lines, memory = {}, ACCELERATOR_GIB.get(gpu_type, 0) * 2**30 * min(1.0, lanes.gpus)
     for kind, batch in batch_sizes(recipe, kinds).items():
+        # as large as the user, a CPU's caches or a GPU's memory allow
         at_most = lanes.micro_batch
         if kind == "pretrain":
             at_most = limit_micro_batch(recipe, lanes.workers, at_most, lanes.gpus > 0)
@@ -100,9 +101,9 @@ def division_lines(recipe: Recipe, kinds: Iterable[str], lanes: Lanes) -> list[s
             at_most = fit_micro_batch(batch, lanes.workers, at_most, memory, needed)
         if needed and kind == "pretrain" and count_that_fit(memory, needed) < 2:
             remedy = "set pretrain.gradient_checkpointing=true"
-            lines[
-                f"not even two images fit into {lanes.accelerator}, by the estimate: {remedy}"
-            ] = [kind]
+            lines[f"not even two images fit into {gpu_type}, by the estimate: {remedy}"] = [kind]
+
+        # one line for all phases that are divided alike
         images, times = split_batch(batch, lanes.workers, at_most)
         if (images, times) != (batch, 1):
             workers = f"{lanes.workers} worker{'s' * (lanes.workers > 1)}"
