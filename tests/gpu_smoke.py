@@ -37,32 +37,28 @@ from mae_ablation.data.dataset import load_dataset  # noqa: E402
 from mae_ablation.data.feed import Feed  # noqa: E402
 from mae_ablation.data.transfer import send  # noqa: E402
 from mae_ablation.recipe.cost import pretrain_flops  # noqa: E402
-from mae_ablation.recipe.recipe import Recipe  # noqa: E402
-from mae_ablation.registry import list_components  # noqa: E402
 from mae_ablation.store.commit import code_commit  # noqa: E402
 from mae_ablation.store.folder import PhaseFolder  # noqa: E402
-from mae_ablation.study.recipe_file import read_recipe  # noqa: E402
-from mae_ablation.study.settings import resolve  # noqa: E402
 from mae_ablation.train import trial as trials  # noqa: E402
 from mae_ablation.train.device import ceiling_flops_per_s, free_gpu_memory  # noqa: E402
-from mae_ablation.train.evaluation import evaluate  # noqa: E402
-from mae_ablation.train.models import build_model, load_target  # noqa: E402
+from mae_ablation.train.gpu_check import (  # noqa: E402
+    FIRST_POINTS,
+    Bench,
+    Skipped,
+    change,
+)
+from mae_ablation.train.models import build_model  # noqa: E402
 from mae_ablation.train.optim import decay_groups, generator  # noqa: E402
 from mae_ablation.train.precision import NumberFormat  # noqa: E402
 from mae_ablation.train.pretrain import pretrain  # noqa: E402
-from mae_ablation.train.run import PhaseRun, Stopped  # noqa: E402
+from mae_ablation.train.run import Stopped  # noqa: E402
 
-PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 RATED = {  # recipe: images of a step
     "laptop": 64,
     "cifar10": 1024,
     "imagenet100_224": 256,
     "imagenet_vitb": 128,
 }
-
-
-class Skipped(Exception):
-    """A point that this machine cannot be asked."""
 
 
 class Point(NamedTuple):
@@ -75,88 +71,7 @@ class Point(NamedTuple):
     seconds: float
 
 
-@dataclasses.dataclass
-class Bench:
-    """The device, a folder to work in, and the recipes."""
-
-    device: str
-    place: Path
-    count: int = 0
-
-    @property
-    def on_gpu(self) -> bool:
-        return self.device == "cuda"
-
-    def recipe(self, name: str = "smoke") -> Recipe:
-        """Read a recipe that ships; nothing of it but the first table is drawn."""
-        recipe = resolve(read_recipe(ROOT / "studies" / "recipes" / f"{name}.yaml").settings)
-        return change(recipe, "pretrain", reconstructions=0)
-
-    def run(self, **more) -> PhaseRun:
-        """Make a phase's run in a new folder."""
-        self.count += 1
-        (self.place / str(self.count)).mkdir()
-        folder = PhaseFolder.at(self.place / str(self.count))
-        return PhaseRun(**{"folder": folder, "device": self.device, **more})
-
-    def need_gpu(self) -> None:
-        if not self.on_gpu:
-            raise Skipped("needs a GPU")
-
-
-def change(recipe: Recipe, section: str, **values) -> Recipe:
-    part = dataclasses.replace(getattr(recipe, section), **values)
-    return dataclasses.replace(recipe, **{section: part})
-
-
 # one process --------------------------------------------------------------------------------------
-
-
-def machine(bench: Bench) -> str:
-    """Driver and CUDA."""
-    if not bench.on_gpu:
-        return f"torch {torch.__version__} on a CPU"
-    asked = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
-    cards = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split("\n")
-    return f"torch {torch.__version__}, CUDA {torch.version.cuda}; {'; '.join(filter(None, cards))}"
-
-
-def loss(bench: Bench) -> str:
-    """The loss on a CPU and on the GPU: targets x samplings x mask tokens."""
-    worst, cases = 0.0, 0
-    images, channels = torch.randn(8, 1, 30, 30, generator=generator(0, "images")), 1
-    targets = [each.name for each in list_components("target") if not each.cls.needs]
-    samplings = [each.name for each in list_components("sampler")]
-    for target, sampling, tokens in product(targets, samplings, (False, True)):
-        recipe = change(bench.recipe(), "model", encoder_mask_tokens=tokens)
-        recipe = change(recipe, "pretrain", target=target, mask_sampling=sampling)
-        fitted, _ = load_target(recipe, None, SimpleNamespace(channels=channels), "cpu")
-        model, keep = build_model(recipe, channels, 0, fitted), recipe.kept_patches
-        shuffle = recipe.sampler.shuffle(8, model.grid, keep, generator(0, "mask"))
-        NumberFormat("float32", bench.device)
-        on_cpu = model(images, shuffle, keep).item()
-        there = model.to(bench.device)(images.to(bench.device), shuffle.to(bench.device), keep)
-        worst, cases = max(worst, abs(there.item() / on_cpu - 1)), cases + 1
-    assert worst < 1e-4, f"the loss differs by {worst:.1e} of it"
-    return f"{cases} combinations, largest difference {worst:.1e} of the loss"
-
-
-def phases(bench: Bench) -> str:
-    """Every phase of the recipe smoke in every precision."""
-    losses = {}
-    for precision in PRECISIONS:
-        recipe = bench.recipe()
-        for section in ("pretrain", "linear_probe", "finetune", "partial", "scratch"):
-            recipe = change(recipe, section, precision=precision)
-        recipe = change(recipe, "partial", epochs=1)
-        run = bench.run()
-        losses[precision] = pretrain(recipe, 0, run)["train_loss"]
-        for kind in ("linear_probe", "knn", "finetune", "partial"):
-            found = evaluate(recipe, kind, 0, bench.run(), upstream=run.folder)
-            assert 0 < found["test_acc1"] <= 100, f"{kind} in {precision}: {found['test_acc1']}"
-        evaluate(recipe, "scratch", 0, bench.run(), source="scratch")
-    assert max(losses.values()) < 1.02 * min(losses.values()), losses
-    return "loss " + ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
 
 
 def sync(bench: Bench) -> str:
@@ -469,9 +384,8 @@ def workers(bench: Bench) -> str:
     return f"losses within {worst:.1e}; one worker {'killed' if killed else 'was never seen'}"
 
 
-POINTS: dict[str, Callable[[Bench], str]] = {
-    each.__name__: each
-    for each in (machine, loss, phases, sync, resume, compiled, memory, assertion, decoding, rates)
+POINTS: dict[str, Callable[[Bench], str]] = FIRST_POINTS | {
+    each.__name__: each for each in (sync, resume, compiled, memory, assertion, decoding, rates)
 }
 WITH_RAY: dict[str, Callable[[Bench], str]] = {each.__name__: each for each in (lanes, workers)}
 

@@ -111,3 +111,22 @@ def test_the_exit_status_says_whether_something_fails(monkeypatch, capsys, tmp_p
     assert main(["doctor", "--store", str(store)]) == int(broken)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 10 and sum(line.startswith("FAIL") for line in lines) == int(broken)
+
+
+def test_a_gpu_that_is_asked_for_and_not_there_fails_with_the_remedy(monkeypatch):
+    monkeypatch.setattr("mae_ablation.train.device.describe_devices", lambda: "CPU, 1 thread")
+    (finding,) = doctor.check_gpu()
+    assert finding.state == "FAIL" and finding.remedy.endswith("train on CPUs with --gpus 0")
+
+
+def test_every_point_of_a_gpu_is_a_line(monkeypatch):
+    def fail(bench):
+        raise RuntimeError("CUDA error: unspecified launch failure\nmore")
+
+    points = {"loss": lambda bench: f"on {bench.device}", "phases": fail}
+    monkeypatch.setattr("mae_ablation.train.gpu_check.FIRST_POINTS", points)
+    monkeypatch.setattr("mae_ablation.train.device.describe_devices", lambda: "CUDA: A10G")
+    assert [str(each).partition("; ")[0] for each in doctor.check_gpu()] == [
+        "ok    GPU, loss: on cuda",
+        "FAIL  GPU, phases: RuntimeError: CUDA error: unspecified launch failure",
+    ]

@@ -51,8 +51,8 @@ def test_a_gpu_s_error_leaves_no_mark_in_the_store_and_a_trial_s_does(
         raise RuntimeError(text)
 
     monkeypatch.setattr("mae_ablation.train.trial.train_phase", fail)
-    monkeypatch.setattr("torch.cuda.empty_cache", lambda: None)
-    monkeypatch.setattr("mae_ablation.train.trial.Precision", lambda *given: None)
+    monkeypatch.setattr("mae_ablation.train.trial.free_gpu_memory", lambda device: None)
+    monkeypatch.setattr("mae_ablation.train.trial.usable_gpu_bytes", lambda share: 2**30)
     trial = trial_of(toy, "pretrain")
     if text in OF_THE_GPU:
         with pytest.raises(RuntimeError, match="launch failure"):

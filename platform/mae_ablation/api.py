@@ -335,18 +335,19 @@ def data(folder: DataPlace, *, classes: Count | None = None, workers: Count = 2)
     return USER_ERROR if broken else 0
 
 
-def doctor(*, store: StorePlace = LOCAL_STORE, start: bool = False) -> int:
+def doctor(*, store: StorePlace = LOCAL_STORE, start: bool = False, gpu: bool = False) -> int:
     """Check this machine.
 
     Exit status 1: something FAILs.
 
     Args:
         start: start Ray and stop it again
+        gpu: train on the GPU for a minute: its loss, and every phase in every precision
     """
     from mae_ablation.doctor import FAIL, examine_machine
 
     failed = False
-    for finding in examine_machine(store, start=start):
+    for finding in examine_machine(store, start=start, gpu=gpu):
         print(finding, flush=True)
         failed |= finding.state == FAIL
     return int(failed)

@@ -5,12 +5,14 @@ Every check is a function that gives one finding; none of them changes anything.
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from mae_ablation.errors import one_line
 from mae_ablation.store.files import try_writing
 from mae_ablation.store.paths import expanded_place, is_remote
 from mae_ablation.study import machine
@@ -38,12 +40,15 @@ class Finding(NamedTuple):
         return f"{self.state:<4}  {self.name}: {self.value}{remedy}"
 
 
-def examine_machine(store: str | Path, *, start: bool = False) -> Iterator[Finding]:
+def examine_machine(
+    store: str | Path, *, start: bool = False, gpu: bool = False
+) -> Iterator[Finding]:
     """Yield all findings, one after the other as they are made.
 
     Args:
         store: folder or URI of the results.
         start: start Ray and stop it again.
+        gpu: train a little on the GPU.
     """
     here = Path.cwd()
     yield Finding(OK, "Python", f"{sys.version.split()[0]} ({sys.executable})")
@@ -56,6 +61,8 @@ def examine_machine(store: str | Path, *, start: bool = False) -> Iterator[Findi
     yield check_store(store)
     yield check_mlflow(here)
     yield check_data()
+    if gpu:
+        yield from check_gpu()
 
 
 def check_torch() -> Finding:
@@ -71,6 +78,25 @@ def check_torch() -> Finding:
     if machine.gpus() and not value.startswith("CUDA"):
         return Finding(WARN, "torch", f"{value}, beside a GPU", explain_missing_gpu())
     return Finding(OK, "torch", f"{version('torch')}, {value}")
+
+
+def check_gpu() -> Iterator[Finding]:
+    """Check that the GPU computes what a CPU does, in every precision."""
+    from mae_ablation.train.device import describe_devices
+    from mae_ablation.train.gpu_check import FIRST_POINTS, Bench
+    from mae_ablation.train.hardware import explain_missing_gpu
+
+    if not describe_devices().startswith("CUDA"):
+        yield Finding(FAIL, "GPU", "torch finds none", explain_missing_gpu())
+        return
+    with tempfile.TemporaryDirectory(prefix="mae-ablation-") as place:
+        bench = Bench("cuda", Path(place))
+        for name, check in FIRST_POINTS.items():
+            try:
+                yield Finding(OK, f"GPU, {name}", check(bench))
+            except Exception as error:  # whatever a driver or a library may raise
+                more = "`python tests/gpu_smoke.py` of the repository checks more"
+                yield Finding(FAIL, f"GPU, {name}", one_line(error), more)
 
 
 def check_packages(distribution: str = DISTRIBUTION) -> Finding:
