@@ -273,7 +273,7 @@ def test_every_command_in_a_message_is_one():
 
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*(?![\w-]|\.\w)")
 OTHERS = {"--shm-size", "--dashboard-host", "--autoscaling-config", "--generate"}  # docker, ray
-OTHERS |= {"--short", "--porcelain", "--host"}  # git, mlflow
+OTHERS |= {"--short", "--porcelain", "--host", "--query-gpu", "--format"}  # git, mlflow, nvidia-smi
 
 
 def flags_of(app):

@@ -32,6 +32,7 @@ ELSEWHERE = {
     "mlflow": "test_from_mlflow.py has a server",
     "FOLDER": "test_reconstruct.py has a folder",
     "gc": "test_store_commands.py has a store, and not every study to plan",
+    "--gpu": "test_doctor.py has what it says; it needs a GPU",
 }
 
 
