@@ -166,12 +166,12 @@ class Driver:
         while True:
             # how the trials stand, and what is decided by that
             self.update(gates)
+            self.pool.tell_devices(state, say)
             if state.is_over:
                 break
             for gate in gates:
                 gate.follow(self.queue, state, say)
             self.pool.reap(state, say)
-            self.pool.tell_devices(state, say)
 
             # whether to leave
             if interrupt.asked and not state.stopped:
