@@ -410,7 +410,7 @@ def test_the_source_of_a_plug_in_goes_along(clone, own_components):
 
 def test_a_head_that_lacks_packages_says_so_in_one_line(monkeypatch, capsys):
     monkeypatch.setattr(head, "find_spec", lambda name: None if name in ("timm", "PIL") else 1)
-    assert head.main("mae-x-1") == 2
+    assert head.run_job("mae-x-1") == 2
     assert capsys.readouterr().out == (
         "the cluster's head has no timm, pillow: add `pip install timm pillow` to setup_commands "
         "of the cluster file, and `ray up` again\n"

@@ -77,6 +77,7 @@ def run(request: Annotated[Request, Flat], *, plan: bool = False) -> int | list[
 
     # errors of the study are said before a place is looked for
     session = Session.load(request)
+    # the place is said first: what follows may take minutes to start
     place = choose_place(request)
     print(place.line, flush=True)
     if isinstance(place, Cluster):

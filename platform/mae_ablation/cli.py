@@ -175,6 +175,7 @@ def make_top(program: str, words: Sequence[str] = ()) -> App:
     about = "Ablation studies of masked autoencoders."
     top = make_app(program, program, "mae-ablation", help=about)
     # a group's functions by name: --help and the other commands do without their imports
+    # a room's functions are imported once one of them is typed: help stays quick
     for name, command in COMMANDS.items():
         if isinstance(command, dict):
             own = {"default_command": command[""]} if "" in command else {"help": GROUPS[name]}
@@ -223,6 +224,7 @@ def print_panel(console: "Console", options: "ConsoleOptions", panel: "HelpPanel
     grid.add_column(max_width=2 * console.width // 5)
     grid.add_column()
     for entry in panel.entries:
+        # choices stand where the value is asked for, not in a line of their own
         labels = ", ".join(entry.display_labels_with_metavar)
         grid.add_row(labels.replace("CHOICE", "|".join(entry.choices or ())), entry.description)
     console.print(f"{panel.title}:", Padding(grid, (0, 0, 1, 2), expand=False))
@@ -237,6 +239,7 @@ def call(app: App, words: Sequence[str]) -> int:
 
     # a bug passes through, with its traceback
     try:
+        # cyclopts would print its own box and exit; errors here are one line
         how = {"exit_on_error": False, "print_error": False, "result_action": "return_value"}
         status = show_result(app(words, **how))
         sys.stdout.flush()

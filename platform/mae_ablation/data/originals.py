@@ -291,6 +291,7 @@ def _part(path: str, image: str, part: int) -> "ChunkedArray":
 
 def _open_tars(folder: Path, found: dict[str, list[Path]], left_out: tuple[str, ...]) -> Original:
     """Open samples of tar files: KEY.jpg with KEY.cls, KEY.json or a folder of its class's name."""
+    # samples of a file are those members that share a key
     where, splits, labels, names, sizes, others = [], [], [], [], [], 0
     for split, path in ((split, path) for split, paths in found.items() for path in paths):
         samples: dict[str, dict[str, tuple[int, int]]] = {}

@@ -81,6 +81,7 @@ def prepare_images(
         shard: bytes of a shard, about: 512M, 1G (default: 512M)
         workers: images that are read and decoded at a time (default: 2)
     """
+    # both ends are looked at before anything is read or written
     original, packing = open_original(source), Packing(side=side, shard=shard)
     try:
         files = files_at(dest)
@@ -112,6 +113,7 @@ def prepare_images(
             parts.append(part)
         files.write_now(INDEX, index_of(original, packing, parts, stamp))
         files.refresh()
+        # shards of an earlier run with smaller ones may lie there: they belong to no index
         last = {part["shard"] for part in parts}
         for name in files.names(""):
             if re.fullmatch(r"shard-\d+\.tar", name) and name not in last:  # of other settings
@@ -148,6 +150,7 @@ def find_finished(dest: str, stamp: str) -> Prepared | None:
         UserError: another one lies there.
     """
     try:
+        # the third line says what it was made from (shards.py)
         packing = json.loads(read_index(dest)[0][2])
     except UserError:  # no index, or one that is damaged
         return None
@@ -166,6 +169,7 @@ def find_finished(dest: str, stamp: str) -> Prepared | None:
 
 def find_parts(files: Files, original: Original, packing: Packing) -> list[dict[str, Any]]:
     """Find what was packed before, as far as it is what would be packed now."""
+    # the first shard that differs ends what can be kept: all behind it begin elsewhere
     parts, first = [], 0
     while note := files.read_now(note_of(name := shard_name(len(parts)))):
         part = json.loads(note)
@@ -182,6 +186,7 @@ def require_room(dest: str, size: int) -> None:
     """Raises UserError where a disk has too little room for files that are kept as they are."""
     if is_remote(dest):
         return
+    # the disk of the nearest folder that is there
     folder = Path(dest).absolute()
     while not folder.exists():
         folder = folder.parent
@@ -215,6 +220,7 @@ class OpenShard:
 
     def add(self, name: str, image: bytes) -> None:
         """Append an image as a tar file's member, without owner and time."""
+        # without owner and time the same images give the same bytes
         member = tarfile.TarInfo(name)
         member.size = len(image)
         self.data += member.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
@@ -262,6 +268,7 @@ def pack_shards(
 
 def put_shard(shard: OpenShard, number: int, stamp: str, files: Files) -> dict[str, Any]:
     """Write a shard, then the note that says so, which is returned."""
+    # shard first, note second: a note without its shard would be believed
     shard.data += bytes(2 * tarfile.BLOCKSIZE)  # ends a tar file
     name, digest = shard_name(number), hashlib.sha256(shard.data).hexdigest()
     files.write_now(name, shard.data)
@@ -293,6 +300,7 @@ def read_one(original: Original, packing: Packing, number: int) -> Packed:
         return data
 
     try:
+        # what is stored is what was read: only images that are too large are encoded anew
         image = decode_read(read)
     except CannotDecode as error:
         return Packed(data, str(error))
@@ -307,6 +315,7 @@ def index_of(
     original: Original, packing: Packing, parts: list[dict[str, Any]], stamp: str
 ) -> bytes:
     """Make the index of all shards: training images first, each class's beside each other."""
+    # rows sort by split, class and name, the order of a folder's listing
     place = {name: number for number, name in enumerate(original.classes)}
     rows = []
     for number, part in enumerate(parts):
@@ -316,6 +325,7 @@ def index_of(
             rows.append((split != "train", place[label], name, number, offset, size, sha256))
     rows.sort()
 
+    # images of each class, from which labels follow
     counts = {"train": [0] * len(place), "val": [0] * len(place)}
     for held_out, label, *_ in rows:
         counts["val" if held_out else "train"][label] += 1

@@ -130,6 +130,7 @@ class ShardImages:
         """Return the images at these positions."""
         import numpy as np
 
+        # arrays are cut, not copied image by image: a split may have a million
         rows = np.asarray(index, np.int64)
         names = tuple(self.names[i] for i in index)
         return replace(self, names=names, where=self.where[rows], sha256=self.sha256[rows])
@@ -140,6 +141,7 @@ class ShardImages:
         Raises:
             OSError: the shard cannot be read, or has other bytes there.
         """
+        # from the node's own disk if it is there and sound, else from where the set lies
         shard_number, offset, size = self.where[number].tolist()
         shard, sha256 = self.shards[shard_number], self.sha256[number].tobytes()
         try:
@@ -240,6 +242,7 @@ def open_prepared(root: str) -> Prepared:
         source=packing["source"],
     )
     try:
+        # names and sizes alone: reading every shard would take as long as a training's epoch
         sizes = sizes_of(root, [shard.name for shard in found.shards])
     except OSError as error:
         raise UserError(f"cannot look for the shards: {error}", root) from None

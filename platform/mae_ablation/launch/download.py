@@ -25,6 +25,7 @@ def begun_folders(trials: Iterable[Trial], store: Store) -> list[PhaseFolder]:
     """Return the folders of phases that have begun, of trials and of what they need, each once."""
     found = {}
     for trial in trials:
+        # a fitted target comes home, too: a report names it
         for phase in (*(trial.needs.phases if trial.needs else ()), *trial.phases):
             found[phase.identity] = phase.folder(store)
     return [folder for folder in found.values() if folder.exists()]
@@ -49,6 +50,7 @@ def unpack_results(path: Path, store: Store) -> tuple[int, FactsThere]:
     Raises:
         BadArchive: the archive is damaged.
     """
+    # phases have identities by their data, which may be on the cluster alone
     found = archive.read(path)
     known = json.loads(found.notes.get(FACTS, b"[]"))
     facts = {_key(where): DataFacts(**said) for where, said in known}

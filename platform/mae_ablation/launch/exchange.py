@@ -119,9 +119,9 @@ def import_results(file: File, store: StorePlace = LOCAL_STORE) -> list[str]:
         remedy = "import it into a store of its own with --store"
         raise UserError(f"nothing was imported: {'; '.join(other)}; {remedy}", str(file))
     require_writable(store)
-    declaration.add_declarations(
-        declared, opened.files
-    )  # first: results count as seen by later ones
+
+    # declarations first: results that are there already count as seen by later ones
+    declaration.add_declarations(declared, opened.files)
     new = [phase for phase in found.phases if archive.put_phase(phase, opened, "import")]
     lines = [f"imported {len(new)} of {len(found.phases)} phases into {store}"]
     if known := len(found.phases) - len(new):

@@ -32,8 +32,9 @@ def archive_of(job: str) -> str:
     return f"jobs/{job}.zip"
 
 
-def main(job: str) -> int:
+def run_job(job: str) -> int:
     """Run a job; returns the exit status: 0 all done, 1 a trial has no result, 2 a user's error."""
+    # said in one line, instead of the traceback of the first import that fails
     lacking = [PACKAGES.get(name, name) for name in NEEDED.split() if find_spec(name) is None]
     if lacking:
         print(
@@ -79,6 +80,7 @@ def pack_session(job: str, session: "Session") -> None:
     from mae_ablation.study.plan import trials_of
 
     trials = trials_of(session.plans)
+    # what home needs to know of data sets that it does not have
     data = dict.fromkeys(trial.recipe.data for trial in trials)
     data |= dict.fromkeys(plan.study.baseline.data for plan in session.plans)
     found = [(each, facts(each)) for each in data]
@@ -87,4 +89,4 @@ def pack_session(job: str, session: "Session") -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(run_job(sys.argv[1]))

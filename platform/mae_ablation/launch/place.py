@@ -148,6 +148,7 @@ def ray_folder() -> Path:
 def find_local_head(said: ClusterFile) -> str:
     """Find the head of machines of one's own: Ray notes in a file what `ray up` has started."""
     try:
+        # a file of Ray's own, which older or newer versions may write in another way
         nodes = json.loads((ray_folder() / f"cluster-{said.name}.state").read_text())
         node = nodes[said.head_ip]
         up = (node["state"], node["tags"]["ray-node-status"]) == ("running", "up-to-date")
@@ -170,6 +171,7 @@ def has_aws_credentials() -> bool:
 def ray_command(*words: str) -> list[str]:
     """Return a command of this Python's `ray`: a script, which imports nothing from the working
     directory."""
+    # the one beside this Python goes first: PATH may hold another version's
     beside = Path(sysconfig.get_path("scripts"), "ray")
     return [str(beside) if beside.exists() else which("ray") or "ray", *words]
 
@@ -200,6 +202,7 @@ def is_head() -> bool:
     if not Path("~/ray_bootstrap_config.yaml").expanduser().exists():
         return False
     try:
+        # the file outlives a cluster, so its port is tried
         host, _, port = (ray_folder() / "ray_current_cluster").read_text().strip().rpartition(":")
         socket.create_connection((host, int(port)), HEAD_ANSWER_S).close()
         return True

@@ -39,6 +39,7 @@ def submit(session: Session, cluster: Cluster) -> int:
     from mae_ablation.launch.tunnel import Tunnel, TunnelLost
 
     began = time.monotonic()
+    # where results lie on the cluster, and what that asks of its nodes
     place = store_there(session.request, cluster) or (
         f"{CLUSTER_FOLDER}/{LOCAL_STORE} of its head: all nodes must share that folder, or name "
         "another with --store or in the cluster file, metadata: {mae_ablation: {store: s3://...}}"
@@ -127,6 +128,7 @@ def tokens(cluster: Cluster) -> Iterator[str | None]:
     """Yield tokens to try: none, those of this machine, that of the head's file."""
     from mae_ablation.launch.tunnel import TunnelLost, fetch_file
 
+    # the head's own token costs a copy through ssh, so it is tried last
     yield from jobs.tokens_here()
     with tempfile.TemporaryDirectory() as folder:
         try:

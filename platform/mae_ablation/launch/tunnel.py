@@ -49,6 +49,7 @@ class Tunnel:
         Raises:
             TunnelLost: it does not.
         """
+        # a tunnel may live on without leading anywhere: it is asked each time
         if self._process and self._process.poll() is None and answers(self._url):
             return self._url
 

@@ -199,6 +199,7 @@ class Recipe:
         **sections: Any,
     ) -> None:
         # values that equal the defaults are left out, so that equal recipes compare equal
+        # only what differs from a component's defaults is kept, so equal recipes compare equal
         changed = dict(parts)
         for name, settings in sections.items():
             if name not in registry.sections():
@@ -286,6 +287,7 @@ class Recipe:
         )
 
         # what each component has to say of the whole
+        # a component knows what it needs of the rest of the recipe
         for part in (*self.components, *self.evaluations):
             part.check(self)
 
@@ -334,6 +336,7 @@ class Recipe:
     def kept_counts(self) -> Mapping[int, int]:
         """Epochs of pre-training for each number of patches that stay visible."""
         # only a curriculum is asked for every epoch
+        # most samplers keep the same in all epochs
         if not registry.wanted(self.sampler.kept)[2:]:
             return {self.kept_patches: self.pretrain.epochs}
         return Counter(self.kept_at(epoch) for epoch in range(self.pretrain.epochs))

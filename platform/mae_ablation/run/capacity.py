@@ -57,6 +57,7 @@ class Growth:
 
         Nodes with GPUs are not started for lanes without.
         """
+        # the roomiest types first: an autoscaler may start any, and lanes are asked for at most
         left, places = self.workers, seats(self.head, lanes)
         kinds = [kind for kind in self.types if lanes.gpus or not kind[0].get("GPU")]
         for node, at_most in sorted(kinds, key=lambda each: -seats(each[0], lanes)):
@@ -84,6 +85,7 @@ def choose_gpus(lanes: Lanes, nodes: Sequence[Node], growth: Growth | None) -> L
     """Return the lanes with one GPU for each worker wherever nodes have any, or may have."""
     if lanes.gpus is not None:
         return lanes
+    # node types count as well as nodes: at the start of a cluster there may be only its head
     types = [node for node, _ in growth.types] if growth else []
     return replace(lanes, gpus=1.0 if any(node.get("GPU") for node in (*nodes, *types)) else 0.0)
 
@@ -93,6 +95,7 @@ def seats(node: Node, lanes: Lanes) -> int:
     room = []
     for name, each in lanes.need.items():
         there = node.get(name, 0.0)
+        # Ray gives parts of one GPU, never half of two
         if name == "GPU" and each < 1:
             room.append(int(there) * floor(1 / each + TINY))
         elif name.startswith(ACCELERATOR):
@@ -124,6 +127,7 @@ def fit_threads(lanes: Lanes, nodes: Sequence[Node]) -> Lanes:
     """
     usable = [node for node in nodes if seats(node, lanes)]
     if len(nodes) == 1 and usable:
+        # the lanes of one machine divide its cores, so that none is idle and none is shared
         cores = int(nodes[0].get("CPU", 1))
         count = lanes.count or max(1, count_room(nodes, lanes))
         return replace(lanes, cpus=max(1, cores // (count * lanes.workers)))

@@ -57,6 +57,7 @@ def fit_lanes(lanes: Lanes, address: str = "local", autoscale: int | None = None
     Raises:
         UserError: there will never be room for those asked for.
     """
+    # what is there, and what an autoscaler could add to it
     nodes = list_nodes()
     growth = capacity.read_growth() if address != "local" else None
     if growth is None and autoscale:
@@ -66,6 +67,7 @@ def fit_lanes(lanes: Lanes, address: str = "local", autoscale: int | None = None
     lanes = replace(lanes, gpu_type=capacity.find_gpu_type(lanes, every_kind))
     shape = capacity.fit_threads(lanes, every_kind)
     count = capacity.count_lanes(shape, nodes, growth)
+    # lanes are added as nodes join, unless somebody has said how many there are to be
     scales = growth is not None and growth.is_stated
     return replace(shape, count=count, scales=scales, grows=lanes.count is None and not scales)
 

@@ -91,6 +91,7 @@ def find_needed(store: Store, studies: Sequence[Path], seeds: int) -> tuple[set[
     needed: set[str] = set()
     absent: set[str] = set()
     for study in studies:
+        # the store may hold results of any recipe, not only the one that the file names
         recipes = sorted((study.parent / "recipes").glob("*.yaml"))
         for recipe in (None, *(path.stem for path in recipes)):
             for count in (None, seeds):
@@ -125,6 +126,7 @@ def collect_garbage(
     load_plugins(plugins)
     studies = studies or tuple(sorted(Path("studies").glob("*.yaml")))
     found, alone = find_garbage(open_store(store, filled=True), studies)
+    # sizes are asked for before anything is gone
     sized = [(one, one.size / 1e6) for one in found]
     if yes:
         sized = [(one, size) for one, size in sized if one.remove()]

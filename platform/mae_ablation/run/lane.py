@@ -205,6 +205,7 @@ class Heartbeat(threading.Thread):
     def run(self) -> None:
         import ray
 
+        # the number is read once: the lane changes it while this thread is at work
         while not self._left.wait(LANE_BEAT_S):
             if (number := self.number) is None:
                 continue

@@ -54,6 +54,7 @@ class Lanes:
     @property
     def need(self) -> dict[str, float]:
         """Ray's resources of one worker."""
+        # a type of GPU is asked for by a trace of it, as Ray's documentation does
         need: dict[str, float] = {"CPU": self.cpus}
         if self.gpus:
             need["GPU"] = self.gpus
@@ -72,6 +73,7 @@ class Lanes:
 
 def batch_sizes(recipe: Recipe, kinds: Iterable[str]) -> dict[str, int]:
     """Look up the batch size of each phase whose batches are divided: preparations have none."""
+    # what is fitted (PCA, a tokeniser) has no batch of its own to divide
     evaluations = component_names("evaluation")
     sections = {
         kind: recipe.pretrain if kind == "pretrain" else recipe.chosen("evaluation", kind)

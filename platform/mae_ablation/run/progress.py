@@ -76,6 +76,7 @@ class Progress:
         # what has ended, and the time that is left by what it took
         self._remaining.watch(state)
         headline = self._headline(state)
+        # each end is told once, with what to read where it failed
         for number in [n for n in (*state.finished, *state.failed) if n not in self._told]:
             self._told.add(number)
             if number not in state.failed:
@@ -125,6 +126,7 @@ class Progress:
         """Count what runs, waits and failed, and what the store had; then the time left."""
         # What is dropped may still be at work, and is counted once.
         at_work = {lease.number for lease in state.running.values()}
+        # trials that looks have not asked for are nobody's to wait for
         waits = len(self._trials) - len({*state.ended, *at_work, *state.held})
         counts = {"running": len(state.running), "waiting": waits, "failed": len(state.failed)}
         parts = [f"{count} {name}" for name, count in counts.items() if count]
@@ -137,6 +139,7 @@ class Progress:
         return ", ".join(parts)
 
     def _table(self, state: RunState) -> Table:
+        # a narrow terminal loses the bar, loss and speed, never the trial's name
         wide = self._console.width >= WIDE
         lines = [self._headline(state), self._counts(state)]
         table = Table(title=("  " if wide else "\n").join(lines), title_justify="left", box=None)
@@ -202,6 +205,7 @@ class RemainingTime:
     def factor(self) -> float:
         """Measured over estimated seconds; an ordinary trial's estimate has a say, too, so that the
         first one's is not all."""
+        # one ordinary trial's worth of trust in the estimate
         usual = sum(self._seconds) / len(self._seconds) if self._seconds else 0.0
         whole = self._expected + usual
         return (self._took + usual) / whole if whole else 1.0
@@ -211,6 +215,7 @@ class RemainingTime:
         if not any(self._seconds):
             return None
         now = time.monotonic() if now is None else now
+        # those at work go on, those that wait are packed onto lanes as they get free
         at_work = {lease.number: lease.progress for lease in state.running.values()}
         rests = [self._rest(number, progress, now) for number, progress in at_work.items()]
         waiting = [

@@ -71,6 +71,7 @@ class TrialQueue:
     def _fill(self, trials: Sequence[Trial]) -> None:
         self._trials, self._waiting = trials, len(trials)
         self._state = [WAITING] * len(trials)
+        # what a trial needs is looked up by identity: several tries share one pre-training
         needed = {trial.needs.id for trial in trials if trial.needs}
         by_id = {trial.id: n for n, trial in enumerate(trials) if trial.id in needed}
         for number, trial in enumerate(trials):
@@ -165,6 +166,7 @@ class TrialQueue:
             self._faulty.add(lane)
             faults.trials += [number] * (FAULTS if hopeless else 1)
             faults.reason = reason
+        # met on several GPUs, an error is more likely the trial's than all of theirs
         where = [each for each in self._faults.values() if number in each.trials]
         if lease and len(where) >= SUSPECT:
             for each in where:
@@ -213,6 +215,7 @@ class TrialQueue:
         lease = self._leases.pop(lane, None)
         if lease is None:
             return
+        # a worker that is taken away with its node (spot) says nothing about the trial
         deaths = self._deaths[lease.number]
         deaths.all += 1
         deaths.in_a_row += counts
@@ -273,6 +276,7 @@ class TrialQueue:
         return {lane for lane, mine in self._devices.items() if out & mine.keys()} - self._gone
 
     def _put_back(self, number: int, wait_s: float = 0.0) -> None:
+        # another lane may have it already, if this one was thought dead and came back
         held = any(lease.number == number for lease in self._leases.values())
         if held or self._state[number] == ENDED:
             return
@@ -291,6 +295,7 @@ class TrialQueue:
         Args:
             unwanted: trials that others are to take: they met hardware errors on this lane's GPU.
         """
+        # the heap may name trials that were leased or ended since; they are skipped here
         found, passed = None, []
         while self._ready and found is None:
             number = heapq.heappop(self._ready)
@@ -313,6 +318,7 @@ class TrialQueue:
             return
         self._set(number, ENDED)
         self._ended[number] = failure
+        # entries without a death were only made by beats: keep what a snapshot sends small
         if number in self._deaths and not self._deaths[number].all:
             del self._deaths[number]
         for other in self._blocked.pop(number, ()):

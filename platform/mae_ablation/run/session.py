@@ -82,6 +82,7 @@ class Session:
         Raises:
             UserError: one is missing, and its recipe does not say `download: true`.
         """
+        # a set that several trials share is fetched once
         fetched = False
         for data in dict.fromkeys(trial.recipe.data for trial in trials_of(self.plans)):
             if data.download and facts(data).missing:
@@ -109,6 +110,7 @@ def require_study_fits(study: Study) -> None:
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:
     """Return a recipe whose files are found from any folder, for workers run in their own."""
+    # lanes work in a folder of Ray's, where a relative path means another place
     data = recipe.data
     if folder := data.set.location(data):
         data = replace(data, folder=str(folder))
