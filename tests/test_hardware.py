@@ -67,7 +67,7 @@ def test_a_lane_puts_such_a_trial_back(monkeypatch):
     def train(*arguments, **options):
         raise RuntimeError(OF_THE_GPU[0])
 
-    monkeypatch.setattr("mae_ablation.run.dataset_cache.load_dataset", lambda *given: None)
+    monkeypatch.setattr("mae_ablation.run.dataset_cache.share_dataset", lambda *given: None)
     config = dict.fromkeys(("cache", "lane", "store", "commit", "lanes", "run"))
     task, beat = Task(0, trial=None), SimpleNamespace(report=None)
     with pytest.raises(HardwareError, match="uncorrectable ECC"):

@@ -155,7 +155,7 @@ def test_two_evaluations_of_one_pretraining(toy, tmp_path):
     store = Store(tmp_path)
     losses = {p: trial(p).phases[-1].folder(store).result()["train_loss"] for p in ("cls", "mean")}
     assert losses["cls"] != losses["mean"]
-    assert len(store.results("pretrain")) == 1
+    assert len(store.folders("pretrain")) == 1
 
 
 def test_raw_pixels_and_random_encoder_are_probed_alike(toy, tmp_path):

@@ -67,9 +67,9 @@ def test_ray_up_run_ray_down(clone):
     assert first[0] == second[0] == place
     assert "submitted as mae-x-" in out["run"]
     assert "4/4 trials  finished" in out["run"]
-    assert "home from 127.0.0.1: 10 phases new in ./store, without checkpoints" in first
+    assert "downloaded 10 new results from 127.0.0.1 into ./store; checkpoints stay there" in first
     assert any("4 finished in store, 0 to run" in line for line in second)
-    assert "home from 127.0.0.1: 0 phases new in ./store, without checkpoints" in second
+    assert "downloaded 0 new results from 127.0.0.1 into ./store; checkpoints stay there" in second
     assert out["gone"] == "cluster.yaml: its cluster is not up: ray up cluster.yaml\n"
     assert out["left"] == "", "nothing is left of the cluster"
 
