@@ -212,8 +212,8 @@ def test_a_grid_of_two_factors_is_a_heat_map(write_study, tmp_path):
     plan = plan_study(write_study(GRID), store=tmp_path / "store")
     finish(plan, only=lambda level, seed: level != "mask_ratio=0.75, decoder_depth=4")
     grid = find_grid(plan.study)
-    assert grid.names == ("mask_ratio", "decoder_depth")
-    assert grid.across == (0.5, 0.75) and grid.down == (1, 2, 4)
+    assert (grid.columns.name, grid.index.name) == ("mask_ratio", "decoder_depth")
+    assert list(grid.columns) == [0.5, 0.75] and list(grid.index) == [1, 2, 4]
     figure, axis = plt.subplots()
     draw_heatmap(grid, axis, table_frame(plan, results_frame(plan)), "accuracy (%)")
     assert [text.get_text() for text in axis.texts] == ["70.00", "72.00", "71.00", "73.00"]
@@ -233,7 +233,7 @@ def test_what_is_left_out_of_a_grid_does_not_disorder_it(write_study, tmp_path):
     text = text.replace("decoder_depth: 4}", "decoder_depth: 1}, {mask_ratio: 0.75}")
     plan = plan_study(write_study(text), store=tmp_path / "store")
     grid = find_grid(plan.study)
-    assert grid.across == (0.5, 0.9) and grid.down == (1, 2, 4)
+    assert list(grid.columns) == [0.5, 0.9] and list(grid.index) == [1, 2, 4]
     figure, axis = plt.subplots()
     draw_heatmap(grid, axis, table_frame(plan, results_frame(plan)), "accuracy (%)")
     assert axis.get_title() == "means" and not axis.patches

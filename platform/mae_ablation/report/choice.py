@@ -51,10 +51,7 @@ class Choice:
 
 
 def choose_try(plan: Plan, row: Row, column: str, readings: Any) -> Choice:
-    """Choose a row's tuned values for one evaluation, or say why there are none yet.
-
-    `readings`: as `results_frame` takes them.
-    """
+    """Choose a row's tuned values for one evaluation, or say why there are none yet."""
     # tries that are the same for this evaluation count once
     found: dict[tuple[str, ...], Try] = {}
     for each in row.tries:

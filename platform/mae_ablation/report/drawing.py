@@ -70,11 +70,9 @@ def inline_svg(svg: str, prefix: str) -> str:
 def draw_panels(
     panels: Mapping[str, np.ndarray], names: Sequence[str], caption: str, out: Path
 ) -> None:
-    """Write `out`, a PNG whatever its name says: a row per image, a column per title.
+    """Write `out`, a PNG whatever its name says: a row per named image, a column per title.
 
-    Args:
-        panels: by title arrays (images, h, w, c) in [0, 1]; one channel is grey.
-        names: of the images.
+    `panels`: by title arrays (images, h, w, c) in [0, 1]; one channel is grey.
     """
     rows, columns = len(names), len(panels)
     size = (PICTURE_PANEL * columns, PICTURE_PANEL * rows + (0.6 if caption else 0.3))

@@ -3,7 +3,6 @@
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -39,7 +38,6 @@ NAME_PLACES = (0.01, 0.99, 0.2, 0.4, 0.6)  # of the width: where a reference's n
 ROUND_A_DOT = 0.02  # of the width and height: what a dot takes
 HALO = withStroke(linewidth=3, foreground="white")
 HEAT = "cividis"  # its lightness alone tells the order: for colour blindness and grey print
-DARK = 0.55  # of the colour's range: numbers on darker cells are white
 CROWDED = 8  # levels of a factor; the numbers of more are small
 
 
@@ -52,7 +50,7 @@ def draw_figure(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, folder: 
     sns.set_theme(style="ticks", context="notebook")
     study, factors, metrics = plan.study, plan.study.factors, list_metrics(plan)
     grid = find_grid(study)
-    columns = len(factors) + bool(grid)
+    columns = len(factors) + (grid is not None)
     upright = [name_levels(factor) for factor in factors if not is_ordered(factor)]
     longest = max(
         (len(n) for names, turned in upright if turned for n in names.values()), default=0
@@ -66,7 +64,7 @@ def draw_figure(plan: Plan, table: pd.DataFrame, results: pd.DataFrame, folder: 
         mine, measured = (frame[frame["metric"] == metric] for frame in (table, results))
         for factor, axis in zip(factors, line, strict=False):
             draw_panel(factor, metric, axis, mine, measured)
-        if grid:
+        if grid is not None:
             draw_heatmap(grid, line[-1], mine, quantity_of(metric).axis)
 
     # the study's question, and beneath it what it was asked of
@@ -268,62 +266,45 @@ def _draw_references(axis, dots: np.ndarray, known: pd.DataFrame) -> None:
 # the heat map -------------------------------------------------------------------------------------
 
 
-class FactorGrid(NamedTuple):
-    """Two crossed factors: their values in the study's order, the level of each pair of values."""
-
-    names: tuple[str, str]
-    across: tuple[Any, ...]
-    down: tuple[Any, ...]
-    levels: dict[tuple[Any, Any], str]  # by the values across and down, but for excluded pairs
-
-
-def find_grid(study: Study) -> FactorGrid | None:
-    """Return the grid of a study that crosses exactly two factors; None for any other."""
+def find_grid(study: Study) -> pd.DataFrame | None:
+    """Lay out the labels of two crossed factors, the first one's values across; None of others."""
     if study.design != "grid" or len(study.factors) != 1:
         return None
     levels = [level for level in study.factors[0].levels if len(level.coordinates) == 2]
     names = {tuple(name for name, _ in level.coordinates) for level in levels}
     if len(names) != 1:
         return None
-    values = {tuple(value for _, value in level.coordinates): level.label for level in levels}
-    across = tuple(dict.fromkeys(a for a, _ in values))
-    down = tuple(dict.fromkeys(d for _, d in values))
-    if len(values) < len(across) * len(down) and are_numbers(down):
-        down = tuple(sorted(down))  # what was excluded has put others first
-    return FactorGrid(names.pop(), across, down, values)
+
+    # in the study's order, unless what was excluded has put other numbers first
+    labels = {tuple(value for _, value in level.coordinates): level.label for level in levels}
+    across, down = (list(dict.fromkeys(values)) for values in zip(*labels, strict=True))
+    if len(labels) < len(across) * len(down) and are_numbers(down):
+        down.sort()
+    grid = pd.DataFrame([[labels.get((a, d)) for a in across] for d in down], down, across)
+    grid.columns.name, grid.index.name = names.pop()
+    return grid
 
 
-def draw_heatmap(grid: FactorGrid, axis, table: pd.DataFrame, quantity: str) -> None:
-    """Draw means as colours and numbers; the baseline is framed."""
-    # a cell for each pair of values, hatched where there is no number
+def draw_heatmap(grid: pd.DataFrame, axis, table: pd.DataFrame, quantity: str) -> None:
+    """Draw means as colours and numbers, hatched where there is none; the baseline is framed."""
     rows = table.drop_duplicates("level").set_index("level")
-    means = rows["mean"].reindex([grid.levels.get((a, d)) for d in grid.down for a in grid.across])
-    means = means.to_numpy(float).reshape(len(grid.down), len(grid.across))
-    axis.set_facecolor("white")
-    axis.patch.set_hatch("///")
-    axis.patch.set_edgecolor("0.8")
-    image = axis.imshow(np.ma.masked_invalid(means), cmap=HEAT, aspect="auto")
-    size = "small" if max(means.shape) > CROWDED else "medium"
-    for (y, x), mean in np.ndenumerate(means):
-        if np.isfinite(mean):
-            colour = "white" if image.norm(mean) < DARK else "black"
-            axis.text(x, y, f"{mean:.2f}", ha="center", va="center", color=colour, fontsize=size)
+    means = grid.map(rows["mean"].get).astype(float)
+    nothing = {} if means.notna().any(axis=None) else {"vmin": 0, "vmax": 1, "cbar": False}
+    size = {"fontsize": "small" if max(means.shape) > CROWDED else "medium"}
+    ticks = {"xticklabels": [*map(format_value, grid.columns)]}
+    ticks["yticklabels"] = [*map(format_value, grid.index)]
+    axis.patch.set(facecolor="white", hatch="///", edgecolor="0.8")
+    bar = {"label": quantity}
+    style = {"annot": True, "fmt": ".2f", "annot_kws": size, "cmap": HEAT, "cbar_kws": bar}
+    sns.heatmap(means, ax=axis, **style, **ticks, **nothing)
 
-    # the baseline's frame
-    baseline = {*rows.index[rows["kind"] == "baseline"]}
-    framed = [pair for pair, label in grid.levels.items() if label in baseline]
-    for across, down in framed:
-        corner = grid.across.index(across) - 0.47, grid.down.index(down) - 0.47
+    # the frame, light around dark, and the names of the factors
+    framed = np.argwhere(grid.isin(rows.index[rows["kind"] == "baseline"]).to_numpy())
+    for y, x in framed:
         for colour, width in (("white", 4), ("black", 1.5)):
             frame = {"fill": False, "edgecolor": colour, "lw": width}
-            axis.add_patch(Rectangle(corner, 0.94, 0.94, **frame))
-
-    # the axes
-    axis.set_xticks(range(len(grid.across)), map(format_value, grid.across))
-    axis.set_yticks(range(len(grid.down)), map(format_value, grid.down))
-    across, down = (name.replace("_", " ") for name in grid.names)
+            axis.add_patch(Rectangle((x + 0.03, y + 0.03), 0.94, 0.94, **frame))
+    across, down = (axes.name.replace("_", " ") for axes in (grid.columns, grid.index))
     axis.set(xlabel=across, ylabel=down)
-    axis.set_title("means (framed: baseline)" if framed else "means", fontsize="small")
-    axis.tick_params(length=0)
-    if np.isfinite(means).any():
-        plt.colorbar(image, ax=axis, label=quantity)
+    axis.set_title("means (framed: baseline)" if len(framed) else "means", fontsize="small")
+    axis.tick_params(length=0, labelrotation=0)

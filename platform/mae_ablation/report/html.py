@@ -31,13 +31,7 @@ def html_page(
     looks: Mapping[str, str] | None = None,
     runs: RunAddresses | None = None,
 ) -> str:
-    """Write the page of a study.
-
-    Args:
-        figure: the text of figure.svg.
-        looks: by metric the text of the SVG of its looks, of a study that declares some.
-        runs: address of the MLflow run of each trial.
-    """
+    """Write the page of a study; `figure` and, by metric, `looks` are texts of SVG files."""
     plan, table, results = document.plan, document.table, document.results
     curves = curves_svg(plan, results)
     few = [

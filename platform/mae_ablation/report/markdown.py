@@ -18,11 +18,7 @@ PAD = "&emsp;"  # pads a cell: MLflow draws a note's tables without borders and 
 
 
 def markdown_page(document: ReportDocument, looks: Mapping[str, str] | None = None) -> str:
-    """Write the page of a study: caption, tables, how it was measured, how to make it again.
-
-    Args:
-        looks: by metric the name of the picture of its looks, of a study that declares some.
-    """
+    """Write the page of a study; `looks`: by metric the name of the picture of its looks."""
     return load_template("table.md").render(
         document=document,
         table_of=markdown_table,

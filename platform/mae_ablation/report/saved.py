@@ -86,17 +86,12 @@ def writing(what: str, folder: Path) -> Iterator[None]:
 
 
 def require_no_emptier(folder: Path, finished: int, asked: int) -> None:
-    """Refuse to put a report of fewer results in the place of one that has more.
-
-    A complete one replaces any: then fewer were asked for.
-
-    Args:
-        finished: results of the report that is to be written.
-        asked: how many there would be if nothing were missing.
+    """Refuse to put a report that lacks results in the place of one that has more.
 
     Raises:
-        Emptier: the folder's report has more results than this incomplete one.
+        Emptier: the folder's report has more results than the finished ones of those asked for.
     """
+    # a complete one replaces any: then fewer were asked for
     there = (report_in(folder) or {}).get("finished")
     if isinstance(there, int) and finished < min(asked, there):
         raise Emptier(
@@ -123,13 +118,10 @@ def find_published(study: str, folder: Path) -> list[dict[str, str]]:
 
 
 def describe_news(trials: str, folder: Path) -> dict[str, str]:
-    """Say by metric what is new since the folder's last report, in a line each.
+    """Say by metric what is new in the text of trials.csv since the last report, a line each.
 
     Nothing is new in the first report, nor in the first table of its quantity. Written again
     without any change, a report says the same as last time.
-
-    Args:
-        trials: the new text of trials.csv.
     """
     try:
         before = _finished_cells((folder / "trials.csv").read_text(encoding="utf-8"))

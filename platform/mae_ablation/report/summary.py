@@ -32,12 +32,10 @@ def describe_plans(
     cost: Estimate | None = None,
     price: float | None = None,
 ) -> str:
-    """Describe some plans, and all of them together where they are several.
+    """Describe some plans of these suites, and all of them together where they are several.
 
     Args:
-        suites: those that some of them belong to.
-        lanes: where `cost` is not given.
-        cost: what they need, all together.
+        lanes: number that is assumed where `cost` of all of them is not given.
         price: of a GPU-hour.
     """
     # where studies grow, the first look costs least, and the most seeds most
@@ -57,10 +55,7 @@ def describe_plans(
 
 
 def plan_lines(session: Session, cost: Estimate, *, elsewhere: bool) -> list[str]:
-    """Return the lines of `plan`: what studies would do and cost, their settings and trials.
-
-    `elsewhere`: they would run on another machine.
-    """
+    """Say what studies would do and cost, here or elsewhere, with their settings and trials."""
     request, plans = session.request, session.plans
     lines = [describe_plans(session.suites, plans, cost=cost, price=request.price)]
     lines += budget_lines(request.hours, request.gpu_hours)
@@ -236,12 +231,7 @@ def settings_lines(recipe: Recipe, phases: Sequence[str]) -> str:
 def describe_end(
     trials: int, tracker, files: dict[str, list[Path]], left: int, seconds: float
 ) -> str:
-    """Say where the results lie, and what to do next.
-
-    Args:
-        trials: number that was asked for, `left` of them without a result.
-        files: each experiment's report.
-    """
+    """Say where the results and `files` of reports lie, and what to do about trials left."""
     from mae_ablation.tracking.address import hide_password, runs_url, server_uri
 
     lines = [f"{trials - left} of {trials} trials finished ({seconds / 60:.1f} min)"]

@@ -113,13 +113,12 @@ def judge_rows(
 ) -> None:
     """Complete a quantity's lines of the table with their comparison to the baseline.
 
-    Accuracies are compared with the paper, losses and hours are not.
-
     Args:
         differences: to the baseline (rows, seeds), seeds in the declared order.
         declared: looks that were declared before the first result.
         errors: by a line's place, what seeds and test images add to its error, where it is known.
     """
+    # accuracies are compared with the paper, losses and hours are not
     seeds, judged = range(differences.shape[1]), is_accuracy(lines[0]["metric"])
     family = {i: dict(enumerate(differences[i])) for i, line in enumerate(lines) if line["tested"]}
     decisions, found = decide(family, declared, seeds), paired.compare_pairs(differences)
