@@ -258,13 +258,15 @@ def train_on_a_broken_gpu(trial, store, **options):
 
 
 @pytest.mark.slow
-def test_a_pool_with_a_broken_gpu_finishes_every_trial_on_the_others(tmp_path):
+def test_a_pool_with_a_broken_gpu_finishes_every_trial_on_the_others(tmp_path, monkeypatch):
     from mae_ablation.api import plan_study
     from mae_ablation.run.driver import Run, fit_lanes, run_trials
     from mae_ablation.run.ray_session import prepare_environment
     from mae_ablation.store.folder import Store
     from mae_ablation.study.work import OpenWork
 
+    # a test before may have imported Ray, which reads its environment once: without a token
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     prepare_environment("local")
     import ray
 
