@@ -53,7 +53,7 @@ def start_cluster():
             cluster.add_node(**head)
             ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
             return cluster
-        except Exception:
+        except (RuntimeError, OSError):  # its processes do not answer in time
             ray.shutdown()
             cluster.shutdown()
             if tried == STARTS - 1:

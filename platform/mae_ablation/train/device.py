@@ -79,9 +79,8 @@ def free_gpu_memory(device: str) -> None:
     """Give back what earlier trainings held of a GPU; other processes may be waiting for it."""
     if device.startswith("cuda"):
         gc.collect()
-        with suppress(
-            RuntimeError
-        ):  # after a failed kernel every call fails: the lane looks for it
+        # after a failed kernel every call fails: the lane looks for it
+        with suppress(RuntimeError):
             torch.cuda.empty_cache()
 
 
