@@ -156,6 +156,10 @@ STUDY_FILE = "studies/mask_ratio.yaml"
             "--gpu-hours: --gpus 0 asks for no GPU: leave it out",
         ),
         (
+            ["run", STUDY_FILE, "--max-cost", "20"],
+            "--max-cost: it needs a price: add --price-per-gpu-hour P",
+        ),
+        (
             ["run", STUDY_FILE, "--local", "--autoscale", "4"],
             "--autoscale: it is for a cluster at an --address: leave it out",
         ),

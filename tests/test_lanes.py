@@ -204,6 +204,47 @@ def test_ray_s_scheduler_starts_gpu_machines_for_gpu_lanes_and_none_for_cpu_lane
     assert started(Lanes(gpus=0)) == {}
 
 
+def test_ray_s_newer_scheduler_starts_gpu_machines_and_pods_from_none_at_all():
+    """The shipped cluster file, and the groups of the RayJob as KubeRay hands them to Ray."""
+    from ray.autoscaler._private.kuberay import autoscaling_config
+    from ray.autoscaler.v2.instance_manager.config import NodeTypeConfig
+    from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
+    from ray.autoscaler.v2.utils import ResourceRequestUtil
+    from ray.core.generated.autoscaler_pb2 import ClusterResourceConstraint
+
+    job = yaml.safe_load(template("kubernetes"))["spec"]["rayClusterSpec"]
+    pods = {"metadata": {"name": "x", "namespace": "y"}, "spec": job}
+    kuberay = autoscaling_config._derive_autoscaling_config_from_ray_cr(pods)
+
+    for cluster in (yaml.safe_load(template("aws")), kuberay):
+        growth = Growth.from_cluster_file(cluster)
+        lanes = choose_gpus(AUTO, [growth.head], growth)
+        need = [lanes.need] * count_lanes(lanes, [growth.head], growth)
+        asked = ClusterResourceConstraint(
+            resource_requests=ResourceRequestUtil.group_by_count(
+                [ResourceRequestUtil.make(bundle) for bundle in need]
+            )
+        )
+        types = {
+            name: NodeTypeConfig(
+                name=name,
+                min_worker_nodes=kind.get("min_workers", 0),
+                max_worker_nodes=kind.get("max_workers", 0),
+                resources=kind["resources"],
+            )
+            for name, kind in cluster["available_node_types"].items()
+            if name != cluster["head_node_type"]
+        }
+        request = SchedulingRequest(
+            disable_launch_config_check=True,
+            node_type_configs=types,
+            max_num_nodes=9,  # the head is one
+            cluster_resource_constraints=[asked],
+        )
+        launches = ResourceDemandScheduler().schedule(request).to_launch
+        assert {each.instance_type: each.count for each in launches} == {"gpu": 8}
+
+
 @pytest.mark.parametrize(
     ("lanes", "message"),
     [

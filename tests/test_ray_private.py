@@ -23,6 +23,7 @@ with ray_session():
     import ray
 
     assert ray_private.dead_processes() == []
+    assert ray_private.list_failed_launches() == []
     everything = ray.cluster_resources()["CPU"]
     controller = ray.remote(num_cpus=0, max_restarts=0)(Controller).remote()
     ray.get(controller.reserve.remote())

@@ -456,6 +456,14 @@ def test_gpu_hours_count_the_gpus_of_lanes_that_are_alive(clock):
     assert budget.spent(3) == "2 GPU-hours"
 
 
+def test_a_cost_is_that_of_the_gpus_of_lanes_that_are_alive(clock):
+    budget = TimeLimit(max_cost=3, price=1.5, gpus_per_lane=1)
+    clock.s += 3600
+    assert budget.spent(1) == ""
+    clock.s += 1800
+    assert budget.spent(2) == "a cost of 3"
+
+
 def test_without_a_limit_nothing_is_ever_spent(clock):
     budget = TimeLimit()
     clock.s += 1e9

@@ -60,7 +60,7 @@ def run_here(session: Session, address: str = "local") -> int:
     # what will be done, and what it costs
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(describe_plans(session.suites, plans, cost=cost, price=request.price))
-    budget, declared = budget_lines(request.hours, request.gpu_hours), declared_lines(plans, todo)
+    budget, declared = budget_lines(request), declared_lines(plans, todo)
     for line in [*commit_lines(plans, code_commit()), *budget, *declared]:
         console.print(line)
     tracker = Tracker(plans, Path.cwd())
@@ -93,6 +93,8 @@ def run_here(session: Session, address: str = "local") -> int:
             limit = TimeLimit(
                 hours=request.hours,
                 gpu_hours=request.gpu_hours,
+                max_cost=request.max_cost,
+                price=request.price or 0.0,
                 gpus_per_lane=lanes.gpus * lanes.workers,
                 began=began,
             )

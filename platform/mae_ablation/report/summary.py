@@ -18,6 +18,7 @@ from mae_ablation.study.estimate import Estimate, cost_lines, estimate
 from mae_ablation.study.plan import Plan, missing, trials_of, unfinished
 from mae_ablation.study.provenance import plugin_lines
 from mae_ablation.study.recipe_file import phases as all_phases
+from mae_ablation.study.request import Request
 from mae_ablation.study.seeds import seeds_line
 from mae_ablation.study.suite import Suite
 from mae_ablation.study.trial import steps_per_epoch, training_images
@@ -58,7 +59,7 @@ def plan_lines(session: Session, cost: Estimate, *, elsewhere: bool) -> list[str
     """Say what studies would do and cost, here or elsewhere, with their settings and trials."""
     request, plans = session.request, session.plans
     lines = [describe_plans(session.suites, plans, cost=cost, price=request.price)]
-    lines += budget_lines(request.hours, request.gpu_hours)
+    lines += budget_lines(request)
     if elsewhere and not request.lanes:
         lines.append(
             "note: the cluster decides how many lanes there are, and on which devices; --lanes N "
@@ -79,9 +80,13 @@ def plan_lines(session: Session, cost: Estimate, *, elsewhere: bool) -> list[str
     return lines
 
 
-def budget_lines(hours: float | None, gpu_hours: float | None) -> list[str]:
+def budget_lines(request: Request) -> list[str]:
     """Say when a run leaves, whatever is decided by then."""
-    given = ((hours, "hours"), (gpu_hours, "GPU-hours"))
+    given = (
+        (request.hours, "hours"),
+        (request.gpu_hours, "GPU-hours"),
+        (request.max_cost, f"spent at {request.price or 0:g} a GPU-hour"),
+    )
     said = [f"{value:g} {unit}" for value, unit in given if value is not None]
     return [f"budget: leaves after {' or '.join(said)}; the same command goes on"] if said else []
 

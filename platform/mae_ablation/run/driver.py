@@ -195,6 +195,8 @@ class Driver:
                 node_request.ask(state.wanted + len(state.parked))
                 self.pool.fill(state)
                 state.live = self.pool.count_working(state)
+                if state.live < state.wanted:
+                    node_request.tell_failed_launches(say)
             self.view.show(state)
             time.sleep(POLL_S)
         self.view.show(state)

@@ -18,7 +18,11 @@ from typing import Any
 from mae_ablation.errors import one_line
 from mae_ablation.run.capacity import choose_backend, count_room
 from mae_ablation.run.lanes import Lanes
-from mae_ablation.run.ray_private import kill_controllers, remove_orphaned_groups
+from mae_ablation.run.ray_private import (
+    kill_controllers,
+    list_failed_launches,
+    remove_orphaned_groups,
+)
 from mae_ablation.run.ray_session import RayDied, list_nodes
 from mae_ablation.run.run_state import RunState
 
@@ -26,6 +30,7 @@ LOOK_S = 2.0  # between two looks at the cluster's nodes
 ROUNDS = 3  # of lanes that never came to their first trial, one after the other, and no other alive
 ENDED_S = 10.0  # for lanes that were ended; one may only now be starting
 LOOK_AGAIN_S = 1.0
+LOOK_FOR_NODES_S = 30.0  # between two questions why nodes do not come
 NO_ROOM_S = 20.0  # until a lane that found no room is tried again
 
 LOST, KILLED = "its node was lost", "its worker was killed (by hand, or by the system for want of "
@@ -262,6 +267,8 @@ class NodeRequest:
 
     def __init__(self, lanes: Lanes) -> None:
         self._lanes, self._asked = lanes, 0
+        self._looked = time.monotonic()
+        self._told: set[str] = set()  # reasons why nodes do not come
 
     def ask(self, lanes: int) -> None:
         """Have room for so many lanes; fewer let idle nodes go."""
@@ -270,6 +277,17 @@ class NodeRequest:
 
             request_resources(bundles=[self._lanes.need] * (lanes * self._lanes.workers))
             self._asked = lanes
+
+    def tell_failed_launches(self, say: Callable[[str], None]) -> None:
+        """Say each reason of the autoscaler's why nodes do not come, once."""
+        if not self._lanes.scales or time.monotonic() - self._looked < LOOK_FOR_NODES_S:
+            return
+        self._looked = time.monotonic()
+        with contextlib.suppress(Exception):  # a reason that is not to be had stops no run
+            for reason in list_failed_launches():
+                if reason not in self._told:
+                    self._told.add(reason)
+                    say(f"a node did not start, the autoscaler says: {reason}")
 
     def __enter__(self) -> "NodeRequest":
         return self

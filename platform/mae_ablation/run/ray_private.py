@@ -96,6 +96,21 @@ def read_kuberay_config() -> dict | None:
     return autoscaling_config._derive_autoscaling_config_from_ray_cr(cluster)
 
 
+def list_failed_launches() -> list[str]:
+    """Return the nodes that the autoscaler could not start, each with its reason.
+
+    Empty where nothing scales, and with the autoscaler of before Ray's second.
+
+    Can go when Ray has a public function for `ray status`.
+    """
+    import ray
+    from ray.autoscaler.v2.sdk import get_cluster_status
+
+    status = get_cluster_status(ray.get_runtime_context().gcs_address)
+    failed = [(each.ray_node_type_name, each.details or "") for each in status.failed_launches]
+    return [f"{kind}: {' '.join(reason.split())}" for kind, reason in dict.fromkeys(failed)]
+
+
 def check_cluster_config(config: dict) -> None:
     """Have `ray up`'s own check look at what a cluster file holds, without asking a cloud.
 

@@ -63,6 +63,8 @@ class TimeLimit:
     Args:
         hours: of the clock, since `began`.
         gpu_hours: of all GPUs of the lanes that are alive, whether or not they are at work.
+        max_cost: of the same GPUs, in the currency of the price.
+        price: of a GPU-hour.
         gpus_per_lane: that each of its workers holds, together.
         began: a moment of `time.monotonic`; None: now.
     """
@@ -72,16 +74,19 @@ class TimeLimit:
         *,
         hours: float | None = None,
         gpu_hours: float | None = None,
+        max_cost: float | None = None,
+        price: float = 0.0,
         gpus_per_lane: float = 0.0,
         began: float | None = None,
     ) -> None:
         self._hours, self._gpu_hours, self._gpus = hours, gpu_hours, gpus_per_lane
+        self._max_cost, self._price = max_cost, price
         self._began = time.monotonic() if began is None else began
         self._seen = time.monotonic()
         self._gpu_seconds = 0.0
 
     def spent(self, lanes: int) -> str:
-        """Say what is spent, as "2 hours" or "8 GPU-hours"; "" while some of it is left.
+        """Say what is spent, as "2 hours" or "a cost of 20"; "" while some of it is left.
 
         To be asked often. `lanes`: those that are alive, and were since it was last asked.
         """
@@ -90,6 +95,9 @@ class TimeLimit:
         self._seen = now
         if self._hours is not None and now - self._began >= self._hours * SECONDS_PER_HOUR:
             return f"{self._hours:g} hour{'s' * (self._hours != 1)}"
-        if self._gpu_hours is not None and self._gpu_seconds >= self._gpu_hours * SECONDS_PER_HOUR:
+        used = self._gpu_seconds / SECONDS_PER_HOUR
+        if self._gpu_hours is not None and used >= self._gpu_hours:
             return f"{self._gpu_hours:g} GPU-hour{'s' * (self._gpu_hours != 1)}"
+        if self._max_cost is not None and used * self._price >= self._max_cost:
+            return f"a cost of {self._max_cost:g}"
         return ""

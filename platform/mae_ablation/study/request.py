@@ -106,6 +106,8 @@ class Request(Selection):
     """leave after so many hours of all the GPUs of the lanes together"""
     price: Annotated[Price | None, Parameter(name="--price-per-gpu-hour", group=BUDGET)] = None
     """price of a GPU-hour in any currency; the estimate then says the money"""
+    max_cost: Annotated[Price | None, Parameter(group=BUDGET)] = None
+    """leave when the lanes' GPUs have cost so much, at the price of a GPU-hour"""
 
     def __post_init__(self) -> None:
         """Raise a UserError for what cannot be meant."""
@@ -123,6 +125,8 @@ class Request(Selection):
         if self.autoscale and (self.local or self.cluster):
             message = "it is for a cluster at an --address: leave it out"
             raise UserError(message, "--autoscale")
+        if self.max_cost is not None and not self.price:
+            raise UserError("it needs a price: add --price-per-gpu-hour P", "--max-cost")
         if self.gpus == 0:
             self.require_no_gpu_costs("--gpus 0 asks for no GPU: leave it out")
 
