@@ -75,6 +75,45 @@ def test_the_upper_bits_of_sixteen_are_kept(tmp_path):
         decode(tmp_path / "f.tif")
 
 
+def test_transparency_is_left_out_and_what_lies_below_it_stays(tmp_path):
+    """Half of the picture cannot be seen, in a file with alpha as in one whose palette has it."""
+    rgba = np.random.default_rng(0).integers(0, 256, (20, 30, 4), dtype=np.uint8)
+    rgba[:10, :, 3] = 0
+    clear, grey = Image.fromarray(rgba), Image.fromarray(rgba[..., 0])
+    for format in ("PNG", "TIFF"):
+        clear.save(tmp_path / "a", format=format)
+        assert decode(tmp_path / "a").permute(1, 2, 0).tolist() == rgba[..., :3].tolist()
+        clear.convert("LA").save(tmp_path / "a", format=format)
+        assert torch.equal(*decode(tmp_path / "a")[:2])
+    palette = grey.quantize(16)
+    for format, more in (("PNG", {"transparency": 3}), ("PNG", {}), ("TIFF", {}), ("BMP", {})):
+        palette.save(tmp_path / "a", format=format, **more)
+        theirs = np.asarray(palette.convert("RGB"))
+        assert decode(tmp_path / "a").permute(1, 2, 0).tolist() == theirs.tolist()
+
+
+def test_cmyk_becomes_rgb_and_exif_turns_nothing_but_tiff_files(tmp_path):
+    tall = Image.linear_gradient("L").resize((30, 20)).convert("RGB")
+    for format in ("JPEG", "TIFF"):
+        tall.convert("CMYK").save(tmp_path / "a", format=format)
+        theirs = torch.from_numpy(np.array(tall)).permute(2, 0, 1).float()
+        assert (decode(tmp_path / "a") - theirs).abs().mean() < 2
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    for format, shape in (("JPEG", (3, 20, 30)), ("PNG", (3, 20, 30)), ("TIFF", (3, 30, 20))):
+        tall.save(tmp_path / "a", format=format, exif=exif)
+        assert decode(tmp_path / "a").shape == shape
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "BMP", "WEBP"])
+def test_a_file_that_is_cut_short_is_refused(tmp_path, format):
+    path = a_picture(tmp_path / "a", format)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(CannotDecode) as error:
+        decode(path)
+    assert str(error.value) and "\n" not in str(error.value)
+
+
 def test_what_is_not_taken_is_counted_and_named(images):
     """Twelve of a class's images in a sub-folder, and whatever else people have in folders."""
     cat = images / "train" / "cat"
