@@ -7,7 +7,7 @@ from toys import QUICK, a_folder, change, trial_of
 
 from mae_ablation.data.dataset import load_dataset
 from mae_ablation.mae.model import MaskedAutoencoder
-from mae_ablation.recipe.checks import Invalid
+from mae_ablation.recipe.checks import Invalid, count_labels
 from mae_ablation.store.checkpoint import Damaged
 from mae_ablation.store.predictions import Predictions, pack_predictions, predictions_of, unpack
 from mae_ablation.study.identity import evaluation_document
@@ -140,6 +140,12 @@ def test_evaluations_of_a_seed_see_the_same_few_labels(toy, folder):
     assert torch.equal(few.images, drawn(40, seed=3).images)
     assert not torch.equal(few.images, drawn(40, seed=4).images)
     assert torch.equal(drawn(None, seed=3).images, load_dataset(toy.data).train.images)
+    assert torch.equal(drawn(0.2, seed=3).images, few.images)  # of 200
+
+
+def test_a_share_of_the_labels_is_at_least_one_of_each_class():
+    counts = {0.01: 50, 0.001: 10, 700: 700, None: 5000}
+    assert {each: count_labels(each, 5000, 10) for each in counts} == counts
 
 
 def test_fewer_labels_train_fewer_steps(toy, folder):

@@ -14,7 +14,7 @@ from mae_ablation.report.results import results_frame
 from mae_ablation.report.saved import SavedReport
 from mae_ablation.report.summary import describe_plans
 from mae_ablation.report.table import table_frame
-from mae_ablation.study.settings import read_change
+from mae_ablation.study.settings import read_change, resolve
 from mae_ablation.study.study import load_study
 from mae_ablation.tracking.description import (
     VIRIDIS,
@@ -40,6 +40,17 @@ def test_whole_numbers_and_minus_zero():
     found = value("pretrain.epochs=.2e4")
     assert found == 2000 and type(found) is int
     assert str(value("pretrain.weight_decay=-0.0")) == "0.0"
+
+
+def test_labels_are_a_number_or_a_share_and_a_share_of_one_is_all():
+    """2000 and 2000.0 stay the whole number that older results were hashed with."""
+    shape = read_change("model.patch_size=7")
+    for written, meant in {"2e3": 2000, "2000.0": 2000, ".01": 0.01, "1.0": None}.items():
+        recipe = resolve([shape, read_change(f"linear_probe.labels={written}")])
+        assert repr(recipe.linear_probe.labels) == repr(meant)
+    for refused in ("0", "1.5", "-0.1"):
+        with pytest.raises(UserError, match="must be a share above 0 and up to 1, or a whole num"):
+            resolve([shape, read_change(f"finetune.labels={refused}")])
 
 
 REFUSED = [

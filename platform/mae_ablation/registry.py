@@ -335,6 +335,8 @@ class Evaluation:
     def on_labels(self) -> str:
         """Write ", on 1,000 labels" where it does not see them all."""
         labels = getattr(self, "labels", None)
+        if labels and labels < 1:
+            return f", on {100 * labels:g} % of the labels"
         return f", on {labels:,} labels" if labels else ""
 
     def work(self, recipe, data, source: str, encoded: bool):

@@ -77,6 +77,30 @@ def between(section: object, low: float, high: float, *names: str) -> None:
         check(low <= value <= high, f"{name} is {value}, must lie in [{low}, {high}]", name)
 
 
+def check_labels(section: Any, low: int = 1) -> None:
+    """Check `labels`: None, at least `low` images, or a share. A share of 1 is made None: all."""
+    labels = section.labels
+    if labels == 1:
+        object.__setattr__(section, "labels", None)
+    elif labels is not None:
+        check(
+            0 < labels < 1 or (labels >= low and labels == int(labels)),
+            f"labels is {labels}, must be a share above 0 and up to 1, or a whole number of images "
+            f"of at least {max(low, 2)}",
+            "labels",
+        )
+
+
+def count_labels(labels: float | None, images: int, classes: int) -> int:
+    """Count the training images whose labels are seen, given as a number, a share or None (all).
+
+    A share is at least one image of each class, and two in all.
+    """
+    if labels is None:
+        return images
+    return int(labels) if labels >= 1 else min(images, max(2, classes, round(labels * images)))
+
+
 def warms_up(section: object) -> None:
     """Check that the warm-up ends before the training does."""
     warmup, epochs = section.warmup_epochs, section.epochs

@@ -153,8 +153,9 @@ def _type(hint: Any) -> Schema:
     """Return the schema of a field's type."""
     # an optional field, one of some words, a list, a scalar
     if isinstance(hint, types.UnionType):
-        kept = next(each for each in get_args(hint) if each is not types.NoneType)
-        return {"anyOf": [_type(kept), {"type": "null"}]}
+        # of whole and other numbers the last kind is the wider one
+        kept = [each for each in get_args(hint) if each is not types.NoneType]
+        return {"anyOf": [_type(kept[-1]), {"type": "null"}]}
     if get_origin(hint) is Literal:
         return {"enum": list(get_args(hint))}
     if get_origin(hint) is tuple:

@@ -228,9 +228,13 @@ def _typed(value: Any, hint: Any, setting: Setting) -> Any:
     """Return a value as the field's type, from text as written or from Python's own values."""
     # an optional field, one of some words, a list, text
     if isinstance(hint, types.UnionType):
-        hint = next(h for h in get_args(hint) if h is not types.NoneType)
-        if is_null(value, text=hint is str):
+        kinds = [h for h in get_args(hint) if h is not types.NoneType]
+        if is_null(value, text=kinds[0] is str):
             return None
+        if kinds == [int, float]:  # 2000 and 2000.0 are one whole number
+            number = _typed(value, float, setting)
+            return int(number) if number.is_integer() else number
+        hint = kinds[0]
     name, place = setting.field, setting.place
     if get_origin(hint) is Literal:
         choices = get_args(hint)

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
+from mae_ablation.recipe.checks import count_labels
 from mae_ablation.recipe.cost import embed_flops, encoder_flops, pretrain_flops, training_flops
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.registry import Evaluation, component_names, find_component, list_components
@@ -78,8 +79,14 @@ def training_work(evaluation: Evaluation, recipe: Recipe, data: DataFacts) -> Wo
     patches = recipe.patches_at(evaluation.image_size)
     encode = encoder_flops(recipe, data.channels, patches)
     flops = training_flops(encode, embed_flops(recipe, data.channels, patches))
-    images = evaluation.epochs * (evaluation.labels or training_images(recipe, data))
+    images = evaluation.epochs * images_seen(evaluation, recipe, data)
     return Work(kind=evaluation.component.name, images=images, flops=flops)
+
+
+def images_seen(evaluation: Evaluation, recipe: Recipe, data: DataFacts) -> int:
+    """Count the training images that an evaluation sees: those whose labels it is given."""
+    labels = getattr(evaluation, "labels", None)
+    return count_labels(labels, training_images(recipe, data), data.classes)
 
 
 def encoding_flops(
@@ -89,7 +96,7 @@ def encoding_flops(
 
     Third, those for each training image when validation and test images are encoded, too.
     """
-    images = getattr(evaluation, "labels", None) or training_images(recipe, data)
+    images = images_seen(evaluation, recipe, data)
     patches = recipe.patches_at(getattr(evaluation, "image_size", None))
     encode = 0.0 if source == "pixels" else encoder_flops(recipe, data.channels, patches)
     others = recipe.data.validation_images + data.test_images

@@ -16,6 +16,7 @@ from mae_ablation.data.augment import normalise
 from mae_ablation.data.dataset import Dataset, FileSplit, Split, load_dataset
 from mae_ablation.data.draws import draw_labelled
 from mae_ablation.data.feed import plain
+from mae_ablation.recipe.checks import count_labels
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.registry import Evaluation, ask
 from mae_ablation.store.folder import PhaseFolder
@@ -106,11 +107,14 @@ class Job:
 
         return encode
 
-    def labelled(self, labels: int | None = None) -> Split | FileSplit:
-        """Draw a class-balanced part of the training images by the seed; None: all of them.
+    def labelled(self, labels: float | None = None) -> Split | FileSplit:
+        """Draw a class-balanced part of the training images by the seed.
 
         The draw is the same for every level and every evaluation of a seed, and a smaller one lies
         within a larger one.
+
+        Args:
+            labels: how many images, or below 1 the share of them; None: all.
 
         Raises:
             UserError: a class has too few images.
@@ -118,8 +122,9 @@ class Job:
         train = self.data.train
         if labels is None:
             return train
-        rng = self.generator("labels")
-        drawn = draw_labelled(train.labels.numpy(), labels, self.data.classes, rng)
+        rng, classes = self.generator("labels"), self.data.classes
+        count = count_labels(labels, len(train), classes)
+        drawn = draw_labelled(train.labels.numpy(), count, classes, rng)
         return train.part(torch.from_numpy(drawn))
 
     def features(self, split: Split | FileSplit) -> torch.Tensor:

@@ -16,6 +16,7 @@ from mae_ablation.recipe.checks import (
     between,
     check,
     check_encoding,
+    check_labels,
     shares,
     warms_up,
 )
@@ -35,8 +36,9 @@ class Finetune:
     trains_encoder = has_curve = by_epoch = True
     presets = ("paper_table9", "repo_finetune_md")
 
-    labels: int | None = None
-    """class-balanced training images that are seen, drawn by the seed; null: all"""
+    labels: int | float | None = None
+    """class-balanced training images that are seen, drawn by the seed: a number, or a share such as
+    0.01; null or 1: all"""
     epochs: int = 50
     warmup_epochs: float = 5
     batch_size: int = 1024
@@ -75,7 +77,7 @@ class Finetune:
 
     def check_supervised(self) -> None:
         at_least(self, 1, "epochs", "batch_size", "image_size")
-        at_least(self, 2, "labels")  # a batch is even
+        check_labels(self, 2)  # a batch is even
         at_least(self, 0, "warmup_epochs", "weight_decay", "checkpoint_every_s")
         at_least(self, 0, "mixup", "cutmix")
         check(

@@ -6,7 +6,7 @@ al. 2018 (Unsupervised Feature Learning via Non-Parametric Instance Discriminati
 Caron et al. 2021 (DINO) found best; both are the same for every level.
 """
 
-from mae_ablation.recipe.checks import above, at_least, settings_used
+from mae_ablation.recipe.checks import above, at_least, check_labels, settings_used
 from mae_ablation.registry import register
 
 QUERIES = 256  # images compared at a time
@@ -24,11 +24,13 @@ class Knn:
 
     neighbours: int = 20
     temperature: float = 0.07
-    labels: int | None = None
-    """class-balanced training images that may be neighbours, drawn by the seed; null: all"""
+    labels: int | float | None = None
+    """class-balanced training images that may be neighbours, drawn by the seed: a number, or a
+    share such as 0.01; null or 1: all"""
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "neighbours", "labels")
+        at_least(self, 1, "neighbours")
+        check_labels(self)
         above(self, 0, "temperature")
 
     def document(self, recipe, source: str) -> dict:

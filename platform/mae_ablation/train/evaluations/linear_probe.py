@@ -18,6 +18,7 @@ from mae_ablation.recipe.checks import (
     at_least,
     check,
     check_encoding,
+    check_labels,
     settings_used,
     warms_up,
 )
@@ -50,8 +51,9 @@ class LinearProbe:
     penalty: float | None = None
     """converged protocol: weight of half the squared weights beside the mean loss; null: the best
     of PENALTIES on validation"""
-    labels: int | None = None
-    """class-balanced training images whose labels are seen, drawn by the seed; null: all"""
+    labels: int | float | None = None
+    """class-balanced training images whose labels are seen, drawn by the seed: a number, or a share
+    such as 0.01; null or 1: all"""
     pooling: Literal["cls", "mean"] = "cls"
     """class token, or mean of the patch tokens, after the encoder's last norm; k-NN takes it too"""
     epochs: int = 90
@@ -72,7 +74,8 @@ class LinearProbe:
     """seconds between checkpoints, taken after the next step; 0: after every one"""
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "epochs", "batch_size", "image_size", "labels")
+        at_least(self, 1, "epochs", "batch_size", "image_size")
+        check_labels(self)
         at_least(self, 0, "warmup_epochs", "weight_decay", "checkpoint_every_s")
         above(self, 0, "base_lr", "crop_min_area", "penalty")
         warms_up(self)
