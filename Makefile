@@ -1,4 +1,4 @@
-# make study   install into .venv and run the masking-ratio study (Figure 5), about 12 minutes
+# make study   install into .venv and run the masking-ratio study (Figure 5), about 20 minutes
 # make test    all tests, as CI runs them, about 20 minutes; `.venv/bin/python -m pytest` alone
 #              leaves out the slow ones, `make test-all` adds the rare ones
 # make ui      browse the results in MLflow

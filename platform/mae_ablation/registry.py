@@ -345,9 +345,9 @@ class Evaluation:
         return None
 
     @staticmethod
-    def measured(result: dict) -> tuple[float, float]:
-        """Return FLOPs per image and images per second of a finished one; zeros: unknown."""
-        return 0.0, 0.0
+    def measured(result: dict):
+        """Return the work (study.speed.Work) that a finished one's result tells of; None: none."""
+        return None
 
     def predict(self, train, labels, queries, classes):
         """Return the classes (q,) of features `queries` (q, D), from features `train` (m, D) and

@@ -4,8 +4,10 @@ The source is part of the identity of every phase that uses them, and travels wi
 machines.
 """
 
+import atexit
 import hashlib
 import re
+import shutil
 import sys
 import tempfile
 import traceback
@@ -56,6 +58,7 @@ class Plugin:
         """Write a package that was shipped where Python finds it; methods may import it later."""
         # a single file needs none: it is run from memory
         folder = tempfile.mkdtemp(prefix="mae-plugin-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
         for path, source in self.files:
             if path != self.name:
                 Path(folder, path).parent.mkdir(parents=True, exist_ok=True)

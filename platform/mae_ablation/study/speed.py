@@ -1,10 +1,10 @@
 """Speed of each kind of phase at each shape, as finished phases have it, else as assumed.
 
-A phase's work is so many images of so many FLOPs each. Two phases of one kind with as many FLOPs
-per image have the same shape, and what is measured is the FLOP/s of a shape. Where nothing like a
-phase has been measured, it is assumed to reach the share of a matrix product's FLOP/s that was
-found on another machine. What a classifier on frozen features costs beside its matrix products is
-counted as FLOPs, too: one rule for all.
+A phase's work is so many images of so many FLOPs each. It is assumed to reach a share of the FLOP/s
+of a large matrix product on this machine; what is no large product counts as FLOPs that take as
+long, and what a phase costs whatever its images are counts in seconds. How many times longer
+finished phases took than assumed corrects this: two phases of one kind with as many FLOPs per image
+have the same shape, and what is measured is the slowness of a shape.
 """
 
 import math
@@ -24,17 +24,16 @@ from mae_ablation.study.trial import DataFacts, Phase, pretraining_images, train
 ENCODED = 4 / 3
 """Images encoded once for every training image: validation and test come on top"""
 HEAD_FLOPS = 85e3  # per image and epoch of a classifier on cached features: measured, laptop recipe
-CONVERGED_PASSES = 1200  # of a converged classifier: twice the passes that all penalties take
+PENALTY_PASSES = 170  # of a converged classifier: twice those that a penalty takes, on average
 
-# Shares of a matrix product's FLOP/s (`machine.product_flops_per_s`), for what is not measured yet.
+# Shares of a matrix product's FLOP/s (`machine.product_flops_per_s`), before anything is measured.
 # From reports/published/results.zip: 60 trials of the recipe overnight, two lanes on two cores with
 # a product of 85 GFLOP/s. Fastest of five pre-trainings at each masking ratio, whose shape is the
 # recipe laptop's: 33 GFLOP/s at 20 MFLOPs per image, 40 at 43, 46 at 83; fine-tuning 47 at 79.
-SHARE = 0.66  # what a large model comes close to
+SHARE = 0.55  # two lanes on two cores: 0.48 to 0.66, by shape and by the hour
 STEP_FLOPS = 14e6  # per trained image: what is not a matrix product takes as long as these
-NARROW_SLOWDOWN = (
-    8  # products with as many columns as classes are so many times slower: 18 of 40 s a probe
-)
+NARROW_SLOWDOWN = 8  # of products with as many columns as classes: 18 of 40 s a probe
+PASS_S = 2.5e-3  # each pass of a converged classifier, however few its images: recipe smoke
 GPU_FLOPS_PER_S = 10e12  # of one GPU on a ViT; no product is measured on a GPU
 
 
@@ -45,9 +44,15 @@ class Work:
     kind: str
     images: float
     flops: float
-    """per image, backward pass included"""
-    narrow_flops: float = 0.0
-    """those of them that are a converged classifier's"""
+    """per image, backward pass included; they tell one shape from another"""
+    extra_flops: float = 0.0
+    """per image, which would take as long as what is no large matrix product"""
+    fixed_s: float = 0.0
+    """seconds that it takes however few its images are"""
+
+    def seconds(self, flops_per_s: float) -> float:
+        """Return how long it takes where large matrix products reach so many FLOP/s."""
+        return self.images * (self.flops + self.extra_flops) / flops_per_s + self.fixed_s
 
 
 def phase_work(phase: Phase, source: str, data: DataFacts, *, encoded: bool = False) -> Work:
@@ -58,7 +63,8 @@ def phase_work(phase: Phase, source: str, data: DataFacts, *, encoded: bool = Fa
         return Work(kind=kind, images=images, flops=recipe.target.fit_flops)
     if kind == "pretrain":
         flops = pretrain_flops(recipe, data.channels)
-        return Work(kind=kind, images=pretraining_images(recipe, data), flops=flops)
+        images = pretraining_images(recipe, data)
+        return Work(kind=kind, images=images, flops=flops, extra_flops=STEP_FLOPS)
     evaluation = recipe.chosen("evaluation", kind)
     if known := evaluation.work(recipe, data, source, encoded):
         return known
@@ -80,7 +86,8 @@ def training_work(evaluation: Evaluation, recipe: Recipe, data: DataFacts) -> Wo
     encode = encoder_flops(recipe, data.channels, patches)
     flops = training_flops(encode, embed_flops(recipe, data.channels, patches))
     images = evaluation.epochs * images_seen(evaluation, recipe, data)
-    return Work(kind=evaluation.component.name, images=images, flops=flops)
+    kind = evaluation.component.name
+    return Work(kind=kind, images=images, flops=flops, extra_flops=STEP_FLOPS)
 
 
 def images_seen(evaluation: Evaluation, recipe: Recipe, data: DataFacts) -> int:
@@ -109,15 +116,28 @@ def feature_width(recipe: Recipe, data: DataFacts, source: str) -> int:
     return data.channels * side**2 if source == "pixels" else recipe.model.encoder_width
 
 
-def converged_flops(encode: float, width: int, classes: int) -> float:
-    """Return the FLOPs per training image of a classifier brought to convergence on features.
+def converged_work(images: float, encode: float, classifier: float, penalties: int) -> Work:
+    """Return the work of a classifier brought to convergence on features.
 
     Args:
-        encode: per training image, with what the images it is validated and tested on add.
-        width: numbers in a feature.
+        images: that it is trained on.
+        encode: FLOPs per training image, with what the images it is validated and tested on add.
+        classifier: FLOPs per training image of all passes, as `classifier_flops` counts them.
+        penalties: solved for, each beginning with the solution for the one before.
     """
+    return Work(
+        kind="linear_probe",
+        images=images,
+        flops=encode + classifier,
+        extra_flops=(NARROW_SLOWDOWN - 1) * classifier,
+        fixed_s=penalties * PENALTY_PASSES * PASS_S,
+    )
+
+
+def classifier_flops(width: int, classes: int, penalties: int) -> float:
+    """Count those per training image until classifiers on so wide features have converged."""
     products = 2 * width * classes
-    return encode + CONVERGED_PASSES * training_flops(products, products)
+    return penalties * PENALTY_PASSES * training_flops(products, products)
 
 
 def probe_flops(encode: float, epochs: int, afresh: bool) -> float:
@@ -132,28 +152,25 @@ def probe_flops(encode: float, epochs: int, afresh: bool) -> float:
 class Measured:
     """One phase whose time is known."""
 
-    kind: str
-    flops: float
-    """per image"""
-    flops_per_s: float
+    work: Work
+    seconds: float
     lanes: int | None = None
     """lanes that ran side by side; None: not recorded"""
 
 
 def read_speed(result: dict) -> Measured | None:
-    """Return a finished phase's speed; None where its result does not record it."""
-    kind, rate = result.get("phase"), result.get("images_per_s")
-    if not rate:
+    """Return a finished phase's work and time; None where its result does not record them."""
+    kind, rate, seconds = map(result.get, ("phase", "images_per_s", "seconds"))
+    if not rate or not seconds:
         return None
     # what a training wrote of itself, or what an evaluation makes of its own numbers
-    flops = 0.0
+    work = None
     if kind in _trainings():
-        flops = result.get("flops_per_image") or result.get("flops_per_s", 0.0) / rate
+        if flops := result.get("flops_per_image"):
+            work = Work(kind=kind, images=rate * seconds, flops=flops, extra_flops=STEP_FLOPS)
     elif kind in component_names("evaluation"):
-        flops, rate = find_component("evaluation", kind).cls.measured(result)
-    if not flops:
-        return None
-    return Measured(kind=kind, flops=flops, flops_per_s=flops * rate, lanes=result.get("lanes"))
+        work = find_component("evaluation", kind).cls.measured(result)
+    return work and Measured(work=work, seconds=seconds, lanes=result.get("lanes"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -204,12 +221,12 @@ def machine_of(
 
 
 class Speeds:
-    """FLOP/s by kind and shape, of a machine's finished phases."""
+    """How long phases take: as assumed of the machine, times the slowness of finished ones."""
 
     def __init__(self, known: Iterable[Measured], machine: Machine) -> None:
         found: dict[str, list[Measured]] = defaultdict(list)
         for each in known:
-            found[each.kind].append(each)
+            found[each.work.kind].append(each)
         self._machine = machine
         self._curves: dict[str, list[tuple[float, float]]] = {}
         self.count = sum(map(len, found.values()))
@@ -217,29 +234,26 @@ class Speeds:
         for kind, all_of_kind in found.items():
             # lanes share a machine's memory: those beside as many others count, if there are any
             alike = [each for each in all_of_kind if each.lanes in (machine.lanes, None)]
-            rates: dict[float, list[float]] = defaultdict(list)
+            slowness: dict[float, list[float]] = defaultdict(list)
             for each in alike or all_of_kind:
-                rates[round(each.flops)].append(each.flops_per_s)
-            self._curves[kind] = sorted((flops, median(some)) for flops, some in rates.items())
+                times = each.seconds / each.work.seconds(machine.assumed)
+                slowness[round(each.work.flops)].append(times)
+            self._curves[kind] = sorted((flops, median(some)) for flops, some in slowness.items())
 
     def seconds(self, work: Work) -> tuple[float, str]:
         """Return seconds of a phase, and their basis: "measured", "scaled" or "assumed"."""
-        # the kind's own speeds, else those of trainings, else a share of a matrix product
-        slowed = work.flops + (NARROW_SLOWDOWN - 1) * work.narrow_flops
-        trainings = _trainings()
-        for kind in dict.fromkeys((work.kind, *trainings)):
+        # the kind's own slowness, else that of trainings
+        assumed = work.seconds(self._machine.assumed)
+        for kind in dict.fromkeys((work.kind, *_trainings())):
             if points := self._curves.get(kind):
-                rate, exact = at(points, work.flops)
-                if kind == work.kind:  # its rate was measured over narrow products, too
-                    return work.images * work.flops / rate, "measured" if exact else "scaled"
-                return work.images * slowed / rate, "scaled"
-        if work.kind in trainings:
-            slowed += STEP_FLOPS
-        return work.images * slowed / self._machine.assumed, "assumed"
+                times, exact = at(points, work.flops)
+                basis = "measured" if exact and kind == work.kind else "scaled"
+                return times * assumed, basis
+        return assumed, "assumed"
 
 
 def at(points: list[tuple[float, float]], flops: float) -> tuple[float, bool]:
-    """Return the FLOP/s at a shape, and whether it is a measured one."""
+    """Return the slowness at a shape, and whether it is a measured one."""
     # Else halfway between all shapes' median and what lies between its two neighbours, by the
     # logarithm of their size: neighbours may have been measured in a bad hour, and the median is of
     # shapes that are further away.
@@ -250,6 +264,6 @@ def at(points: list[tuple[float, float]], flops: float) -> tuple[float, bool]:
     if place in (0, len(points)):
         near = points[min(place, len(points) - 1)][1]
     else:
-        (low, slow), (high, fast) = points[place - 1 : place + 1]
-        near = slow + math.log(flops / low) / math.log(high / low) * (fast - slow)
-    return (near + median(rate for _, rate in points)) / 2, False
+        (low, first), (high, second) = points[place - 1 : place + 1]
+        near = first + math.log(flops / low) / math.log(high / low) * (second - first)
+    return (near + median(times for _, times in points)) / 2, False

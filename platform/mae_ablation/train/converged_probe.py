@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from mae_ablation.recipe.cost import encoder_flops
-from mae_ablation.study.speed import converged_flops
+from mae_ablation.study.speed import classifier_flops
 from mae_ablation.train.evaluation import Job, accuracy
 from mae_ablation.train.logistic_regression import LogisticRegression
 from mae_ablation.train.run import Stopped
@@ -77,15 +77,18 @@ def converged_probe(job: Job, kind: str) -> dict:
     if job.source != "pixels":
         forward = encoder_flops(recipe, data.channels, recipe.patches_at(settings.image_size))
     encode_all = forward * (1 + (len(validation) + len(test)) / len(seen))
+    classifier = classifier_flops(train.shape[1], data.classes, len(fits))
     return {
         **job.save_predictions(best.predicted),
         "validation_acc1": best.validation_acc1,
         "train_loss": best.objective,
         "penalty": best.penalty,
+        "penalties": len(fits),
         "penalty_at_edge": at_edge,
         "converged": best.converged,
         "seconds": seconds,
         "images_per_s": len(seen) / seconds,
-        "flops_per_image": converged_flops(encode_all, train.shape[1], data.classes),
+        "flops_per_image": encode_all + classifier,
+        "classifier_flops_per_image": classifier,
         "encoder_flops_per_image": forward,
     }

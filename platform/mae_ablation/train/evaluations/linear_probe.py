@@ -130,29 +130,30 @@ class LinearProbe:
     def work(self, recipe, data, source: str, encoded: bool):
         from mae_ablation.study import speed
 
-        # products with as many columns as classes are slow: said apart from the encoder's
         images, encode, encode_all = speed.encoding_flops(self, recipe, data, source)
         if self.protocol == "converged":
             width = speed.feature_width(recipe, data, source)
-            flops = speed.converged_flops(encode_all, width, data.classes)
-            narrow = flops - encode_all
-            return speed.Work(kind="linear_probe", images=images, flops=flops, narrow_flops=narrow)
+            tried = len(self.penalties)
+            classifier = speed.classifier_flops(width, data.classes, tried)
+            return speed.converged_work(images, encode_all, classifier, tried)
         flops = speed.probe_flops(encode, self.epochs, self.protocol == "paper")
         return speed.Work(kind="linear_probe", images=images, flops=flops)
 
     @staticmethod
-    def measured(result: dict) -> tuple[float, float]:
-        from mae_ablation.study.speed import probe_flops
+    def measured(result: dict):
+        from mae_ablation.study.speed import Work, converged_work, probe_flops
 
         # a converged probe's rate is per image, a trained one's per image and epoch
-        rate = result["images_per_s"]
-        if "penalty" in result:
-            return result["flops_per_image"], rate
-        if "encoder_flops_per_image" not in result:
-            return 0.0, 0.0
+        images = result["images_per_s"] * result["seconds"]
+        if classifier := result.get("classifier_flops_per_image"):
+            encode, tried = result["flops_per_image"] - classifier, result["penalties"]
+            return converged_work(images, encode, classifier, tried)
+        if "encoder_flops_per_image" not in result or "penalty" in result:
+            return None
         encode, epochs = result["encoder_flops_per_image"], result["epochs"]
         afresh = 0 < encode < result["flops_per_image"]
-        return probe_flops(encode, epochs, afresh), rate / epochs
+        flops = probe_flops(encode, epochs, afresh)
+        return Work(kind="linear_probe", images=images / epochs, flops=flops)
 
     def evaluate(self, job) -> dict:
         if self.protocol == "converged":
