@@ -24,7 +24,9 @@ from mae_ablation.study.trial import DataFacts, Phase, pretraining_images, train
 ENCODED = 4 / 3
 """Images encoded once for every training image: validation and test come on top"""
 HEAD_FLOPS = 85e3  # per image and epoch of a classifier on cached features: measured, laptop recipe
-PENALTY_PASSES = 170  # of a converged classifier: twice those that a penalty takes, on average
+FIRST_PASSES, PENALTY_PASSES = 500, 115
+"""Passes of a converged classifier: of the first penalty before others, and of each; about twice
+those that are counted, as validation and testing cost time, too"""
 
 # Shares of a matrix product's FLOP/s (`machine.product_flops_per_s`), before anything is measured.
 # From reports/published/results.zip: 60 trials of the recipe overnight, two lanes on two cores with
@@ -130,14 +132,18 @@ def converged_work(images: float, encode: float, classifier: float, penalties: i
         images=images,
         flops=encode + classifier,
         extra_flops=(NARROW_SLOWDOWN - 1) * classifier,
-        fixed_s=penalties * PENALTY_PASSES * PASS_S,
+        fixed_s=_passes(penalties) * PASS_S,
     )
 
 
 def classifier_flops(width: int, classes: int, penalties: int) -> float:
     """Count those per training image until classifiers on so wide features have converged."""
     products = 2 * width * classes
-    return penalties * PENALTY_PASSES * training_flops(products, products)
+    return _passes(penalties) * training_flops(products, products)
+
+
+def _passes(penalties: int) -> int:
+    return FIRST_PASSES + penalties * PENALTY_PASSES
 
 
 def probe_flops(encode: float, epochs: int, afresh: bool) -> float:
