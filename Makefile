@@ -1,5 +1,5 @@
 # make study   install into .venv and run the masking-ratio study (Figure 5), about 20 minutes
-# make test    all tests, as CI runs them, about 20 minutes; `.venv/bin/python -m pytest` alone
+# make test    all tests, as CI runs them, about 18 minutes; `.venv/bin/python -m pytest` alone
 #              leaves out the slow ones, `make test-all` adds the rare ones
 # make ui      browse the results in MLflow
 
@@ -13,7 +13,7 @@ study: .venv/.installed
 	$(BIN)/python -m platform.run $(STUDY)
 
 test: .venv/.installed lint
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 	$(BIN)/python -m pytest -q -m "slow and not rare" --durations=10
 
 test-all: test
