@@ -1,11 +1,17 @@
 """A table's columns and cells as texts, for every renderer; numbers and intervals as texts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from mae_ablation.report.metrics import HOURS, count_decimals
-from mae_ablation.report.verdict import format_verdict
+from mae_ablation.report.verdict import (
+    difference_column,
+    format_verdict,
+    number_column,
+    verdict_column,
+)
+from mae_ablation.study.reference import Reference
 
 # columns that say nothing where all levels share a value, and the table's columns they show
 SHARES = {"kept": "kept_patches", "epochs": "epochs", "flops": "flops", "training": "training"}
@@ -65,6 +71,30 @@ def _format_row(row: Mapping) -> dict[str, str]:
         "verdict": format_verdict(row),
         **said,
     }
+
+
+def reference_cells(
+    rows: pd.DataFrame, references: Sequence[Reference]
+) -> tuple[list[str], list[list[str]]]:
+    """Return the columns and texts of a table of references: ours beside each of them."""
+    has_paper = rows["paper"].notna().any()
+    names = [("paper", "paper", "paper_difference", "verdict")] if has_paper else []
+    names += [
+        (f"{each.source} (n {each.n})", number_column(each), difference_column(each), word)
+        for each in references
+        if (word := verdict_column(each))
+    ]
+    lines = []
+    for row in rows[rows["kind"] != "reference"].to_dict("records"):
+        ours = format_difference(row["difference"], row["difference_sd"], 2)
+        line = [row["level"], format_number(row["mean"], 2), ours]
+        for _, number, difference, verdict in names:
+            theirs = format_difference(row[difference], None, 1)
+            said = f"{theirs}: {row[verdict]}" if row[verdict] else ""
+            line += [format_number(row[number], 1), said]
+        lines.append([*line, row["agreement"]])
+    heads = [head for name, *_ in names for head in (name, "difference: verdict")]
+    return ["level", "ours", "vs baseline", *heads, "references"], lines
 
 
 def escape_markdown_cell(text: str) -> str:

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from mae_ablation.report import method
+from mae_ablation.report.cells import reference_cells
 from mae_ablation.report.findings import list_detectable, list_findings
 from mae_ablation.report.headline import count_decisions, list_cautions, write_preamble
-from mae_ablation.report.metrics import HOURS, quantity_of
+from mae_ablation.report.metrics import HOURS, quantity_of, references_of
 from mae_ablation.study.plan import Plan
 
 
@@ -24,6 +25,10 @@ class Section:
         self.decisions = count_decisions(plan, metric, self.rows)
         self.cautions = list_cautions(plan, metric, table, results)
         self.headline = " ".join(filter(None, [self.decisions, *self.cautions]))
+
+        # other published numbers beside ours: columns and rows of a table of its own
+        references = references_of(plan, metric)
+        self.references = reference_cells(self.rows, references) if references else None
 
         # beneath it: what is new since the last report, what is found, and could have been
         self.news = news

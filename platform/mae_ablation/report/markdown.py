@@ -3,7 +3,7 @@
 What the columns mean stands on one page for all studies, "How to read this table".
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -22,6 +22,7 @@ def markdown_page(document: ReportDocument, looks: Mapping[str, str] | None = No
     return load_template("table.md").render(
         document=document,
         table_of=markdown_table,
+        lines_of=markdown_lines,
         could_see_title=COULD_SEE,
         looks=looks or {},
         links=LINKS,
@@ -32,12 +33,19 @@ def markdown_table(rows: pd.DataFrame) -> list[str]:
     """Write the lines of one quantity's table, the baseline in bold."""
     head, cells = table_cells(rows)
     titles = ["" if name == "note" else name for name in head]
-    lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(head)]
+    lines = []
     for kind, line in zip(rows["kind"], cells, strict=True):
         bold = "**" if kind == "baseline" else ""
         texts = {**line, "level": f"{bold}{line['level']}{bold}"}
-        lines.append("| " + " | ".join(escape_markdown_cell(texts[name]) for name in head) + " |")
-    return lines
+        lines.append([texts[name] for name in head])
+    return markdown_lines(titles, lines)
+
+
+def markdown_lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Write the lines of a table from its texts."""
+    cells = [[escape_markdown_cell(text) for text in row] for row in (head, *rows)]
+    first, *others = ("| " + " | ".join(row) + " |" for row in cells)
+    return [first, "|" + "---|" * len(head), *others]
 
 
 def write_note(folder: Path) -> str:

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from mae_ablation.registry import forgets, list_components, metrics_of
 from mae_ablation.study.plan import Plan
+from mae_ablation.study.reference import Reference
 
 LOSS, HOURS = "pretrain_loss", "pretrain_hours"
 
@@ -78,6 +79,12 @@ def list_metrics(plan: Plan) -> list[str]:
 def evaluation_of(metric: str) -> str:
     """Return the phase a metric belongs to: "linear_probe_acc1" gives "linear_probe"."""
     return quantity_of(metric).column
+
+
+def references_of(plan: Plan, metric: str) -> list[Reference]:
+    """List the study's references that have numbers of a metric, which is a top-1 accuracy."""
+    column = evaluation_of(metric) if quantity_of(metric).number == "acc1" else ""
+    return [each for each in plan.study.references if each.evaluation == column]
 
 
 def is_accuracy(metric: str) -> bool:

@@ -11,10 +11,12 @@ from mae_ablation.report.document import ReportDocument
 from mae_ablation.report.latex import latex_table
 from mae_ablation.report.markdown import markdown_page
 from mae_ablation.report.method import list_left_out_images
+from mae_ablation.report.metrics import references_of
 from mae_ablation.report.readings import Readings, finished_results
 from mae_ablation.report.results import results_frame
 from mae_ablation.report.standing import find_standing
 from mae_ablation.report.table import table_frame
+from mae_ablation.report.verdict import number_column, verdict_column
 from mae_ablation.store import atomic
 from mae_ablation.study.declared import declared_in, descriptive
 from mae_ablation.study.places import path_from, require_own_place
@@ -103,6 +105,27 @@ def _write_report(
     return files
 
 
+def list_references(document: ReportDocument) -> list[dict]:
+    """List each row beside the study's references, as plain data."""
+    found = []
+    for section in document.sections:
+        references = references_of(document.plan, section.metric)
+        rows = section.rows[(section.rows["kind"] != "reference") & bool(references)]
+        for row in rows.to_dict("records"):
+            each = [
+                {
+                    "source": one.source,
+                    "n": one.n,
+                    "number": None if pd.isna(row[number_column(one)]) else row[number_column(one)],
+                    "verdict": row[verdict_column(one)],
+                }
+                for one in references
+            ]
+            about = {name: row[name] for name in ("metric", "factor", "level", "agreement")}
+            found.append({**about, "references": each})
+    return found
+
+
 def _find(paths: Sequence[Path], suffix: str) -> Path:
     return next(path for path in paths if path.suffix == suffix)
 
@@ -137,5 +160,7 @@ def describe_report(document: ReportDocument, news: dict[str, str], files: Seque
     about |= {"finished": int((results["status"] == "finished").sum())}
     about |= {"commits": sorted(set(results["commit"].dropna())), "command": document.command}
     headline = " ".join(filter(None, [document.preamble, *headlines]))
+    if study.references:
+        about["references"] = list_references(document)
     about |= {"metrics": list(said), "headlines": said, "headline": headline, "news": news}
     return about

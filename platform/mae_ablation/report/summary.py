@@ -137,6 +137,7 @@ def describe_study(plan: Plan) -> str:
             lines.append(f'note: MLflow has it as "{key}"')
         if factor.left_out:
             lines.append(f"note: no counterpart at this scale for {', '.join(factor.left_out)}")
+    lines += [each.line() for each in study.references]
     if study.design_words:
         lines.append(f"design: {study.design_words}")
     if study.tune:

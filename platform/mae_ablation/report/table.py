@@ -14,10 +14,23 @@ from mae_ablation.recipe.cost import nominal_flops, pretrain_flops
 from mae_ablation.recipe.presets import model_size
 from mae_ablation.recipe.recipe import Recipe
 from mae_ablation.report.choice import SEARCH_UNFINISHED
-from mae_ablation.report.metrics import HOURS, LOSS, evaluation_of, is_accuracy, list_metrics
+from mae_ablation.report.metrics import (
+    HOURS,
+    LOSS,
+    evaluation_of,
+    is_accuracy,
+    list_metrics,
+    references_of,
+)
 from mae_ablation.report.readings import trials_behind
 from mae_ablation.report.spread import compare_answers, read_answers
-from mae_ablation.report.verdict import COMPARISON, judge_rows
+from mae_ablation.report.verdict import (
+    COMPARISON,
+    difference_column,
+    judge_rows,
+    number_column,
+    verdict_column,
+)
 from mae_ablation.study.budget import EQUAL, training_ratio
 from mae_ablation.study.paper import paper_row, paper_value
 from mae_ablation.study.plan import Plan, Row
@@ -73,11 +86,13 @@ def table_frame(plan: Plan, results: pd.DataFrame, readings: Any = None) -> pd.D
             if i != baseline and i in answers
             if (error := compare_answers(answers[i], answers.get(baseline, {})))
         }
-        judge_rows(found, paired, plan.study.declared, errors)
+        judge_rows(found, paired, plan.study.declared, errors, references_of(plan, metric))
         lines += [{k: v for k, v in line.items() if k not in FOR_JUDGING} for line in found]
+    verdicts = {verdict_column(each) for each in plan.study.references}
     numbers = dict.fromkeys((*COMPARISON, "paper", "paper_difference", "test_error"), float)
     frame = pd.DataFrame(lines).astype({**numbers, "seeds_needed": "Int64", "features": "Int64"})
-    return frame.fillna({"decided": ""}) if "decided" in frame else frame
+    texts = [name for name in frame if name in ("decided", "agreement") or name in verdicts]
+    return frame.fillna(dict.fromkeys(texts, "")) if texts else frame
 
 
 def _recipes_shown(plan: Plan, metric: str, number: int, results: pd.DataFrame) -> list[Recipe]:
@@ -157,7 +172,22 @@ def _line(plan: Plan, metric: str, shown: Shown, base: Shown) -> dict:
         "alike": alike,
         "tested": alike and not row.is_baseline and not own,
         **({"tuned": mine["tuned"].iloc[0]} if plan.study.tune else {}),
+        **_published(plan, metric, row, base_row),
     }
+
+
+def _published(plan: Plan, metric: str, row: Row, base: Row) -> dict[str, float | None]:
+    """Return the numbers of the study's references for a row, and their differences."""
+    found = {}
+    for each in references_of(plan, metric):
+        mine, theirs = (
+            each.number_of(side.factor.name, side.level.label) if side.level else None
+            for side in (row, base)
+        )
+        both = not row.is_baseline and mine is not None and theirs is not None
+        found[number_column(each)] = mine
+        found[difference_column(each)] = round(mine - theirs, 2) if both else None
+    return found
 
 
 def _count_features(plan: Plan, row: Row) -> int | None:

@@ -3,7 +3,7 @@
 The rule, in words, is templates/verdict_rule.md; its decisions are those of `sequential.decide`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from mae_ablation.report.metrics import NOISE, is_accuracy, quantity_of
 from mae_ablation.report.paired import MOST_COUNTED
 from mae_ablation.report.sequential import Decision, decide, format_decision, is_hidden
 from mae_ablation.report.spread import DifferenceError
+from mae_ablation.study.reference import Reference
 from mae_ablation.study.seeds import FEWEST, Sequential
 
 # every verdict with its sign on the page of a suite; signs differ in shape, not in colour
@@ -110,6 +111,7 @@ def judge_rows(
     differences: np.ndarray,
     declared: Sequential,
     errors: Mapping[int, DifferenceError],
+    references: Sequence[Reference] = (),
 ) -> None:
     """Complete a quantity's lines of the table with their comparison to the baseline.
 
@@ -117,6 +119,7 @@ def judge_rows(
         differences: to the baseline (rows, seeds), seeds in the declared order.
         declared: looks that were declared before the first result.
         errors: by a line's place, what seeds and test images add to its error, where it is known.
+        references: published numbers beside the paper's, which get verdicts of their own.
     """
     # accuracies are compared with the paper, losses and hours are not
     seeds, judged = range(differences.shape[1]), is_accuracy(lines[0]["metric"])
@@ -149,20 +152,51 @@ def judge_rows(
 
         # What the paper says to it.
         paper = line["paper_difference"] if judged else None
-        line["verdict"] = reach_verdict(
-            decided,
-            paper,
-            complete=line["complete"] or is_decided,
-            comparable=line["comparable"],
-            hidden=hidden,
-            goes_on=decided is not None and not is_decided and decided.goes_on(declared),
+        facts = {
+            "complete": line["complete"] or is_decided,
+            "comparable": line["comparable"],
+            "hidden": hidden,
+            "goes_on": decided is not None and not is_decided and decided.goes_on(declared),
             **margin,
-        )
+        }
+        line["verdict"] = reach_verdict(decided, paper, **facts)
+        given = [line[difference_column(each)] for each in references]
+        for each, theirs in zip(references, given, strict=True):
+            line[verdict_column(each)] = reach_verdict(decided, theirs, **facts)
+        if references:
+            line["agreement"] = describe_agreement([paper, *given], margin["margin"])
         if line["verdict"] == "inconclusive" and decided and not hidden:
             levels = {"alpha": decided.alpha, "strict": declared.alpha / len(family), **margin}
             line["seeds_needed"] = count_seeds_to_decide(
                 paper, found.mean[i], found.sd[i], **levels
             )
+
+
+def number_column(reference: Reference) -> str:
+    """Name the column of a reference's numbers."""
+    return f"reference: {reference.source}"
+
+
+def difference_column(reference: Reference) -> str:
+    """Name the column of a reference's differences to the baseline."""
+    return f"{number_column(reference)}, difference"
+
+
+def verdict_column(reference: Reference) -> str:
+    """Name the column of the verdicts on a reference's differences."""
+    return f"{number_column(reference)}, verdict"
+
+
+def describe_agreement(differences: Sequence[float | None], margin: float) -> str:
+    """Say whether references go the same way: "agree", "differ"; "" of fewer than two.
+
+    Args:
+        differences: to the baseline, in points; None where a reference has none.
+        margin: points, within which a difference is none.
+    """
+    known = [each for each in differences if each is not None]
+    ways = {0 if abs(each) <= margin else 1 if each > 0 else -1 for each in known}
+    return "" if len(known) < 2 else "agree" if len(ways) == 1 else "differ"
 
 
 def format_verdict(row: Mapping) -> str:

@@ -11,12 +11,21 @@ from mae_ablation.registry import list_components
 PAPER_NUMBERS = Path(__file__).with_name("paper_numbers.yaml")
 
 
-@lru_cache(maxsize=1)
 def paper_tables() -> dict[str, dict]:
     """Tables and figures of the ablation section by id, such as "figure_5" or "table_1a"."""
+    return _read_tables()["studies"]
+
+
+def independent_tables() -> dict[str, dict]:
+    """What others have published on the same questions, by id."""
+    return _read_tables()["independent"]
+
+
+@lru_cache(maxsize=1)
+def _read_tables() -> dict[str, dict[str, dict]]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     data = yaml.load(PAPER_NUMBERS.read_text(encoding="utf-8"), Loader=loader)
-    return {table["id"]: table for table in data["studies"]}
+    return {kind: {each["id"]: each for each in data[kind]} for kind in ("studies", "independent")}
 
 
 FIELDS = {

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from mae_ablation.registry import component_names
 from mae_ablation.study.factors import DESIGNS
-from mae_ablation.study.paper import paper_tables
+from mae_ablation.study.paper import independent_tables, paper_tables
 from mae_ablation.study.recipe_file import phases
 from mae_ablation.study.settings import recipe_fields, recipe_sections, short_names
 from mae_ablation.study.tune import SCHEDULERS
@@ -63,6 +63,7 @@ def study_schema() -> Schema:
         alpha={"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
         spending={"enum": ["pocock", "obrien_fleming"]},
         phases=_list({"enum": list(phases())}),
+        reference=_references(),
     ) | {"required": ["factors"]}
 
     # a suite is a file that names studies: an editor marks what only the other kind has
@@ -122,6 +123,21 @@ def _factors() -> Schema:
         "properties": by_field,
         "additionalProperties": NAMED,
     }
+
+
+def _references() -> Schema:
+    """Return the schema of references: tables that ship, by name, and numbers of one's own."""
+    own = _object(
+        source={"type": "string", "description": "who published it, and where"},
+        levels={"type": "object", "additionalProperties": {"type": "number"}},
+        evaluation={"enum": list(component_names("evaluation"))},
+        factor={"type": "string"},
+        n={"type": "integer", "minimum": 1, "description": "seeds behind each number"},
+    )
+    shipped = {"enum": [*paper_tables(), *independent_tables()]}
+    each = {"anyOf": [shipped, own | {"required": ["source", "levels"]}]}
+    about = {"description": "published numbers beside the paper's, each with its verdict"}
+    return {"anyOf": [each, {"type": "array", "items": each}]} | about
 
 
 def _tune() -> Schema:

@@ -19,6 +19,7 @@
     seeds: 3                       # 0, 1, 2; or a list, or {first: 3, most: 20}: until decided
     margin: 0.5                    # points: a difference within it counts as none; optional
     phases: [pretrain, linear_probe]
+    reference: table_1a_multi_mae  # other published numbers (reference.py); optional
 
 Without `design` each level changes one factor of the baseline; the others keep the baseline's
 value. In a study of a table of the paper, levels are the paper's, and the recipe says what they are
@@ -51,6 +52,7 @@ from mae_ablation.study.names import file_name, require_name, tracking_keys
 from mae_ablation.study.paper import paper_tables
 from mae_ablation.study.recipe_file import COMMAND_LINE, find_recipe, names_of, read_recipe, text_of
 from mae_ablation.study.recipe_file import phases as all_phases
+from mae_ablation.study.reference import Reference, read_references
 from mae_ablation.study.seeds import SeedChoice, Sequential, choose_seeds, is_counted, read_declared
 from mae_ablation.study.settings import read_change, resolve, settings_in
 from mae_ablation.study.shipped import recipe_folders
@@ -59,7 +61,7 @@ from mae_ablation.study.values import format_given, format_value
 
 STUDY_KEYS = (
     *("title", "paper", "recipe", "baseline", "factors", "design", "exclude", "tune", "budget"),
-    *("measure", "seeds", "margin", "alpha", "spending", "phases"),
+    *("measure", "seeds", "margin", "alpha", "spending", "phases", "reference"),
 )
 
 
@@ -104,6 +106,8 @@ class Study:
     """"--phases", or the recipe that leaves them out"""
     asked_phases: tuple[str, ...] = ()
     """`--phases`, if it was given: it belongs into every table, too"""
+    references: tuple[Reference, ...] = ()
+    """published numbers beside the paper's"""
     more: str = ""
     """recipe that decides more than this one; "": none is named"""
 
@@ -254,7 +258,7 @@ def load_study(
         more=file.more,
     )
     _require_decidable(study, document)
-    return study
+    return replace(study, references=read_references(document, study))
 
 
 def require_keys(document: Document, known: Sequence[str]) -> None:
