@@ -55,6 +55,23 @@ def test_a_stranger_s_table_stands_beside_the_paper_s_with_a_verdict_of_its_own(
     ) in capsys.readouterr().out
 
 
+def test_a_verdict_that_is_not_accepted_fails_the_check(write_study, tmp_path, capsys):
+    path = write_study(STUDY + "reference:\n" + DOE)
+    words = ["check", str(path), "--store", str(tmp_path / "store"), "--fail-on"]
+    assert main([*words, "incomplete,contradicted"]) == 1
+    assert capsys.readouterr().err == "x: incomplete: no trial is finished\n"
+
+    # our 50 % is better than 75 %, against the paper and with Doe
+    give_accuracies(plan_study(path, store=tmp_path / "store"), ACCURACY)
+    assert main([*words, "no-difference"]) == 0
+    assert "x: 2 reproduced, 1 contradicted" in capsys.readouterr().out
+    assert main([*words, "contradicted,inconclusive"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("x: linear_probe") and "of 0.5: contradicted" in line
+    assert main([*words, "contradicts"]) == 2
+    assert '--fail-on: unknown verdict "contradicts"' in capsys.readouterr().err
+
+
 def test_independent_tables_ship_and_may_be_listed_by_name(planned):
     plan = planned(
         "recipe: toy\nbaseline: {pretrain.epochs: 800, pretrain.warmup_epochs: 0}\n"

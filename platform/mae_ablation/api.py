@@ -122,6 +122,23 @@ def report(
     return report_studies(Session.load(selection), source)
 
 
+def check(
+    selection: Annotated[Selection, Flat], *, fail_on: str = "contradicted"
+) -> tuple[list[str], list[str]]:
+    """Fail where a study's results contradict what is published.
+
+    Nothing is run or written. Exit status 1: a verdict that is not accepted.
+
+    Args:
+        fail_on: verdicts that are not accepted, with commas between them: contradicted,
+            no-difference, undecided-so-far, inconclusive, incomplete, not-comparable, reproduced
+    """
+    from mae_ablation.report.gate import check_verdicts
+    from mae_ablation.run.session import Session
+
+    return check_verdicts(Session.load(selection), fail_on)
+
+
 def init(file: Annotated[File, Parameter(metavar="FILE")] = Path("study.yaml")) -> str:
     """Write a small study to start from.
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "plan": api.show_plan,
     "init": api.init,
     "report": api.report,
+    "check": api.check,
     "compare": api.compare,
     "ui": api.ui,
     "reconstruct": api.reconstruct,
@@ -88,6 +89,11 @@ Each command has its own: %(prog)s run --help
   %(prog)s studies/*.yaml --seeds 3
   from the tracking server, without a store:
   %(prog)s studies/target.yaml --from mlflow
+""",
+    "check": """
+  a step of continuous integration:
+  %(prog)s studies/mask_ratio.yaml \\
+      --fail-on contradicted,inconclusive
 """,
     "compare": """
   two reports in ./reports:
