@@ -446,6 +446,7 @@ def test_asha_stops_the_worst_of_a_row_and_never_at_the_last_epoch():
 
 
 @pytest.mark.slow
+@pytest.mark.rare
 def test_a_search_that_is_killed_goes_on(tmp_path):
     path = write_place(tmp_path, STUDY, epochs=2)
     driver = start(tmp_path, "--lanes", "2")
