@@ -77,6 +77,7 @@ def reference_cells(
     rows: pd.DataFrame, references: Sequence[Reference]
 ) -> tuple[list[str], list[list[str]]]:
     """Return the columns and texts of a table of references: ours beside each of them."""
+    # the paper's columns come first, and a reference of another evaluation has none
     has_paper = rows["paper"].notna().any()
     names = [("paper", "paper", "paper_difference", "verdict")] if has_paper else []
     names += [
@@ -84,6 +85,7 @@ def reference_cells(
         for each in references
         if (word := verdict_column(each))
     ]
+    # nobody publishes our raw pixels: rows without pre-training are left out
     lines = []
     for row in rows[rows["kind"] != "reference"].to_dict("records"):
         ours = format_difference(row["difference"], row["difference_sd"], 2)

@@ -44,9 +44,11 @@ def _list_verdicts(plan: Plan) -> list[tuple[str, str]]:
     """List verdicts, each with its row in words; "incomplete" once where nothing is finished."""
     readings = Readings(plan.store)
     results = results_frame(plan, readings)
+    # a table of nothing has no rows to judge
     if not (results["status"] == "finished").any():
         return [("incomplete", "incomplete: no trial is finished")]
     found = []
+    # the paper's verdict, and then those on the study's own references
     for row in table_frame(plan, results, readings).to_dict("records"):
         where = f"{row['metric'].removeprefix('test_')} of {row['level']}"
         if row["verdict"] in SIGNS:

@@ -184,6 +184,7 @@ def _published(plan: Plan, metric: str, row: Row, base: Row) -> dict[str, float 
             each.number_of(side.factor.name, side.level.label) if side.level else None
             for side in (row, base)
         )
+        # its difference is to the same baseline, of which it needs a number, too
         both = not row.is_baseline and mine is not None and theirs is not None
         found[number_column(each)] = mine
         found[difference_column(each)] = round(mine - theirs, 2) if both else None

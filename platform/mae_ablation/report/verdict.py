@@ -194,6 +194,7 @@ def describe_agreement(differences: Sequence[float | None], margin: float) -> st
         differences: to the baseline, in points; None where a reference has none.
         margin: points, within which a difference is none.
     """
+    # up, down, or a difference within the margin, which is a way of its own
     known = [each for each in differences if each is not None]
     ways = {0 if abs(each) <= margin else 1 if each > 0 else -1 for each in known}
     return "" if len(known) < 2 else "agree" if len(ways) == 1 else "differ"

@@ -91,6 +91,7 @@ def _find_shipped(name: str, study: "Study", place: str) -> list[Reference]:
         raise UserError(unknown("reference table", name, [*papers, *others]), place)
     columns, found = (*study.columns, *study.skipped), []
     for factor in study.factors:
+        # an independent table is of one factor and one evaluation
         if table := others.get(name):
             varied = factor.field == table["factor"]
             by_column = {table["evaluation"]: table["levels"]} if varied else {}
@@ -100,6 +101,7 @@ def _find_shipped(name: str, study: "Study", place: str) -> list[Reference]:
             }
             source, n = table["source"], table["n"]
         else:
+            # the paper's may have numbers for each evaluation
             values = {
                 column: {
                     level.label: paper_value(name, factor.field, level.value, column)
@@ -120,6 +122,7 @@ def _find_shipped(name: str, study: "Study", place: str) -> list[Reference]:
 
 
 def _make(factor: Factor, numbers: Mapping[str, float | None], **about: Any) -> Reference:
+    # what is lacking is told by the plan and not refused: few publish every level
     known = {label: number for label, number in numbers.items() if number is not None}
     lacking = tuple(label for label, number in numbers.items() if number is None)
     return Reference(factor=factor.name, numbers=known, lacking=lacking, **about)
@@ -128,6 +131,7 @@ def _make(factor: Factor, numbers: Mapping[str, float | None], **about: Any) -> 
 def _read_inline(document: Document, key: tuple, entry: dict, study: "Study") -> Reference:
     """Read numbers that stand in the study itself, with their source."""
     place = document.place(*key)
+    # a misspelt key would change the numbers in silence
     for name in entry:
         if name not in KEYS:
             raise UserError(unknown("key", name, KEYS), document.place(*key, name))
@@ -184,11 +188,13 @@ def _number(value: Any, what: str, place: str, read: Any) -> Any:
 
 def find_level(factor: Factor, text: str) -> Level | None:
     """Return the level that a text means: its name, or any spelling of its number."""
+    # as the study writes it
     for level in factor.levels:
         if text == format_value(level.value):
             return level
     if factor.field is None:
         return None
+    # 0.50 and 5e-1 are the level 0.5, too
     try:
         value = read_setting(factor.field, Text(text), "").value
     except UserError:

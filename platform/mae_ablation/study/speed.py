@@ -67,6 +67,7 @@ def phase_work(phase: Phase, source: str, data: DataFacts, *, encoded: bool = Fa
         flops = pretrain_flops(recipe, data.channels)
         images = pretraining_images(recipe, data)
         return Work(kind=kind, images=images, flops=flops, extra_flops=STEP_FLOPS)
+    # an evaluation that does not say encodes every image once
     evaluation = recipe.chosen("evaluation", kind)
     if known := evaluation.work(recipe, data, source, encoded):
         return known
@@ -138,6 +139,7 @@ def converged_work(images: float, encode: float, classifier: float, penalties: i
 
 def classifier_flops(width: int, classes: int, penalties: int) -> float:
     """Count those per training image until classifiers on so wide features have converged."""
+    # scores forward, and the gradient of the weights backward
     products = 2 * width * classes
     return _passes(penalties) * training_flops(products, products)
 
